@@ -1,0 +1,18 @@
+//! What an agent and the server say to each other: ids, operation types with their validation, wire
+//! frames, facts and outcomes. Pure data: no I/O, no clock, no randomness.
+
+pub mod facts;
+pub mod frame;
+pub mod ids;
+pub mod limits;
+pub mod operation;
+pub mod outcome;
+pub mod validate;
+pub mod violation;
+
+pub use facts::{Facts, Heartbeat};
+pub use frame::{AgentFrame, PROTOCOL_VERSION, ServerFrame};
+pub use ids::{CommandId, HostId, JournalId, SetId};
+pub use operation::{ExecutionOptions, Operation, OperationType};
+pub use outcome::{NotStartedReason, Outcome, OutcomeStatus, OutputSummary};
+pub use violation::Violation;

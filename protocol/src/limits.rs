@@ -1,0 +1,34 @@
+//! Limits that both sides enforce. Each says where its number comes from.
+
+/// Largest WebSocket frame either side accepts; large enough for an encoded operation plus its envelope.
+pub const FRAME_BYTES_MAX: usize = 1024 * 1024;
+/// Largest encoded operation: three quarters of a frame, so that the envelope always fits.
+pub const OPERATION_BYTES_MAX: usize = 768 * 1024;
+/// Output up to this size travels and is stored inside the result itself; most scripts print less.
+pub const OUTPUT_INLINE_BYTES_MAX: usize = 64 * 1024;
+/// First and last bytes of each stream kept for a result; the middle is dropped.
+pub const OUTPUT_HEAD_BYTES_MAX: usize = 1024 * 1024;
+pub const OUTPUT_TAIL_BYTES_MAX: usize = 1024 * 1024;
+/// One part of a large output: base64 of it (4/3) still fits a frame comfortably.
+pub const OUTPUT_PART_BYTES_MAX: usize = 256 * 1024;
+/// An agent must start a command within this time of receiving it.
+pub const START_WITHIN_MS: u64 = 60_000;
+/// A silent peer is dropped within this time.
+pub const PEER_SILENT_SECONDS_MAX: u64 = 45;
+/// A host is offline after this silence: three missed heartbeats of 10 s and some slack.
+pub const OFFLINE_AFTER_SECONDS: u64 = 35;
+pub const HEARTBEAT_SECONDS_DEFAULT: u64 = 10;
+/// Steps in one deployment plan.
+pub const PLAN_STEPS_MAX: usize = 1_000;
+/// Packages in one operation; far above real use, below an argv that the kernel refuses.
+pub const PACKAGES_MAX: usize = 200;
+/// A run may take at most a week.
+pub const TIMEOUT_SECONDS_MAX: u64 = 7 * 24 * 3600;
+pub const TIMEOUT_SECONDS_DEFAULT: u64 = 3600;
+/// A command may wait for its host at most 30 days.
+pub const EXPIRES_IN_SECONDS_MAX: u64 = 30 * 24 * 3600;
+pub const EXPIRES_IN_SECONDS_DEFAULT: u64 = 86_400;
+/// Longest fact string kept; longer ones are cut (facts come from hosts we do not trust).
+pub const FACT_CHARS_MAX: usize = 512;
+/// Most entries kept of a fact list (addresses, tags) or map (attributes).
+pub const FACT_ENTRIES_MAX: usize = 64;

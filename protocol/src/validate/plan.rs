@@ -1,0 +1,129 @@
+//! Validation of deployment plans: named steps, each an operation, never a plan inside a plan.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::{names, parameters_of, rules};
+use crate::limits::PLAN_STEPS_MAX;
+use crate::operation::{DeploymentPlan, OnFailure, OperationType, PlanStep, StepCondition};
+use crate::violation::Violation;
+
+pub(super) fn plan(value: &Value) -> Result<DeploymentPlan, Vec<Violation>> {
+    let object = names(value, &["steps"], &[])?;
+    let Some(list) = object.get("steps").and_then(Value::as_array) else {
+        return Err(vec![invalid("/steps", "must be an array")]);
+    };
+    if list.is_empty() || list.len() > PLAN_STEPS_MAX {
+        return Err(vec![invalid(
+            "/steps",
+            &format!("must hold between 1 and {PLAN_STEPS_MAX} steps"),
+        )]);
+    }
+    let mut found = Vec::new();
+    let mut seen = BTreeSet::new();
+    let mut steps = Vec::with_capacity(list.len());
+    for (index, value) in list.iter().enumerate() {
+        match step(value, &seen) {
+            Ok(step) => {
+                if !seen.insert(step.name.clone()) {
+                    found.push(invalid(
+                        &format!("/steps/{index}/name"),
+                        "is used by an earlier step",
+                    ));
+                }
+                steps.push(step);
+            }
+            Err(violations) => {
+                let prefix = format!("/steps/{index}");
+                found.extend(
+                    violations
+                        .into_iter()
+                        .map(|violation| violation.under(&prefix)),
+                );
+            }
+        }
+    }
+    if found.is_empty() {
+        Ok(DeploymentPlan { steps })
+    } else {
+        Err(found)
+    }
+}
+
+fn step(value: &Value, seen: &BTreeSet<String>) -> Result<PlanStep, Vec<Violation>> {
+    let object = names(
+        value,
+        &["name", "operation_type"],
+        &["parameters", "on_failure", "when"],
+    )?;
+    let mut found = Vec::new();
+    let name = object
+        .get("name")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    if name.is_empty() || name.chars().count() > 120 || name.chars().any(char::is_control) {
+        found.push(invalid("/name", "must be 1 to 120 printable characters"));
+    }
+    let on_failure = optional::<OnFailure>(object.get("on_failure"), "/on_failure", &mut found);
+    let when = optional::<StepCondition>(object.get("when"), "/when", &mut found);
+    if let Some(condition) = &when
+        && !seen.contains(&condition.changed)
+    {
+        found.push(invalid("/when/changed", "names no earlier step"));
+    }
+    let kind_name = object
+        .get("operation_type")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let empty = Value::Object(serde_json::Map::new());
+    let parameters = object.get("parameters").unwrap_or(&empty);
+    let operation = match OperationType::from_name(kind_name) {
+        None => Err(vec![Violation::new(
+            "/operation_type",
+            "operation-type-unknown",
+            format!("`{}` is not an operation type", rules::shown(kind_name)),
+        )]),
+        Some(OperationType::ApplyDeploymentPlan) => Err(vec![invalid(
+            "/operation_type",
+            "a plan cannot hold a plan",
+        )]),
+        Some(kind) => parameters_of(kind, parameters).map_err(|found| {
+            found
+                .into_iter()
+                .map(|one| one.under("/parameters"))
+                .collect()
+        }),
+    };
+    match operation {
+        Ok(operation) if found.is_empty() => Ok(PlanStep {
+            name: name.to_owned(),
+            operation: Box::new(operation),
+            on_failure: on_failure.unwrap_or_default(),
+            when,
+        }),
+        Ok(_) => Err(found),
+        Err(mut more) => {
+            found.append(&mut more);
+            Err(found)
+        }
+    }
+}
+
+fn optional<T: serde::de::DeserializeOwned>(
+    value: Option<&Value>,
+    pointer: &str,
+    found: &mut Vec<Violation>,
+) -> Option<T> {
+    match serde_json::from_value(value?.clone()) {
+        Ok(parsed) => Some(parsed),
+        Err(error) => {
+            found.push(invalid(pointer, &error.to_string()));
+            None
+        }
+    }
+}
+
+fn invalid(pointer: &str, detail: &str) -> Violation {
+    Violation::new(pointer, "operation-plan-invalid", detail)
+}

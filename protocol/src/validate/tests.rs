@@ -1,0 +1,230 @@
+//! The table of operations that must be refused, each with the place and the code of the refusal.
+
+use serde_json::{Value, json};
+
+use super::*;
+
+fn codes(kind: &str, parameters: Value) -> Vec<(String, String)> {
+    operation(kind, &parameters)
+        .err()
+        .unwrap_or_default()
+        .into_iter()
+        .map(|violation| (violation.pointer, violation.code))
+        .collect()
+}
+
+#[test]
+fn bad_operations_are_refused_with_place_and_code() {
+    let table: Vec<(&str, Value, &str, &str)> = vec![
+        (
+            "explode",
+            json!({}),
+            "/operation_type",
+            "operation-type-unknown",
+        ),
+        (
+            "run_script",
+            json!({}),
+            "/parameters/script",
+            "operation-parameter-missing",
+        ),
+        (
+            "run_script",
+            json!({"script":"x","shell":1}),
+            "/parameters/shell",
+            "operation-parameter-unknown",
+        ),
+        (
+            "run_script",
+            json!({"script":""}),
+            "/parameters/script",
+            "operation-script-invalid",
+        ),
+        (
+            "run_script",
+            json!({"script":"a\0b"}),
+            "/parameters/script",
+            "operation-script-invalid",
+        ),
+        (
+            "run_script",
+            json!({"script":7}),
+            "/parameters",
+            "operation-parameter-invalid",
+        ),
+        (
+            "run_script",
+            json!({"script":"x","interpreter":"sh"}),
+            "/parameters/interpreter",
+            "operation-path-invalid",
+        ),
+        (
+            "run_script",
+            json!({"script":"x","env":{"LD_PRELOAD":"x"}}),
+            "/parameters/env/LD_PRELOAD",
+            "operation-environment-invalid",
+        ),
+        (
+            "run_script",
+            json!({"script":"x","env":{"A=B":"x"}}),
+            "/parameters/env/A=B",
+            "operation-environment-invalid",
+        ),
+        (
+            "deploy_file",
+            json!({"path":"etc/x","content":""}),
+            "/parameters/path",
+            "operation-path-invalid",
+        ),
+        (
+            "deploy_file",
+            json!({"path":"/etc/../x","content":""}),
+            "/parameters/path",
+            "operation-path-invalid",
+        ),
+        (
+            "deploy_file",
+            json!({"path":"/etc/\0x","content":""}),
+            "/parameters/path",
+            "operation-path-invalid",
+        ),
+        (
+            "deploy_file",
+            json!({"path":"/x","content":"","mode":"4755"}),
+            "/parameters/mode",
+            "operation-mode-invalid",
+        ),
+        (
+            "deploy_file",
+            json!({"path":"/x","content":"","mode":"999"}),
+            "/parameters/mode",
+            "operation-mode-invalid",
+        ),
+        (
+            "deploy_file",
+            json!({"path":"/x"}),
+            "/parameters/content",
+            "operation-content-invalid",
+        ),
+        (
+            "deploy_file",
+            json!({"path":"/x","content":"","content_base64":""}),
+            "/parameters/content",
+            "operation-content-invalid",
+        ),
+        (
+            "deploy_file",
+            json!({"path":"/x","content_base64":"%%"}),
+            "/parameters/content_base64",
+            "operation-content-invalid",
+        ),
+        (
+            "install_package",
+            json!({"packages":["--root=/"]}),
+            "/parameters/packages/0",
+            "operation-package-invalid",
+        ),
+        (
+            "install_package",
+            json!({"packages":["a b"]}),
+            "/parameters/packages/0",
+            "operation-package-invalid",
+        ),
+        (
+            "remove_package",
+            json!({"packages":[]}),
+            "/parameters/packages",
+            "operation-package-invalid",
+        ),
+        (
+            "service_control",
+            json!({"service":"x;reboot","action":"start"}),
+            "/parameters/service",
+            "operation-service-invalid",
+        ),
+        (
+            "service_control",
+            json!({"service":"x"}),
+            "/parameters/action",
+            "operation-parameter-missing",
+        ),
+        (
+            "apply_deployment_plan",
+            json!({"steps":[]}),
+            "/parameters/steps",
+            "operation-plan-invalid",
+        ),
+        (
+            "apply_deployment_plan",
+            json!({"steps":[{"name":"a","operation_type":"apply_deployment_plan","parameters":{"steps":[]}}]}),
+            "/parameters/steps/0/operation_type",
+            "operation-plan-invalid",
+        ),
+        (
+            "apply_deployment_plan",
+            json!({"steps":[{"name":"a","operation_type":"run_script","parameters":{"script":""}}]}),
+            "/parameters/steps/0/parameters/script",
+            "operation-script-invalid",
+        ),
+    ];
+    for (kind, parameters, pointer, code) in table {
+        let found = codes(kind, parameters.clone());
+        assert!(
+            found.contains(&(pointer.to_owned(), code.to_owned())),
+            "{kind} {parameters}: expected {pointer} {code}, found {found:?}"
+        );
+    }
+}
+
+#[test]
+fn a_plan_of_1001_steps_is_refused_and_of_1000_accepted() {
+    let steps = |count: usize| {
+        let step = |index| json!({"name": format!("s{index}"), "operation_type": "run_script", "parameters": {"script": "true"}});
+        json!({"steps": (0..count).map(step).collect::<Vec<_>>()})
+    };
+    assert!(operation("apply_deployment_plan", &steps(1000)).is_ok());
+    assert!(operation("apply_deployment_plan", &steps(1001)).is_err());
+}
+
+#[test]
+fn every_violation_is_reported_not_the_first() {
+    let found = codes("deploy_file", json!({"path":"x","mode":"999","owner":"-r"}));
+    assert_eq!(found.len(), 4, "{found:?}");
+}
+
+#[test]
+fn good_operations_survive_a_round_trip() {
+    let table = [
+        (
+            "run_script",
+            json!({"script":"echo hi","args":["a"],"env":{"A":"1"}}),
+        ),
+        (
+            "deploy_file",
+            json!({"path":"/etc/x","content":"hi","mode":"0644","backup":true}),
+        ),
+        (
+            "install_package",
+            json!({"packages":["nginx","curl=7.88.1-10+deb12u5"]}),
+        ),
+        (
+            "service_control",
+            json!({"service":"getty@tty1.service","ensure":"running"}),
+        ),
+        ("reboot", json!({"delay_seconds":5})),
+    ];
+    for (kind, parameters) in table {
+        let parsed = operation(kind, &parameters).unwrap();
+        let text = serde_json::to_value(&parsed).unwrap();
+        assert_eq!(text["operation_type"], kind);
+        assert_eq!(operation(kind, &text["parameters"]).unwrap(), parsed);
+    }
+}
+
+#[test]
+fn timeouts_are_positive_and_at_most_a_week() {
+    for bad in [0, -1, 1_000_000_000_000] {
+        assert!(timeout_seconds(bad).is_err(), "{bad}");
+    }
+    assert_eq!(timeout_seconds(60), Ok(60));
+}
