@@ -1,1 +1,18 @@
+//! The Fleetwright community server: inventory, agents, commands on one host at a time, and the host of Pro
+//! modules. `app` wires the parts together; each part is a folder with its own `http`, `actions`, `decide`, `store`.
 
+pub mod agents;
+pub mod app;
+pub mod audit;
+pub mod auth;
+pub mod clock;
+pub mod commands;
+pub mod config;
+pub mod db;
+pub mod events;
+pub mod hosts;
+pub mod http;
+pub mod licensing;
+pub mod modules;
+pub mod plans;
+pub mod telemetry;

@@ -1,0 +1,123 @@
+//! The database behind one small seam: SQLite (default) or PostgreSQL, the same SQL on both. Writes go through
+//! one group-committing writer, reads through a pool. Feature folders' `store.rs` files hold the SQL; this
+//! module holds none but its own migrations table.
+
+mod connection;
+mod dialect;
+mod migrations;
+mod open;
+mod readers;
+mod statement;
+mod writer;
+
+use std::sync::Arc;
+
+pub use dialect::{ColumnKind, Dialect};
+pub use migrations::MigrationText;
+pub use statement::{Row, RowError, Rows, Statement};
+pub use writer::Tx;
+
+use readers::Readers;
+use writer::Writer;
+
+/// What can go wrong with the database, as its users need to tell it apart.
+#[derive(Debug, thiserror::Error)]
+pub enum DbError {
+    /// Cannot be reached, locked for too long, full, or shutting down: 503, try again.
+    #[error("the database is not available: {0}")]
+    Unavailable(String),
+    /// A uniqueness rule refused the write.
+    #[error("the value is already taken: {0}")]
+    Unique(String),
+    /// Another constraint refused the write.
+    #[error("a constraint refused the write: {0}")]
+    Constraint(String),
+    #[error("a stored row does not have the expected shape: {0}")]
+    Row(#[from] RowError),
+    /// A defect: bad SQL, a panic in a write.
+    #[error("the database refused a statement: {0}")]
+    Statement(String),
+    /// The database itself is unfit: too old, corrupt, or migrated by a newer release.
+    #[error("{0}")]
+    Unfit(String),
+}
+
+/// A handle on the database; cheap to clone.
+#[derive(Clone)]
+pub struct Db {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    dialect: Dialect,
+    target: open::Target,
+    writer: Writer,
+    readers: Readers,
+}
+
+impl Db {
+    /// Opens (creating a missing SQLite file) and checks the version. Applies no migration.
+    ///
+    /// `url` is `sqlite://PATH` or `postgres://…`.
+    pub async fn open(url: &str) -> Result<Self, DbError> {
+        let target = open::Target::parse(url)?;
+        let dialect = target.dialect();
+        let mut connection = target.connect_writer().await?;
+        connection.check_version().await?;
+        let readers = target.connect_readers().await?;
+        let writer = Writer::start(target.clone(), connection)?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                dialect,
+                target,
+                writer,
+                readers,
+            }),
+        })
+    }
+
+    pub fn dialect(&self) -> Dialect {
+        self.inner.dialect
+    }
+
+    /// Applies the core's own migrations.
+    pub async fn migrate_core(&self) -> Result<(), DbError> {
+        self.migrate("_mig_core", migrations::core(self.dialect()))
+            .await
+    }
+
+    /// Applies migrations recorded in `table`, forward only, each in a transaction. Applied ones are
+    /// checked against their text; a version the list does not know refuses (a newer release was here).
+    pub async fn migrate(&self, table: &str, list: Vec<MigrationText>) -> Result<(), DbError> {
+        let mut connection = self.inner.target.connect_writer().await?;
+        connection.migrate(table, list).await
+    }
+
+    /// Runs one query on a reader.
+    pub async fn read(&self, statement: Statement) -> Result<Rows, DbError> {
+        self.inner.readers.read(statement).await
+    }
+
+    /// Runs several queries on one snapshot.
+    pub async fn read_all(&self, statements: Vec<Statement>) -> Result<Vec<Rows>, DbError> {
+        self.inner.readers.read_all(statements).await
+    }
+
+    /// Runs `work` in a transaction and answers when it is on disk. Concurrent writes share one commit; each
+    /// is all or nothing. `work` runs on the writer's own thread, so it must not wait for anything but its
+    /// statements. Dropping the returned future does not stop the write.
+    pub async fn write<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        F: FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<DbError> + Send + 'static,
+    {
+        self.inner.writer.run(work).await
+    }
+
+    /// Finishes queued writes and closes every connection.
+    pub async fn close(&self) {
+        self.inner.writer.stop().await;
+        self.inner.readers.close().await;
+    }
+}

@@ -1,0 +1,316 @@
+//! One connection to either database: run a statement, query rows, as plain cells.
+
+use std::sync::Arc;
+
+use fleetwright_plugin_api::wire::Cell;
+use futures_util::TryStreamExt as _;
+use sqlx::postgres::{PgArguments, PgRow, PgTypeInfo, types::Oid};
+use sqlx::query::Query;
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::{
+    AssertSqlSafe, Column as _, ConnectOptions as _, Decode, Encode, Executor as _, PgConnection,
+    Postgres, Row as _, Sqlite, SqliteConnection, Type, TypeInfo as _, ValueRef as _,
+};
+
+use super::statement::{Row, Rows, Statement};
+use super::{DbError, MigrationText, migrations};
+
+/// The first SQLite release with the WAL-reset fix this program relies on.
+const SQLITE_VERSION_MIN: (i64, &str) = (3_051_003, "3.51.3");
+/// The oldest PostgreSQL release still maintained when this was written.
+const POSTGRES_VERSION_MIN: i64 = 140_000;
+
+pub(super) enum Connection {
+    Sqlite(SqliteConnection),
+    Postgres(PgConnection),
+}
+
+impl Connection {
+    /// Runs a statement and returns how many rows it changed.
+    pub(super) async fn execute(&mut self, statement: Statement) -> Result<u64, DbError> {
+        match self {
+            Self::Sqlite(connection) => {
+                let done = connection
+                    .execute(sqlite_query(statement))
+                    .await
+                    .map_err(failure)?;
+                Ok(done.rows_affected())
+            }
+            Self::Postgres(connection) => {
+                let done = connection
+                    .execute(postgres_query(statement))
+                    .await
+                    .map_err(failure)?;
+                Ok(done.rows_affected())
+            }
+        }
+    }
+
+    pub(super) async fn query(&mut self, statement: Statement) -> Result<Rows, DbError> {
+        match self {
+            Self::Sqlite(connection) => sqlite_rows(connection, statement).await,
+            Self::Postgres(connection) => postgres_rows(connection, statement).await,
+        }
+    }
+
+    /// Runs text without parameters that may hold several statements (`BEGIN`, `PRAGMA` …).
+    pub(super) async fn batch(&mut self, sql: &'static str) -> Result<(), DbError> {
+        match self {
+            Self::Sqlite(connection) => {
+                connection
+                    .execute(sqlx::query(sql))
+                    .await
+                    .map_err(failure)?;
+            }
+            Self::Postgres(connection) => {
+                connection
+                    .execute(sqlx::raw_sql(sql))
+                    .await
+                    .map_err(failure)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn check_version(&mut self) -> Result<(), DbError> {
+        match self {
+            Self::Sqlite(_) => {
+                let rows = self
+                    .query(Statement::new("SELECT sqlite_version()"))
+                    .await?;
+                let found = rows
+                    .first()
+                    .map_or("", |row| row.text(0).unwrap_or(""))
+                    .to_owned();
+                let parts: Vec<i64> = found
+                    .split('.')
+                    .filter_map(|part| part.parse().ok())
+                    .collect();
+                let number = match parts[..] {
+                    [major, minor, patch, ..] => major * 1_000_000 + minor * 1_000 + patch,
+                    _ => 0,
+                };
+                if number < SQLITE_VERSION_MIN.0 {
+                    let needed = SQLITE_VERSION_MIN.1;
+                    return Err(DbError::Unfit(format!(
+                        "SQLite is {found}, {needed} or newer is needed"
+                    )));
+                }
+            }
+            Self::Postgres(_) => {
+                let statement =
+                    Statement::new("SELECT CAST(current_setting('server_version_num') AS bigint)");
+                let rows = self.query(statement).await?;
+                let number = rows.first().map_or(Ok(0), |row| row.integer(0))?;
+                if number < POSTGRES_VERSION_MIN {
+                    return Err(DbError::Unfit(format!(
+                        "PostgreSQL is {number}, 14 or newer is needed"
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn migrate(
+        &mut self,
+        table: &str,
+        list: Vec<MigrationText>,
+    ) -> Result<(), DbError> {
+        let migrator = migrations::migrator(table, list);
+        let done = match self {
+            Self::Sqlite(connection) => migrator.run_direct(None, connection).await,
+            Self::Postgres(connection) => migrator.run_direct(None, connection).await,
+        };
+        done.map_err(|error| match error {
+            sqlx::migrate::MigrateError::Execute(error) => failure(error),
+            other => DbError::Unfit(format!("cannot migrate the database: {other}")),
+        })
+    }
+}
+
+pub(super) async fn open_sqlite(
+    options: &sqlx::sqlite::SqliteConnectOptions,
+) -> Result<SqliteConnection, DbError> {
+    options.connect().await.map_err(failure)
+}
+
+pub(super) async fn open_postgres(
+    options: &sqlx::postgres::PgConnectOptions,
+) -> Result<PgConnection, DbError> {
+    options.connect().await.map_err(failure)
+}
+
+pub(super) async fn sqlite_rows(
+    connection: &mut SqliteConnection,
+    statement: Statement,
+) -> Result<Rows, DbError> {
+    let mut columns: Arc<[String]> = Arc::from([]);
+    let mut rows = Vec::new();
+    let mut stream = connection.fetch(sqlite_query(statement));
+    while let Some(row) = stream.try_next().await.map_err(failure)? {
+        if rows.is_empty() {
+            columns = row
+                .columns()
+                .iter()
+                .map(|column| column.name().to_owned())
+                .collect();
+        }
+        let cells = (0..row.len())
+            .map(|index| sqlite_cell(&row, index))
+            .collect::<Result<_, _>>()?;
+        rows.push(Row { cells });
+    }
+    Ok(Rows { columns, rows })
+}
+
+pub(super) async fn postgres_rows(
+    connection: &mut PgConnection,
+    statement: Statement,
+) -> Result<Rows, DbError> {
+    let mut columns: Arc<[String]> = Arc::from([]);
+    let mut rows = Vec::new();
+    let mut stream = connection.fetch(postgres_query(statement));
+    while let Some(row) = stream.try_next().await.map_err(failure)? {
+        if rows.is_empty() {
+            columns = row
+                .columns()
+                .iter()
+                .map(|column| column.name().to_owned())
+                .collect();
+        }
+        let cells = (0..row.len())
+            .map(|index| postgres_cell(&row, index))
+            .collect::<Result<_, _>>()?;
+        rows.push(Row { cells });
+    }
+    Ok(Rows { columns, rows })
+}
+
+/// Tells a driver's error apart by what a caller can do about it.
+pub(super) fn failure(error: sqlx::Error) -> DbError {
+    match &error {
+        sqlx::Error::Database(database) => {
+            let text = database.message().to_owned();
+            if database.is_unique_violation() {
+                return DbError::Unique(text);
+            }
+            if database.is_foreign_key_violation() || database.is_check_violation() {
+                return DbError::Constraint(text);
+            }
+            let code = database.code().unwrap_or_default();
+            if is_passing(&code) {
+                DbError::Unavailable(text)
+            } else {
+                DbError::Statement(text)
+            }
+        }
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => DbError::Unavailable(error.to_string()),
+        // The driver's error type is open; what is not known to pass is a defect.
+        _ => DbError::Statement(error.to_string()),
+    }
+}
+
+/// SQLite: BUSY 5, LOCKED 6, IOERR 10, FULL 13, CANTOPEN 14, READONLY 8 (low byte of the extended code).
+/// PostgreSQL: classes 08 (connection), 53 (resources), 57 (operator intervention), 40 (rollback), 55006, 25006.
+fn is_passing(code: &str) -> bool {
+    if code.len() == 5 {
+        return ["08", "53", "57", "40"].contains(&code.get(..2).unwrap_or_default())
+            || code == "55006"
+            || code == "25006";
+    }
+    code.parse::<u32>()
+        .is_ok_and(|code| [5, 6, 8, 10, 13, 14].contains(&(code & 0xff)))
+}
+
+fn sqlite_query(statement: Statement) -> Query<'static, Sqlite, SqliteArguments> {
+    let query = sqlx::query(AssertSqlSafe(statement.sql));
+    statement
+        .parameters
+        .into_iter()
+        .fold(query, |query, cell| match cell {
+            Cell::Null => query.bind(None::<i64>),
+            Cell::Integer(value) => query.bind(value),
+            Cell::Real(value) => query.bind(value),
+            Cell::Text(value) => query.bind(value),
+            Cell::Bytes(value) => query.bind(value),
+        })
+}
+
+fn postgres_query(statement: Statement) -> Query<'static, Postgres, PgArguments> {
+    let query = sqlx::query(AssertSqlSafe(statement.sql));
+    statement
+        .parameters
+        .into_iter()
+        .fold(query, |query, cell| match cell {
+            Cell::Null => query.bind(UntypedNull),
+            Cell::Integer(value) => query.bind(value),
+            Cell::Real(value) => query.bind(value),
+            Cell::Text(value) => query.bind(value),
+            Cell::Bytes(value) => query.bind(value),
+        })
+}
+
+/// A NULL whose type PostgreSQL infers from where it stands (type OID 0 in the Parse message).
+struct UntypedNull;
+
+impl Type<Postgres> for UntypedNull {
+    fn type_info() -> PgTypeInfo {
+        PgTypeInfo::with_oid(Oid(0))
+    }
+}
+
+impl Encode<'_, Postgres> for UntypedNull {
+    fn encode_by_ref(
+        &self,
+        _buffer: &mut sqlx::postgres::PgArgumentBuffer,
+    ) -> Result<sqlx::encode::IsNull, sqlx::error::BoxDynError> {
+        Ok(sqlx::encode::IsNull::Yes)
+    }
+}
+
+fn sqlite_cell(row: &SqliteRow, index: usize) -> Result<Cell, DbError> {
+    let value = row.try_get_raw(index).map_err(failure)?;
+    if value.is_null() {
+        return Ok(Cell::Null);
+    }
+    let info = value.type_info().into_owned();
+    let cell = match info.name() {
+        "INTEGER" | "BOOLEAN" => <i64 as Decode<Sqlite>>::decode(value).map(Cell::Integer),
+        "REAL" => <f64 as Decode<Sqlite>>::decode(value).map(Cell::Real),
+        "BLOB" => <Vec<u8> as Decode<Sqlite>>::decode(value).map(Cell::Bytes),
+        _ => <String as Decode<Sqlite>>::decode(value).map(Cell::Text),
+    };
+    cell.map_err(|error| DbError::Statement(error.to_string()))
+}
+
+fn postgres_cell(row: &PgRow, index: usize) -> Result<Cell, DbError> {
+    let value = row.try_get_raw(index).map_err(failure)?;
+    if value.is_null() {
+        return Ok(Cell::Null);
+    }
+    let info = value.type_info().into_owned();
+    let cell = match info.name() {
+        "INT8" => <i64 as Decode<Postgres>>::decode(value).map(Cell::Integer),
+        "INT4" => <i32 as Decode<Postgres>>::decode(value).map(|value| Cell::Integer(value.into())),
+        "INT2" => <i16 as Decode<Postgres>>::decode(value).map(|value| Cell::Integer(value.into())),
+        "BOOL" => {
+            <bool as Decode<Postgres>>::decode(value).map(|value| Cell::Integer(value.into()))
+        }
+        "FLOAT8" => <f64 as Decode<Postgres>>::decode(value).map(Cell::Real),
+        "BYTEA" => <Vec<u8> as Decode<Postgres>>::decode(value).map(Cell::Bytes),
+        "TEXT" | "VARCHAR" | "NAME" | "JSON" | "CHAR" => {
+            <String as Decode<Postgres>>::decode(value).map(Cell::Text)
+        }
+        other => {
+            return Err(DbError::Statement(format!(
+                "column {index} has type {other}; cast it in the query"
+            )));
+        }
+    };
+    cell.map_err(|error| DbError::Statement(error.to_string()))
+}

@@ -1,0 +1,93 @@
+//! Where the database is and how connections to it are made.
+
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+
+use super::connection::{Connection, failure, open_postgres, open_sqlite};
+use super::readers::Readers;
+use super::{DbError, Dialect};
+
+/// A migration or a backup may hold the write lock this long before writers give up.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Readers serve requests on two to eight cores; more would only queue in the page cache.
+const READERS_MAX: u32 = 6;
+/// A reader that cannot be had within this time means the database is down.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Rows the SQLite thread may run ahead of the reader.
+const ROWS_AHEAD: usize = 512;
+
+#[derive(Clone)]
+pub(super) enum Target {
+    Sqlite(SqliteConnectOptions),
+    Postgres(PgConnectOptions),
+}
+
+impl Target {
+    pub(super) fn parse(url: &str) -> Result<Self, DbError> {
+        let unfit =
+            |error: sqlx::Error| DbError::Unfit(format!("database_url is not usable: {error}"));
+        if let Some(path) = url.strip_prefix("sqlite://") {
+            let options = SqliteConnectOptions::new()
+                .filename(path)
+                .create_if_missing(true)
+                .journal_mode(SqliteJournalMode::Wal)
+                .synchronous(SqliteSynchronous::Full)
+                .foreign_keys(true)
+                .busy_timeout(BUSY_TIMEOUT)
+                .statement_cache_capacity(256)
+                .row_buffer_size(ROWS_AHEAD)
+                .pragma("temp_store", "memory")
+                .pragma("cache_size", "-16000");
+            return Ok(Self::Sqlite(options));
+        }
+        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            return Ok(Self::Postgres(
+                PgConnectOptions::from_str(url).map_err(unfit)?,
+            ));
+        }
+        Err(DbError::Unfit(
+            "database_url must start with sqlite:// or postgres://".to_owned(),
+        ))
+    }
+
+    pub(super) fn dialect(&self) -> Dialect {
+        match self {
+            Self::Sqlite(_) => Dialect::Sqlite,
+            Self::Postgres(_) => Dialect::Postgres,
+        }
+    }
+
+    pub(super) async fn connect_writer(&self) -> Result<Connection, DbError> {
+        match self {
+            Self::Sqlite(options) => open_sqlite(options).await.map(Connection::Sqlite),
+            Self::Postgres(options) => open_postgres(options).await.map(Connection::Postgres),
+        }
+    }
+
+    pub(super) async fn connect_readers(&self) -> Result<Readers, DbError> {
+        match self {
+            Self::Sqlite(options) => {
+                let pool = SqlitePoolOptions::new()
+                    .max_connections(READERS_MAX)
+                    .acquire_timeout(ACQUIRE_TIMEOUT)
+                    .test_before_acquire(false)
+                    .connect_with(options.clone().pragma("query_only", "on"))
+                    .await
+                    .map_err(failure)?;
+                Ok(Readers::Sqlite(pool))
+            }
+            Self::Postgres(options) => {
+                let pool = PgPoolOptions::new()
+                    .max_connections(READERS_MAX)
+                    .acquire_timeout(ACQUIRE_TIMEOUT)
+                    .connect_with(options.clone())
+                    .await
+                    .map_err(failure)?;
+                Ok(Readers::Postgres(pool))
+            }
+        }
+    }
+}

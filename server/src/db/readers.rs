@@ -1,0 +1,57 @@
+//! The reader pool: queries that see the last commit, several on one snapshot where asked.
+
+use sqlx::{Connection as _, PgPool, SqlitePool};
+
+use super::DbError;
+use super::connection::{failure, postgres_rows, sqlite_rows};
+use super::statement::{Rows, Statement};
+
+pub(super) enum Readers {
+    Sqlite(SqlitePool),
+    Postgres(PgPool),
+}
+
+impl Readers {
+    pub(super) async fn read(&self, statement: Statement) -> Result<Rows, DbError> {
+        match self {
+            Self::Sqlite(pool) => {
+                let mut connection = pool.acquire().await.map_err(failure)?;
+                sqlite_rows(&mut connection, statement).await
+            }
+            Self::Postgres(pool) => {
+                let mut connection = pool.acquire().await.map_err(failure)?;
+                postgres_rows(&mut connection, statement).await
+            }
+        }
+    }
+
+    /// A transaction dropped half-way (the caller went away) is rolled back by the driver.
+    pub(super) async fn read_all(&self, statements: Vec<Statement>) -> Result<Vec<Rows>, DbError> {
+        let mut results = Vec::with_capacity(statements.len());
+        match self {
+            Self::Sqlite(pool) => {
+                let mut connection = pool.acquire().await.map_err(failure)?;
+                let mut snapshot = connection.begin().await.map_err(failure)?;
+                for statement in statements {
+                    results.push(sqlite_rows(&mut snapshot, statement).await?);
+                }
+            }
+            Self::Postgres(pool) => {
+                let mut connection = pool.acquire().await.map_err(failure)?;
+                let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+                let mut snapshot = connection.begin_with(begin).await.map_err(failure)?;
+                for statement in statements {
+                    results.push(postgres_rows(&mut snapshot, statement).await?);
+                }
+            }
+        }
+        Ok(results)
+    }
+
+    pub(super) async fn close(&self) {
+        match self {
+            Self::Sqlite(pool) => pool.close().await,
+            Self::Postgres(pool) => pool.close().await,
+        }
+    }
+}

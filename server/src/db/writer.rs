@@ -1,0 +1,284 @@
+//! The one writer: a thread that takes queued writes, runs as many as are waiting in one transaction (each in a
+//! savepoint of its own), commits once, and only then answers them. So a durable write costs a share of one
+//! disk flush, and writers never contend.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+
+use super::connection::Connection;
+use super::open::Target;
+use super::statement::{Rows, Statement};
+use super::{DbError, Dialect};
+
+/// Writes that may share one commit. Bounds how long the first of them waits.
+const GROUP_MAX: usize = 256;
+/// Writes that may wait before callers wait to enqueue: a second's worth at the measured rate.
+const QUEUE_MAX: usize = 16_384;
+/// Between attempts to get the connection back.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(200);
+
+/// A transaction, as a write sees it.
+pub struct Tx<'a> {
+    runtime: &'a Handle,
+    connection: &'a mut Connection,
+    dialect: Dialect,
+    hooks: Vec<Box<dyn FnOnce() + Send>>,
+    /// Set when there is no transaction to run in: every statement then fails with this.
+    broken: Option<&'a str>,
+}
+
+impl Tx<'_> {
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// Runs a statement; returns how many rows it changed.
+    pub fn execute(&mut self, statement: Statement) -> Result<u64, DbError> {
+        self.check()?;
+        self.runtime.block_on(self.connection.execute(statement))
+    }
+
+    pub fn query(&mut self, statement: Statement) -> Result<Rows, DbError> {
+        self.check()?;
+        self.runtime.block_on(self.connection.query(statement))
+    }
+
+    /// Runs `hook` once the transaction is on disk, before its caller is answered; never if it is not. Hooks run
+    /// in commit order, on the writer's thread: they must be quick and must not wait.
+    pub fn after_commit(&mut self, hook: impl FnOnce() + Send + 'static) {
+        self.hooks.push(Box::new(hook));
+    }
+
+    fn check(&self) -> Result<(), DbError> {
+        match self.broken {
+            None => Ok(()),
+            Some(reason) => Err(DbError::Unavailable(reason.to_owned())),
+        }
+    }
+}
+
+pub(super) struct Writer {
+    queue: mpsc::Sender<Message>,
+    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+}
+
+/// How the commit that held a write ended.
+type Verdict = Result<(), String>;
+type Answer = Box<dyn FnOnce(Verdict) + Send>;
+/// Runs one write; returns whether to keep it, and how to answer once the commit is decided.
+type Job = Box<dyn FnOnce(&mut Tx<'_>) -> (bool, Answer) + Send>;
+
+enum Message {
+    Run(Job),
+    Stop,
+}
+
+impl Writer {
+    pub(super) fn start(target: Target, connection: Connection) -> Result<Self, DbError> {
+        let (queue, receiver) = mpsc::channel(QUEUE_MAX);
+        let runtime = Handle::current();
+        let body = move || {
+            Loop {
+                target,
+                connection,
+                runtime,
+            }
+            .run(receiver)
+        };
+        let thread = std::thread::Builder::new()
+            .name("db-writer".to_owned())
+            .spawn(body)
+            .map_err(|error| DbError::Unavailable(error.to_string()))?;
+        Ok(Self {
+            queue,
+            thread: Mutex::new(Some(thread)),
+        })
+    }
+
+    pub(super) async fn run<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        F: FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<DbError> + Send + 'static,
+    {
+        let (sender, receiver) = oneshot::channel::<Result<T, E>>();
+        let job: Job = Box::new(move |tx| {
+            let result = work(tx);
+            let keep = result.is_ok();
+            let answer: Answer = Box::new(move |verdict| {
+                let result = match verdict {
+                    Ok(()) => result,
+                    Err(reason) => result.and(Err(DbError::Unavailable(reason).into())),
+                };
+                // The caller may have gone away; the write stands all the same.
+                let _ = sender.send(result);
+            });
+            (keep, answer)
+        });
+        let closed = || DbError::Unavailable("the writer has stopped".to_owned());
+        self.queue
+            .send(Message::Run(job))
+            .await
+            .map_err(|_| closed())?;
+        match receiver.await {
+            Ok(result) => result,
+            Err(_) => Err(DbError::Statement("a write panicked".to_owned()).into()),
+        }
+    }
+
+    pub(super) async fn stop(&self) {
+        let _ = self.queue.send(Message::Stop).await;
+        let thread = self.thread.lock().ok().and_then(|mut slot| slot.take());
+        if let Some(thread) = thread {
+            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
+    }
+}
+
+struct Loop {
+    target: Target,
+    connection: Connection,
+    runtime: Handle,
+}
+
+impl Loop {
+    fn run(mut self, mut receiver: mpsc::Receiver<Message>) {
+        loop {
+            let Some(Message::Run(first)) = receiver.blocking_recv() else {
+                return;
+            };
+            if let Err(error) = self.group(first, &mut receiver) {
+                tracing::error!(%error, "a group of writes was lost before its commit; reconnecting");
+                self.reconnect();
+            }
+        }
+    }
+
+    /// Runs the first write and those that wait behind it in one transaction. An error means that the
+    /// connection is in an unknown state; every write of the group has been answered all the same.
+    fn group(&mut self, first: Job, receiver: &mut mpsc::Receiver<Message>) -> Result<(), DbError> {
+        let begin = match self.target.dialect() {
+            Dialect::Sqlite => "BEGIN IMMEDIATE",
+            Dialect::Postgres => "BEGIN",
+        };
+        let mut answers: Vec<Answer> = Vec::new();
+        let mut hooks = Vec::new();
+        let mut outcome = self.batch(begin);
+        let mut next = Some(first);
+        while let Some(job) = next.take() {
+            match &outcome {
+                Ok(()) => outcome = self.one(job, &mut answers, &mut hooks),
+                Err(error) => refuse(
+                    job,
+                    &error.to_string(),
+                    &self.runtime,
+                    &mut self.connection,
+                    self.target.dialect(),
+                ),
+            }
+            if answers.len() < GROUP_MAX && outcome.is_ok() {
+                match receiver.try_recv() {
+                    Ok(Message::Run(job)) => next = Some(job),
+                    Ok(Message::Stop) => receiver.close(),
+                    Err(_) => {}
+                }
+            }
+        }
+        let outcome = outcome.and_then(|()| self.batch("COMMIT"));
+        match &outcome {
+            Ok(()) => {
+                hooks.into_iter().for_each(run_hook);
+                answers.into_iter().for_each(|answer| answer(Ok(())));
+            }
+            Err(error) => {
+                let reason = error.to_string();
+                answers
+                    .into_iter()
+                    .for_each(|answer| answer(Err(reason.clone())));
+                // Best effort: the connection is replaced anyway.
+                let _ = self.batch("ROLLBACK");
+            }
+        }
+        outcome
+    }
+
+    fn one(
+        &mut self,
+        job: Job,
+        answers: &mut Vec<Answer>,
+        hooks: &mut Vec<Box<dyn FnOnce() + Send>>,
+    ) -> Result<(), DbError> {
+        self.batch("SAVEPOINT one")?;
+        let mut tx = Tx {
+            runtime: &self.runtime,
+            connection: &mut self.connection,
+            dialect: self.target.dialect(),
+            hooks: Vec::new(),
+            broken: None,
+        };
+        let ran = catch_unwind(AssertUnwindSafe(|| job(&mut tx)));
+        let added = std::mem::take(&mut tx.hooks);
+        match ran {
+            Ok((true, answer)) => {
+                answers.push(answer);
+                hooks.extend(added);
+                self.batch("RELEASE SAVEPOINT one")
+            }
+            Ok((false, answer)) => {
+                answers.push(answer);
+                self.undo()
+            }
+            // The panic hook has logged it; dropping the job's sender answers its caller.
+            Err(_) => self.undo(),
+        }
+    }
+
+    fn undo(&mut self) -> Result<(), DbError> {
+        self.batch("ROLLBACK TO SAVEPOINT one")?;
+        self.batch("RELEASE SAVEPOINT one")
+    }
+
+    fn batch(&mut self, sql: &'static str) -> Result<(), DbError> {
+        self.runtime.block_on(self.connection.batch(sql))
+    }
+
+    /// Waits until the database can be reached again. Callers meanwhile wait in the queue, bounded by their
+    /// own deadlines.
+    fn reconnect(&mut self) {
+        loop {
+            match self.runtime.block_on(self.target.connect_writer()) {
+                Ok(connection) => {
+                    self.connection = connection;
+                    return;
+                }
+                Err(error) => tracing::warn!(%error, "cannot reconnect to the database"),
+            }
+            self.runtime
+                .block_on(async { tokio::time::sleep(RECONNECT_PAUSE).await });
+        }
+    }
+}
+
+/// Answers a write that cannot run because its group has already failed. It runs with a transaction whose every
+/// statement fails, so that it answers with its own error type and touches nothing.
+fn refuse(job: Job, reason: &str, runtime: &Handle, connection: &mut Connection, dialect: Dialect) {
+    let mut tx = Tx {
+        runtime,
+        connection,
+        dialect,
+        hooks: Vec::new(),
+        broken: Some(reason),
+    };
+    if let Ok((_, answer)) = catch_unwind(AssertUnwindSafe(|| job(&mut tx))) {
+        answer(Err(reason.to_owned()));
+    }
+}
+
+fn run_hook(hook: Box<dyn FnOnce() + Send>) {
+    // A hook that panics must not take the writer with it; the panic hook has logged it.
+    let _ = catch_unwind(AssertUnwindSafe(hook));
+}
