@@ -119,8 +119,8 @@ impl Connection {
     ) -> Result<(), DbError> {
         let migrator = migrations::migrator(table, list);
         let done = match self {
-            Self::Sqlite(connection) => migrator.run_direct(None, connection).await,
-            Self::Postgres(connection) => migrator.run_direct(None, connection).await,
+            Self::Sqlite(connection) => migrator.run_direct(None, connection, false).await,
+            Self::Postgres(connection) => migrator.run_direct(None, connection, false).await,
         };
         done.map_err(|error| match error {
             sqlx::migrate::MigrateError::Execute(error) => failure(error),
