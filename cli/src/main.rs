@@ -1,1 +1,85 @@
-fn main() {}
+//! `fleetwright`: the operator's command line. A client of the public API only; it never opens the
+//! server's database or files.
+
+mod args;
+mod bulk;
+mod client;
+mod commands;
+mod completions;
+mod credentials;
+mod events;
+mod failure;
+mod follow;
+mod groups;
+mod hosts;
+mod login;
+mod output;
+mod pages;
+mod problem;
+mod progress;
+mod prompt;
+mod run;
+mod script;
+mod select;
+mod session;
+mod settings;
+mod table;
+mod tokens;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::args::{Args, Command};
+use crate::failure::Failure;
+use crate::session::Session;
+
+/// What a command that ran to its end came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Completion {
+    Done,
+    /// The operation finished, and not every host succeeded.
+    NotAllSucceeded,
+}
+
+fn main() -> ExitCode {
+    // TLS and Ed25519 both use this provider; without it the first HTTPS request would panic.
+    // An error only means that it is installed already.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    match dispatch(Args::parse()) {
+        Ok(Completion::Done) => ExitCode::SUCCESS,
+        Ok(Completion::NotAllSucceeded) => ExitCode::from(1),
+        // Whoever read our output has seen enough (`… | head`).
+        Err(Failure::OutputClosed) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{}", failure.for_people());
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn dispatch(args: Args) -> Result<Completion, Failure> {
+    match args.command {
+        Command::Completions { shell } => completions::print(shell),
+        Command::Login(login) => login::login(&args.connection, &login),
+        Command::Logout => login::logout(&args.connection),
+        command => with_session(
+            Session::open(&args.connection, args.output, args.yes)?,
+            command,
+        ),
+    }
+}
+
+fn with_session(session: Session, command: Command) -> Result<Completion, Failure> {
+    match command {
+        Command::Hosts { action } => hosts::run(&session, action),
+        Command::Select(select) => select::select(&session, &select),
+        Command::Groups { action } => groups::run(&session, action),
+        Command::Run(run) => run::run(&session, &run),
+        Command::Bulk { action } => bulk::run(&session, action),
+        Command::Commands { action } => commands::run(&session, action),
+        Command::Tokens { action } => tokens::api_tokens(&session, action),
+        Command::EnrollmentTokens { action } => tokens::enrollment_tokens(&session, action),
+        Command::Completions { .. } | Command::Login(_) | Command::Logout => Ok(Completion::Done),
+    }
+}

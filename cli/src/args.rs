@@ -1,0 +1,128 @@
+//! The command line as types. Parsing only: what each command does is in the file of its name.
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+use crate::bulk::BulkAction;
+use crate::commands::CommandsAction;
+use crate::groups::GroupsAction;
+use crate::hosts::HostsAction;
+use crate::login::LoginArgs;
+use crate::run::RunArgs;
+use crate::select::SelectArgs;
+use crate::settings::ConnectionArgs;
+use crate::tokens::{EnrollmentTokensAction, TokensAction};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done; for `run`, every host succeeded
+  1  the operation finished and not every host succeeded
+  2  wrong usage
+  3  the server refused or could not be reached
+  4  the feature is not available (not licensed, or its module is not there)
+  5  asked, and the answer was no";
+
+/// Run operations over a fleet of hosts.
+#[derive(Parser)]
+#[command(name = "fleetwright", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
+pub struct Args {
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+    /// How results are printed
+    #[arg(short, long, global = true, value_enum, default_value_t = OutputFormat::Table)]
+    pub output: OutputFormat,
+    /// Do not ask before changing hosts
+    #[arg(short, long, global = true)]
+    pub yes: bool,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OutputFormat {
+    Table,
+    Json,
+    Yaml,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Sign in and remember the server and its token
+    Login(LoginArgs),
+    /// Forget the remembered token
+    Logout,
+    /// Look at and approve hosts, tag them, run something on one
+    Hosts {
+        #[command(subcommand)]
+        action: HostsAction,
+    },
+    /// Show which hosts an expression selects
+    Select(SelectArgs),
+    /// Named, nestable selections of hosts
+    Groups {
+        #[command(subcommand)]
+        action: GroupsAction,
+    },
+    /// Run a command on every host an expression selects
+    Run(RunArgs),
+    /// Bulk operations: look, follow, stop, repeat
+    Bulk {
+        #[command(subcommand)]
+        action: BulkAction,
+    },
+    /// Commands sent to single hosts
+    Commands {
+        #[command(subcommand)]
+        action: CommandsAction,
+    },
+    /// API tokens
+    Tokens {
+        #[command(subcommand)]
+        action: TokensAction,
+    },
+    /// Tokens with which agents enrol
+    EnrollmentTokens {
+        #[command(subcommand)]
+        action: EnrollmentTokensAction,
+    },
+    /// Print a completion script for a shell
+    Completions { shell: clap_complete::Shell },
+}
+
+/// How many items a list shows.
+#[derive(ClapArgs, Clone, Copy, Debug)]
+pub struct ListArgs {
+    /// Show at most this many
+    #[arg(long, default_value_t = 1_000)]
+    pub limit: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn everything_after_the_dashes_belongs_to_the_hosts() {
+        let args = Args::try_parse_from([
+            "fleetwright",
+            "run",
+            "tags contains web",
+            "--",
+            "ls",
+            "-l",
+            "--yes",
+        ])
+        .expect("parses");
+        assert!(!args.yes);
+        match args.command {
+            Command::Run(run) => assert_eq!(run.command, ["ls", "-l", "--yes"]),
+            _ => panic!("not a run"),
+        }
+    }
+}

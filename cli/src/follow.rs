@@ -1,0 +1,122 @@
+//! Follows an operation to its end over server-sent events, through broken connections and server restarts.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::client::{ClientError, rest};
+use crate::events;
+use crate::failure::Failure;
+use crate::output;
+use crate::progress::{Display, Progress, is_terminal};
+use crate::session::Session;
+
+/// Pauses between attempts to connect again; the last one repeats.
+const RECONNECT_PAUSES_MS: [u64; 5] = [200, 500, 1_000, 2_000, 5_000];
+/// About four minutes without any sign of the server.
+const FAILURES_MAX: usize = 50;
+/// How often something without a stream of its own is looked at.
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Shows progress until the operation at `path` is finished, and returns it. An error leaves it running.
+pub fn to_the_end(session: &Session, path: &str) -> Result<Value, Failure> {
+    let mut display = Display::new(session.is_for_people());
+    let mut last_event_id: Option<String> = None;
+    let mut failures = 0;
+    loop {
+        match listen(session, path, &mut last_event_id, &mut display) {
+            Ok(heard) if heard > 0 => failures = 0,
+            // A stream that ends at once counts as a failure, or we would ask without end.
+            Ok(_) => failures += 1,
+            Err(error) if is_passing(&error) => failures += 1,
+            Err(error) => return Err(error),
+        }
+        match session.client.get(path) {
+            Ok(operation) if is_terminal(&output::field(&operation, "status")) => {
+                if let Ok(progress) = progress_of(&operation) {
+                    display.show(&progress);
+                }
+                display.finish();
+                return Ok(operation);
+            }
+            Ok(_) => {}
+            Err(error) if failures < FAILURES_MAX && is_passing_client(&error) => failures += 1,
+            Err(error) => return Err(error.into()),
+        }
+        let pause = RECONNECT_PAUSES_MS
+            .get(failures)
+            .or(RECONNECT_PAUSES_MS.last());
+        rest(Duration::from_millis(pause.copied().unwrap_or_default()));
+    }
+}
+
+/// Calls `on_change` whenever the thing at `path` differs from what it was, until interrupted.
+pub fn changes(
+    session: &Session,
+    path: &str,
+    mut last: Value,
+    mut on_change: impl FnMut(&Value) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    loop {
+        rest(POLL_INTERVAL);
+        let now = session.client.get(path)?;
+        if now != last {
+            on_change(&now)?;
+            last = now;
+        }
+    }
+}
+
+/// Shows events until the last one or until the connection breaks; how many there were.
+fn listen(
+    session: &Session,
+    path: &str,
+    last_event_id: &mut Option<String>,
+    display: &mut Display,
+) -> Result<usize, Failure> {
+    let mut stream = session
+        .client
+        .events(&format!("{path}/events"), last_event_id.as_deref())?;
+    let mut heard = 0;
+    loop {
+        // A broken stream is as good as an ended one: the caller looks and connects again.
+        let Ok(Some(event)) = events::next(&mut stream) else {
+            return Ok(heard);
+        };
+        heard += 1;
+        if event.id.is_some() {
+            *last_event_id = event.id;
+        }
+        if let Ok(progress) = serde_json::from_str::<Progress>(&event.data) {
+            display.show(&progress);
+            if progress.is_finished() {
+                return Ok(heard);
+            }
+        }
+    }
+}
+
+/// An operation carries its counters itself or under `progress`.
+fn progress_of(operation: &Value) -> Result<Progress, serde_json::Error> {
+    serde_json::from_value(operation.get("progress").unwrap_or(operation).clone())
+}
+
+fn is_passing(failure: &Failure) -> bool {
+    match failure {
+        Failure::Client(error) => is_passing_client(error),
+        Failure::File { .. }
+        | Failure::Settings(_)
+        | Failure::Input(_)
+        | Failure::Answer(_)
+        | Failure::Declined
+        | Failure::OutputClosed => false,
+    }
+}
+
+fn is_passing_client(error: &ClientError) -> bool {
+    match error {
+        ClientError::Problem(problem) => problem.status == 429 || problem.status >= 500,
+        ClientError::Unreachable { .. } | ClientError::Broken { .. } => true,
+        ClientError::NotJson(_) | ClientError::BadAddress(_) => false,
+    }
+}

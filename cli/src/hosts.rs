@@ -1,0 +1,384 @@
+//! `fleetwright hosts`: the inventory, approval, tags, and one operation on one host.
+
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+use crate::args::ListArgs;
+use crate::client::escape;
+use crate::commands;
+use crate::failure::Failure;
+use crate::output::{self, Column};
+use crate::script::ScriptArgs;
+use crate::session::Session;
+use crate::table::Cell;
+use crate::{Completion, follow, pages, prompt};
+
+#[derive(Subcommand)]
+pub enum HostsAction {
+    /// List hosts
+    List {
+        /// Only `online` or `offline` ones
+        #[arg(long)]
+        status: Option<String>,
+        /// Only `pending`, `approved` or `rejected` ones
+        #[arg(long)]
+        approval_status: Option<String>,
+        /// Only those with this tag
+        #[arg(long)]
+        tag: Option<String>,
+        /// Only those whose name contains this
+        #[arg(long, short)]
+        query: Option<String>,
+        #[command(flatten)]
+        list: ListArgs,
+    },
+    /// Show one host
+    Show {
+        host: String,
+        /// Show it again whenever it changes
+        #[arg(long, short)]
+        watch: bool,
+    },
+    /// Let hosts receive operations
+    Approve {
+        #[arg(required_unless_present = "pending")]
+        hosts: Vec<String>,
+        /// All hosts that wait for approval
+        #[arg(long, conflicts_with = "hosts")]
+        pending: bool,
+    },
+    /// Cut hosts off
+    Reject {
+        #[arg(required = true)]
+        hosts: Vec<String>,
+    },
+    /// Add and remove tags
+    Tag {
+        #[arg(required = true)]
+        hosts: Vec<String>,
+        #[arg(long, value_delimiter = ',', value_name = "TAG")]
+        add: Vec<String>,
+        #[arg(long, value_delimiter = ',', value_name = "TAG")]
+        remove: Vec<String>,
+    },
+    /// Forget a host
+    Delete { host: String },
+    /// Run a command on one host and show what it printed
+    Run {
+        host: String,
+        #[command(flatten)]
+        script: ScriptArgs,
+        #[arg(last = true, value_name = "CMD")]
+        command: Vec<String>,
+    },
+}
+
+const COLUMNS: [Column; 7] = [
+    Column {
+        title: "NAME",
+        cell: |host| Cell::plain(name_of(host)),
+    },
+    Column {
+        title: "STATUS",
+        cell: |host| output::status(host, "status"),
+    },
+    Column {
+        title: "APPROVAL",
+        cell: |host| output::status(host, "approval_status"),
+    },
+    Column {
+        title: "PLATFORM",
+        cell: |host| Cell::plain(platform_of(host)),
+    },
+    Column {
+        title: "TAGS",
+        cell: |host| output::plain(host, "tags"),
+    },
+    Column {
+        title: "AGENT",
+        cell: |host| output::plain(host, "agent_version"),
+    },
+    Column {
+        title: "ID",
+        cell: |host| output::plain(host, "id"),
+    },
+];
+
+pub fn run(session: &Session, action: HostsAction) -> Result<Completion, Failure> {
+    match action {
+        HostsAction::List {
+            status,
+            approval_status,
+            tag,
+            query,
+            list,
+        } => {
+            let filters = [
+                ("status", status),
+                ("approval_status", approval_status),
+                ("tag", tag),
+                ("q", query),
+            ];
+            let hosts = pages::collect(&session.client, &list_path(&filters), list.limit)?;
+            output::items(session, &hosts, &COLUMNS)?;
+        }
+        HostsAction::Show { host, watch } => show(session, &host, watch)?,
+        HostsAction::Approve { hosts, pending } => approve(session, &hosts, pending)?,
+        HostsAction::Reject { hosts } => reject(session, &hosts)?,
+        HostsAction::Tag { hosts, add, remove } => tag(session, &hosts, &add, &remove)?,
+        HostsAction::Delete { host } => delete(session, &host)?,
+        HostsAction::Run {
+            host,
+            script,
+            command,
+        } => {
+            let id = resolve(session, &host)?;
+            return commands::run_on_host(session, &id, &script, &command);
+        }
+    }
+    Ok(Completion::Done)
+}
+
+/// The id of a host given by id, full name or short name. A name that fits several hosts is refused.
+pub fn resolve(session: &Session, host: &str) -> Result<String, Failure> {
+    if uuid::Uuid::try_parse(host).is_ok() {
+        return Ok(host.to_owned());
+    }
+    let found = pages::collect(
+        &session.client,
+        &format!("/hosts?q={}", escape(host)),
+        1_000,
+    )?;
+    match pick(&found, host).as_slice() {
+        [only] => Ok(only.clone()),
+        [] => Err(Failure::Input(format!("no host is named {host}"))),
+        several => Err(Failure::Input(format!(
+            "{} hosts are named {host}: {}",
+            several.len(),
+            several.join(", ")
+        ))),
+    }
+}
+
+/// What people call a host: its full name, else its short one, else its id.
+pub fn name_of(host: &Value) -> String {
+    ["fqdn", "hostname", "id"]
+        .iter()
+        .map(|name| output::field(host, name))
+        .find(|name| !name.is_empty())
+        .unwrap_or_default()
+}
+
+fn pick(hosts: &[Value], name: &str) -> Vec<String> {
+    let same = |host: &&Value| {
+        ["fqdn", "hostname"]
+            .iter()
+            .any(|field| output::field(host, field).eq_ignore_ascii_case(name))
+    };
+    hosts
+        .iter()
+        .filter(same)
+        .map(|host| output::field(host, "id"))
+        .collect()
+}
+
+fn platform_of(host: &Value) -> String {
+    let release = [
+        output::field(host, "platform_release"),
+        output::field(host, "platform_version"),
+    ]
+    .join(" ");
+    match release.trim() {
+        "" => output::field(host, "platform"),
+        release => release.to_owned(),
+    }
+}
+
+fn list_path(filters: &[(&str, Option<String>)]) -> String {
+    let set: Vec<String> = filters
+        .iter()
+        .filter_map(|(name, value)| {
+            value
+                .as_ref()
+                .map(|value| format!("{name}={}", escape(value)))
+        })
+        .collect();
+    if set.is_empty() {
+        "/hosts".to_owned()
+    } else {
+        format!("/hosts?{}", set.join("&"))
+    }
+}
+
+fn show(session: &Session, host: &str, watch: bool) -> Result<(), Failure> {
+    let path = format!("/hosts/{}", resolve(session, host)?);
+    let host = session.client.get(&path)?;
+    output::item(session, &host)?;
+    if watch {
+        follow::changes(session, &path, host, |host| {
+            output::line("").and_then(|()| output::item(session, host))
+        })?;
+    }
+    Ok(())
+}
+
+fn approve(session: &Session, hosts: &[String], pending: bool) -> Result<(), Failure> {
+    let ids = if pending {
+        let waiting = pages::collect(
+            &session.client,
+            "/hosts?approval_status=pending",
+            usize::MAX,
+        )?;
+        let names: Vec<String> = waiting.iter().map(name_of).collect();
+        if waiting.is_empty() {
+            return output::line("no host waits for approval");
+        }
+        prompt::confirm(
+            session,
+            &format!("Approve {} hosts ({})?", names.len(), some_of(&names)),
+        )?;
+        waiting
+            .iter()
+            .map(|host| output::field(host, "id"))
+            .collect()
+    } else {
+        hosts
+            .iter()
+            .map(|host| resolve(session, host))
+            .collect::<Result<Vec<_>, _>>()?
+    };
+    // The server takes 8 MiB here; a page of ids at a time is well below it.
+    for chunk in ids.chunks(1_000) {
+        session
+            .client
+            .create("/hosts/approve", &json!({ "host_ids": chunk }))?;
+    }
+    note(session, &format!("approved {}", hosts_word(ids.len())))
+}
+
+fn reject(session: &Session, hosts: &[String]) -> Result<(), Failure> {
+    let ids = hosts
+        .iter()
+        .map(|host| resolve(session, host))
+        .collect::<Result<Vec<_>, _>>()?;
+    prompt::confirm(
+        session,
+        &format!("Reject {} ({})?", hosts_word(ids.len()), some_of(hosts)),
+    )?;
+    for id in &ids {
+        session
+            .client
+            .create(&format!("/hosts/{id}/reject"), &json!({}))?;
+    }
+    note(session, &format!("rejected {}", hosts_word(ids.len())))
+}
+
+fn tag(
+    session: &Session,
+    hosts: &[String],
+    add: &[String],
+    remove: &[String],
+) -> Result<(), Failure> {
+    if add.is_empty() && remove.is_empty() {
+        return Err(Failure::Input(
+            "nothing to do: use --add TAG or --remove TAG".to_owned(),
+        ));
+    }
+    for host in hosts {
+        let path = format!("/hosts/{}", resolve(session, host)?);
+        let known = session.client.get(&path)?;
+        let changed = session
+            .client
+            .patch(&path, &json!({ "tags": retagged(&known, add, remove) }))?;
+        note(
+            session,
+            &format!("{}: {}", name_of(&known), output::field(&changed, "tags")),
+        )?;
+    }
+    Ok(())
+}
+
+fn retagged(host: &Value, add: &[String], remove: &[String]) -> Vec<String> {
+    let known = host
+        .get("tags")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str);
+    let mut tags: Vec<String> = known
+        .map(str::to_owned)
+        .chain(add.iter().cloned())
+        .collect();
+    tags.retain(|tag| !remove.contains(tag));
+    tags.sort();
+    tags.dedup();
+    tags
+}
+
+fn delete(session: &Session, host: &str) -> Result<(), Failure> {
+    let id = resolve(session, host)?;
+    prompt::confirm(
+        session,
+        &format!("Delete host {host}? What is queued for it is skipped."),
+    )?;
+    session.client.delete(&format!("/hosts/{id}"))?;
+    note(session, &format!("deleted {host}"))
+}
+
+/// A line for people; machines get the exit code.
+fn note(session: &Session, text: &str) -> Result<(), Failure> {
+    if session.is_for_people() {
+        output::line(text)
+    } else {
+        Ok(())
+    }
+}
+
+pub fn hosts_word(count: usize) -> String {
+    if count == 1 {
+        "1 host".to_owned()
+    } else {
+        format!("{count} hosts")
+    }
+}
+
+/// The first few names, for a question that stays one line.
+fn some_of(names: &[String]) -> String {
+    let shown = names.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
+    if names.len() > 5 {
+        format!("{shown}, …")
+    } else {
+        shown
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_are_added_and_removed_without_doubles() {
+        let host = json!({"tags": ["web", "old"]});
+        let tags = retagged(&host, &["web".into(), "blue".into()], &["old".into()]);
+        assert_eq!(tags, ["blue", "web"]);
+    }
+
+    #[test]
+    fn a_host_is_found_by_its_whole_name_only() {
+        let hosts = [
+            json!({"id": "1", "fqdn": "web-1.example", "hostname": "web-1"}),
+            json!({"id": "2", "fqdn": "web-10.example", "hostname": "web-10"}),
+        ];
+        assert_eq!(pick(&hosts, "WEB-1"), ["1"]);
+        assert_eq!(pick(&hosts, "web-10.example"), ["2"]);
+        assert!(pick(&hosts, "web").is_empty());
+    }
+
+    #[test]
+    fn filters_are_escaped() {
+        assert_eq!(
+            list_path(&[("tag", Some("a&b".into())), ("q", None)]),
+            "/hosts?tag=a%26b"
+        );
+    }
+}

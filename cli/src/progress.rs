@@ -1,0 +1,164 @@
+//! How far an operation is, and how that is shown: a bar on a terminal, else a line now and then.
+
+use std::io::IsTerminal as _;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Deserialize;
+
+/// The five counters always sum to `total`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Progress {
+    pub status: Option<String>,
+    pub total: u64,
+    pub succeeded: u64,
+    pub failed: u64,
+    pub running: u64,
+    pub queued: u64,
+    pub skipped: u64,
+    pub percent_complete: f64,
+}
+
+impl Progress {
+    pub fn finished_hosts(&self) -> u64 {
+        self.succeeded + self.failed + self.skipped
+    }
+
+    /// Whether nothing is left to happen.
+    pub fn is_finished(&self) -> bool {
+        match &self.status {
+            Some(status) => is_terminal(status),
+            None => self.total > 0 && self.finished_hosts() == self.total,
+        }
+    }
+
+    fn sentence(&self) -> String {
+        let parts = [
+            (self.succeeded, "succeeded"),
+            (self.failed, "failed"),
+            (self.running, "running"),
+            (self.queued, "queued"),
+            (self.skipped, "skipped"),
+        ];
+        let said: Vec<String> = parts
+            .iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, word)| format!("{count} {word}"))
+            .collect();
+        said.join(", ")
+    }
+}
+
+/// Statuses of bulk operations and rolling deployments that never change again.
+pub fn is_terminal(status: &str) -> bool {
+    [
+        "succeeded",
+        "partial",
+        "failed",
+        "cancelled",
+        "rolled_back",
+        "rollback_failed",
+    ]
+    .contains(&status)
+}
+
+pub enum Display {
+    Bar(ProgressBar),
+    Lines { last: Option<Progress> },
+    Nothing,
+}
+
+/// Without a terminal a new line is written only after this much of the whole, so that a log stays readable.
+const LINE_EVERY_PERCENT: f64 = 10.0;
+
+impl Display {
+    /// On standard error, so that standard output stays the result.
+    pub fn new(wanted: bool) -> Self {
+        if !wanted {
+            return Self::Nothing;
+        }
+        if !std::io::stderr().is_terminal() {
+            return Self::Lines { last: None };
+        }
+        let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
+        if let Ok(style) =
+            ProgressStyle::with_template("{bar:30} {pos}/{len} hosts  {msg}  {elapsed}")
+        {
+            bar.set_style(style.progress_chars("━╸─"));
+        }
+        Self::Bar(bar)
+    }
+
+    pub fn show(&mut self, progress: &Progress) {
+        match self {
+            Self::Bar(bar) => {
+                bar.set_length(progress.total);
+                bar.set_position(progress.finished_hosts());
+                bar.set_message(progress.sentence());
+            }
+            Self::Lines { last } => {
+                if is_worth_a_line(last.as_ref(), progress) {
+                    eprintln!(
+                        "{:>5.1} %  {}",
+                        progress.percent_complete,
+                        progress.sentence()
+                    );
+                    *last = Some(progress.clone());
+                }
+            }
+            Self::Nothing => {}
+        }
+    }
+
+    /// Leaves the last state on the screen.
+    pub fn finish(self) {
+        if let Self::Bar(bar) = self {
+            bar.abandon();
+        }
+    }
+}
+
+fn is_worth_a_line(last: Option<&Progress>, now: &Progress) -> bool {
+    match last {
+        None => true,
+        Some(last) if last == now => false,
+        Some(last) => {
+            now.is_finished() && !last.is_finished()
+                || now.percent_complete - last.percent_complete >= LINE_EVERY_PERCENT
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(percent_complete: f64, succeeded: u64) -> Progress {
+        Progress {
+            total: 10,
+            succeeded,
+            queued: 10 - succeeded,
+            percent_complete,
+            ..Progress::default()
+        }
+    }
+
+    #[test]
+    fn a_log_gets_a_line_per_tenth_and_one_at_the_end() {
+        assert!(is_worth_a_line(None, &at(0.0, 0)));
+        assert!(!is_worth_a_line(Some(&at(0.0, 0)), &at(9.9, 0)));
+        assert!(is_worth_a_line(Some(&at(0.0, 0)), &at(10.0, 1)));
+        assert!(is_worth_a_line(Some(&at(99.9, 9)), &at(100.0, 10)));
+        assert!(!is_worth_a_line(Some(&at(100.0, 10)), &at(100.0, 10)));
+    }
+
+    #[test]
+    fn a_status_decides_before_the_counters() {
+        let paused = Progress {
+            status: Some("paused".into()),
+            ..at(100.0, 10)
+        };
+        assert!(!paused.is_finished());
+        assert!(at(100.0, 10).is_finished());
+    }
+}

@@ -1,0 +1,112 @@
+//! `fleetwright run`: a command on every host an expression selects, followed to its end.
+
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+
+use crate::failure::Failure;
+use crate::hosts::hosts_word;
+use crate::script::ScriptArgs;
+use crate::session::Session;
+use crate::{Completion, bulk, follow, output, prompt, select};
+
+#[derive(Args)]
+pub struct RunArgs {
+    /// Which hosts, such as: tags contains web; or `all`
+    pub expression: String,
+    #[command(flatten)]
+    pub script: ScriptArgs,
+    /// At most this many hosts at once; 0 for no limit
+    #[arg(long, value_name = "N")]
+    pub max_concurrency: Option<u64>,
+    /// What to do with hosts that are offline
+    #[arg(long, value_enum)]
+    pub offline: Option<Offline>,
+    /// Hosts that have not started by then are skipped
+    #[arg(long, value_name = "SECONDS")]
+    pub expires_in: Option<u64>,
+    /// Why, for the audit log
+    #[arg(long)]
+    pub reason: Option<String>,
+    /// Show what would be created, and create nothing
+    #[arg(long)]
+    pub plan_only: bool,
+    /// Start it and come back at once
+    #[arg(long)]
+    pub detach: bool,
+    /// The command, after `--`; one word is taken as a script
+    #[arg(last = true, value_name = "CMD")]
+    pub command: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Offline {
+    /// They run it when they come back
+    Queue,
+    /// They are left out
+    Skip,
+}
+
+pub fn run(session: &Session, args: &RunArgs) -> Result<Completion, Failure> {
+    let mut body = request(args)?;
+    if args.plan_only {
+        let plan = session.client.post("/fleet/bulk", &body)?;
+        output::item(session, &plan)?;
+        return Ok(Completion::Done);
+    }
+    if !session.yes {
+        // What was shown is what runs: the server refuses if the selection is another one by then.
+        let selected = select::count(session, &args.expression)?;
+        let count = hosts_word(usize::try_from(selected.count).unwrap_or(usize::MAX));
+        prompt::confirm(session, &format!("Run on {count}?"))?;
+        match selected.digest {
+            Some(digest) => body["expected_digest"] = json!(digest),
+            None => body["expected_count"] = json!(selected.count),
+        }
+    }
+    let created = session.client.create("/fleet/bulk", &body)?;
+    let id = output::field(&created, "id");
+    if args.detach {
+        output::item(session, &created)?;
+        return Ok(Completion::Done);
+    }
+    if session.is_for_people() {
+        let total = created
+            .get("total")
+            .and_then(Value::as_u64)
+            .unwrap_or_default();
+        let count = hosts_word(usize::try_from(total).unwrap_or(usize::MAX));
+        eprintln!("bulk operation {id} on {count} (Ctrl-C leaves it running)");
+    }
+    let operation =
+        follow::to_the_end(session, &format!("/fleet/bulk/{id}")).inspect_err(|_| {
+            eprintln!("bulk operation {id} goes on: fleetwright bulk show {id} --watch");
+        })?;
+    bulk::report(session, &operation)
+}
+
+fn request(args: &RunArgs) -> Result<Value, Failure> {
+    let mut body = args.script.request(&args.command)?;
+    body.insert("selector".to_owned(), select::selector(&args.expression));
+    if let Some(limit) = args.max_concurrency {
+        body.insert("max_concurrency".to_owned(), json!(limit));
+    }
+    match args.offline {
+        None => {}
+        Some(Offline::Queue) => {
+            body.insert("offline".to_owned(), json!("queue"));
+        }
+        Some(Offline::Skip) => {
+            body.insert("offline".to_owned(), json!("skip"));
+        }
+    }
+    if let Some(seconds) = args.expires_in {
+        body.insert("expires_in_seconds".to_owned(), json!(seconds));
+    }
+    if let Some(reason) = &args.reason {
+        body.insert("reason".to_owned(), json!(reason));
+    }
+    if args.plan_only {
+        body.insert("plan_only".to_owned(), json!(true));
+    }
+    Ok(Value::Object(body))
+}
