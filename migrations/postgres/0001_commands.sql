@@ -15,6 +15,8 @@ CREATE TABLE hosts (
     reserved               BIGINT NOT NULL DEFAULT 0,
     created_at             BIGINT NOT NULL,
     last_seen_at           BIGINT,
+    -- The FQDN (or host name) in lower case, compared byte by byte: what people search by.
+    search_name            TEXT COLLATE "C" NOT NULL DEFAULT '',
     -- Facts, as the agent reports them.
     fqdn                   TEXT,
     hostname               TEXT,
@@ -39,16 +41,20 @@ CREATE TABLE hosts (
     next_generation        BIGINT,
     next_key               BYTEA,
     locked_reason          TEXT,
+    -- The enrolment token of the host's latest enrolment.
+    enrolled_with          BYTEA,
     -- The agent's journal; another one means that its disk was lost.
     journal_id             BYTEA
 );
 CREATE INDEX hosts_by_revision ON hosts (revision);
-CREATE INDEX hosts_by_fqdn ON hosts (fqdn);
+CREATE INDEX hosts_by_name ON hosts (search_name, id);
+CREATE INDEX hosts_by_key ON hosts (certificate_key);
+CREATE INDEX hosts_by_next_key ON hosts (next_key) WHERE next_key IS NOT NULL;
 CREATE INDEX hosts_by_status ON hosts (status, id);
 CREATE INDEX hosts_by_approval ON hosts (approval_status, id);
 
 CREATE TABLE host_tags (
-    tag     TEXT NOT NULL,
+    tag     TEXT COLLATE "C" NOT NULL,
     host_id BYTEA NOT NULL,
     PRIMARY KEY (tag, host_id)
 );

@@ -15,6 +15,8 @@ CREATE TABLE hosts (
     reserved               BIGINT NOT NULL DEFAULT 0,
     created_at             BIGINT NOT NULL,
     last_seen_at           BIGINT,
+    -- The FQDN (or host name) in lower case, compared byte by byte: what people search by.
+    search_name            TEXT   NOT NULL DEFAULT '',
     -- Facts, as the agent reports them.
     fqdn                   TEXT,
     hostname               TEXT,
@@ -39,11 +41,15 @@ CREATE TABLE hosts (
     next_generation        BIGINT,
     next_key               BLOB,
     locked_reason          TEXT,
+    -- The enrolment token of the host's latest enrolment.
+    enrolled_with          BLOB,
     -- The agent's journal; another one means that its disk was lost.
     journal_id             BLOB
 );
 CREATE INDEX hosts_by_revision ON hosts (revision);
-CREATE INDEX hosts_by_fqdn ON hosts (fqdn);
+CREATE INDEX hosts_by_name ON hosts (search_name, id);
+CREATE INDEX hosts_by_key ON hosts (certificate_key);
+CREATE INDEX hosts_by_next_key ON hosts (next_key) WHERE next_key IS NOT NULL;
 CREATE INDEX hosts_by_status ON hosts (status, id);
 CREATE INDEX hosts_by_approval ON hosts (approval_status, id);
 

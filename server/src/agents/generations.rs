@@ -1,0 +1,369 @@
+//! Which certificate generation may connect or renew: pure decisions over what is stored of a host's identity and
+//! what the presented certificate says. A cloned machine is recognised by an older generation than the stored one.
+
+use crate::hosts::host::{Approval, Identity, Issued, KeyDigest};
+
+/// An expired certificate may still renew for this long; later the host enrols again.
+const RENEW_AFTER_EXPIRY_US: i64 = 30 * 24 * 3600 * 1_000_000;
+
+/// What a presented certificate says; its signature has been verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Presented {
+    pub issued: Issued,
+    pub not_after_us: i64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Waits for an operator.
+    Pending,
+    Rejected,
+    /// Locked, or locked by this very attempt.
+    Locked,
+    Expired,
+    /// Not the generation that may connect now.
+    Stale,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Connect {
+    /// As the current generation: nothing to store.
+    Accept,
+    /// The renewed certificate is seen for the first time: it is the current one from now on.
+    AcceptAndPromote(Identity),
+    Refuse(Refusal),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Renew {
+    /// Issue this generation and store the identity.
+    Issue {
+        identity: Identity,
+        generation: i64,
+    },
+    /// An older generation: two machines use one identity. Store the lock and tell the operator.
+    Lock(Identity),
+    Refuse(Refusal),
+}
+
+pub fn decide_connect(
+    approval: Approval,
+    identity: &Identity,
+    presented: Presented,
+    now_us: i64,
+) -> Connect {
+    if identity.locked_reason.is_some() {
+        return Connect::Refuse(Refusal::Locked);
+    }
+    match approval {
+        Approval::Pending => return Connect::Refuse(Refusal::Pending),
+        Approval::Rejected => return Connect::Refuse(Refusal::Rejected),
+        Approval::Approved => {}
+    }
+    if presented.not_after_us < now_us {
+        return Connect::Refuse(Refusal::Expired);
+    }
+    match standing(identity, presented.issued) {
+        Standing::Current => Connect::Accept,
+        Standing::Ahead => Connect::AcceptAndPromote(promoted(presented.issued)),
+        Standing::Behind => Connect::Refuse(Refusal::Stale),
+    }
+}
+
+/// `csr_key` is the key that the new certificate is for.
+pub fn decide_renew(
+    approval: Approval,
+    identity: &Identity,
+    presented: Presented,
+    csr_key: KeyDigest,
+    now_us: i64,
+) -> Renew {
+    if identity.locked_reason.is_some() {
+        return Renew::Refuse(Refusal::Locked);
+    }
+    match approval {
+        Approval::Rejected => return Renew::Refuse(Refusal::Rejected),
+        // A host may wait for its approval longer than a certificate lives.
+        Approval::Pending | Approval::Approved => {}
+    }
+    if presented.not_after_us.saturating_add(RENEW_AFTER_EXPIRY_US) < now_us {
+        return Renew::Refuse(Refusal::Expired);
+    }
+    let current = match standing(identity, presented.issued) {
+        Standing::Current => identity.current,
+        // It was issued and has not connected yet, but using it proves that it arrived.
+        Standing::Ahead => presented.issued,
+        Standing::Behind => {
+            let reason = format!(
+                "a renewal came from generation {}, but generation {} is in use: two machines share this identity",
+                presented.issued.generation, identity.current.generation
+            );
+            return Renew::Lock(Identity {
+                locked_reason: Some(reason),
+                ..identity.clone()
+            });
+        }
+    };
+    // Asked again before the new one was seen, this gives the same generation: the answer may have been lost.
+    let next = Issued {
+        generation: current.generation + 1,
+        key: csr_key,
+    };
+    Renew::Issue {
+        generation: next.generation,
+        identity: Identity {
+            current,
+            next: Some(next),
+            locked_reason: None,
+        },
+    }
+}
+
+enum Standing {
+    Current,
+    /// Newer than the stored one: the renewal not yet seen, or one made after the backup this database was restored
+    /// from. Our own signature is on it, so it is believed.
+    Ahead,
+    /// Older, or of a generation that was issued to another key.
+    Behind,
+}
+
+fn standing(identity: &Identity, presented: Issued) -> Standing {
+    if presented == identity.current {
+        return Standing::Current;
+    }
+    match identity.next {
+        Some(next) if next == presented => Standing::Ahead,
+        Some(next) if presented.generation > next.generation => Standing::Ahead,
+        None if presented.generation > identity.current.generation => Standing::Ahead,
+        Some(_) | None => Standing::Behind,
+    }
+}
+
+fn promoted(issued: Issued) -> Identity {
+    Identity {
+        current: issued,
+        next: None,
+        locked_reason: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const NOW: i64 = 1_000_000_000_000_000;
+
+    fn key(byte: u8) -> KeyDigest {
+        KeyDigest([byte; 32])
+    }
+
+    fn issued(generation: i64, byte: u8) -> Issued {
+        Issued {
+            generation,
+            key: key(byte),
+        }
+    }
+
+    fn identity(current: Issued, next: Option<Issued>) -> Identity {
+        Identity {
+            current,
+            next,
+            locked_reason: None,
+        }
+    }
+
+    fn presented(issued: Issued) -> Presented {
+        Presented {
+            issued,
+            not_after_us: NOW + 1,
+        }
+    }
+
+    fn connect(identity: &Identity, issued: Issued) -> Connect {
+        decide_connect(Approval::Approved, identity, presented(issued), NOW)
+    }
+
+    fn renew(identity: &Identity, issued: Issued, csr: u8) -> Renew {
+        decide_renew(
+            Approval::Approved,
+            identity,
+            presented(issued),
+            key(csr),
+            NOW,
+        )
+    }
+
+    #[test]
+    fn the_current_generation_connects_and_the_next_one_is_promoted() {
+        let stored = identity(issued(3, 1), Some(issued(4, 2)));
+        assert_eq!(connect(&stored, issued(3, 1)), Connect::Accept);
+        let promoted = identity(issued(4, 2), None);
+        assert_eq!(
+            connect(&stored, issued(4, 2)),
+            Connect::AcceptAndPromote(promoted)
+        );
+        assert_eq!(
+            connect(&stored, issued(2, 1)),
+            Connect::Refuse(Refusal::Stale)
+        );
+        assert_eq!(
+            connect(&stored, issued(4, 9)),
+            Connect::Refuse(Refusal::Stale)
+        );
+    }
+
+    #[test]
+    fn nobody_unapproved_locked_or_expired_connects() {
+        let stored = identity(issued(1, 1), None);
+        let good = presented(issued(1, 1));
+        let mut locked = stored.clone();
+        locked.locked_reason = Some("clone".into());
+        let expired = Presented {
+            not_after_us: NOW - 1,
+            ..good
+        };
+        let table = [
+            (Approval::Pending, &stored, good, Refusal::Pending),
+            (Approval::Rejected, &stored, good, Refusal::Rejected),
+            (Approval::Approved, &locked, good, Refusal::Locked),
+            (Approval::Approved, &stored, expired, Refusal::Expired),
+        ];
+        for (approval, identity, presented, refusal) in table {
+            let decided = decide_connect(approval, identity, presented, NOW);
+            assert_eq!(decided, Connect::Refuse(refusal));
+        }
+    }
+
+    #[test]
+    fn a_lost_renewal_answer_is_not_a_clone() {
+        let stored = identity(issued(1, 1), None);
+        let Renew::Issue {
+            identity: once,
+            generation,
+        } = renew(&stored, issued(1, 1), 2)
+        else {
+            panic!("refused");
+        };
+        assert_eq!(generation, 2);
+        // The answer is lost; the agent asks again from the same certificate, even with another new key.
+        for csr in [2, 3] {
+            let Renew::Issue {
+                identity: again,
+                generation,
+            } = renew(&once, issued(1, 1), csr)
+            else {
+                panic!("refused");
+            };
+            assert_eq!(generation, 2);
+            assert_eq!(again, identity(issued(1, 1), Some(issued(2, csr))));
+        }
+    }
+
+    #[test]
+    fn a_clone_is_locked_out_once_the_other_has_moved_on() {
+        let moved_on = identity(issued(2, 2), None);
+        let Renew::Lock(locked) = renew(&moved_on, issued(1, 1), 3) else {
+            panic!("a clone may renew");
+        };
+        assert!(locked.locked_reason.is_some());
+        assert_eq!(locked.current, moved_on.current);
+        // Locked is locked for both of them.
+        assert_eq!(
+            renew(&locked, issued(2, 2), 3),
+            Renew::Refuse(Refusal::Locked)
+        );
+        assert_eq!(
+            connect(&locked, issued(2, 2)),
+            Connect::Refuse(Refusal::Locked)
+        );
+    }
+
+    #[test]
+    fn renewing_with_the_unseen_certificate_moves_on_from_it() {
+        let stored = identity(issued(1, 1), Some(issued(2, 2)));
+        assert_eq!(
+            renew(&stored, issued(2, 2), 3),
+            Renew::Issue {
+                identity: identity(issued(2, 2), Some(issued(3, 3))),
+                generation: 3
+            }
+        );
+    }
+
+    #[test]
+    fn an_expired_certificate_renews_for_thirty_days() {
+        let stored = identity(issued(1, 1), None);
+        let day = 24 * 3600 * 1_000_000;
+        for (days, allowed) in [(1, true), (29, true), (30, true), (31, false)] {
+            let presented = Presented {
+                issued: issued(1, 1),
+                not_after_us: NOW - days * day,
+            };
+            let decided = decide_renew(Approval::Approved, &stored, presented, key(2), NOW);
+            assert_eq!(matches!(decided, Renew::Issue { .. }), allowed, "{days}");
+        }
+    }
+
+    #[test]
+    fn a_pending_host_may_renew_and_a_rejected_one_may_not() {
+        let stored = identity(issued(1, 1), None);
+        let good = presented(issued(1, 1));
+        let decided = |approval| decide_renew(approval, &stored, good, key(1), NOW);
+        assert!(matches!(
+            decided(Approval::Pending),
+            Renew::Issue { generation: 2, .. }
+        ));
+        assert_eq!(
+            decided(Approval::Rejected),
+            Renew::Refuse(Refusal::Rejected)
+        );
+    }
+
+    #[test]
+    fn a_database_restored_from_a_backup_believes_newer_certificates() {
+        let restored = identity(issued(1, 1), None);
+        assert_eq!(
+            connect(&restored, issued(5, 5)),
+            Connect::AcceptAndPromote(identity(issued(5, 5), None))
+        );
+    }
+
+    proptest! {
+        /// Two machines with one identity act in any order, answers get lost at will: the stored generation never
+        /// falls, and no machine that stays behind ever connects as a current one.
+        #[test]
+        fn generations_only_rise(steps in prop::collection::vec((0_usize..2, any::<bool>(), any::<bool>()), 1..30)) {
+            let mut stored = identity(issued(1, 1), None);
+            let mut machines = [issued(1, 1); 2];
+            let mut fresh_key = 10_u8;
+            for (machine, renews, answer_lost) in steps {
+                let before = stored.current.generation;
+                if renews {
+                    fresh_key += 1;
+                    match renew(&stored, machines[machine], fresh_key) {
+                        Renew::Issue { identity, generation } => {
+                            stored = identity;
+                            if !answer_lost {
+                                machines[machine] = issued(generation, fresh_key);
+                            }
+                        }
+                        Renew::Lock(identity) => {
+                            prop_assert!(machines[0] != machines[1]);
+                            stored = identity;
+                        }
+                        Renew::Refuse(refusal) => prop_assert_eq!(refusal, Refusal::Locked),
+                    }
+                } else {
+                    match connect(&stored, machines[machine]) {
+                        Connect::Accept => prop_assert_eq!(stored.current, machines[machine]),
+                        Connect::AcceptAndPromote(identity) => stored = identity,
+                        Connect::Refuse(_) => {}
+                    }
+                }
+                prop_assert!(stored.current.generation >= before);
+            }
+        }
+    }
+}
