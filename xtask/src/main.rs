@@ -1,1 +1,69 @@
-fn main() {}
+//! `cargo xtask`: builds, runs, checks and packs the project. Uses the built binaries and nothing of their code.
+
+mod bench;
+mod cargo;
+mod children;
+mod demo;
+mod dist;
+mod keys;
+mod openapi;
+mod sbom;
+mod steps;
+mod test;
+mod wait;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+const HELP: &str = "\
+cargo xtask COMMAND
+
+  demo       build everything, start a server with three agents and the modules, run the main job,
+             and stay up until Ctrl-C
+      --once         end after the job; success only if every host succeeded
+      --community    without modules: shows what the community edition answers
+      --hosts N      this many agents (default 3)
+      --port P       the server's port (default: a free one)
+  test       every check and test there is; installs what only tests need when root
+  dist       release build, packed into target/dist/
+  bench [NAME]  the measurements, as a table, JSON lines and plots under target/bench/
+  openapi    write the OpenAPI document to target/openapi.json
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nerror: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &[String]) -> Result<()> {
+    let Some((command, rest)) = arguments.split_first() else {
+        print!("{HELP}");
+        return Ok(());
+    };
+    match command.as_str() {
+        "demo" => demo::run(&demo::Options::parse(rest)?),
+        "test" => without_arguments(rest).and_then(|()| test::run()),
+        "dist" => without_arguments(rest).and_then(|()| dist::run()),
+        "bench" => bench::run(rest),
+        "openapi" => without_arguments(rest).and_then(|()| openapi::run()),
+        "help" | "--help" | "-h" => {
+            print!("{HELP}");
+            Ok(())
+        }
+        other => bail!("no such command: {other}\n\n{HELP}"),
+    }
+}
+
+fn without_arguments(rest: &[String]) -> Result<()> {
+    match rest.first() {
+        None => Ok(()),
+        Some(unknown) => bail!("unexpected argument: {unknown}"),
+    }
+}
