@@ -1,0 +1,228 @@
+//! One private PostgreSQL per test process, from Debian's package: its own folder, a unix socket and no port, an
+//! unprivileged user. A fresh database per test. The kernel ends it with the process, whatever ends that.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use crate::wait::wait_for;
+
+/// `initdb` and a start take five seconds on a loaded machine.
+const START_PATIENCE: Duration = Duration::from_secs(90);
+/// Set to run against flushed disks; the tests need only survive the server's death, not the machine's.
+const FSYNC_VARIABLE: &str = "FLEETWRIGHT_TEST_POSTGRES_FSYNC";
+
+pub struct Cluster {
+    programs: PathBuf,
+    folder: PathBuf,
+    user: String,
+    databases: AtomicU32,
+}
+
+/// The process's cluster, started on first use. Panics with the command to type if PostgreSQL is missing.
+pub fn cluster() -> &'static Cluster {
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    CLUSTER.get_or_init(Cluster::start)
+}
+
+impl Cluster {
+    /// Creates an empty database and returns its URL.
+    pub fn create_database(&self) -> String {
+        let number = self.databases.fetch_add(1, Ordering::Relaxed);
+        let name = format!("fleetwright_{number}");
+        let made = self.psql("postgres", &format!("CREATE DATABASE {name}"));
+        made.unwrap_or_else(|error| panic!("cannot create a database: {error}"));
+        self.url(&name)
+    }
+
+    fn url(&self, database: &str) -> String {
+        let socket = self.folder.to_string_lossy().replace('/', "%2F");
+        format!("postgres://{}@{socket}/{database}", self.user)
+    }
+
+    /// Stops and starts the server, as an administrator would. Everything in this process loses its connections.
+    pub fn restart(&self) {
+        let stopped = self
+            .as_user("pg_ctl")
+            .args(["stop", "--wait", "--mode", "fast", "--pgdata"])
+            .arg(self.folder.join("data"))
+            .stdout(Stdio::null())
+            .status();
+        assert!(
+            stopped.is_ok_and(|status| status.success()),
+            "pg_ctl cannot stop the cluster"
+        );
+        self.run();
+        self.wait_ready();
+    }
+
+    fn wait_ready(&self) {
+        wait_for("PostgreSQL to accept connections", START_PATIENCE, || {
+            self.psql("postgres", "SELECT 1").ok()
+        });
+    }
+
+    fn psql(&self, database: &str, sql: &str) -> Result<(), String> {
+        let output = Command::new(self.programs.join("psql"))
+            .args(["--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1"])
+            .arg("--host")
+            .arg(&self.folder)
+            .args(["--username", &self.user, "--dbname", database])
+            .args(["--command", sql])
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|error| error.to_string())?;
+        if output.status.success() {
+            Ok(())
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).into_owned())
+        }
+    }
+
+    fn start() -> Self {
+        let programs = find_programs();
+        let folders = std::env::temp_dir().join("fleetwright-test-postgres");
+        std::fs::create_dir_all(&folders).expect("the temporary folder can be written");
+        let open = std::fs::Permissions::from_mode(0o755);
+        let _ = std::fs::set_permissions(&folders, open);
+        remove_stale(&folders);
+        let folder = folders.join(std::process::id().to_string());
+        std::fs::create_dir_all(&folder).expect("the temporary folder can be written");
+        let (user, owner) = run_as();
+        if let Some((uid, gid)) = owner {
+            std::os::unix::fs::chown(&folder, Some(uid), Some(gid))
+                .expect("root can give a folder away");
+        }
+        let cluster = Self {
+            programs,
+            folder,
+            user,
+            databases: AtomicU32::new(0),
+        };
+        cluster.initialise();
+        cluster.run();
+        cluster.wait_ready();
+        cluster
+    }
+
+    fn initialise(&self) {
+        let output = self
+            .as_user("initdb")
+            .args(["--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"])
+            .args(["--username", &self.user, "--pgdata"])
+            .arg(self.folder.join("data"))
+            .output()
+            .expect("initdb can be run");
+        assert!(
+            output.status.success(),
+            "initdb: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+
+    /// Runs the server from a thread that lives as long as the process, because the kernel's "parent died" signal
+    /// follows the thread that started a child.
+    fn run(&self) {
+        let fsync = std::env::var_os(FSYNC_VARIABLE).is_some();
+        let mut command = self.as_user("postgres");
+        command
+            .arg("-D")
+            .arg(self.folder.join("data"))
+            .arg("-k")
+            .arg(&self.folder)
+            .args(["-c", "listen_addresses=", "-c", "max_connections=200"])
+            .args(["-c", if fsync { "fsync=on" } else { "fsync=off" }])
+            .stdin(Stdio::null());
+        let log = std::fs::File::create(self.folder.join("log")).expect("a log can be written");
+        command.stdout(log.try_clone().expect("a file handle can be cloned"));
+        command.stderr(log);
+        let body = move || {
+            // Its end is of interest only to those who use it, and they see it.
+            let _ = command.status();
+            loop {
+                std::thread::park();
+            }
+        };
+        std::thread::Builder::new()
+            .name("postgres".to_owned())
+            .spawn(body)
+            .expect("a thread can be started");
+    }
+
+    /// A program as the cluster's user, ended with this process by the kernel.
+    fn as_user(&self, program: &str) -> Command {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "QUIT"]);
+        if rustix::process::geteuid().is_root() {
+            command.args([
+                "--reuid",
+                &self.user,
+                "--regid",
+                &self.user,
+                "--init-groups",
+            ]);
+        }
+        command.arg("--").arg(self.programs.join(program));
+        // The folder a test starts in may be closed to that user.
+        command.current_dir("/");
+        command
+    }
+}
+
+fn find_programs() -> PathBuf {
+    let root = Path::new("/usr/lib/postgresql");
+    let mut found: Vec<PathBuf> = std::fs::read_dir(root)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path().join("bin"))
+        .filter(|folder| folder.join("initdb").is_file())
+        .collect();
+    found.sort();
+    found.pop().expect(
+        "PostgreSQL's programs are missing, and these tests are never skipped. Type: apt-get install -y postgresql",
+    )
+}
+
+/// The user for the cluster and, when it has to be switched to, its ids.
+fn run_as() -> (String, Option<(u32, u32)>) {
+    let accounts = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let account = |wanted: &dyn Fn(&[&str]) -> bool| {
+        accounts.lines().find_map(|line| {
+            let fields: Vec<&str> = line.split(':').collect();
+            wanted(&fields).then(|| {
+                let id = |index: usize| fields.get(index).and_then(|text| text.parse().ok());
+                (
+                    fields.first().copied().unwrap_or_default().to_owned(),
+                    id(2).unwrap_or(65_534),
+                    id(3).unwrap_or(65_534),
+                )
+            })
+        })
+    };
+    let me = rustix::process::geteuid().as_raw();
+    if me == 0 {
+        let (name, uid, gid) = account(&|fields| fields.first() == Some(&"postgres"))
+            .expect("Debian's PostgreSQL package makes the user postgres");
+        return (name, Some((uid, gid)));
+    }
+    let me = me.to_string();
+    let (name, ..) = account(&|fields| fields.get(2) == Some(&me.as_str()))
+        .expect("the user running the tests has an account");
+    (name, None)
+}
+
+/// Folders of processes that are gone. Their servers went with them.
+fn remove_stale(folders: &Path) {
+    for entry in std::fs::read_dir(folders).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let running = Path::new("/proc").join(&name).exists();
+        let is_number = name.to_string_lossy().parse::<u32>().is_ok();
+        if is_number && !running {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}
