@@ -7,6 +7,7 @@ use crate::commands::CommandsAction;
 use crate::groups::GroupsAction;
 use crate::hosts::HostsAction;
 use crate::login::LoginArgs;
+use crate::modules::ModulesAction;
 use crate::run::RunArgs;
 use crate::select::SelectArgs;
 use crate::settings::ConnectionArgs;
@@ -73,6 +74,11 @@ pub enum Command {
     Commands {
         #[command(subcommand)]
         action: CommandsAction,
+    },
+    /// The server's modules
+    Modules {
+        #[command(subcommand)]
+        action: ModulesAction,
     },
     /// API tokens
     Tokens {

@@ -64,6 +64,10 @@ pub enum BulkAction {
 
 /// A result table longer than this shows what did not succeed; all of it is one command away.
 const REPORT_ROWS_MAX: usize = 100;
+/// Up to this many names are cheaper to ask for one by one than a page of the inventory.
+const NAMED_ONE_BY_ONE_MAX: usize = 10;
+/// Ten pages of the inventory: for a table that a person reads that is plenty.
+const NAMED_FROM_LIST_MAX: usize = 5_000;
 
 const COLUMNS: [Column; 6] = [
     Column {
@@ -282,30 +286,36 @@ fn rows(
         limit,
     )?;
     if session.is_for_people() {
-        let names = host_names(session, rows.len())?;
+        let names = host_names(session, &rows)?;
         for row in &mut rows {
-            let known = row.get("fqdn").and_then(Value::as_str).map(str::to_owned);
             let host_id = output::field(row, "host_id");
-            row["name"] = json!(
-                known
-                    .or_else(|| names.get(&host_id).cloned())
-                    .unwrap_or(host_id)
-            );
+            row["name"] = json!(names.get(&host_id).unwrap_or(&host_id));
         }
     }
     Ok(rows)
 }
 
-/// Names by id. Ten pages of the inventory at most: for a table that a person reads that is plenty.
-fn host_names(session: &Session, wanted: usize) -> Result<HashMap<String, String>, Failure> {
-    if wanted == 0 {
-        return Ok(HashMap::new());
+/// Names by id, from the inventory; of hosts that are not on its first pages each one is asked for.
+fn host_names(session: &Session, rows: &[Value]) -> Result<HashMap<String, String>, Failure> {
+    let mut names = HashMap::new();
+    if rows.len() > NAMED_ONE_BY_ONE_MAX {
+        let known = pages::collect(&session.client, "/hosts", NAMED_FROM_LIST_MAX)?;
+        names.extend(
+            known
+                .iter()
+                .map(|host| (output::field(host, "id"), name_of(host))),
+        );
     }
-    let known = pages::collect(&session.client, "/hosts", 5_000)?;
-    Ok(known
-        .iter()
-        .map(|host| (output::field(host, "id"), name_of(host)))
-        .collect())
+    for row in rows.iter().take(REPORT_ROWS_MAX) {
+        let id = output::field(row, "host_id");
+        if !names.contains_key(&id) {
+            // A host that was deleted since has no name any more; its id is shown.
+            if let Ok(host) = session.client.get(&format!("/hosts/{id}")) {
+                names.insert(id, name_of(&host));
+            }
+        }
+    }
+    Ok(names)
 }
 
 fn first_line(row: &Value) -> String {

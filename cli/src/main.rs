@@ -13,6 +13,7 @@ mod follow;
 mod groups;
 mod hosts;
 mod login;
+mod modules;
 mod output;
 mod pages;
 mod problem;
@@ -78,6 +79,7 @@ fn with_session(session: Session, command: Command) -> Result<Completion, Failur
         Command::Run(run) => run::run(&session, &run),
         Command::Bulk { action } => bulk::run(&session, action),
         Command::Commands { action } => commands::run(&session, action),
+        Command::Modules { action } => modules::run(&session, action),
         Command::Tokens { action } => tokens::api_tokens(&session, action),
         Command::EnrollmentTokens { action } => tokens::enrollment_tokens(&session, action),
         Command::Completions { .. } | Command::Login(_) | Command::Logout => Ok(Completion::Done),
