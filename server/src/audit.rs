@@ -1,1 +1,82 @@
-//! See the files beside this one.
+//! The audit log: one row per mutation by a principal, written in that mutation's transaction, each row holding
+//! the digest of the one before it.
+
+mod chain;
+pub mod store;
+
+use fleetwright_plugin_api::wire::{AuditEntry, CallContext};
+
+use crate::auth::Caller;
+use crate::db::{DbError, Tx};
+
+pub use chain::{Digest, GENESIS};
+
+/// Who did it, and from where.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuditContext {
+    pub request_id: String,
+    pub principal: String,
+    pub principal_name: String,
+    pub tenant: Option<String>,
+    pub address: String,
+}
+
+impl AuditContext {
+    /// For what the server does by itself or at its console: `part` is `cli`, `agents`, ….
+    pub fn system(part: &str) -> Self {
+        Self {
+            principal: format!("system:{part}"),
+            principal_name: part.to_owned(),
+            ..Self::default()
+        }
+    }
+}
+
+impl From<&Caller> for AuditContext {
+    fn from(caller: &Caller) -> Self {
+        Self {
+            request_id: caller.request_id.clone(),
+            principal: caller.principal.id.clone(),
+            principal_name: caller.principal.name.clone(),
+            tenant: caller.principal.tenant.clone(),
+            address: caller.address.clone(),
+        }
+    }
+}
+
+impl From<&CallContext> for AuditContext {
+    fn from(context: &CallContext) -> Self {
+        Self {
+            request_id: context.request_id.clone(),
+            principal: context.principal.clone(),
+            principal_name: context.principal_name.clone(),
+            tenant: context.tenant.clone(),
+            address: context.address.clone(),
+        }
+    }
+}
+
+/// Adds a row to the log as part of `tx`: the row exists if and only if the mutation does.
+pub fn append(
+    tx: &mut Tx<'_>,
+    now_us: i64,
+    context: &AuditContext,
+    entry: &AuditEntry,
+) -> Result<(), DbError> {
+    store::append(tx, now_us, context, entry)
+}
+
+/// Shorthand for an entry.
+pub fn entry(
+    action: &str,
+    target_kind: &str,
+    target_id: impl ToString,
+    detail: serde_json::Value,
+) -> AuditEntry {
+    AuditEntry {
+        action: action.to_owned(),
+        target_kind: target_kind.to_owned(),
+        target_id: target_id.to_string(),
+        detail,
+    }
+}

@@ -1,1 +1,380 @@
-//! See the files beside this one.
+//! The server's settings: a TOML file, overridden by `FLEETWRIGHT_*` variables (`__` between levels). An unknown
+//! key in either is an error, so that a typo is not ignored.
+
+mod environment;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// Where the file is unless `--config` says otherwise.
+pub const FILE_DEFAULT: &str = "/etc/fleetwright/server.toml";
+
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Operators: API and page.
+    pub listen: SocketAddr,
+    /// Agents: mutual TLS.
+    pub agent_listen: SocketAddr,
+    /// Names and addresses by which agents reach the agent port: the SANs of its certificate.
+    pub agent_names: Vec<String>,
+    /// `sqlite://…` or `postgres://…`; see [`Config::database_url`] for the default.
+    pub database_url: Option<Secret>,
+    /// CA, keys, blobs, database.
+    pub data_dir: PathBuf,
+    pub modules_dir: PathBuf,
+    /// Vendor public keys: files or inline text.
+    pub trusted_keys: Vec<String>,
+    pub allow_development_keys: bool,
+    pub license_file: Option<PathBuf>,
+    /// First start only; generated and printed once when absent.
+    pub admin_password: Option<Secret>,
+    pub tls: Tls,
+    pub log: Log,
+    pub retention: Retention,
+    pub limits: Limits,
+}
+
+/// HTTPS for operators; both or neither.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tls {
+    pub cert: Option<PathBuf>,
+    pub key: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    pub format: LogFormat,
+    /// A level, or directives such as `info,fleetwright_server=debug`.
+    pub level: String,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+/// How long finished things are kept.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Retention {
+    pub audit_days: u32,
+    /// Commands with their outputs and sets.
+    pub commands_days: u32,
+}
+
+/// What one principal may ask of the server.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Requests a second per principal, with as much again at once; 0 turns the limit off.
+    pub requests_per_second: u32,
+    /// Failed log-ins a minute per name and address.
+    pub failed_logins_per_minute: u32,
+}
+
+/// Text that is never shown.
+#[derive(Clone, Deserialize, PartialEq, Eq)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("cannot read {path}: {source}")]
+    Read {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("{path}: {message}")]
+    File { path: PathBuf, message: String },
+    #[error("{variable}: {message}")]
+    Environment { variable: String, message: String },
+    #[error("{0}")]
+    Value(String),
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let loopback = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
+        Self {
+            listen: loopback(8080),
+            agent_listen: loopback(8443),
+            agent_names: vec!["localhost".to_owned(), "127.0.0.1".to_owned()],
+            database_url: None,
+            data_dir: PathBuf::from("/var/lib/fleetwright"),
+            modules_dir: PathBuf::from("/usr/lib/fleetwright/modules"),
+            trusted_keys: Vec::new(),
+            allow_development_keys: false,
+            license_file: None,
+            admin_password: None,
+            tls: Tls::default(),
+            log: Log::default(),
+            retention: Retention::default(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            format: LogFormat::Text,
+            level: "info".to_owned(),
+        }
+    }
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self {
+            audit_days: 90,
+            commands_days: 90,
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            // Far above any pipeline, below what starves everybody else on two cores.
+            requests_per_second: 2_000,
+            // A person mistypes a few times; a guesser needs millions.
+            failed_logins_per_minute: 10,
+        }
+    }
+}
+
+impl Config {
+    /// Reads the file (which may be absent only if it is not `required`) and the given environment.
+    pub fn load(
+        path: &Path,
+        required: bool,
+        variables: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !required => {
+                String::new()
+            }
+            Err(source) => {
+                let path = path.to_owned();
+                return Err(ConfigError::Read { path, source });
+            }
+        };
+        Self::from_parts(path, &text, variables)
+    }
+
+    /// `path` is only named in errors.
+    pub fn from_parts(
+        path: &Path,
+        text: &str,
+        variables: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let in_file = |error: toml::de::Error| ConfigError::File {
+            path: path.to_owned(),
+            message: error.to_string(),
+        };
+        // Checked by itself first, so that an error names the file and the line.
+        toml::from_str::<Self>(text).map_err(in_file)?;
+        let mut table: toml::Table = toml::from_str(text).map_err(in_file)?;
+        environment::apply(&mut table, variables)?;
+        let config: Self = table
+            .try_into()
+            .map_err(|error: toml::de::Error| ConfigError::Value(error.to_string()))?;
+        config.check()?;
+        Ok(config)
+    }
+
+    pub fn database_url(&self) -> String {
+        match &self.database_url {
+            Some(url) => url.expose().to_owned(),
+            None => format!(
+                "sqlite://{}",
+                self.data_dir.join("fleetwright.db").display()
+            ),
+        }
+    }
+
+    /// The effective settings for people, with secrets hidden.
+    pub fn shown(&self) -> String {
+        let quoted = |text: &dyn std::fmt::Display| toml::Value::String(text.to_string());
+        let paths = |path: &Option<PathBuf>| path.as_ref().map(|path| quoted(&path.display()));
+        let mut table = toml::Table::new();
+        let mut put = |key: &str, value: Option<toml::Value>| {
+            if let Some(value) = value {
+                table.insert(key.to_owned(), value);
+            }
+        };
+        let list = |texts: &[String]| texts.iter().map(|text| quoted(text)).collect::<Vec<_>>();
+        put("listen", Some(quoted(&self.listen)));
+        put("agent_listen", Some(quoted(&self.agent_listen)));
+        put("agent_names", Some(list(&self.agent_names).into()));
+        put(
+            "database_url",
+            Some(quoted(&without_password(&self.database_url()))),
+        );
+        put("data_dir", Some(quoted(&self.data_dir.display())));
+        put("modules_dir", Some(quoted(&self.modules_dir.display())));
+        put("trusted_keys", Some(list(&self.trusted_keys).into()));
+        put(
+            "allow_development_keys",
+            Some(self.allow_development_keys.into()),
+        );
+        put("license_file", paths(&self.license_file));
+        put(
+            "admin_password",
+            self.admin_password.as_ref().map(|hidden| quoted(hidden)),
+        );
+        put("tls", toml::Value::try_from(&self.tls).ok());
+        put("log", toml::Value::try_from(&self.log).ok());
+        put("retention", toml::Value::try_from(&self.retention).ok());
+        put("limits", toml::Value::try_from(&self.limits).ok());
+        table.to_string()
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let refuse = |text: &str| Err(ConfigError::Value(text.to_owned()));
+        if self.tls.cert.is_some() != self.tls.key.is_some() {
+            return refuse("tls.cert and tls.key belong together: set both or neither");
+        }
+        if self.retention.audit_days == 0 || self.retention.commands_days == 0 {
+            return refuse("retention is at least one day");
+        }
+        if self.agent_names.is_empty() {
+            return refuse("agent_names must hold at least one name or address");
+        }
+        if self.data_dir.as_os_str().is_empty() {
+            return refuse("data_dir must not be empty");
+        }
+        Ok(())
+    }
+}
+
+impl Secret {
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Secret(***)")
+    }
+}
+
+impl std::fmt::Display for Secret {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("***")
+    }
+}
+
+/// `postgres://user:secret@host` without the secret, in the authority and as a query parameter.
+fn without_password(url: &str) -> String {
+    let (base, query) = match url.split_once('?') {
+        Some((base, query)) => (base, Some(query)),
+        None => (url, None),
+    };
+    let base = match (base.split_once("://"), base.rsplit_once('@')) {
+        (Some((scheme, _)), Some((left, host))) => {
+            let user = left
+                .get(scheme.len() + 3..)
+                .and_then(|credentials| credentials.split(':').next())
+                .unwrap_or_default();
+            format!("{scheme}://{user}:***@{host}")
+        }
+        (_, _) => base.to_owned(),
+    };
+    let query = query.map(|query| {
+        let hide = |pair: &str| match pair.split_once('=') {
+            Some((name, _)) if name.eq_ignore_ascii_case("password") => format!("{name}=***"),
+            Some(_) | None => pair.to_owned(),
+        };
+        query.split('&').map(hide).collect::<Vec<_>>().join("&")
+    });
+    match query {
+        Some(query) => format!("{base}?{query}"),
+        None => base,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str, variables: &[(&str, &str)]) -> Result<Config, String> {
+        let variables = variables
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Config::from_parts(Path::new("server.toml"), text, variables)
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_environment_overrides_the_file_at_every_level() {
+        let text = "listen = \"127.0.0.1:1\"\n[log]\nlevel = \"debug\"";
+        let config = load(
+            text,
+            &[
+                ("FLEETWRIGHT_LISTEN", "127.0.0.1:0"),
+                ("FLEETWRIGHT_LOG__FORMAT", "json"),
+                ("FLEETWRIGHT_RETENTION__AUDIT_DAYS", "7"),
+                ("FLEETWRIGHT_ALLOW_DEVELOPMENT_KEYS", "true"),
+                ("FLEETWRIGHT_AGENT_NAMES", "a.example, 10.0.0.1"),
+                ("FLEETWRIGHT_ADMIN_PASSWORD", "12345"),
+                ("PATH", "/bin"),
+            ],
+        )
+        .expect("valid");
+        assert_eq!(config.listen.port(), 0);
+        assert_eq!(config.log.format, LogFormat::Json);
+        assert_eq!(config.log.level, "debug");
+        assert_eq!(config.retention.audit_days, 7);
+        assert!(config.allow_development_keys);
+        assert_eq!(config.agent_names, ["a.example", "10.0.0.1"]);
+        let password = config.admin_password.expect("set");
+        assert_eq!(password.expose(), "12345", "a number stays text");
+    }
+
+    #[test]
+    fn a_typo_is_an_error_wherever_it_is() {
+        assert!(
+            load("lsten = \"x\"", &[])
+                .expect_err("file")
+                .contains("lsten")
+        );
+        assert!(load("[log]\nlevle = \"x\"", &[]).is_err());
+        let variable = load("", &[("FLEETWRIGHT_LSTEN", "x")]).expect_err("variable");
+        assert!(variable.contains("FLEETWRIGHT_LSTEN"), "{variable}");
+        assert!(load("", &[("FLEETWRIGHT_LOG__LEVLE", "x")]).is_err());
+        assert!(load("", &[("FLEETWRIGHT_LISTEN", "nowhere")]).is_err());
+        assert!(load("[tls]\ncert = \"x\"", &[]).is_err(), "half of a pair");
+    }
+
+    #[test]
+    fn shown_settings_hold_no_secret() {
+        let text = "admin_password = \"hunter2\"\ndatabase_url = \
+                    \"postgres://me:hunter2@db/x?password=hunter2&sslmode=require\"";
+        let config = load(text, &[]).expect("valid");
+        let shown = config.shown();
+        assert!(!shown.contains("hunter2"), "{shown}");
+        assert!(shown.contains("sslmode=require"));
+        assert!(!format!("{config:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn the_database_is_in_the_data_folder_unless_said_otherwise() {
+        let config = load("data_dir = \"/d\"", &[]).expect("valid");
+        assert_eq!(config.database_url(), "sqlite:///d/fleetwright.db");
+    }
+}

@@ -1,0 +1,73 @@
+//! The identity behind a request, as handlers and modules get it.
+
+use axum::extract::FromRequestParts;
+use fleetwright_plugin_api::wire::CallContext;
+use http::request::Parts;
+
+use super::{Role, Scopes};
+use crate::http::Problem;
+use crate::http::idempotency::IdempotencyClaim;
+
+/// A user or an API token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Principal {
+    /// `user:<uuid>` or `token:<uuid>`.
+    pub id: String,
+    pub name: String,
+    pub role: Role,
+    pub tenant: Option<String>,
+    pub scopes: Scopes,
+}
+
+/// An authenticated request's identity. As an extractor it answers 401 where the edge has put none, so a route
+/// that forgot its access rule fails closed.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    pub principal: Principal,
+    pub request_id: String,
+    pub address: String,
+    /// Present when the request carries an `Idempotency-Key` that is not yet used.
+    pub idempotency: Option<IdempotencyClaim>,
+}
+
+impl Caller {
+    /// What a module is told of the caller.
+    pub fn to_context(&self) -> CallContext {
+        CallContext {
+            request_id: self.request_id.clone(),
+            principal: self.principal.id.clone(),
+            principal_name: self.principal.name.clone(),
+            role: self.principal.role.as_str().to_owned(),
+            tenant: self.principal.tenant.clone(),
+            address: self.address.clone(),
+            idempotency: self
+                .idempotency
+                .as_ref()
+                .map_or(0, IdempotencyClaim::handle),
+        }
+    }
+
+    /// Answers 403 unless the caller has at least `role`. For rules finer than the route table's.
+    pub fn require(&self, role: Role) -> Result<(), Problem> {
+        if self.principal.role >= role {
+            Ok(())
+        } else {
+            Err(Problem::forbidden(format!(
+                "This needs the role {}.",
+                role.as_str()
+            )))
+        }
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        parts
+            .extensions
+            .get::<Self>()
+            .cloned()
+            .ok_or_else(Problem::unauthenticated)
+    }
+}

@@ -1,0 +1,98 @@
+//! Overrides from `FLEETWRIGHT_*` variables. A variable's text becomes the type its key has.
+
+use toml::{Table, Value};
+
+use super::{Config, ConfigError};
+
+const PREFIX: &str = "FLEETWRIGHT_";
+/// Variables of our other programs share the prefix.
+const FOREIGN_PREFIXES: [&str; 2] = ["FLEETWRIGHT_AGENT__", "FLEETWRIGHT_CLI_"];
+/// The agent's variables start with `FLEETWRIGHT_AGENT_`, as do two of our own.
+const OWN_AGENT_KEYS: [&str; 2] = ["FLEETWRIGHT_AGENT_LISTEN", "FLEETWRIGHT_AGENT_NAMES"];
+
+pub(super) fn apply(
+    table: &mut Table,
+    variables: impl Iterator<Item = (String, String)>,
+) -> Result<(), ConfigError> {
+    for (variable, text) in variables {
+        if !is_ours(&variable) {
+            continue;
+        }
+        let key = variable
+            .strip_prefix(PREFIX)
+            .unwrap_or_default()
+            .to_ascii_lowercase();
+        let path: Vec<&str> = key.split("__").collect();
+        let candidates = candidates(&text);
+        let mut last = String::new();
+        let accepted = candidates.into_iter().find(|value| {
+            let mut alone = Table::new();
+            set(&mut alone, &path, value.clone());
+            match alone.try_into::<Config>() {
+                Ok(_) => true,
+                Err(error) => {
+                    last = error.to_string();
+                    false
+                }
+            }
+        });
+        match accepted {
+            Some(value) => set(table, &path, value),
+            None => {
+                let message = last.trim().to_owned();
+                return Err(ConfigError::Environment { variable, message });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn is_ours(variable: &str) -> bool {
+    if OWN_AGENT_KEYS.contains(&variable) {
+        return true;
+    }
+    let foreign = variable.starts_with("FLEETWRIGHT_AGENT_")
+        || FOREIGN_PREFIXES
+            .iter()
+            .any(|prefix| variable.starts_with(prefix));
+    variable.starts_with(PREFIX) && !foreign
+}
+
+/// Readings of a text, the plainest first: which one fits is the key's to say.
+fn candidates(text: &str) -> Vec<Value> {
+    let mut found = vec![Value::String(text.to_owned())];
+    if let Ok(flag) = text.parse() {
+        found.push(Value::Boolean(flag));
+    }
+    if let Ok(number) = text.parse() {
+        found.push(Value::Integer(number));
+    }
+    let items = text
+        .split(',')
+        .map(str::trim)
+        .filter(|item| !item.is_empty());
+    found.push(Value::Array(
+        items.map(|item| Value::String(item.to_owned())).collect(),
+    ));
+    found
+}
+
+fn set(table: &mut Table, path: &[&str], value: Value) {
+    match path {
+        [] => {}
+        [last] => {
+            table.insert((*last).to_owned(), value);
+        }
+        [first, rest @ ..] => {
+            let inner = table
+                .entry((*first).to_owned())
+                .or_insert_with(|| Value::Table(Table::new()));
+            if !inner.is_table() {
+                *inner = Value::Table(Table::new());
+            }
+            if let Some(inner) = inner.as_table_mut() {
+                set(inner, rest, value);
+            }
+        }
+    }
+}
