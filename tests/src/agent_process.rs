@@ -1,0 +1,129 @@
+//! A real agent process: enrolled with its own folder, facts of its own, and nothing of the machine within reach.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::binaries;
+use crate::process::Process;
+use crate::server_process::private_folder;
+
+#[derive(Clone, Debug)]
+pub struct AgentSettings {
+    /// Its own; made if missing.
+    pub folder: PathBuf,
+    pub fqdn: String,
+    pub server_url: String,
+    pub heartbeat_seconds: u64,
+    /// More lines of TOML, before any table.
+    pub extra: String,
+}
+
+impl AgentSettings {
+    /// What would touch the machine always fails, and the facts are invented.
+    fn toml(&self) -> String {
+        let hostname = self.fqdn.split('.').next().unwrap_or_default();
+        let boot_id = self.folder.join("boot_id");
+        let mut lines = vec![
+            format!("server_url = {:?}", self.server_url),
+            format!("data_dir = {:?}", self.folder.join("data")),
+            format!("heartbeat_seconds = {}", self.heartbeat_seconds),
+        ];
+        lines.push(self.extra.clone());
+        lines.extend([
+            "[facts]".to_owned(),
+            format!("fqdn = {:?}", self.fqdn),
+            format!("hostname = {hostname:?}"),
+            "platform = \"linux\"".to_owned(),
+            "platform_release = \"debian\"".to_owned(),
+            "platform_version = \"12.11\"".to_owned(),
+            "memory_available_mb = 1024".to_owned(),
+            "[system]".to_owned(),
+            "reboot_command = [\"/bin/false\"]".to_owned(),
+            "shutdown_command = [\"/bin/false\"]".to_owned(),
+            "package_manager = [\"/bin/false\"]".to_owned(),
+            "service_manager = \"none\"".to_owned(),
+            format!("boot_id_file = {boot_id:?}"),
+        ]);
+        lines.join("\n") + "\n"
+    }
+}
+
+pub struct AgentProcess {
+    pub settings: AgentSettings,
+    process: Option<Process>,
+}
+
+impl AgentProcess {
+    /// Enrols with the token. The agent does not run yet.
+    pub fn enroll(settings: AgentSettings, token: &str) -> Self {
+        private_folder(&settings.folder.join("data"));
+        std::fs::write(
+            settings.folder.join("boot_id"),
+            "00000000-0000-4000-8000-000000000001\n",
+        )
+        .expect("the agent's folder can be written");
+        std::fs::write(settings.folder.join("agent.toml"), settings.toml())
+            .expect("the agent's folder can be written");
+        let agent = Self {
+            settings,
+            process: None,
+        };
+        let url = agent.settings.server_url.clone();
+        let output = agent
+            .command(&["enroll", "--server", &url, "--token", token])
+            .output()
+            .expect("the agent's program can be run");
+        assert!(
+            output.status.success(),
+            "enrolment of {}: {}{}",
+            agent.settings.fqdn,
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        agent
+    }
+
+    pub fn run(&mut self) {
+        assert!(self.process.is_none(), "the agent runs already");
+        let name = format!("the agent {}", self.settings.fqdn);
+        let log = self.settings.folder.join("agent.log");
+        self.process = Some(Process::spawn(&name, &self.command(&["run"]), &log));
+    }
+
+    /// `kill -9` of the agent; what it started lives on.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill();
+        }
+    }
+
+    pub fn stop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.stop();
+        }
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.process
+            .as_mut()
+            .is_some_and(|process| process.ended().is_none())
+    }
+
+    pub fn process(&self) -> &Process {
+        self.process.as_ref().expect("the agent runs")
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.settings.folder.join("agent.log")).unwrap_or_default()
+    }
+
+    /// The agent's program with its own configuration.
+    pub fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(binaries::agent());
+        command
+            .arg("--config")
+            .arg(self.settings.folder.join("agent.toml"))
+            .args(words);
+        command
+    }
+}

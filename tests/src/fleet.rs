@@ -1,0 +1,175 @@
+//! `TestFleet`: a real server with its database, and, as a test asks for them, real agents, signed modules and a
+//! licence. Everything ends with the value.
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::agent_process::{AgentProcess, AgentSettings};
+use crate::binaries::MODULES;
+use crate::client::{Client, text};
+use crate::counts::{Kind, count};
+use crate::databases::Engine;
+use crate::postgres;
+use crate::server_process::{ADMIN, ADMIN_PASSWORD, ServerProcess, ServerSettings};
+use crate::vendor::vendor;
+use crate::wait::{PATIENCE, wait_for};
+
+/// Agents of tests say that they live more often than real ones, so that tests see changes soon.
+const HEARTBEAT_SECONDS: u64 = 2;
+/// Tests ask more often than people do.
+const SETTINGS: &str = "";
+
+pub struct TestFleet {
+    // Fields drop in order: agents before their server, the server before its folder.
+    pub agents: Vec<AgentProcess>,
+    pub server: ServerProcess,
+    pub admin: Client,
+    folder: TempDir,
+}
+
+#[derive(Clone, Debug)]
+pub struct Setup {
+    pub engine: Engine,
+    /// Modules and a licence for everything from the start.
+    pub modules: bool,
+    /// More lines of server configuration.
+    pub extra: String,
+}
+
+impl Setup {
+    pub fn community() -> Self {
+        Self {
+            engine: Engine::Sqlite,
+            modules: false,
+            extra: SETTINGS.to_owned(),
+        }
+    }
+
+    pub fn pro() -> Self {
+        Self {
+            modules: true,
+            ..Self::community()
+        }
+    }
+
+    #[must_use]
+    pub fn on(mut self, engine: Engine) -> Self {
+        self.engine = engine;
+        self
+    }
+
+    #[must_use]
+    pub fn with(mut self, line: &str) -> Self {
+        self.extra.push('\n');
+        self.extra.push_str(line);
+        self
+    }
+
+    pub fn start(self) -> TestFleet {
+        TestFleet::start(self)
+    }
+}
+
+impl TestFleet {
+    fn start(setup: Setup) -> Self {
+        count(match setup.engine {
+            Engine::Sqlite => Kind::Sqlite,
+            Engine::Postgres => Kind::Postgres,
+        });
+        let folder = tempfile::Builder::new()
+            .prefix("fleetwright-test-")
+            .tempdir()
+            .expect("a temporary folder can be made");
+        let database_url = match setup.engine {
+            Engine::Sqlite => None,
+            Engine::Postgres => Some(postgres::cluster().create_database()),
+        };
+        let settings = ServerSettings {
+            folder: folder.path().join("server"),
+            database_url,
+            trusted_key: Some(vendor().public_key()),
+            license_file: folder.path().join("license.jwt"),
+            extra: setup.extra,
+        };
+        if setup.modules {
+            count(Kind::SharedObject);
+            crate::server_process::private_folder(&settings.modules_dir());
+            for module in MODULES {
+                vendor().install(module, &settings.modules_dir());
+            }
+            vendor().issue_license(&["--all-features", "--days", "30"], &settings.license_file);
+        }
+        let server = ServerProcess::start(settings);
+        let admin = Client::login(server.listen, ADMIN, ADMIN_PASSWORD).token_of_role("admin");
+        Self {
+            agents: Vec::new(),
+            server,
+            admin,
+            folder,
+        }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Drops a module into the running server's folder.
+    pub fn install_module(&self, name: &str) {
+        count(Kind::SharedObject);
+        vendor().install(name, &self.server.settings.modules_dir());
+    }
+
+    /// Drops a licence where the running server watches.
+    pub fn install_license(&self, words: &[&str]) {
+        let arriving = self.path("license.arriving");
+        vendor().issue_license(words, &arriving);
+        std::fs::rename(arriving, &self.server.settings.license_file)
+            .expect("a file can be renamed in its folder");
+    }
+
+    /// Enrols and runs a real agent with an approved host, and returns the host's id once it is online.
+    pub fn add_agent(&mut self, fqdn: &str, tags: &[&str]) -> String {
+        let token = self.admin.enrollment_token(1, true, tags);
+        self.add_agent_with(fqdn, &token, "")
+    }
+
+    /// The same with a given token and more lines of agent configuration. Returns once the host is listed (and
+    /// online, if it is approved).
+    pub fn add_agent_with(&mut self, fqdn: &str, token: &str, extra: &str) -> String {
+        let settings = AgentSettings {
+            folder: self.path(&format!("agent-{fqdn}")),
+            fqdn: fqdn.to_owned(),
+            server_url: self.server.agent_url(),
+            heartbeat_seconds: HEARTBEAT_SECONDS,
+            extra: extra.to_owned(),
+        };
+        let mut agent = AgentProcess::enroll(settings, token);
+        agent.run();
+        self.agents.push(agent);
+        let host = wait_for(&format!("{fqdn} to be known"), PATIENCE, || {
+            self.admin.host_named(fqdn)
+        });
+        let id = text(&host, "id");
+        if host["approval_status"] == "approved" {
+            self.admin.wait_online(&id);
+        }
+        id
+    }
+
+    pub fn agent(&mut self, fqdn: &str) -> &mut AgentProcess {
+        self.agents
+            .iter_mut()
+            .find(|agent| agent.settings.fqdn == fqdn)
+            .unwrap_or_else(|| panic!("no agent {fqdn}"))
+    }
+
+    /// Runs a script on a host and waits for its end.
+    pub fn run_script(&self, host_id: &str, script: &str) -> Value {
+        let id = self
+            .admin
+            .run_on_host(host_id, &crate::client::script(script));
+        self.admin.wait_command(&id)
+    }
+}

@@ -1,0 +1,170 @@
+//! Child processes of tests: logged to a file, killable at any moment, and ended by the kernel when the test process
+//! ends, whatever ends it.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Mutex, OnceLock};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::wait::wait_for;
+
+/// The product promises to drain within 20 s of SIGTERM.
+pub const STOP_PATIENCE: Duration = Duration::from_secs(30);
+/// Of a failed test's logs, the end says why.
+const LOG_LINES_SHOWN: usize = 60;
+
+/// A running child. Dropping it kills it; a panicking test also prints the end of its log.
+pub struct Process {
+    name: String,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts `command` with its output appended to `log`.
+    pub fn spawn(name: &str, command: &Command, log: &Path) -> Self {
+        let output = File::options()
+            .create(true)
+            .append(true)
+            .open(log)
+            .unwrap_or_else(|error| panic!("{}: {error}", log.display()));
+        let mut wrapped = ended_with_us(command);
+        wrapped
+            .stdin(Stdio::null())
+            .stdout(output.try_clone().expect("a file handle can be cloned"))
+            .stderr(output);
+        let child = spawn_from_lasting_thread(wrapped)
+            .unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
+        Self {
+            name: name.to_owned(),
+            child,
+            log: log.to_owned(),
+        }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// `Some` once it has ended by itself or by a signal.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    /// SIGKILL, and waits until it is gone.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id())
+            .ok()
+            .and_then(Pid::from_raw)
+            .expect("a child has a pid");
+        let _ = kill_process(pid, signal);
+    }
+
+    /// SIGTERM, and waits for its own end.
+    pub fn stop(&mut self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        let name = format!("{} to stop", self.name);
+        wait_for(&name, STOP_PATIENCE, || self.ended())
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Resident memory in KiB, from `/proc`.
+    pub fn resident_kib(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.pid());
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        text.lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .and_then(|rest| rest.split_whitespace().next()?.parse().ok())
+            .unwrap_or_default()
+    }
+
+    /// CPU time used so far, user and system, from `/proc` (clock ticks are 10 ms on every Linux we run on).
+    pub fn cpu_time(&self) -> Duration {
+        let path = format!("/proc/{}/stat", self.pid());
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let fields: Vec<&str> = text
+            .rsplit_once(')')
+            .map_or("", |(_, rest)| rest)
+            .split_whitespace()
+            .collect();
+        let ticks = |index: usize| -> u64 {
+            fields
+                .get(index)
+                .and_then(|text| text.parse().ok())
+                .unwrap_or_default()
+        };
+        Duration::from_millis((ticks(11) + ticks(12)) * 10)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            let text = self.log();
+            let lines: Vec<&str> = text.lines().collect();
+            let from = lines.len().saturating_sub(LOG_LINES_SHOWN);
+            eprintln!(
+                "--- the end of the log of {}\n{}",
+                self.name,
+                lines.get(from..).unwrap_or_default().join("\n")
+            );
+        }
+    }
+}
+
+/// The same program, told to the kernel to be killed when the thread that started it ends.
+fn ended_with_us(command: &Command) -> Command {
+    let mut wrapped = Command::new("setpriv");
+    wrapped.args(["--pdeathsig", "KILL", "--"]);
+    wrapped.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => wrapped.env(name, value),
+            None => wrapped.env_remove(name),
+        };
+    }
+    if let Some(folder) = command.get_current_dir() {
+        wrapped.current_dir(folder);
+    }
+    wrapped
+}
+
+type Order = (Command, Sender<std::io::Result<Child>>);
+
+/// "Parent died" means the starting *thread* to the kernel, and a test's threads end before it does.
+fn spawn_from_lasting_thread(command: Command) -> std::io::Result<Child> {
+    static ORDERS: OnceLock<Mutex<Sender<Order>>> = OnceLock::new();
+    let orders = ORDERS.get_or_init(|| {
+        let (sender, receiver) = channel::<Order>();
+        let body = move || {
+            for (mut command, answer) in receiver {
+                let _ = answer.send(command.spawn());
+            }
+        };
+        std::thread::Builder::new()
+            .name("spawner".to_owned())
+            .spawn(body)
+            .expect("a thread can be started");
+        Mutex::new(sender)
+    });
+    let (answer, child) = channel();
+    orders
+        .lock()
+        .expect("no one panics with the lock held")
+        .send((command, answer))
+        .expect("the spawner lives as long as the process");
+    child.recv().expect("the spawner answers")
+}

@@ -1,0 +1,108 @@
+//! The vendor of a test: development keys, licences and signed module libraries, made once per process with the
+//! operators' own command line.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use tempfile::TempDir;
+
+use crate::binaries;
+use crate::server_process::private_folder;
+
+pub struct Vendor {
+    folder: TempDir,
+}
+
+/// The process's vendor, with every module signed.
+pub fn vendor() -> &'static Vendor {
+    static VENDOR: OnceLock<Vendor> = OnceLock::new();
+    VENDOR.get_or_init(Vendor::create)
+}
+
+impl Vendor {
+    fn create() -> Self {
+        let vendor = Self {
+            folder: tempfile::tempdir().expect("a temporary folder can be made"),
+        };
+        private_folder(&vendor.signed());
+        run(
+            &["license", "keygen", "--development", "--out"],
+            &[vendor.folder.path()],
+        );
+        for module in binaries::MODULES {
+            let library = vendor.signed().join(file_name(module));
+            std::fs::copy(binaries::module(module), &library)
+                .unwrap_or_else(|error| panic!("{}: {error}", library.display()));
+            close_to_others(&library);
+            vendor.sign(&library);
+        }
+        vendor
+    }
+
+    pub fn public_key(&self) -> PathBuf {
+        self.folder.path().join("vendor.pub")
+    }
+
+    pub fn key(&self) -> PathBuf {
+        self.folder.path().join("vendor.key")
+    }
+
+    /// Writes a licence; `words` are more arguments of `license issue` (`--all-features`, `--days 30` …).
+    pub fn issue_license(&self, words: &[&str], to: &Path) {
+        let mut all = vec!["license", "issue", "--customer", "tests"];
+        all.extend(words);
+        all.push("--key");
+        run(&all, &[&self.key(), Path::new("--out"), to]);
+    }
+
+    /// Writes the signature beside the library.
+    pub fn sign(&self, library: &Path) {
+        run(&["module", "sign", "--key"], &[&self.key(), library]);
+    }
+
+    /// Puts a signed module where a server looks: the signature first, the library last and in one step, so that a
+    /// watching server never sees half of it.
+    pub fn install(&self, module: &str, modules_dir: &Path) {
+        let name = file_name(module);
+        let signature = format!("{name}.sig");
+        let copy = |from: &str, to: &str| {
+            let to = modules_dir.join(to);
+            std::fs::copy(self.signed().join(from), &to)
+                .unwrap_or_else(|error| panic!("{}: {error}", to.display()));
+            close_to_others(&to);
+        };
+        copy(&signature, &signature);
+        copy(&name, ".arriving");
+        std::fs::rename(modules_dir.join(".arriving"), modules_dir.join(&name))
+            .expect("a file can be renamed in its folder");
+    }
+
+    fn signed(&self) -> PathBuf {
+        self.folder.path().join("modules")
+    }
+}
+
+fn file_name(module: &str) -> String {
+    format!("{module}.so")
+}
+
+fn close_to_others(file: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o644))
+        .unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+}
+
+fn run(words: &[&str], paths: &[&Path]) {
+    let output = Command::new(binaries::cli())
+        .args(words)
+        .args(paths)
+        .output()
+        .expect("the command line can be run");
+    assert!(
+        output.status.success(),
+        "fleetwright {words:?}: {}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
