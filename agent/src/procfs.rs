@@ -1,0 +1,148 @@
+//! What `/proc` says about processes: who is whose child, and whether a pid is still the process it was.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// One process, from `/proc/PID/stat`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Process {
+    pub pid: u32,
+    pub parent_pid: u32,
+    pub session_id: u32,
+    /// Dead, waiting for its parent to look.
+    pub zombie: bool,
+    /// Clock ticks from boot to its start: with the pid, it names a process for as long as the machine runs.
+    pub start_ticks: u64,
+}
+
+/// The process with this pid, if there is one.
+pub fn process(pid: u32) -> Option<Process> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    parse_stat(&stat)
+}
+
+/// Whether the very process with this pid and start time still runs.
+pub fn is_running(pid: u32, start_ticks: u64) -> bool {
+    process(pid).is_some_and(|process| process.start_ticks == start_ticks && !process.zombie)
+}
+
+/// Every process there is.
+pub fn processes() -> Vec<Process> {
+    pids().filter_map(process).collect()
+}
+
+/// All living processes below `root`, itself not among them. A daemon is found because its nearest living ancestor that
+/// is a subreaper has become its parent.
+pub fn descendants(root: u32) -> Vec<Process> {
+    descendants_among(&processes(), root)
+}
+
+/// Living processes whose environment holds `NAME=value` exactly. Needs the rights to read it; others are left out.
+pub fn with_variable(name: &str, value: &str) -> Vec<Process> {
+    let wanted = format!("{name}={value}");
+    pids()
+        .filter(|pid| {
+            std::fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environment| {
+                environment
+                    .split(|byte| *byte == 0)
+                    .any(|variable| variable == wanted.as_bytes())
+            })
+        })
+        .filter_map(process)
+        .filter(|process| !process.zombie)
+        .collect()
+}
+
+fn pids() -> impl Iterator<Item = u32> {
+    std::fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+}
+
+fn descendants_among(processes: &[Process], root: u32) -> Vec<Process> {
+    let mut children: BTreeMap<u32, Vec<&Process>> = BTreeMap::new();
+    for process in processes {
+        children
+            .entry(process.parent_pid)
+            .or_default()
+            .push(process);
+    }
+    let mut seen = BTreeSet::from([root]);
+    let mut found = Vec::new();
+    let mut waiting = vec![root];
+    while let Some(parent) = waiting.pop() {
+        for child in children.get(&parent).into_iter().flatten() {
+            // Read one after the other, the files may tell of a ring that never was.
+            if seen.insert(child.pid) {
+                waiting.push(child.pid);
+                found.push(**child);
+            }
+        }
+    }
+    found.retain(|process| !process.zombie);
+    found
+}
+
+/// The name in parentheses may hold anything, so fields count from the last `)`.
+fn parse_stat(stat: &str) -> Option<Process> {
+    let (start, rest) = stat.rsplit_once(')')?;
+    let pid = start.split(' ').next()?.parse().ok()?;
+    let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+    // Field 3 of proc(5) is the first one here.
+    let field = |number: usize| fields.get(number - 3).copied();
+    Some(Process {
+        pid,
+        zombie: matches!(field(3)?, "Z" | "X"),
+        parent_pid: field(4)?.parse().ok()?,
+        session_id: field(6)?.parse().ok()?,
+        start_ticks: field(22)?.parse().ok()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_parentheses_and_spaces_does_not_move_the_fields() {
+        let stat = "42 (a ) b (c) S 7 42 41 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 9876 1 2";
+        let process = parse_stat(stat).unwrap();
+        assert_eq!(
+            (process.pid, process.parent_pid, process.session_id),
+            (42, 7, 41)
+        );
+        assert_eq!((process.start_ticks, process.zombie), (9876, false));
+    }
+
+    #[test]
+    fn this_process_is_running_and_one_with_another_start_time_is_not() {
+        let me = process(std::process::id()).unwrap();
+        assert!(is_running(me.pid, me.start_ticks));
+        assert!(!is_running(me.pid, me.start_ticks + 1));
+    }
+
+    #[test]
+    fn descendants_are_found_at_any_depth_and_a_ring_ends() {
+        let one = |pid, parent_pid, zombie| Process {
+            pid,
+            parent_pid,
+            session_id: 0,
+            zombie,
+            start_ticks: 0,
+        };
+        let all = [
+            one(2, 1, false),
+            one(3, 2, true),
+            one(4, 3, false),
+            one(9, 8, false),
+            one(8, 9, false),
+        ];
+        let mut found: Vec<u32> = descendants_among(&all, 1)
+            .iter()
+            .map(|found| found.pid)
+            .collect();
+        found.sort_unstable();
+        assert_eq!(found, [2, 4]);
+        assert_eq!(descendants_among(&all, 8).len(), 1);
+    }
+}
