@@ -57,8 +57,14 @@ pub enum CommandStatus {
 }
 
 impl CommandStatus {
-    pub const ALL: [Self; 6] =
-        [Self::Held, Self::Queued, Self::Running, Self::Succeeded, Self::Failed, Self::Skipped];
+    pub const ALL: [Self; 6] = [
+        Self::Held,
+        Self::Queued,
+        Self::Running,
+        Self::Succeeded,
+        Self::Failed,
+        Self::Skipped,
+    ];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -137,10 +143,14 @@ pub struct SetControl {
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum SetAction {
     /// Releases the next `count` held commands in order.
-    Release { count: u64 },
+    Release {
+        count: u64,
+    },
     Pause,
     Resume,
-    Limit { max_running: u64 },
+    Limit {
+        max_running: u64,
+    },
     /// Nothing new starts. With `kill`, running ones are ended too; without hosts, it is for the whole set.
     Cancel {
         #[serde(default)]
@@ -339,4 +349,44 @@ pub struct FeatureState {
 
 fn cancelled() -> String {
     "cancelled".to_owned()
+}
+
+/// Results of a set in the order they were stored. Pass `next_seq` back for more.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ResultPage {
+    pub items: Vec<CommandView>,
+    pub next_seq: u64,
+    pub at_end: bool,
+}
+
+/// The query of `fleet.sets/1` `commands`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CommandQuery {
+    pub set_id: SetId,
+    #[serde(default)]
+    pub status: Option<CommandStatus>,
+    /// The ordinal to start at.
+    #[serde(default)]
+    pub cursor: u64,
+    pub limit: u32,
+}
+
+/// The query of `fleet.sets/1` `results`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ResultQuery {
+    pub set_id: SetId,
+    #[serde(default)]
+    pub after_seq: u64,
+    pub limit: u32,
+}
+
+/// What `HostApi::environment` tells.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Environment {
+    /// The server's module-API version.
+    pub module_api: String,
+    /// Switches a module may know: `preemption`, `budgets`.
+    pub settings: BTreeMap<String, Value>,
 }

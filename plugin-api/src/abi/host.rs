@@ -1,0 +1,128 @@
+//! What a module can ask of the server: one small interface per subject, fetched by name. Everything is asynchronous
+//! but the log, the clock and what is a look at memory. Each interface a module gets is bound to that module.
+
+#![expect(non_local_definitions, reason = "how sabi_trait expands")]
+
+use abi_stable::sabi_trait;
+use abi_stable::std_types::{ROption, RResult, RStr, RString, RVec};
+use async_ffi::FfiFuture;
+
+use super::AnyIface;
+use super::data::{
+    AbiError, AbiPayload, AbiRequest, AbiResponse, AbiStatement, AbiTable, Ctx, LogRecord, Op,
+};
+
+/// Names under which `HostApi::interface` gives the interfaces.
+pub mod interface_name {
+    pub const LOG: &str = "fleet.log/1";
+    pub const CLOCK: &str = "fleet.clock/1";
+    pub const DB: &str = "fleet.db/1";
+    pub const SETS: &str = "fleet.sets/1";
+    pub const HOSTS: &str = "fleet.hosts/1";
+    pub const SIGNALS: &str = "fleet.signals/1";
+    pub const CALL: &str = "fleet.call/1";
+    pub const FEATURES: &str = "fleet.features/1";
+    pub const ALL: [&str; 8] = [LOG, CLOCK, DB, SETS, HOSTS, SIGNALS, CALL, FEATURES];
+}
+
+/// The server, as a module first sees it.
+#[sabi_trait]
+pub trait HostApi: Send + Sync + 'static {
+    /// The interface of that name; none if this server does not have it.
+    fn interface(&self, name: RStr<'_>) -> ROption<AnyIface>;
+    /// JSON `{"module_api": version, "settings": {…}}`: switches of the server's configuration a module may know.
+    #[sabi(last_prefix_field)]
+    fn environment(&self) -> RVec<u8>;
+}
+
+#[sabi_trait]
+pub trait LogApi: Send + Sync + 'static {
+    /// The most detailed level the server wants (1 error … 5 trace).
+    fn max_level(&self) -> u32;
+    #[sabi(last_prefix_field)]
+    fn log(&self, record: LogRecord);
+}
+
+#[sabi_trait]
+pub trait ClockApi: Send + Sync + 'static {
+    /// Microseconds since the Unix epoch, by the server's clock.
+    #[sabi(last_prefix_field)]
+    fn now_us(&self) -> i64;
+}
+
+#[sabi_trait]
+pub trait DbApi: Send + Sync + 'static {
+    /// 1 SQLite, 2 PostgreSQL.
+    fn dialect(&self) -> u32;
+    /// All statements see one snapshot. Own tables only.
+    fn read(&self, statements: RVec<AbiStatement>) -> FfiFuture<RResult<RVec<AbiTable>, AbiError>>;
+    /// All or nothing, durable when it answers, detached from its caller.
+    #[sabi(last_prefix_field)]
+    fn commit(&self, ctx: Ctx, ops: RVec<Op>) -> FfiFuture<RResult<(), AbiError>>;
+}
+
+#[sabi_trait]
+pub trait SetsApi: Send + Sync + 'static {
+    /// `ids`: raw set ids. JSON `[SetView]` of those that exist.
+    fn get(&self, ids: RVec<u8>) -> FfiFuture<RResult<AbiPayload, AbiError>>;
+    /// `query`: JSON `{set_id, status?, cursor, limit}`. JSON `CommandPage`.
+    fn commands(&self, query: RVec<u8>) -> FfiFuture<RResult<AbiPayload, AbiError>>;
+    /// `query`: JSON `{set_id, after_seq, limit}`. JSON `ResultPage`.
+    fn results(&self, query: RVec<u8>) -> FfiFuture<RResult<AbiPayload, AbiError>>;
+    /// JSON `CommandView` or null.
+    fn command_of_host(
+        &self,
+        set_id: RVec<u8>,
+        host_id: RVec<u8>,
+    ) -> FfiFuture<RResult<AbiPayload, AbiError>>;
+    /// JSON `CommandOutput` or null.
+    fn output(&self, command_id: RVec<u8>) -> FfiFuture<RResult<AbiPayload, AbiError>>;
+    /// `create`: JSON `SetCreate`; `hosts`: raw ids. JSON `SetPreview`.
+    #[sabi(last_prefix_field)]
+    fn preview(
+        &self,
+        create: RVec<u8>,
+        hosts: RVec<u8>,
+    ) -> FfiFuture<RResult<AbiPayload, AbiError>>;
+}
+
+#[sabi_trait]
+pub trait HostsApi: Send + Sync + 'static {
+    /// The newest revision of the inventory.
+    fn revision(&self) -> i64;
+    /// JSON `HostChanges`.
+    fn changes(&self, after_revision: i64, limit: u32) -> FfiFuture<RResult<AbiPayload, AbiError>>;
+    /// Blob: 16 raw bytes of the host id and 8 of a little-endian time in microseconds, for each host heard of.
+    #[sabi(last_prefix_field)]
+    fn last_seen(&self) -> FfiFuture<RResult<AbiPayload, AbiError>>;
+}
+
+#[sabi_trait]
+pub trait SignalsApi: Send + Sync + 'static {
+    /// Answers once any of the keys was published after generation `since`; gives the newest generation.
+    fn wait(&self, keys: RVec<RString>, since: u64) -> FfiFuture<u64>;
+    #[sabi(last_prefix_field)]
+    fn publish(&self, key: RString);
+}
+
+#[sabi_trait]
+pub trait CallApi: Send + Sync + 'static {
+    /// Another module's method.
+    fn invoke(
+        &self,
+        ctx: Ctx,
+        module: RString,
+        method: RString,
+        payload: AbiPayload,
+    ) -> FfiFuture<RResult<AbiPayload, AbiError>>;
+    /// Any route of the server, in process.
+    #[sabi(last_prefix_field)]
+    fn route(&self, request: AbiRequest) -> FfiFuture<RResult<AbiResponse, AbiError>>;
+}
+
+#[sabi_trait]
+pub trait FeaturesApi: Send + Sync + 'static {
+    /// JSON `FeatureState`.
+    #[sabi(last_prefix_field)]
+    fn state(&self, feature: RStr<'_>) -> RVec<u8>;
+}

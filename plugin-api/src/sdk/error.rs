@@ -1,0 +1,201 @@
+//! What a call to the server or to another module can fail with, as an author needs to tell it apart.
+
+use abi_stable::std_types::{RString, RVec};
+use serde_json::{Value, json};
+
+use super::Problem;
+use crate::abi::{AbiError, error_code};
+
+/// A host service refused or failed.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum HostError {
+    /// A dependency is down; the same call may work later.
+    #[error("temporarily unavailable: {0}")]
+    Unavailable(String),
+    /// A guard of the batch did not hold; nothing was written.
+    #[error("the guard of operation {op_index} did not hold ({affected} rows)")]
+    Guard { op_index: usize, affected: u64 },
+    /// A uniqueness or check constraint refused the batch; nothing was written.
+    #[error("a constraint refused operation {op_index}: {constraint}")]
+    Constraint { op_index: usize, constraint: String },
+    #[error("too large: {0}")]
+    TooLarge(String),
+    /// Outside the module's own tables or rights.
+    #[error("not allowed: {0}")]
+    Forbidden(String),
+    #[error("not found: {0}")]
+    NotFound(String),
+    /// The call itself was wrong: a defect of the module.
+    #[error("invalid call: {0}")]
+    Invalid(String),
+    #[error("the server is shutting down")]
+    ShuttingDown,
+    #[error("{0}")]
+    Internal(String),
+}
+
+/// Another module's method, or a route, refused or failed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CallError {
+    /// The module or feature is not there or not licensed: a 402 for the client.
+    #[error("feature {feature} is not available: {reason}")]
+    Unavailable {
+        feature: String,
+        module: String,
+        reason: String,
+    },
+    #[error("{0}")]
+    Problem(Problem),
+    #[error(transparent)]
+    Host(#[from] HostError),
+}
+
+impl CallError {
+    pub fn unknown_method(method: &str) -> Self {
+        Self::Host(HostError::NotFound(format!("no method `{method}`")))
+    }
+}
+
+impl From<Problem> for CallError {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(problem)
+    }
+}
+
+impl From<AbiError> for HostError {
+    fn from(error: AbiError) -> Self {
+        let message = error.message.to_string();
+        let detail = error.detail_json();
+        let number = |name: &str| detail.get(name).and_then(Value::as_u64).unwrap_or_default();
+        let op_index = usize::try_from(number("op_index")).unwrap_or_default();
+        match error.code {
+            error_code::UNAVAILABLE => Self::Unavailable(message),
+            error_code::GUARD => Self::Guard {
+                op_index,
+                affected: number("affected"),
+            },
+            error_code::CONSTRAINT => Self::Constraint {
+                op_index,
+                constraint: detail
+                    .get("constraint")
+                    .and_then(Value::as_str)
+                    .unwrap_or(&message)
+                    .to_owned(),
+            },
+            error_code::TOO_LARGE => Self::TooLarge(message),
+            error_code::FORBIDDEN => Self::Forbidden(message),
+            error_code::NOT_FOUND | error_code::UNKNOWN_METHOD => Self::NotFound(message),
+            error_code::INVALID => Self::Invalid(message),
+            error_code::SHUTTING_DOWN => Self::ShuttingDown,
+            _ => Self::Internal(message),
+        }
+    }
+}
+
+impl From<HostError> for AbiError {
+    fn from(error: HostError) -> Self {
+        let message = error.to_string();
+        match error {
+            HostError::Unavailable(text) => Self::new(error_code::UNAVAILABLE, text),
+            HostError::Guard { op_index, affected } => Self::new(error_code::GUARD, message)
+                .with_detail(&json!({"op_index": op_index, "affected": affected})),
+            HostError::Constraint {
+                op_index,
+                constraint,
+            } => Self::new(error_code::CONSTRAINT, message)
+                .with_detail(&json!({"op_index": op_index, "constraint": constraint})),
+            HostError::TooLarge(text) => Self::new(error_code::TOO_LARGE, text),
+            HostError::Forbidden(text) => Self::new(error_code::FORBIDDEN, text),
+            HostError::NotFound(text) => Self::new(error_code::NOT_FOUND, text),
+            HostError::Invalid(text) => Self::new(error_code::INVALID, text),
+            HostError::ShuttingDown => Self::new(error_code::SHUTTING_DOWN, message),
+            HostError::Internal(text) => Self::new(error_code::INTERNAL, text),
+        }
+    }
+}
+
+impl From<AbiError> for CallError {
+    fn from(error: AbiError) -> Self {
+        let detail = error.detail_json();
+        let text = |name: &str| {
+            detail
+                .get(name)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
+        match error.code {
+            error_code::FEATURE => Self::Unavailable {
+                feature: text("feature"),
+                module: text("module"),
+                reason: text("reason"),
+            },
+            error_code::PROBLEM => Self::Problem(Problem::from_json(&detail)),
+            _ => Self::Host(error.into()),
+        }
+    }
+}
+
+impl From<CallError> for AbiError {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Unavailable {
+                feature,
+                module,
+                reason,
+            } => Self::new(error_code::FEATURE, reason.clone())
+                .with_detail(&json!({"feature": feature, "module": module, "reason": reason})),
+            CallError::Problem(problem) => Self {
+                code: error_code::PROBLEM,
+                message: RString::from(problem.to_string()),
+                detail: RVec::from(problem.to_json("").to_string().into_bytes()),
+                ext: RVec::new(),
+            },
+            CallError::Host(error) => error.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn host_errors_survive_the_boundary() {
+        let errors = [
+            HostError::Unavailable("db".to_owned()),
+            HostError::Guard {
+                op_index: 3,
+                affected: 0,
+            },
+            HostError::Constraint {
+                op_index: 1,
+                constraint: "bulk_x.name".to_owned(),
+            },
+            HostError::TooLarge("rows".to_owned()),
+            HostError::Forbidden("table".to_owned()),
+            HostError::NotFound("x".to_owned()),
+            HostError::Invalid("sql".to_owned()),
+            HostError::ShuttingDown,
+            HostError::Internal("x".to_owned()),
+        ];
+        for error in errors {
+            assert_eq!(HostError::from(AbiError::from(error.clone())), error);
+        }
+    }
+
+    #[test]
+    fn problems_survive_the_boundary() {
+        let problem = Problem::conflict("group-in-use", "two schedules name it")
+            .with_errors(vec![crate::sdk::Violation::new("/a", "b", "c")]);
+        let CallError::Problem(back) =
+            CallError::from(AbiError::from(CallError::Problem(problem.clone())))
+        else {
+            panic!("not a problem");
+        };
+        assert_eq!(
+            (back.status, back.code, back.detail, back.errors),
+            (409, problem.code, problem.detail, problem.errors)
+        );
+    }
+}

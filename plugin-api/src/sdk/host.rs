@@ -1,0 +1,209 @@
+//! The module's handle on the server.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use abi_stable::StableAbi;
+use abi_stable::std_types::{RBox, RStr};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::runtime::Loops;
+use super::{Call, CallContext, Database, FeatureState, Hosts, ModuleError, Sets, Signals};
+use crate::abi::{
+    CallApi_TO, ClockApi_TO, DbApi_TO, FeaturesApi_TO, HostApi_TO, HostsApi_TO, LogApi_TO,
+    SetsApi_TO, SignalsApi_TO, interface_name,
+};
+use crate::wire::Environment;
+
+/// Everything a module can ask of the server. Cheap to clone.
+#[derive(Clone)]
+pub struct Host {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    module: String,
+    environment: Environment,
+    clock: ClockApi_TO<RBox<()>>,
+    db: Database,
+    hosts: Hosts,
+    sets: Sets,
+    signals: Signals,
+    call: Call,
+    features: Features,
+    loops: Loops,
+}
+
+/// The interfaces behind a [`Host`]: from the server across the boundary, or fakes in a test.
+pub struct Services {
+    pub environment: Environment,
+    pub log: Arc<LogApi_TO<RBox<()>>>,
+    pub clock: ClockApi_TO<RBox<()>>,
+    pub db: DbApi_TO<RBox<()>>,
+    pub sets: SetsApi_TO<RBox<()>>,
+    pub hosts: HostsApi_TO<RBox<()>>,
+    pub signals: SignalsApi_TO<RBox<()>>,
+    pub call: CallApi_TO<RBox<()>>,
+    pub features: FeaturesApi_TO<RBox<()>>,
+}
+
+impl Services {
+    /// Fetches every interface by name and checks its layout.
+    pub fn connect(host: &HostApi_TO<RBox<()>>) -> Result<Self, ModuleError> {
+        let environment = serde_json::from_slice(&host.environment()).map_err(|error| {
+            ModuleError::new(format!("the server's environment is not readable: {error}"))
+        })?;
+        Ok(Self {
+            environment,
+            log: Arc::new(fetch(host, interface_name::LOG)?),
+            clock: fetch(host, interface_name::CLOCK)?,
+            db: fetch(host, interface_name::DB)?,
+            sets: fetch(host, interface_name::SETS)?,
+            hosts: fetch(host, interface_name::HOSTS)?,
+            signals: fetch(host, interface_name::SIGNALS)?,
+            call: fetch(host, interface_name::CALL)?,
+            features: fetch(host, interface_name::FEATURES)?,
+        })
+    }
+}
+
+impl Host {
+    pub fn new(module: &str, services: Services) -> Self {
+        let inner = Inner {
+            module: module.to_owned(),
+            environment: services.environment,
+            clock: services.clock,
+            db: Database::new(services.db),
+            hosts: Hosts::new(services.hosts),
+            sets: Sets::new(services.sets),
+            signals: Signals::new(services.signals),
+            call: Call::new(services.call),
+            features: Features {
+                api: Arc::new(services.features),
+            },
+            loops: Loops::default(),
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
+    /// Microseconds since the Unix epoch, by the server's clock.
+    pub fn now_us(&self) -> i64 {
+        self.inner.clock.now_us()
+    }
+
+    /// A new UUIDv7, by the server's clock.
+    pub fn new_id(&self) -> Uuid {
+        let milliseconds = u64::try_from(self.now_us() / 1_000).unwrap_or_default();
+        // The 74 bits beside the time come from a random UUID's 122.
+        let random = Uuid::new_v4().into_bytes();
+        let mut tail = [0_u8; 10];
+        for (to, from) in tail
+            .iter_mut()
+            .zip(random.iter().take(6).chain(random.iter().skip(10)))
+        {
+            *to = *from;
+        }
+        uuid::Builder::from_unix_timestamp_millis(milliseconds, &tail).into_uuid()
+    }
+
+    pub fn db(&self) -> &Database {
+        &self.inner.db
+    }
+
+    pub fn hosts(&self) -> &Hosts {
+        &self.inner.hosts
+    }
+
+    pub fn sets(&self) -> &Sets {
+        &self.inner.sets
+    }
+
+    pub fn signals(&self) -> &Signals {
+        &self.inner.signals
+    }
+
+    pub fn call(&self) -> &Call {
+        &self.inner.call
+    }
+
+    pub fn features(&self) -> &Features {
+        &self.inner.features
+    }
+
+    /// The identity of the module's own loops: `module:<name>`.
+    pub fn own_context(&self) -> CallContext {
+        let principal = format!("module:{}", self.inner.module);
+        CallContext {
+            request_id: self.new_id().to_string(),
+            principal_name: principal.clone(),
+            principal,
+            ..CallContext::default()
+        }
+    }
+
+    /// A switch of the server's configuration (`preemption`, `budgets`); null if there is none of that name.
+    pub fn setting(&self, name: &str) -> &Value {
+        self.inner
+            .environment
+            .settings
+            .get(name)
+            .unwrap_or(&Value::Null)
+    }
+
+    /// Runs a loop on the module's runtime until shutdown. One that panics or returns is started again, after a pause
+    /// that doubles up to half a minute.
+    pub fn spawn<F>(&self, name: &str, make: impl Fn() -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.inner.loops.spawn(name, make);
+    }
+
+    /// Waits on the module's runtime, in real time.
+    pub async fn sleep(&self, duration: Duration) {
+        tokio::time::sleep(duration).await;
+    }
+
+    /// Ends every loop at its next await.
+    pub fn stop_loops(&self) {
+        self.inner.loops.stop();
+    }
+}
+
+/// `fleet.features/1`: which features may start new work now. For loops that launch by themselves; the routes of a
+/// module are checked before they are called.
+#[derive(Clone)]
+pub struct Features {
+    api: Arc<FeaturesApi_TO<RBox<()>>>,
+}
+
+impl Features {
+    pub fn state(&self, feature: &str) -> FeatureState {
+        let json = self.api.state(RStr::from_str(feature));
+        serde_json::from_slice(&json).unwrap_or_else(|_| FeatureState {
+            feature: feature.to_owned(),
+            new_work: false,
+            reason: Some("not_licensed".to_owned()),
+        })
+    }
+
+    pub fn may_start_work(&self, feature: &str) -> bool {
+        self.state(feature).new_work
+    }
+}
+
+fn fetch<T: StableAbi + 'static>(
+    host: &HostApi_TO<RBox<()>>,
+    name: &str,
+) -> Result<T, ModuleError> {
+    let found = host.interface(RStr::from_str(name)).into_option();
+    let iface =
+        found.ok_or_else(|| ModuleError::new(format!("this server does not offer {name}")))?;
+    iface.downcast::<T>().map_err(|mismatch| {
+        ModuleError::new(format!("{name} of this server is another: {mismatch}"))
+    })
+}

@@ -1,0 +1,111 @@
+//! Command sets: progress and per-host rows, read from the core, which owns them.
+
+use std::sync::Arc;
+
+use abi_stable::std_types::{RBox, RResult, RVec};
+use fleetwright_protocol::{CommandId, HostId, SetId};
+use serde::de::DeserializeOwned;
+
+use super::{
+    CommandOutput, CommandPage, CommandStatus, CommandView, HostError, ResultPage, SetCreate,
+    SetPreview, SetView,
+};
+use crate::abi::{AbiError, AbiPayload, SetsApi_TO};
+use crate::wire::{CommandQuery, ResultQuery};
+
+/// `fleet.sets/1`. Changing a set is a step of a [`Batch`](super::Batch).
+#[derive(Clone)]
+pub struct Sets {
+    api: Arc<SetsApi_TO<RBox<()>>>,
+}
+
+impl Sets {
+    pub(crate) fn new(api: SetsApi_TO<RBox<()>>) -> Self {
+        Self { api: Arc::new(api) }
+    }
+
+    /// Those of the ids that exist, in no particular order.
+    pub async fn get(&self, ids: &[SetId]) -> Result<Vec<SetView>, HostError> {
+        let raw: Vec<u8> = ids.iter().flat_map(|id| *id.as_bytes()).collect();
+        decode(self.api.get(raw.into()).await)
+    }
+
+    pub async fn get_one(&self, id: SetId) -> Result<Option<SetView>, HostError> {
+        Ok(self.get(&[id]).await?.pop())
+    }
+
+    /// Per-host rows in their frozen order, from ordinal `cursor` (0 to start).
+    pub async fn commands(
+        &self,
+        set_id: SetId,
+        status: Option<CommandStatus>,
+        cursor: u64,
+        limit: u32,
+    ) -> Result<CommandPage, HostError> {
+        decode(
+            self.api
+                .commands(encode(&CommandQuery {
+                    set_id,
+                    status,
+                    cursor,
+                    limit,
+                })?)
+                .await,
+        )
+    }
+
+    /// Terminal rows in the order their results were stored, after `after_seq`.
+    pub async fn results(
+        &self,
+        set_id: SetId,
+        after_seq: u64,
+        limit: u32,
+    ) -> Result<ResultPage, HostError> {
+        decode(
+            self.api
+                .results(encode(&ResultQuery {
+                    set_id,
+                    after_seq,
+                    limit,
+                })?)
+                .await,
+        )
+    }
+
+    pub async fn command_of_host(
+        &self,
+        set_id: SetId,
+        host_id: HostId,
+    ) -> Result<Option<CommandView>, HostError> {
+        let (set, host) = (set_id.as_bytes().to_vec(), host_id.as_bytes().to_vec());
+        decode(self.api.command_of_host(set.into(), host.into()).await)
+    }
+
+    /// The whole stored output of a command.
+    pub async fn output(&self, id: CommandId) -> Result<Option<CommandOutput>, HostError> {
+        decode(self.api.output(id.as_bytes().to_vec().into()).await)
+    }
+
+    /// What the set would be if it were created now; stores nothing.
+    pub async fn preview(
+        &self,
+        create: &SetCreate,
+        hosts: &[HostId],
+    ) -> Result<SetPreview, HostError> {
+        let raw: Vec<u8> = hosts.iter().flat_map(|id| *id.as_bytes()).collect();
+        decode(self.api.preview(encode(create)?, raw.into()).await)
+    }
+}
+
+fn encode<T: serde::Serialize>(value: &T) -> Result<RVec<u8>, HostError> {
+    serde_json::to_vec(value)
+        .map(RVec::from)
+        .map_err(|error| HostError::Invalid(error.to_string()))
+}
+
+pub(super) fn decode<T: DeserializeOwned>(
+    answer: RResult<AbiPayload, AbiError>,
+) -> Result<T, HostError> {
+    let payload = answer.into_result()?;
+    serde_json::from_slice(&payload.json).map_err(|error| HostError::Internal(error.to_string()))
+}
