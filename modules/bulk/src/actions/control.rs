@@ -1,0 +1,127 @@
+//! Pauses, resumes and cancels. Each decides on the set as read and writes against its generation; if someone else
+//! controlled it in between, it decides again.
+
+use fleetwright_plugin_api::sdk::{Batch, Host, HostError};
+use fleetwright_plugin_api::wire::{AuditEntry, CallContext, SetAction, SetControl, SetView};
+use fleetwright_protocol::HostId;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::selection::{Expected, select};
+use super::{BulkError, OPERATIONS_SIGNAL, read, set_signal};
+use crate::decide::{self, Control, Verdict};
+use crate::request::Cancel;
+use crate::store::Header;
+
+/// Decisions made again after a lost race. Controls are made by people: more than a few in a row is something else.
+const ATTEMPTS_MAX: usize = 5;
+
+/// The state a client has seen, from `If-Match`; none if it does not care.
+pub type SeenRevision = Option<i64>;
+
+pub async fn pause(
+    host: &Host,
+    context: &CallContext,
+    id: Uuid,
+    seen: SeenRevision,
+) -> Result<(Header, SetView), BulkError> {
+    control(host, context, id, seen, Control::Pause).await
+}
+
+pub async fn resume(
+    host: &Host,
+    context: &CallContext,
+    id: Uuid,
+    seen: SeenRevision,
+) -> Result<(Header, SetView), BulkError> {
+    control(host, context, id, seen, Control::Resume).await
+}
+
+/// Cancels the operation, or only the hosts a selector selects.
+pub async fn cancel(
+    host: &Host,
+    context: &CallContext,
+    id: Uuid,
+    seen: SeenRevision,
+    asked: Cancel,
+) -> Result<(Header, SetView), BulkError> {
+    // An unknown id is said before anything about the selector.
+    read::operation(host, context.tenant.as_deref(), id).await?;
+    let hosts = match &asked.selector {
+        Some(selector) => Some(selected(host, context, selector).await?),
+        None => None,
+    };
+    let kill = asked.kill;
+    control(host, context, id, seen, Control::Cancel { kill, hosts }).await
+}
+
+async fn control(
+    host: &Host,
+    context: &CallContext,
+    id: Uuid,
+    seen: SeenRevision,
+    asked: Control,
+) -> Result<(Header, SetView), BulkError> {
+    for _attempt in 0..ATTEMPTS_MAX {
+        let (header, set) = read::operation(host, context.tenant.as_deref(), id).await?;
+        if seen.is_some_and(|revision| revision != set.revision) {
+            return Err(BulkError::Stale);
+        }
+        let standing = decide::standing(&set);
+        let action = match decide::control(standing, asked.clone()) {
+            Verdict::Nothing => return Ok((header, set)),
+            Verdict::Refuse => {
+                let (control, state) = (asked.name(), standing.name());
+                return Err(BulkError::InvalidTransition { control, state });
+            }
+            Verdict::Apply(action) => action,
+        };
+        match host
+            .db()
+            .commit(context, batch(&header, &set, &asked, action))
+            .await
+        {
+            Ok(()) => return read::operation(host, context.tenant.as_deref(), id).await,
+            Err(HostError::Guard { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(BulkError::Contended)
+}
+
+fn batch(header: &Header, set: &SetView, asked: &Control, action: SetAction) -> Batch {
+    let audit = AuditEntry {
+        action: format!("bulk.{}", asked.name()),
+        target_kind: "bulk_operation".to_owned(),
+        target_id: header.id.to_string(),
+        detail: detail(asked),
+    };
+    Batch::new()
+        .control_set(&SetControl {
+            set_id: header.set_id,
+            action,
+            expect_generation: Some(set.generation),
+        })
+        .audit(&audit)
+        .signal(OPERATIONS_SIGNAL)
+        .signal(&set_signal(header.set_id))
+}
+
+fn detail(asked: &Control) -> Value {
+    match asked {
+        Control::Pause | Control::Resume => Value::Null,
+        Control::Cancel { kill, hosts } => json!({
+            "running": if *kill { "kill" } else { "finish" },
+            "hosts": hosts.as_ref().map(Vec::len),
+        }),
+    }
+}
+
+async fn selected(
+    host: &Host,
+    context: &CallContext,
+    selector: &Value,
+) -> Result<Vec<HostId>, BulkError> {
+    let selected = select(host, context, selector, &Expected::default()).await?;
+    Ok(selected.hosts)
+}

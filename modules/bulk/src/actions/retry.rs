@@ -1,0 +1,75 @@
+//! Runs an operation again on those of its hosts that failed or were skipped, as a new operation that names its parent.
+
+use fleetwright_plugin_api::sdk::Host;
+use fleetwright_plugin_api::wire::{CallContext, CommandStatus};
+use fleetwright_protocol::{HostId, SetId, validate};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::BulkError;
+use super::create::{Created, Origin, create};
+use crate::request::{NewBulk, Retry};
+use crate::store;
+
+/// Rows of one read while the hosts are collected: the most the API itself pages by.
+const PAGE: u32 = 500;
+
+/// Creates the retry. Hosts that are terminal now are taken; those still running are left alone.
+pub async fn retry(
+    host: &Host,
+    context: &CallContext,
+    id: Uuid,
+    asked_for: Retry,
+) -> Result<Created, BulkError> {
+    let parent = store::with_asked(host.db(), id, context.tenant.as_deref()).await?;
+    let (parent, asked) = parent.ok_or(BulkError::NotFound)?;
+    let hosts = hosts_with(host, parent.set_id, &asked_for.statuses).await?;
+    if hosts.is_empty() {
+        return Err(BulkError::SelectionEmpty);
+    }
+    let operation = validate::operation(&parent.operation_type, &asked.parameters)
+        .map_err(BulkError::Invalid)?;
+    let new = NewBulk {
+        operation,
+        parameters: asked.parameters,
+        options: parent.options,
+        reason: asked_for.reason.or(parent.reason),
+        plan_only: false,
+        selector: explicit(&hosts),
+        expected_digest: None,
+        expected_count: None,
+    };
+    let origin = Origin {
+        id: None,
+        parent: Some((id, asked_for.statuses)),
+    };
+    create(host, context, new, origin).await
+}
+
+/// Selects by id, so that hosts deleted since are left out.
+fn explicit(hosts: &[HostId]) -> Value {
+    json!({ "explicit_host_ids": hosts })
+}
+
+async fn hosts_with(
+    host: &Host,
+    set_id: SetId,
+    statuses: &[CommandStatus],
+) -> Result<Vec<HostId>, BulkError> {
+    let mut hosts = Vec::new();
+    for status in statuses {
+        let mut cursor = 0;
+        loop {
+            let page = host
+                .sets()
+                .commands(set_id, Some(*status), cursor, PAGE)
+                .await?;
+            hosts.extend(page.items.into_iter().map(|command| command.host_id));
+            match page.next_cursor {
+                Some(next) => cursor = next,
+                None => break,
+            }
+        }
+    }
+    Ok(hosts)
+}

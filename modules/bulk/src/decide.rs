@@ -1,0 +1,216 @@
+//! What a bulk operation is and may become, from its set's counters: status, progress, and which controls its state
+//! allows. Pure. Not the delivery: that is the core's command set.
+
+use fleetwright_plugin_api::wire::{SetAction, SetView};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// The aggregate status. `succeeded`, `partial`, `failed` and `cancelled` never change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// No host has started.
+    Queued,
+    Running,
+    Succeeded,
+    /// Finished, and not every host succeeded.
+    Partial,
+    /// Finished, and no host succeeded.
+    Failed,
+    /// Finished after an operator cancelled the whole operation, and that skipped at least one host.
+    Cancelled,
+}
+
+impl Status {
+    pub const ALL: [Self; 6] = [
+        Self::Queued,
+        Self::Running,
+        Self::Succeeded,
+        Self::Partial,
+        Self::Failed,
+        Self::Cancelled,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Succeeded => "succeeded",
+            Self::Partial => "partial",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == name)
+    }
+
+    pub fn is_terminal(self) -> bool {
+        match self {
+            Self::Queued | Self::Running => false,
+            Self::Succeeded | Self::Partial | Self::Failed | Self::Cancelled => true,
+        }
+    }
+}
+
+/// How far an operation is. The five counters always sum to `total`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, ToSchema)]
+pub struct Progress {
+    pub total: u64,
+    pub succeeded: u64,
+    pub failed: u64,
+    pub running: u64,
+    pub queued: u64,
+    pub skipped: u64,
+    /// 0.0 to 100.0 with one decimal; 100.0 only when every host is terminal.
+    pub percent_complete: f64,
+}
+
+/// What the state of an operation lets an operator do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Hosts are dispatched as slots allow.
+    Dispatching(Status),
+    Paused,
+    /// The whole operation was cancelled and some hosts are not terminal yet.
+    Cancelling,
+    Finished(Status),
+}
+
+impl Standing {
+    /// The state as named in a refusal.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Dispatching(status) | Self::Finished(status) => status.as_str(),
+            Self::Paused => "paused",
+            Self::Cancelling => "cancelling",
+        }
+    }
+}
+
+/// What a control comes to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    Apply(SetAction),
+    /// It is already so.
+    Nothing,
+    /// The state forbids it.
+    Refuse,
+}
+
+/// A control an operator asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Control {
+    Pause,
+    Resume,
+    Cancel {
+        kill: bool,
+        hosts: Option<Vec<fleetwright_protocol::HostId>>,
+    },
+}
+
+impl Control {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Cancel { .. } => "cancel",
+        }
+    }
+}
+
+/// The aggregate status of a set.
+pub fn status(set: &SetView) -> Status {
+    let started = set.running + set.succeeded + set.failed > 0;
+    match (set.is_finished(), started) {
+        (false, false) => Status::Queued,
+        (false, true) => Status::Running,
+        (true, _) if set.cancelled && set.skipped_cancelled > 0 => Status::Cancelled,
+        (true, _) => outcome(set.total, set.succeeded),
+    }
+}
+
+/// Where an operation stands, for its controls.
+pub fn standing(set: &SetView) -> Standing {
+    if set.is_finished() {
+        Standing::Finished(status(set))
+    } else if set.cancelled {
+        Standing::Cancelling
+    } else if set.paused {
+        Standing::Paused
+    } else {
+        Standing::Dispatching(status(set))
+    }
+}
+
+/// The counters as people see them: a held host counts as queued.
+pub fn progress(set: &SetView) -> Progress {
+    let queued = set.held + set.queued;
+    let terminal = set.succeeded + set.failed + set.skipped;
+    Progress {
+        total: set.total,
+        succeeded: set.succeeded,
+        failed: set.failed,
+        running: set.running,
+        queued,
+        skipped: set.skipped,
+        percent_complete: percent(percent_tenths(terminal, set.total)),
+    }
+}
+
+/// Tenths of a percent, rounded half up: `(2 × 1000 × done + total) / (2 × total)` in integers, and at most 999
+/// while anything is left. Nothing to do is all done.
+pub fn percent_tenths(done: u64, total: u64) -> u64 {
+    if done >= total {
+        return 1000;
+    }
+    let (done, total) = (u128::from(done), u128::from(total));
+    let tenths = (2000 * done + total) / (2 * total);
+    u64::try_from(tenths).map_or(999, |tenths| tenths.min(999))
+}
+
+/// Whether a control may be applied now, and how.
+pub fn control(standing: Standing, asked: Control) -> Verdict {
+    match (standing, asked) {
+        (Standing::Finished(_), _) => Verdict::Refuse,
+        (Standing::Dispatching(_), Control::Pause) => Verdict::Apply(SetAction::Pause),
+        (Standing::Paused, Control::Pause) => Verdict::Nothing,
+        (Standing::Cancelling, Control::Pause) => Verdict::Refuse,
+        (Standing::Paused, Control::Resume) => Verdict::Apply(SetAction::Resume),
+        (Standing::Dispatching(_) | Standing::Cancelling, Control::Resume) => Verdict::Refuse,
+        // Everything not started is already being skipped; only killing what runs adds to that.
+        (Standing::Cancelling, Control::Cancel { kill: false, .. }) => Verdict::Nothing,
+        (
+            Standing::Dispatching(_) | Standing::Paused | Standing::Cancelling,
+            Control::Cancel { kill, hosts },
+        ) => Verdict::Apply(SetAction::Cancel {
+            kill,
+            hosts,
+            reason: "cancelled".to_owned(),
+        }),
+    }
+}
+
+/// The outcome of a finished operation that was not cancelled.
+fn outcome(total: u64, succeeded: u64) -> Status {
+    if succeeded == total {
+        Status::Succeeded
+    } else if succeeded == 0 {
+        Status::Failed
+    } else {
+        Status::Partial
+    }
+}
+
+/// 681 tenths as 68.1. Exact enough: the shortest text of the quotient has one decimal for every value up to 1000.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "at most 1000, which a float holds exactly"
+)]
+fn percent(tenths: u64) -> f64 {
+    tenths as f64 / 10.0
+}
+
+#[cfg(test)]
+mod tests;

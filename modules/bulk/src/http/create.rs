@@ -1,0 +1,87 @@
+//! New operations: from a request, and from an earlier operation.
+
+use axum::body::{Body, Bytes};
+use axum::extract::{FromRequest as _, Request, State};
+use axum::response::{IntoResponse, Response};
+use axum::{Json, http::StatusCode};
+use fleetwright_plugin_api::sdk::{Caller, Host, JsonBody, PathId, Problem};
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use crate::actions::BulkError;
+use crate::actions::create::{self, Created, Origin};
+use crate::actions::retry;
+use crate::http::problem::of;
+use crate::request;
+
+/// Run one operation on every host a selector selects. The hosts are frozen; with `plan_only` nothing is stored.
+#[utoipa::path(
+    post, path = "/fleet/bulk", tag = "bulk",
+    params(("Idempotency-Key" = Option<String>, Header)),
+    request_body = crate::request::BulkRequest,
+    responses(
+        (status = 200, description = "With `plan_only`: what would be created", body = crate::view::BulkPlan),
+        (status = 202, description = "Accepted", body = crate::view::BulkAccepted,
+         headers(("location" = String, description = "The new operation"))),
+        (status = 400, description = "`malformed`"),
+        (status = 409, description = "`selection-changed`, or a request with this key is in progress"),
+        (status = 413, description = "`too-large`"),
+        (status = 415, description = "`media-type`"),
+        (status = 422, description = "`selection-empty`, or the body is invalid: `errors` has everything that is wrong")
+    )
+)]
+pub async fn create(
+    State(host): State<Host>,
+    Caller(context): Caller,
+    JsonBody(body): JsonBody<Value>,
+) -> Result<Response, Problem> {
+    let created = create::create_from_body(&host, &context, &body, Origin::default()).await;
+    Ok(answer(created.map_err(of)?))
+}
+
+/// Run it again, as a new operation, on the hosts that failed or were skipped.
+#[utoipa::path(
+    post, path = "/fleet/bulk/{id}/retry", tag = "bulk",
+    params(("id" = Uuid, Path), ("Idempotency-Key" = Option<String>, Header)),
+    request_body = crate::request::RetryRequest,
+    responses(
+        (status = 202, description = "Accepted; `parent_id` is the one retried", body = crate::view::BulkAccepted,
+         headers(("location" = String, description = "The new operation"))),
+        (status = 400, description = "`malformed`"),
+        (status = 404, description = "No such operation"),
+        (status = 409, description = "A request with this key is in progress"),
+        (status = 415, description = "`media-type`"),
+        (status = 422, description = "`selection-empty`: no host has such a status; or the body is invalid")
+    )
+)]
+pub async fn retry(
+    State(host): State<Host>,
+    Caller(context): Caller,
+    PathId(id): PathId<Uuid>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let body = optional_body(request).await?;
+    let asked = request::retry(&body).map_err(|found| of(BulkError::Invalid(found)))?;
+    let created = retry::retry(&host, &context, id, asked).await;
+    Ok(answer(created.map_err(of)?))
+}
+
+/// A JSON body that may be left out; an absent one is an empty object.
+pub(super) async fn optional_body(request: Request) -> Result<Value, Problem> {
+    let (parts, body) = request.into_parts();
+    let bytes = Bytes::from_request(Request::from_parts(parts.clone(), body), &()).await;
+    let bytes = bytes.map_err(|_| Problem::malformed("The body could not be read."))?;
+    if bytes.is_empty() {
+        return Ok(Value::Object(Map::new()));
+    }
+    let whole = Request::from_parts(parts, Body::from(bytes));
+    let JsonBody(value) = JsonBody::from_request(whole, &()).await?;
+    Ok(value)
+}
+
+fn answer(created: Created) -> Response {
+    match created {
+        Created::Accepted(accepted) => accepted.reply.into_response(),
+        Created::Planned(plan) => (StatusCode::OK, Json(plan)).into_response(),
+    }
+}

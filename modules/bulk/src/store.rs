@@ -1,0 +1,314 @@
+//! The table `bulk_operations`: all of this module's SQL, the same text on both databases. Not the hosts of an
+//! operation and not its counters: those are the core's command set.
+
+use fleetwright_plugin_api::sdk::{Cell, Database, HostError, Migration, Row, Statement, Table};
+use fleetwright_protocol::SetId;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::decide::Status;
+use crate::request::RunOptions;
+
+/// Of a selector with more bytes than this the explicit ids are not stored: the set has the frozen ones, and the
+/// rest of a selector is never larger.
+const SELECTOR_STORED_BYTES_MAX: usize = 64 * 1024;
+
+const HEADER_COLUMNS: &str = "id, set_id, parent_id, created_by, created_by_name, created_at, operation_type, \
+     digest, options, reason, status, status_revision";
+
+/// The forward-only history of this module's schema.
+pub const MIGRATIONS: [Migration; 1] = [Migration {
+    version: 1,
+    name: "operations",
+    sqlite: include_str!("../migrations/0001_operations.sqlite.sql"),
+    postgres: include_str!("../migrations/0001_operations.postgres.sql"),
+}];
+
+/// An operation's row without what it sends and selects.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Header {
+    pub id: Uuid,
+    pub set_id: SetId,
+    pub parent_id: Option<Uuid>,
+    pub created_by: String,
+    pub created_by_name: String,
+    pub created_at_us: i64,
+    pub operation_type: String,
+    pub digest: String,
+    pub options: RunOptions,
+    pub reason: Option<String>,
+    /// As last followed; may lag behind the set.
+    pub status: Status,
+    pub status_revision: i64,
+}
+
+/// What an operation was asked to do, and to which hosts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Asked {
+    pub parameters: Value,
+    pub selector: StoredSelector,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredSelector {
+    pub shown: Value,
+    /// How many explicit ids are left out of `shown`.
+    pub ids_omitted: Option<u64>,
+}
+
+impl StoredSelector {
+    /// What is kept of a selector.
+    pub fn of(mut selector: Value) -> Self {
+        let bytes = serde_json::to_vec(&selector).map_or(usize::MAX, |bytes| bytes.len());
+        let mut ids_omitted = None;
+        if bytes > SELECTOR_STORED_BYTES_MAX
+            && let Some(object) = selector.as_object_mut()
+            && let Some(Value::Array(ids)) = object.remove("explicit_host_ids")
+        {
+            ids_omitted = u64::try_from(ids.len()).ok();
+        }
+        Self {
+            shown: selector,
+            ids_omitted,
+        }
+    }
+
+    fn to_text(&self) -> String {
+        json!({"selector": self.shown, "ids_omitted": self.ids_omitted}).to_string()
+    }
+
+    fn from_text(text: &str) -> Option<Self> {
+        let mut stored: Value = serde_json::from_str(text).ok()?;
+        Some(Self {
+            ids_omitted: stored.get("ids_omitted").and_then(Value::as_u64),
+            shown: stored.get_mut("selector")?.take(),
+        })
+    }
+}
+
+/// Which operations a list shows. Newest first.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ListFilter {
+    /// Rows whose followed status is one of these; all if empty.
+    pub statuses: Vec<Status>,
+    pub operation_type: Option<String>,
+    /// Exclusive.
+    pub created_after_us: Option<i64>,
+    /// Exclusive.
+    pub created_before_us: Option<i64>,
+    /// Only those of this tenant; all without one.
+    pub tenant: Option<String>,
+    /// Only those before this place in the order.
+    pub before: Option<(i64, Uuid)>,
+}
+
+/// Adds an operation. Fails on an id that exists.
+pub fn insert(header: &Header, asked: &Asked, tenant: Option<&str>) -> Statement {
+    let sql = "INSERT INTO bulk_operations (id, set_id, parent_id, created_by, created_by_name, tenant, created_at, \
+               operation_type, parameters, selector, digest, options, reason, status, status_revision) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
+    let options = serde_json::to_string(&header.options).unwrap_or_default();
+    Statement::new(sql)
+        .bind(header.id)
+        .bind(header.set_id)
+        .bind(header.parent_id)
+        .bind(header.created_by.clone())
+        .bind(header.created_by_name.clone())
+        .bind(tenant.map(str::to_owned))
+        .bind(header.created_at_us)
+        .bind(header.operation_type.clone())
+        .bind(asked.parameters.to_string())
+        .bind(asked.selector.to_text())
+        .bind(header.digest.clone())
+        .bind(options)
+        .bind(header.reason.clone())
+        .bind(header.status.as_str())
+        .bind(header.status_revision)
+}
+
+/// One operation, if it is there and the tenant's.
+pub async fn header(
+    db: &Database,
+    id: Uuid,
+    tenant: Option<&str>,
+) -> Result<Option<Header>, HostError> {
+    let table = db.read_one(one(HEADER_COLUMNS, id, tenant)).await?;
+    table.rows.first().map(header_of).transpose()
+}
+
+/// One operation with what was asked.
+pub async fn with_asked(
+    db: &Database,
+    id: Uuid,
+    tenant: Option<&str>,
+) -> Result<Option<(Header, Asked)>, HostError> {
+    let columns = format!("{HEADER_COLUMNS}, parameters, selector");
+    let table = db.read_one(one(&columns, id, tenant)).await?;
+    let Some(row) = table.rows.first() else {
+        return Ok(None);
+    };
+    let asked = Asked {
+        parameters: serde_json::from_str(row.text(12)?).map_err(|_| corrupt("parameters"))?,
+        selector: StoredSelector::from_text(row.text(13)?).ok_or_else(|| corrupt("selector"))?,
+    };
+    Ok(Some((header_of(row)?, asked)))
+}
+
+/// Those of the operations that are there and the tenant's, in no order.
+pub async fn headers_of(
+    db: &Database,
+    ids: &[Uuid],
+    tenant: Option<&str>,
+) -> Result<Vec<Header>, HostError> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let numbered: Vec<String> = (1..=ids.len()).map(|number| format!("${number}")).collect();
+    let own = match tenant {
+        Some(_) => format!(" AND tenant = ${}", ids.len() + 1),
+        None => String::new(),
+    };
+    let sql = format!(
+        "SELECT {HEADER_COLUMNS} FROM bulk_operations WHERE id IN ({}){own}",
+        numbered.join(", ")
+    );
+    let statement = ids
+        .iter()
+        .fold(Statement::new(sql), |statement, id| statement.bind(*id));
+    let statement = match tenant {
+        Some(tenant) => statement.bind(tenant.to_owned()),
+        None => statement,
+    };
+    headers(&db.read_one(statement).await?)
+}
+
+/// Operations in the order of lists: by creation time and id, newest first.
+pub async fn list(
+    db: &Database,
+    filter: &ListFilter,
+    limit: u32,
+) -> Result<Vec<Header>, HostError> {
+    headers(&db.read_one(list_statement(filter, limit)).await?)
+}
+
+/// Operations whose followed status is not terminal, in id order.
+pub async fn open_after(db: &Database, after: Uuid, limit: u32) -> Result<Vec<Header>, HostError> {
+    let sql = format!(
+        "SELECT {HEADER_COLUMNS} FROM bulk_operations \
+         WHERE status IN ('queued', 'running') AND id > $1 ORDER BY id LIMIT $2"
+    );
+    let statement = Statement::new(sql).bind(after).bind(i64::from(limit));
+    headers(&db.read_one(statement).await?)
+}
+
+/// Ids of operations created before a time, in id order.
+pub async fn ids_created_before(
+    db: &Database,
+    created_before_us: i64,
+    after: Uuid,
+    limit: u32,
+) -> Result<Vec<(Uuid, SetId)>, HostError> {
+    let sql = "SELECT id, set_id FROM bulk_operations WHERE id > $1 AND created_at < $2 ORDER BY id LIMIT $3";
+    let statement = Statement::new(sql)
+        .bind(after)
+        .bind(created_before_us)
+        .bind(i64::from(limit));
+    let table = db.read_one(statement).await?;
+    table
+        .rows
+        .iter()
+        .map(|row| Ok((row.id(0)?, SetId(row.id(1)?))))
+        .collect()
+}
+
+/// Writes a status computed from the set at `revision`. Does nothing if a newer one is stored, or a terminal one.
+pub fn follow(id: Uuid, status: Status, revision: i64) -> Statement {
+    let sql = "UPDATE bulk_operations SET status = $1, status_revision = $2 \
+               WHERE id = $3 AND status_revision < $2 AND status IN ('queued', 'running')";
+    Statement::new(sql)
+        .bind(status.as_str())
+        .bind(revision)
+        .bind(id)
+}
+
+pub fn delete(id: Uuid) -> Statement {
+    Statement::new("DELETE FROM bulk_operations WHERE id = $1").bind(id)
+}
+
+fn one(columns: &str, id: Uuid, tenant: Option<&str>) -> Statement {
+    let own = if tenant.is_some() {
+        " AND tenant = $2"
+    } else {
+        ""
+    };
+    let sql = format!("SELECT {columns} FROM bulk_operations WHERE id = $1{own}");
+    let statement = Statement::new(sql).bind(id);
+    match tenant {
+        Some(tenant) => statement.bind(tenant.to_owned()),
+        None => statement,
+    }
+}
+
+fn list_statement(filter: &ListFilter, limit: u32) -> Statement {
+    let mut conditions = vec!["1 = 1".to_owned()];
+    let mut cells: Vec<Cell> = Vec::new();
+    let mut bound = |cell: Cell| {
+        cells.push(cell);
+        format!("${}", cells.len())
+    };
+    if !filter.statuses.is_empty() {
+        // Words of an enum, never a client's text.
+        let words = filter.statuses.iter().map(|status| status.as_str());
+        let words: Vec<String> = words.map(|word| format!("'{word}'")).collect();
+        conditions.push(format!("status IN ({})", words.join(", ")));
+    }
+    if let Some(kind) = &filter.operation_type {
+        conditions.push(format!("operation_type = {}", bound(kind.into())));
+    }
+    if let Some(after_us) = filter.created_after_us {
+        conditions.push(format!("created_at > {}", bound(after_us.into())));
+    }
+    if let Some(before_us) = filter.created_before_us {
+        conditions.push(format!("created_at < {}", bound(before_us.into())));
+    }
+    if let Some(tenant) = &filter.tenant {
+        conditions.push(format!("tenant = {}", bound(tenant.into())));
+    }
+    if let Some((created_at_us, id)) = filter.before {
+        let (created_at, id) = (bound(created_at_us.into()), bound(id.into()));
+        conditions.push(format!("(created_at, id) < ({created_at}, {id})"));
+    }
+    let sql = format!(
+        "SELECT {HEADER_COLUMNS} FROM bulk_operations WHERE {} ORDER BY created_at DESC, id DESC LIMIT {}",
+        conditions.join(" AND "),
+        bound(i64::from(limit).into()),
+    );
+    cells.into_iter().fold(Statement::new(sql), Statement::bind)
+}
+
+fn headers(table: &Table) -> Result<Vec<Header>, HostError> {
+    table.rows.iter().map(header_of).collect()
+}
+
+fn header_of(row: &Row) -> Result<Header, HostError> {
+    Ok(Header {
+        id: row.id(0)?,
+        set_id: SetId(row.id(1)?),
+        parent_id: row.optional_id(2)?,
+        created_by: row.text(3)?.to_owned(),
+        created_by_name: row.text(4)?.to_owned(),
+        created_at_us: row.integer(5)?,
+        operation_type: row.text(6)?.to_owned(),
+        digest: row.text(7)?.to_owned(),
+        options: serde_json::from_str(row.text(8)?).map_err(|_| corrupt("options"))?,
+        reason: row.optional_text(9)?.map(str::to_owned),
+        status: Status::from_name(row.text(10)?).ok_or_else(|| corrupt("status"))?,
+        status_revision: row.integer(11)?,
+    })
+}
+
+fn corrupt(column: &str) -> HostError {
+    HostError::Internal(format!(
+        "column {column} of a bulk operation is not readable"
+    ))
+}
