@@ -1,6 +1,7 @@
 //! `fleetwright bulk`: look at bulk operations, follow them, steer them, and the per-host result table.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use clap::Subcommand;
 use serde_json::{Value, json};
@@ -308,10 +309,10 @@ fn host_names(session: &Session, rows: &[Value]) -> Result<HashMap<String, Strin
     }
     for row in rows.iter().take(REPORT_ROWS_MAX) {
         let id = output::field(row, "host_id");
-        if !names.contains_key(&id) {
+        if let Entry::Vacant(unknown) = names.entry(id) {
             // A host that was deleted since has no name any more; its id is shown.
-            if let Ok(host) = session.client.get(&format!("/hosts/{id}")) {
-                names.insert(id, name_of(&host));
+            if let Ok(host) = session.client.get(&format!("/hosts/{}", unknown.key())) {
+                unknown.insert(name_of(&host));
             }
         }
     }

@@ -54,10 +54,11 @@ impl Facts {
             &mut self.platform_version,
             &mut self.architecture,
             &mut self.agent_version,
-        ] {
-            if let Some(text) = text {
-                cap_text(text);
-            }
+        ]
+        .into_iter()
+        .flatten()
+        {
+            cap_text(text);
         }
         for list in [&mut self.ipv4, &mut self.ipv6] {
             cap_list(list);
