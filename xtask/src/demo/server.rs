@@ -1,7 +1,8 @@
 //! The demo's server: its configuration, its start, and when it is ready.
 
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use anyhow::{Context as _, Result};
 
 use super::place::Place;
 use crate::cargo::Profile;
-use crate::children::Children;
+use crate::children::{Children, log_tail};
 use crate::keys::Vendor;
 use crate::steps::say;
 use crate::wait;
@@ -33,13 +34,10 @@ impl Server {
         place: &Place,
         children: &mut Children,
     ) -> Result<Self> {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port.map_or_else(free_port, Ok)?));
-        let agent_address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
+        // Port 0: the kernel chooses, and the server writes down what it got.
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, port.unwrap_or(0)));
         let config = place.folder.join("server.toml");
-        std::fs::write(
-            &config,
-            configuration(vendor, place, address, agent_address),
-        )?;
+        std::fs::write(&config, configuration(vendor, place, listen))?;
         let password = random_password()?;
         let log = place.folder.join("server.log");
         let mut command = Command::new(Profile::Dev.folder().join("fleetwright-server"));
@@ -49,11 +47,11 @@ impl Server {
             .arg(&config)
             .env("FLEETWRIGHT_ADMIN_PASSWORD", &password);
         children.spawn("the server", command, &log)?;
-        wait::until("the server to be ready", READY_WITHIN, || {
+        let ready = wait::until("the server to be ready", READY_WITHIN, || {
             children.check()?;
-            Ok(is_ready(address).then_some(()))
-        })
-        .with_context(|| format!("see {}", log.display()))?;
+            Ok(addresses(&place.folder.join("server")).filter(|(address, _)| is_ready(*address)))
+        });
+        let (address, agent_address) = ready.with_context(|| log_tail(&log))?;
         say(&format!(
             "http://{address}, agents at https://{agent_address}, log in {}",
             log.display()
@@ -72,16 +70,11 @@ impl Server {
     }
 }
 
-fn configuration(
-    vendor: Option<&Vendor>,
-    place: &Place,
-    address: SocketAddr,
-    agent_address: SocketAddr,
-) -> String {
+fn configuration(vendor: Option<&Vendor>, place: &Place, listen: SocketAddr) -> String {
     let data = place.folder.join("server");
     let mut lines = vec![
-        format!("listen = {:?}", address.to_string()),
-        format!("agent_listen = {:?}", agent_address.to_string()),
+        format!("listen = {:?}", listen.to_string()),
+        "agent_listen = \"127.0.0.1:0\"".to_owned(),
         format!("data_dir = {data:?}"),
         format!("modules_dir = {:?}", place.modules),
     ];
@@ -93,11 +86,12 @@ fn configuration(
     lines.join("\n") + "\n"
 }
 
-/// A port nobody listens on now.
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
-        .local_addr()?
-        .port())
+/// The operators' and the agents' address, from the file the server writes beside its data.
+fn addresses(data: &Path) -> Option<(SocketAddr, SocketAddr)> {
+    let text = std::fs::read_to_string(data.join("addresses.json")).ok()?;
+    let document: serde_json::Value = serde_json::from_str(&text).ok()?;
+    let address = |name: &str| document.get(name)?.as_str()?.parse().ok();
+    Some((address("listen")?, address("agent_listen")?))
 }
 
 fn is_ready(address: SocketAddr) -> bool {
