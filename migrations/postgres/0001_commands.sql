@@ -81,9 +81,9 @@ CREATE TABLE command_sets (
     paused            BIGINT NOT NULL DEFAULT 0,
     cancel            TEXT   NOT NULL DEFAULT 'none' CHECK (cancel IN ('none', 'finish', 'kill')),
     cancel_reason     TEXT,
-    held_at_creation  BIGINT NOT NULL DEFAULT 0,
-    -- How many of the frozen hosts, in order, have been released, and how many have rows.
-    released          BIGINT NOT NULL,
+    -- Rows are born held instead of queued, until released.
+    born_held         BIGINT NOT NULL DEFAULT 0,
+    -- How many of the frozen hosts, in order, have rows.
     materialised      BIGINT NOT NULL DEFAULT 0,
     -- Sent and not yet resolved: the slots taken out of max_running.
     in_flight         BIGINT NOT NULL DEFAULT 0,

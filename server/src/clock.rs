@@ -26,29 +26,32 @@ pub trait Clock: Send + Sync + 'static {
 
 pub type SharedClock = Arc<dyn Clock>;
 
-/// The machine's clock.
+/// The machine's clock, read once: wall time then advances with monotonic time, so that a step of the machine's
+/// clock neither expires nor prolongs anything while the server runs.
 pub struct SystemClock {
     started: Instant,
+    started_us: i64,
 }
 
 impl SystemClock {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place that reads the machine's clock"
+    )]
     pub fn shared() -> SharedClock {
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or(Duration::ZERO);
         Arc::new(Self {
             started: Instant::now(),
+            started_us: i64::try_from(since.as_micros()).unwrap_or(i64::MAX),
         })
     }
 }
 
 impl Clock for SystemClock {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is the one place that reads the machine's clock"
-    )]
     fn now_us(&self) -> i64 {
-        let since = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or(Duration::ZERO);
-        i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+        self.started_us.saturating_add(self.monotonic_us())
     }
 
     fn monotonic_us(&self) -> i64 {

@@ -34,6 +34,13 @@ impl Statement {
         self.parameters.len()
     }
 
+    /// Adds text at the end, such as a lock clause only one dialect has.
+    #[must_use]
+    pub fn with_suffix(mut self, suffix: &str) -> Self {
+        self.sql.to_mut().push_str(suffix);
+        self
+    }
+
     pub fn sql(&self) -> &str {
         &self.sql
     }
@@ -117,6 +124,10 @@ impl Rows {
 
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
+    }
+
+    pub fn iter_rows(&self) -> std::slice::Iter<'_, Row> {
+        self.rows.iter()
     }
 }
 

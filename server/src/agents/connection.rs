@@ -1,0 +1,343 @@
+//! One agent's WebSocket: `hello` first, then reports in and commands out, in one small task. The certificate is the
+//! only identity; what a frame says about hosts is checked against it where it matters.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::ws::{CloseFrame, Message, WebSocket};
+use fleetwright_protocol::frame::{AgentFrame, Hello, PROTOCOL_VERSION, ServerFrame};
+use fleetwright_protocol::limits::{HEARTBEAT_SECONDS_DEFAULT, PEER_SILENT_SECONDS_MAX};
+use fleetwright_protocol::{CommandId, HostId};
+use tokio::sync::mpsc;
+
+use super::connections::{Connection, Outbound};
+use crate::commands::Commands;
+use crate::commands::live_output::Chunk;
+use crate::commands::outputs::PartKey;
+use crate::commands::reports::{AgentReport, Said, settle_hello_in};
+use crate::db::DbError;
+use crate::hosts::{self, Hosts};
+
+/// The first frame must come within this time of the handshake.
+const HELLO_WITHIN: Duration = Duration::from_secs(10);
+/// A frame that cannot be written within this time means a reader that is gone.
+const WRITE_WITHIN: Duration = Duration::from_secs(10);
+/// Frames per second an agent may send before it is slowed down: a hundred times what an honest one needs.
+const FRAMES_PER_SECOND_MAX: u32 = 2_000;
+
+/// What a connection needs of the server.
+#[derive(Clone)]
+pub struct ConnectionContext {
+    pub commands: Commands,
+    pub hosts: Hosts,
+}
+
+/// Why a connection ends, as told to the agent.
+struct Ending {
+    code: u16,
+    reason: String,
+}
+
+impl Ending {
+    fn new(code: u16, reason: impl Into<String>) -> Self {
+        Self {
+            code,
+            reason: reason.into(),
+        }
+    }
+}
+
+/// Serves one connection until it ends. The caller has checked the certificate and the host's approval.
+pub async fn serve(mut socket: WebSocket, host_id: HostId, context: ConnectionContext) {
+    let connections = context.commands.connections().clone();
+    let now_us = context.commands.clock().monotonic_us();
+    let (connection, outbound) = connections.register(host_id, now_us);
+    metrics::gauge!("fleetwright_agents_connected").increment(1.0);
+    let ending = match greet(&mut socket, &connection, &context).await {
+        Ok(()) => converse(&mut socket, &connection, outbound, &context).await,
+        Err(ending) => ending,
+    };
+    metrics::gauge!("fleetwright_agents_connected").decrement(1.0);
+    if connections.remove(&connection)
+        && let Err(error) = hosts::actions::record_offline(&context.hosts, vec![host_id]).await
+    {
+        tracing::warn!(%host_id, %error, "could not record that the host is offline");
+    }
+    tracing::debug!(%host_id, code = ending.code, reason = %ending.reason, "agent disconnected");
+    let close = CloseFrame {
+        code: ending.code,
+        reason: ending.reason.into(),
+    };
+    let _ = tokio::time::timeout(WRITE_WITHIN, socket.send(Message::Close(Some(close)))).await;
+}
+
+/// The `hello`: what the agent is, and what its journal holds of the commands the server believes it has.
+async fn greet(
+    socket: &mut WebSocket,
+    connection: &Arc<Connection>,
+    context: &ConnectionContext,
+) -> Result<(), Ending> {
+    let host_id = connection.host_id;
+    let hello = read_hello(socket).await?;
+    if hello.protocol.split('.').next() != PROTOCOL_VERSION.split('.').next() {
+        let reason = format!(
+            "protocol {} is not spoken here, {PROTOCOL_VERSION} is",
+            hello.protocol
+        );
+        return Err(Ending::new(1002, reason));
+    }
+    let recorded = hosts::actions::record_hello(&context.hosts, host_id, &hello)
+        .await
+        .map_err(|error| unavailable(host_id, &error))?;
+    let commands = context.commands.clone();
+    let Hello {
+        journal,
+        capabilities,
+        ..
+    } = hello;
+    let handle = commands.clone();
+    let working_on: Vec<CommandId> = commands
+        .db()
+        .write(move |tx| settle_hello_in(tx, &handle, host_id, &journal, recorded.journal_changed))
+        .await
+        .map_err(|error| unavailable(host_id, &error))?;
+    connection.send_frame(&ServerFrame::Welcome {
+        protocol: PROTOCOL_VERSION.to_owned(),
+        server_version: env!("CARGO_PKG_VERSION").to_owned(),
+        host_id,
+        heartbeat_seconds: HEARTBEAT_SECONDS_DEFAULT,
+    });
+    connection.open(capabilities.concurrency, working_on);
+    commands.host_ready(host_id);
+    Ok(())
+}
+
+async fn read_hello(socket: &mut WebSocket) -> Result<Hello, Ending> {
+    let first = tokio::time::timeout(HELLO_WITHIN, socket.recv())
+        .await
+        .map_err(|_| Ending::new(1002, "no hello in time"))?;
+    match first {
+        Some(Ok(Message::Text(text))) => match serde_json::from_str(&text) {
+            Ok(AgentFrame::Hello(hello)) => Ok(*hello),
+            Ok(_) => Err(Ending::new(1002, "the first frame must be hello")),
+            Err(error) => Err(Ending::new(
+                1002,
+                format!("the first frame is not a hello: {error}"),
+            )),
+        },
+        Some(Ok(_)) => Err(Ending::new(1003, "the first frame must be text")),
+        Some(Err(_)) | None => Err(Ending::new(1001, "closed before hello")),
+    }
+}
+
+fn unavailable(host_id: HostId, error: &DbError) -> Ending {
+    tracing::warn!(%host_id, %error, "an agent's hello could not be stored");
+    Ending::new(1013, "the server cannot store it now; try again")
+}
+
+async fn converse(
+    socket: &mut WebSocket,
+    connection: &Arc<Connection>,
+    mut outbound: mpsc::Receiver<Outbound>,
+    context: &ConnectionContext,
+) -> Ending {
+    let mut window = Window::default();
+    loop {
+        tokio::select! {
+            biased;
+            message = outbound.recv() => match message {
+                Some(Outbound::Text(text)) => {
+                    let sent = tokio::time::timeout(WRITE_WITHIN, socket.send(Message::text(text))).await;
+                    if !matches!(sent, Ok(Ok(()))) {
+                        return Ending::new(1001, "does not read");
+                    }
+                }
+                Some(Outbound::Close(code, reason)) => return Ending::new(code, reason),
+                None => return Ending::new(1001, "the server let go"),
+            },
+            message = socket.recv() => {
+                let text = match message {
+                    Some(Ok(Message::Text(text))) => text,
+                    Some(Ok(Message::Ping(_) | Message::Pong(_))) => {
+                        connection.heard(context.commands.clock().monotonic_us());
+                        continue;
+                    }
+                    Some(Ok(Message::Binary(_))) => return Ending::new(1003, "frames are text"),
+                    Some(Ok(Message::Close(_))) | None => return Ending::new(1000, "closed by the agent"),
+                    Some(Err(error)) => return broken(&error),
+                };
+                let now_us = context.commands.clock().monotonic_us();
+                connection.heard(now_us);
+                if let Some(pause) = window.count(now_us) {
+                    tokio::time::sleep(pause).await;
+                }
+                match serde_json::from_str(&text) {
+                    Ok(frame) => {
+                        if let Err(ending) = take(frame, connection, context).await {
+                            return ending;
+                        }
+                    }
+                    Err(error) => return Ending::new(1002, format!("not a frame of this protocol: {error}")),
+                }
+            }
+        }
+    }
+}
+
+/// A frame over the size limit closes with 1009; anything else broken is simply gone.
+fn broken(error: &axum::Error) -> Ending {
+    let text = error.to_string();
+    if text.contains("too long") || text.contains("too large") || text.contains("Space limit") {
+        Ending::new(1009, "a frame is larger than 1 MiB")
+    } else {
+        Ending::new(1001, "the connection broke")
+    }
+}
+
+async fn take(
+    frame: AgentFrame,
+    connection: &Arc<Connection>,
+    context: &ConnectionContext,
+) -> Result<(), Ending> {
+    let host_id = connection.host_id;
+    let report = |command_id, attempt, said| AgentReport {
+        host_id,
+        command_id,
+        attempt,
+        said,
+    };
+    match frame {
+        AgentFrame::Hello(_) => return Err(Ending::new(1002, "hello comes once")),
+        AgentFrame::Heartbeat(heartbeat) => context.hosts.record_heartbeat(host_id, heartbeat),
+        AgentFrame::Facts { facts } => {
+            hosts::actions::record_facts(&context.hosts, host_id, facts)
+                .await
+                .map_err(|error| unavailable(host_id, &error))?;
+        }
+        // The start lease counts from here on the agent's clock; the server's own deadline covers the rest.
+        AgentFrame::CommandReceived { .. } => {}
+        AgentFrame::CommandStarted {
+            command_id,
+            attempt,
+        } => {
+            context
+                .commands
+                .report(report(command_id, attempt, Said::Started))
+                .await;
+        }
+        AgentFrame::CommandNotStarted {
+            command_id,
+            attempt,
+            reason,
+        } => {
+            context
+                .commands
+                .report(report(command_id, attempt, Said::NotStarted(reason)))
+                .await;
+        }
+        AgentFrame::CommandOutput {
+            command_id,
+            stream,
+            offset,
+            data,
+        } => {
+            if connection.is_working_on(command_id) {
+                let chunk = Chunk {
+                    stream,
+                    offset,
+                    data: data.into(),
+                };
+                context.commands.live_output().publish(command_id, chunk);
+            }
+        }
+        AgentFrame::OutputPart {
+            command_id,
+            attempt,
+            stream,
+            section,
+            offset,
+            data,
+        } => {
+            let key = PartKey {
+                command_id,
+                attempt,
+                stream,
+                section,
+            };
+            let end = offset.saturating_add(data.len() as u64);
+            let held =
+                if connection.is_working_on(command_id) {
+                    context.commands.spool().append(key, offset, data).await.map_err(|error| {
+                    tracing::error!(%host_id, %error, "an output part could not be spooled");
+                    Ending::new(1013, "the server cannot store it now; try again")
+                })?
+                } else {
+                    // Of a command that is over, or another host's: nothing is kept, and the agent may go on.
+                    end
+                };
+            let ack = ServerFrame::AckPart {
+                command_id,
+                attempt,
+                stream,
+                section,
+                offset: held,
+            };
+            connection.send_frame(&ack);
+        }
+        AgentFrame::CommandFinished {
+            command_id,
+            attempt,
+            mut outcome,
+        } => {
+            let spool = context.commands.spool();
+            let output = spool
+                .collect(command_id, attempt, &mut outcome)
+                .await
+                .map_err(|error| {
+                    tracing::error!(%host_id, %error, "a spooled output could not be read");
+                    Ending::new(1013, "the server cannot store it now; try again")
+                })?;
+            let said = Said::Finished(Box::new((*outcome, output)));
+            context
+                .commands
+                .report(report(command_id, attempt, said))
+                .await;
+        }
+    }
+    Ok(())
+}
+
+/// Counts frames in one-second windows.
+#[derive(Default)]
+struct Window {
+    started_us: i64,
+    frames: u32,
+}
+
+impl Window {
+    /// Counts a frame; returns how long to stop reading if there were too many.
+    fn count(&mut self, now_us: i64) -> Option<Duration> {
+        if now_us - self.started_us >= 1_000_000 {
+            *self = Self {
+                started_us: now_us,
+                frames: 0,
+            };
+        }
+        self.frames += 1;
+        let rest_us = u64::try_from(self.started_us + 1_000_000 - now_us).unwrap_or(0);
+        (self.frames > FRAMES_PER_SECOND_MAX).then(|| Duration::from_micros(rest_us))
+    }
+}
+
+/// Ends connections that have been silent for too long, for ever.
+pub async fn watch_silence(commands: Commands) {
+    let limit_us = i64::try_from(PEER_SILENT_SECONDS_MAX).unwrap_or(45) * 1_000_000;
+    let mut ticks = tokio::time::interval(Duration::from_secs(2));
+    loop {
+        ticks.tick().await;
+        let before_us = commands.clock().monotonic_us() - limit_us;
+        if before_us > 0 {
+            commands.connections().cut_silent(before_us);
+        }
+    }
+}

@@ -1,0 +1,343 @@
+//! What a report, a deadline, a reconnect or a deletion does to one command. Pure: state in, state out, and what
+//! the caller must do. Every status change in the program goes through here, so terminal states never change.
+
+use fleetwright_plugin_api::wire::CommandStatus;
+use fleetwright_protocol::frame::JournalState;
+use fleetwright_protocol::limits::START_WITHIN_MS;
+use fleetwright_protocol::outcome::{FailureReason, NotStartedReason, Outcome, OutcomeStatus};
+
+/// A started run may report this long after its time limit before its outcome counts as unknown; the same
+/// allowance after `expires + timeout` bounds every row's life.
+pub const OUTCOME_GRACE_US: i64 = 120 * 1_000_000;
+/// A slot is freed this long after the start lease ran out unheard.
+pub const LEASE_GRACE_US: i64 = 30 * 1_000_000;
+/// An agent that could not start in time, or had no disk, is not asked again at once.
+const BUSY_PAUSE_US: i64 = 1_000_000;
+const DISK_FULL_PAUSE_US: i64 = 30 * 1_000_000;
+
+/// The part of a command's row that decisions read and change. Times are µs since the epoch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandState {
+    pub status: CommandStatus,
+    pub reason: Option<&'static str>,
+    pub attempt: u32,
+    pub cancel_requested: bool,
+    pub kill_requested: bool,
+    /// When this attempt was handed to a connection.
+    pub sent_at: Option<i64>,
+    /// Whether it holds one of the set's slots.
+    pub slot: bool,
+    pub due_at: Option<i64>,
+    pub started_at: Option<i64>,
+    pub finished_at: Option<i64>,
+    // Of the set, unchanging:
+    pub expires_at: i64,
+    pub timeout_us: i64,
+    pub cancel_reason: &'static str,
+}
+
+/// What an agent says about one command.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Report<'a> {
+    Started {
+        attempt: u32,
+    },
+    NotStarted {
+        attempt: u32,
+        reason: NotStartedReason,
+    },
+    Finished {
+        attempt: u32,
+        outcome: &'a Outcome,
+    },
+    /// A new connection's `hello`: what its journal holds of this command, if anything.
+    Journal {
+        attempt: Option<(u32, JournalState)>,
+        journal_changed: bool,
+    },
+}
+
+/// What follows from a decision, beside the changed state.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reaction {
+    /// The result is this command's outcome: store it with its output.
+    pub store_outcome: bool,
+    /// The result came after the row was terminal: keep it beside, move nothing.
+    pub late: bool,
+    /// The command waits again; not before this long from now.
+    pub requeued_after_us: Option<i64>,
+}
+
+impl CommandState {
+    /// When a command sent at `now_us` must have been heard of.
+    pub fn lease_due(now_us: i64) -> i64 {
+        now_us + i64::try_from(START_WITHIN_MS).unwrap_or(i64::MAX / 2_000) * 1_000 + LEASE_GRACE_US
+    }
+
+    /// The end of every patience: the row is terminal by then, whatever agents do.
+    pub fn last_due(&self) -> i64 {
+        self.expires_at + self.timeout_us + OUTCOME_GRACE_US
+    }
+
+    fn end(&mut self, status: CommandStatus, reason: Option<&'static str>, now_us: i64) {
+        self.status = status;
+        self.reason = reason;
+        self.finished_at = Some(now_us);
+        self.due_at = None;
+        self.slot = false;
+    }
+
+    fn start(&mut self, now_us: i64) {
+        self.status = CommandStatus::Running;
+        self.started_at = Some(now_us);
+        self.due_at = Some((now_us + self.timeout_us + OUTCOME_GRACE_US).min(self.last_due()));
+        self.slot = true;
+    }
+
+    /// The last attempt provably did not start: wait for another, unless there is a reason not to.
+    fn requeue(&mut self, now_us: i64, pause_us: i64) -> Reaction {
+        if self.cancel_requested {
+            self.end(CommandStatus::Skipped, Some(self.cancel_reason), now_us);
+        } else if now_us >= self.expires_at {
+            self.end(CommandStatus::Skipped, Some("expired"), now_us);
+        } else {
+            self.attempt += 1;
+            self.sent_at = None;
+            self.slot = false;
+            self.due_at = None;
+            return Reaction {
+                requeued_after_us: Some(pause_us),
+                ..Reaction::default()
+            };
+        }
+        Reaction::default()
+    }
+}
+
+/// Applies what an agent said.
+pub fn on_report(state: &mut CommandState, report: &Report<'_>, now_us: i64) -> Reaction {
+    match report {
+        Report::Started { attempt } => {
+            if state.status == CommandStatus::Queued && *attempt == state.attempt {
+                state.start(now_us);
+            }
+            Reaction::default()
+        }
+        Report::NotStarted { attempt, reason } => on_not_started(state, *attempt, *reason, now_us),
+        Report::Finished { attempt, outcome } => on_finished(state, *attempt, outcome, now_us),
+        Report::Journal {
+            attempt,
+            journal_changed,
+        } => on_journal(state, *attempt, *journal_changed, now_us),
+    }
+}
+
+/// Applies a deadline that has passed (`due_at`).
+pub fn on_due(state: &mut CommandState, now_us: i64) {
+    match state.status {
+        CommandStatus::Queued if state.slot => {
+            state.slot = false;
+            state.due_at = Some(state.last_due());
+        }
+        CommandStatus::Queued | CommandStatus::Running => {
+            state.end(CommandStatus::Failed, Some("outcome_unknown"), now_us);
+        }
+        CommandStatus::Held
+        | CommandStatus::Succeeded
+        | CommandStatus::Failed
+        | CommandStatus::Skipped => state.due_at = None,
+    }
+}
+
+/// Ends a command that provably has not started, for example because its set was cancelled or expired. One that
+/// was sent is only asked to be cancelled. Returns whether the agent must be told.
+pub fn on_cancel(state: &mut CommandState, kill: bool, now_us: i64) -> bool {
+    match state.status {
+        CommandStatus::Held => {
+            state.end(CommandStatus::Skipped, Some(state.cancel_reason), now_us);
+            false
+        }
+        CommandStatus::Queued if state.sent_at.is_none() => {
+            state.end(CommandStatus::Skipped, Some(state.cancel_reason), now_us);
+            false
+        }
+        CommandStatus::Queued => {
+            state.cancel_requested = true;
+            state.kill_requested |= kill;
+            true
+        }
+        CommandStatus::Running => {
+            state.kill_requested |= kill;
+            state.cancel_requested |= kill;
+            kill
+        }
+        CommandStatus::Succeeded | CommandStatus::Failed | CommandStatus::Skipped => false,
+    }
+}
+
+/// Ends a command that was never sent when its time to live is over.
+pub fn on_expired(state: &mut CommandState, now_us: i64) {
+    let waiting = match state.status {
+        CommandStatus::Held => true,
+        CommandStatus::Queued => state.sent_at.is_none(),
+        CommandStatus::Running
+        | CommandStatus::Succeeded
+        | CommandStatus::Failed
+        | CommandStatus::Skipped => false,
+    };
+    if waiting {
+        state.end(CommandStatus::Skipped, Some("expired"), now_us);
+    }
+}
+
+/// Ends a command whose host is gone from the inventory.
+pub fn on_host_deleted(state: &mut CommandState, now_us: i64) {
+    match state.status {
+        CommandStatus::Held | CommandStatus::Queued => {
+            state.end(CommandStatus::Skipped, Some("host_deleted"), now_us);
+        }
+        CommandStatus::Running => state.end(CommandStatus::Failed, Some("host_deleted"), now_us),
+        CommandStatus::Succeeded | CommandStatus::Failed | CommandStatus::Skipped => {}
+    }
+}
+
+fn on_not_started(
+    state: &mut CommandState,
+    attempt: u32,
+    reason: NotStartedReason,
+    now_us: i64,
+) -> Reaction {
+    if state.status != CommandStatus::Queued || attempt != state.attempt || state.sent_at.is_none()
+    {
+        return Reaction::default();
+    }
+    match reason {
+        NotStartedReason::Unsupported => {
+            state.end(CommandStatus::Skipped, Some("unsupported"), now_us);
+            Reaction::default()
+        }
+        NotStartedReason::TtlExpired => {
+            state.end(CommandStatus::Skipped, Some("expired"), now_us);
+            Reaction::default()
+        }
+        NotStartedReason::Cancelled => {
+            state.end(CommandStatus::Skipped, Some(state.cancel_reason), now_us);
+            Reaction::default()
+        }
+        NotStartedReason::LeaseExpired => state.requeue(now_us, BUSY_PAUSE_US),
+        NotStartedReason::AgentRestarted => state.requeue(now_us, 0),
+        NotStartedReason::DiskFull => state.requeue(now_us, DISK_FULL_PAUSE_US),
+    }
+}
+
+fn on_finished(state: &mut CommandState, attempt: u32, outcome: &Outcome, now_us: i64) -> Reaction {
+    if state.status.is_terminal() || attempt != state.attempt {
+        return Reaction {
+            late: true,
+            ..Reaction::default()
+        };
+    }
+    if state.started_at.is_none() && outcome.reason != Some(FailureReason::RefusedByPolicy) {
+        let duration_us = i64::try_from(outcome.duration_ms)
+            .unwrap_or(0)
+            .saturating_mul(1_000);
+        state.started_at = Some(
+            now_us
+                .saturating_sub(duration_us)
+                .max(state.sent_at.unwrap_or(now_us)),
+        );
+    }
+    match outcome.status {
+        OutcomeStatus::Succeeded => state.end(CommandStatus::Succeeded, None, now_us),
+        OutcomeStatus::Failed => {
+            let reason = outcome.reason.map_or("agent_error", failure_name);
+            state.end(CommandStatus::Failed, Some(reason), now_us);
+        }
+    }
+    Reaction {
+        store_outcome: true,
+        ..Reaction::default()
+    }
+}
+
+fn on_journal(
+    state: &mut CommandState,
+    entry: Option<(u32, JournalState)>,
+    journal_changed: bool,
+    now_us: i64,
+) -> Reaction {
+    let sent = match state.status {
+        CommandStatus::Queued => state.sent_at.is_some(),
+        CommandStatus::Running => true,
+        CommandStatus::Held
+        | CommandStatus::Succeeded
+        | CommandStatus::Failed
+        | CommandStatus::Skipped => false,
+    };
+    if !sent {
+        return Reaction::default();
+    }
+    if journal_changed {
+        state.end(CommandStatus::Failed, Some("outcome_unknown"), now_us);
+        return Reaction::default();
+    }
+    let entry = entry
+        .filter(|(attempt, _)| *attempt == state.attempt)
+        .map(|(_, journal)| journal);
+    match (state.status, entry) {
+        (CommandStatus::Queued, Some(JournalState::Started)) => {
+            state.start(now_us);
+            Reaction::default()
+        }
+        // The journal is intact and has not heard of it: it never arrived.
+        (CommandStatus::Queued, None) => state.requeue(now_us, 0),
+        (CommandStatus::Running, None) => {
+            state.end(CommandStatus::Failed, Some("outcome_unknown"), now_us);
+            Reaction::default()
+        }
+        (
+            _,
+            Some(
+                JournalState::Received
+                | JournalState::Started
+                | JournalState::Exited
+                | JournalState::NotStarted,
+            )
+            | None,
+        ) => Reaction::default(),
+    }
+}
+
+fn failure_name(reason: FailureReason) -> &'static str {
+    match reason {
+        FailureReason::ExitCode => "exit_code",
+        FailureReason::TimedOut => "timed_out",
+        FailureReason::RefusedByPolicy => "refused_by_policy",
+        FailureReason::Cancelled => "cancelled",
+        FailureReason::OutcomeUnknown => "outcome_unknown",
+        FailureReason::AgentError => "agent_error",
+    }
+}
+
+/// Every reason a row may carry, so that stored text maps back to the same constants.
+pub fn known_reason(text: &str) -> Option<&'static str> {
+    const REASONS: [&str; 13] = [
+        "not_approved",
+        "offline",
+        "unsupported",
+        "host_deleted",
+        "cancelled",
+        "expired",
+        "halted",
+        "exit_code",
+        "timed_out",
+        "unreachable",
+        "refused_by_policy",
+        "outcome_unknown",
+        "agent_error",
+    ];
+    REASONS.into_iter().find(|reason| *reason == text)
+}
+
+#[cfg(test)]
+mod tests;

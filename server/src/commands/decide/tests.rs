@@ -1,0 +1,259 @@
+//! Tables for single steps, and random walks for what must hold whatever happens.
+
+use super::*;
+use proptest::prelude::*;
+
+const NOW: i64 = 1_000_000_000;
+
+fn sent() -> CommandState {
+    CommandState {
+        status: CommandStatus::Queued,
+        reason: None,
+        attempt: 1,
+        cancel_requested: false,
+        kill_requested: false,
+        sent_at: Some(NOW),
+        slot: true,
+        due_at: Some(CommandState::lease_due(NOW)),
+        started_at: None,
+        finished_at: None,
+        expires_at: NOW + 3_600_000_000,
+        timeout_us: 60_000_000,
+        cancel_reason: "cancelled",
+    }
+}
+
+#[test]
+fn a_start_moves_to_running_and_keeps_the_slot() {
+    let mut state = sent();
+    on_report(&mut state, &Report::Started { attempt: 1 }, NOW + 5);
+    assert_eq!(
+        (state.status, state.slot, state.started_at),
+        (CommandStatus::Running, true, Some(NOW + 5))
+    );
+}
+
+#[test]
+fn a_proof_of_not_starting_raises_the_attempt_and_frees_the_slot() {
+    let mut state = sent();
+    let report = Report::NotStarted {
+        attempt: 1,
+        reason: NotStartedReason::AgentRestarted,
+    };
+    let reaction = on_report(&mut state, &report, NOW + 5);
+    assert_eq!(reaction.requeued_after_us, Some(0));
+    assert_eq!((state.attempt, state.sent_at, state.slot), (2, None, false));
+}
+
+#[test]
+fn a_cancelled_command_that_did_not_start_is_skipped() {
+    let mut state = sent();
+    assert!(
+        on_cancel(&mut state, false, NOW + 1),
+        "the agent must be told"
+    );
+    assert_eq!(
+        state.status,
+        CommandStatus::Queued,
+        "until it is known not to have started"
+    );
+    let report = Report::NotStarted {
+        attempt: 1,
+        reason: NotStartedReason::LeaseExpired,
+    };
+    on_report(&mut state, &report, NOW + 5);
+    assert_eq!(
+        (state.status, state.reason),
+        (CommandStatus::Skipped, Some("cancelled"))
+    );
+}
+
+#[test]
+fn an_unheard_lease_frees_the_slot_but_keeps_the_attempt() {
+    let mut state = sent();
+    on_due(&mut state, CommandState::lease_due(NOW));
+    assert_eq!(
+        (state.status, state.slot, state.attempt),
+        (CommandStatus::Queued, false, 1)
+    );
+    assert_eq!(state.due_at, Some(state.last_due()));
+    let end = state.last_due();
+    on_due(&mut state, end);
+    assert_eq!(
+        (state.status, state.reason),
+        (CommandStatus::Failed, Some("outcome_unknown"))
+    );
+}
+
+#[test]
+fn an_intact_journal_without_the_command_proves_that_it_never_arrived() {
+    let mut state = sent();
+    let report = Report::Journal {
+        attempt: None,
+        journal_changed: false,
+    };
+    assert_eq!(
+        on_report(&mut state, &report, NOW + 5).requeued_after_us,
+        Some(0)
+    );
+    assert_eq!(state.attempt, 2);
+}
+
+#[test]
+fn a_new_journal_makes_the_outcome_unknown_and_is_never_rerun() {
+    for started in [false, true] {
+        let mut state = sent();
+        if started {
+            on_report(&mut state, &Report::Started { attempt: 1 }, NOW + 1);
+        }
+        on_report(
+            &mut state,
+            &Report::Journal {
+                attempt: None,
+                journal_changed: true,
+            },
+            NOW + 5,
+        );
+        assert_eq!(
+            (state.status, state.reason),
+            (CommandStatus::Failed, Some("outcome_unknown"))
+        );
+    }
+}
+
+#[test]
+fn a_result_after_the_end_is_late_and_moves_nothing() {
+    let mut state = sent();
+    on_host_deleted(&mut state, NOW + 1);
+    let before = state.clone();
+    let outcome = Outcome::succeeded(true);
+    let reaction = on_report(
+        &mut state,
+        &Report::Finished {
+            attempt: 1,
+            outcome: &outcome,
+        },
+        NOW + 2,
+    );
+    assert!(reaction.late && !reaction.store_outcome);
+    assert_eq!(state, before);
+}
+
+#[derive(Clone, Debug)]
+enum Event {
+    Started(u32),
+    NotStarted(u32, NotStartedReason),
+    Finished(u32, bool),
+    Journal(Option<(u32, JournalState)>, bool),
+    Due,
+    Cancel(bool),
+    Expired,
+    Deleted,
+    Send,
+}
+
+fn events() -> impl Strategy<Value = Vec<(Event, i64)>> {
+    let reason = prop::sample::select(vec![
+        NotStartedReason::LeaseExpired,
+        NotStartedReason::AgentRestarted,
+        NotStartedReason::TtlExpired,
+        NotStartedReason::Cancelled,
+        NotStartedReason::Unsupported,
+        NotStartedReason::DiskFull,
+    ]);
+    let journal = prop::sample::select(vec![
+        JournalState::Received,
+        JournalState::Started,
+        JournalState::Exited,
+        JournalState::NotStarted,
+    ]);
+    let event = prop_oneof![
+        (1_u32..4).prop_map(Event::Started),
+        (1_u32..4, reason).prop_map(|(attempt, reason)| Event::NotStarted(attempt, reason)),
+        (1_u32..4, any::<bool>()).prop_map(|(attempt, good)| Event::Finished(attempt, good)),
+        (prop::option::of((1_u32..4, journal)), any::<bool>())
+            .prop_map(|(entry, changed)| Event::Journal(entry, changed)),
+        Just(Event::Due),
+        any::<bool>().prop_map(Event::Cancel),
+        Just(Event::Expired),
+        Just(Event::Deleted),
+        Just(Event::Send),
+    ];
+    prop::collection::vec((event, 0_i64..100_000_000), 1..30)
+}
+
+fn step(state: &mut CommandState, event: &Event, now: i64) {
+    let good = Outcome::succeeded(false);
+    let bad = Outcome::failed(FailureReason::ExitCode, "");
+    match event {
+        Event::Started(attempt) => drop(on_report(
+            state,
+            &Report::Started { attempt: *attempt },
+            now,
+        )),
+        Event::NotStarted(attempt, reason) => {
+            drop(on_report(
+                state,
+                &Report::NotStarted {
+                    attempt: *attempt,
+                    reason: *reason,
+                },
+                now,
+            ));
+        }
+        Event::Finished(attempt, success) => {
+            let outcome = if *success { &good } else { &bad };
+            drop(on_report(
+                state,
+                &Report::Finished {
+                    attempt: *attempt,
+                    outcome,
+                },
+                now,
+            ));
+        }
+        Event::Journal(entry, changed) => {
+            let report = Report::Journal {
+                attempt: *entry,
+                journal_changed: *changed,
+            };
+            drop(on_report(state, &report, now));
+        }
+        Event::Due => on_due(state, now),
+        Event::Cancel(kill) => drop(on_cancel(state, *kill, now)),
+        Event::Expired => on_expired(state, now),
+        Event::Deleted => on_host_deleted(state, now),
+        Event::Send => {
+            if state.status == CommandStatus::Queued && state.sent_at.is_none() {
+                state.sent_at = Some(now);
+                state.slot = true;
+                state.due_at = Some(CommandState::lease_due(now));
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn terminal_states_never_change_and_attempts_rise_only_when_unstarted(events in events()) {
+        let mut state = sent();
+        let mut now = NOW;
+        for (event, wait) in events {
+            now += wait;
+            let before = state.clone();
+            step(&mut state, &event, now);
+            if before.status.is_terminal() {
+                prop_assert_eq!(&state, &before);
+            }
+            if state.attempt != before.attempt {
+                prop_assert_eq!(state.attempt, before.attempt + 1);
+                prop_assert_eq!(before.status, CommandStatus::Queued);
+                prop_assert!(before.started_at.is_none());
+            }
+            prop_assert!(!state.slot || !state.status.is_terminal());
+            prop_assert!(state.status.is_terminal() == state.finished_at.is_some());
+            let open_and_sent = !state.status.is_terminal() && state.sent_at.is_some();
+            prop_assert!(!open_and_sent || state.due_at.is_some(), "nothing sent is ever without a deadline");
+        }
+    }
+}

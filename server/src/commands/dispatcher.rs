@@ -1,0 +1,179 @@
+//! Sends what waits, to whom can take it, within each set's limits. One task; level-triggered: hints say where to look,
+//! the database says what there is. A set is walked in order with a cursor; a host that connects or has room again is
+//! looked at by itself, so a fleet that is mostly offline is not walked over and over.
+
+mod send;
+mod walk;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use fleetwright_protocol::{HostId, SetId};
+use tokio::sync::mpsc;
+
+use super::effects::Hint;
+use super::materialise::Frozen;
+use super::service::Commands;
+use super::store::sets;
+use crate::db::DbError;
+
+/// How often hosts whose pause is over are looked for, and how long the dispatcher rests after a failure.
+const TICK: Duration = Duration::from_secs(1);
+/// Hosts looked at together.
+const HOSTS_BATCH: usize = 500;
+
+pub(super) async fn run(commands: Commands, mut hints: mpsc::UnboundedReceiver<Hint>) {
+    let mut dispatcher = Dispatcher::new(commands);
+    while let Err(error) = dispatcher.find_open_sets().await {
+        tracing::warn!(%error, "cannot list the open command sets; trying again");
+        tokio::time::sleep(TICK).await;
+    }
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        if dispatcher.is_idle() {
+            tokio::select! {
+                hint = hints.recv() => match hint {
+                    Some(hint) => dispatcher.take(hint),
+                    None => return,
+                },
+                _ = ticks.tick() => dispatcher.wake_paused_hosts(),
+            }
+        }
+        while let Ok(hint) = hints.try_recv() {
+            dispatcher.take(hint);
+        }
+        if let Err(error) = dispatcher.step().await {
+            tracing::warn!(%error, "dispatching failed; trying again");
+            tokio::time::sleep(TICK).await;
+        }
+    }
+}
+
+/// What the dispatcher remembers of a set while it is open. All of it can be lost.
+struct SetWork {
+    /// The encoded operation, shared by every frame.
+    operation: Arc<str>,
+    /// The next ordinal to look at.
+    cursor: u64,
+    /// Something before the cursor may wait.
+    rescan: bool,
+    /// The set's generation when the walk began; a control starts it over.
+    generation: i64,
+    /// Where working off a cancel or an expiry stands; `None` when it is done.
+    settle_cursor: Option<u64>,
+    /// The expiry has been worked off, or is being.
+    expiring: bool,
+    /// Present until every host has its row.
+    frozen: Option<Frozen>,
+}
+
+struct Dispatcher {
+    commands: Commands,
+    work: HashMap<SetId, SetWork>,
+    queue: VecDeque<SetId>,
+    queued: BTreeSet<SetId>,
+    hosts: BTreeSet<HostId>,
+    /// Hosts to look at when their pause is over (monotonic µs).
+    paused_hosts: BTreeMap<i64, Vec<HostId>>,
+}
+
+/// Whether a set needs another step now.
+#[derive(PartialEq, Eq)]
+enum Step {
+    More,
+    Rest,
+    /// The set is finished or gone.
+    Over,
+}
+
+impl Dispatcher {
+    fn new(commands: Commands) -> Self {
+        Self {
+            commands,
+            work: HashMap::new(),
+            queue: VecDeque::new(),
+            queued: BTreeSet::new(),
+            hosts: BTreeSet::new(),
+            paused_hosts: BTreeMap::new(),
+        }
+    }
+
+    async fn find_open_sets(&mut self) -> Result<(), DbError> {
+        let rows = self.commands.db().read(sets::select_open()).await?;
+        for row in &rows {
+            self.enqueue(row.id(0)?);
+        }
+        Ok(())
+    }
+
+    fn is_idle(&self) -> bool {
+        self.queue.is_empty() && self.hosts.is_empty()
+    }
+
+    fn take(&mut self, hint: Hint) {
+        match hint {
+            Hint::Set(id) => self.enqueue(id),
+            Hint::Host(id) => {
+                self.hosts.insert(id);
+            }
+            Hint::HostLater(id, pause_us) => {
+                let due = self
+                    .commands
+                    .clock()
+                    .monotonic_us()
+                    .saturating_add(pause_us);
+                self.paused_hosts.entry(due).or_default().push(id);
+            }
+        }
+    }
+
+    fn enqueue(&mut self, id: SetId) {
+        if self.queued.insert(id) {
+            self.queue.push_back(id);
+        }
+    }
+
+    fn wake_paused_hosts(&mut self) {
+        let now = self.commands.clock().monotonic_us();
+        while let Some(entry) = self
+            .paused_hosts
+            .first_entry()
+            .filter(|entry| *entry.key() <= now)
+        {
+            self.hosts.extend(entry.remove());
+        }
+    }
+
+    /// One bounded piece of work. On an error nothing is forgotten: the piece is queued again.
+    async fn step(&mut self) -> Result<(), DbError> {
+        self.wake_paused_hosts();
+        if !self.hosts.is_empty() {
+            let batch: Vec<HostId> = self.hosts.iter().copied().take(HOSTS_BATCH).collect();
+            for id in &batch {
+                self.hosts.remove(id);
+            }
+            if let Err(error) = self.serve_hosts(&batch).await {
+                self.hosts.extend(batch);
+                return Err(error);
+            }
+        }
+        if let Some(id) = self.queue.pop_front() {
+            self.queued.remove(&id);
+            match self.step_set(id).await {
+                Ok(Step::More) => self.enqueue(id),
+                Ok(Step::Rest) => {}
+                Ok(Step::Over) => {
+                    self.work.remove(&id);
+                }
+                Err(error) => {
+                    self.work.remove(&id);
+                    self.enqueue(id);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+}

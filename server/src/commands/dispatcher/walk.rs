@@ -1,0 +1,221 @@
+//! One step of one set: give the next chunk of hosts its rows, work off a cancel or an expiry, or send the next chunk.
+
+use fleetwright_protocol::SetId;
+
+use super::{Dispatcher, SetWork, Step};
+use crate::agents::connections::Room;
+use crate::commands::control::{cancel_rows, change_rows};
+use crate::commands::decide;
+use crate::commands::effects::Effects;
+use crate::commands::materialise::{self, Frozen};
+use crate::commands::store::reads::{self, Waiting};
+use crate::commands::store::sets::{self, CancelMode, SetRow};
+use crate::commands::store::{self};
+use crate::db::DbError;
+
+/// Rows looked at, settled or sent in one step.
+const CHUNK: u32 = 500;
+
+impl Dispatcher {
+    pub(super) async fn step_set(&mut self, id: SetId) -> Result<Step, DbError> {
+        let Some(set) = self.read_set(id).await? else {
+            return Ok(Step::Over);
+        };
+        if set.view.is_finished() && set.materialised >= set.view.total {
+            return Ok(Step::Over);
+        }
+        self.prepare(&set).await?;
+        let now_us = self.commands.now_us();
+        let materialising = self.materialise(&set).await?;
+        let cancelled = set.cancel != CancelMode::None;
+        let expired = now_us >= set.view.expires_at_us;
+        let step = if cancelled || expired {
+            self.settle(&set, cancelled, now_us).await?
+        } else if set.view.paused {
+            Step::Rest
+        } else {
+            self.walk(&set, materialising).await?
+        };
+        Ok(if materialising { Step::More } else { step })
+    }
+
+    pub(super) async fn read_set(&self, id: SetId) -> Result<Option<SetRow>, DbError> {
+        let db = self.commands.db();
+        let rows = db.read(sets::select(db.dialect(), &[id])).await?;
+        Ok(rows.first().map(sets::set_row).transpose()?)
+    }
+
+    /// Makes sure the set's work is remembered, and starts it over if the set was controlled meanwhile.
+    pub(super) async fn prepare(&mut self, set: &SetRow) -> Result<(), DbError> {
+        let id = set.view.id;
+        if let Some(work) = self.work.get_mut(&id) {
+            if work.generation != set.view.generation {
+                work.generation = set.view.generation;
+                work.cursor = 0;
+                work.settle_cursor = Some(0);
+            }
+            return Ok(());
+        }
+        let rows = self.commands.db().read(sets::select_contents(id)).await?;
+        let row = rows
+            .first()
+            .ok_or_else(|| DbError::Statement(format!("set {id} has no contents")))?;
+        let contents = sets::contents(row)?;
+        let work = SetWork {
+            frozen: (set.materialised < set.view.total).then(|| Frozen::new(&contents)),
+            operation: contents.operation_json.into(),
+            cursor: 0,
+            rescan: false,
+            generation: set.view.generation,
+            settle_cursor: Some(0),
+            expiring: false,
+        };
+        self.work.insert(id, work);
+        Ok(())
+    }
+
+    /// Returns whether more rows are to come after this chunk.
+    async fn materialise(&mut self, set: &SetRow) -> Result<bool, DbError> {
+        let id = set.view.id;
+        let Some(work) = self.work.get_mut(&id) else {
+            return Ok(false);
+        };
+        let Some(frozen) = work.frozen.take() else {
+            return Ok(false);
+        };
+        let commands = self.commands.clone();
+        let (done, frozen) = self
+            .commands
+            .db()
+            .write(move |tx| {
+                let done = materialise::chunk_in(tx, &commands, id, &frozen)?;
+                Ok::<_, DbError>((done, frozen))
+            })
+            .await?;
+        let more = done < set.view.total;
+        if more && let Some(work) = self.work.get_mut(&id) {
+            work.frozen = Some(frozen);
+        }
+        Ok(more)
+    }
+
+    /// Works off a chunk of a cancelled or expired set.
+    async fn settle(
+        &mut self,
+        set: &SetRow,
+        cancelled: bool,
+        now_us: i64,
+    ) -> Result<Step, DbError> {
+        let id = set.view.id;
+        let Some(work) = self.work.get_mut(&id) else {
+            return Ok(Step::Rest);
+        };
+        if !cancelled && !work.expiring {
+            work.expiring = true;
+            work.settle_cursor = Some(0);
+        }
+        let Some(cursor) = work.settle_cursor else {
+            return Ok(Step::Rest);
+        };
+        let kill = set.cancel == CancelMode::Kill;
+        let commands = self.commands.clone();
+        let next = self
+            .commands
+            .db()
+            .write(move |tx| {
+                let rows = store::load_uncancelled(tx, id, cursor, CHUNK)?;
+                let full = rows.len() == CHUNK as usize;
+                let next = rows.last().filter(|_| full).map(|row| row.ordinal + 1);
+                let mut effects = Effects::default();
+                if cancelled {
+                    cancel_rows(tx, rows, kill, now_us, &mut effects)?;
+                } else {
+                    change_rows(tx, rows, now_us, &mut effects, |row, _| {
+                        decide::on_expired(&mut row.state, now_us);
+                    })?;
+                }
+                // This task settles the set already; no need to wake itself.
+                effects.wake.remove(&id);
+                effects.after_commit(tx, commands.outlets());
+                Ok::<_, DbError>(next)
+            })
+            .await?;
+        if let Some(work) = self.work.get_mut(&id) {
+            work.settle_cursor = next;
+        }
+        Ok(if next.is_some() {
+            Step::More
+        } else {
+            Step::Rest
+        })
+    }
+
+    /// Sends the next chunk, as far as hosts and slots allow.
+    async fn walk(&mut self, set: &SetRow, materialising: bool) -> Result<Step, DbError> {
+        let id = set.view.id;
+        let slots = slots(set);
+        let Some(work) = self.work.get(&id) else {
+            return Ok(Step::Rest);
+        };
+        if slots == 0 {
+            return Ok(Step::Rest);
+        }
+        let cursor = work.cursor;
+        let rows = self
+            .commands
+            .db()
+            .read(reads::waiting_of_set(id, cursor, CHUNK))
+            .await?;
+        let waiting: Vec<Waiting> = rows
+            .iter_rows()
+            .map(reads::waiting)
+            .collect::<Result<_, _>>()?;
+        let mut picks = Vec::new();
+        let mut next_cursor = cursor;
+        for command in &waiting {
+            if picks.len() as u64 == slots {
+                break;
+            }
+            next_cursor = command.ordinal + 1;
+            if self
+                .commands
+                .connections()
+                .reserve(command.host_id, command.id)
+                == Room::Reserved
+            {
+                picks.push(*command);
+            }
+        }
+        let out_of_slots = picks.len() as u64 == slots;
+        self.send(&picks).await?;
+        let Some(work) = self.work.get_mut(&id) else {
+            return Ok(Step::Rest);
+        };
+        work.cursor = next_cursor;
+        let walked_all = next_cursor > waiting.last().map_or(0, |last| last.ordinal);
+        if out_of_slots && set.view.max_running > 0 {
+            return Ok(Step::Rest);
+        }
+        if !walked_all || waiting.len() == CHUNK as usize {
+            return Ok(Step::More);
+        }
+        if work.rescan && !materialising {
+            work.rescan = false;
+            work.cursor = 0;
+            return Ok(if cursor > 0 { Step::More } else { Step::Rest });
+        }
+        Ok(Step::Rest)
+    }
+}
+
+/// How many more of the set may be sent now.
+pub(super) fn slots(set: &SetRow) -> u64 {
+    if set.view.max_running == 0 {
+        u64::from(CHUNK)
+    } else {
+        set.view
+            .max_running
+            .saturating_sub(set.in_flight)
+            .min(u64::from(CHUNK))
+    }
+}

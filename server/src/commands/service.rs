@@ -1,0 +1,243 @@
+//! The handle other parts hold on commands: reads, the pieces that run inside a transaction, and the background work.
+
+use std::sync::Arc;
+
+use fleetwright_plugin_api::wire::{
+    CommandOutput, CommandPage, CommandStatus, CommandView, SetView,
+};
+use fleetwright_protocol::{CommandId, HostId, SetId};
+use serde_json::Value;
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use super::effects::{Hint, Outlets};
+use super::live_output::LiveOutput;
+use super::notices::Notices;
+use super::outputs::Spool;
+use super::reports::{self, AgentReport};
+use super::store::{reads, sets};
+use super::{dispatcher, sweep};
+use crate::agents::connections::Connections;
+use crate::clock::SharedClock;
+use crate::db::{Db, DbError};
+use crate::events::Signals;
+use crate::hosts::HostRegistry;
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct Commands {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    db: Db,
+    clock: SharedClock,
+    registry: HostRegistry,
+    outlets: Outlets,
+    signals: Signals,
+    live: LiveOutput,
+    spool: Spool,
+    reports: mpsc::Sender<AgentReport>,
+    runtime: tokio::runtime::Handle,
+}
+
+/// The background work, to be started once.
+pub struct Workers {
+    commands: Commands,
+    hints: mpsc::UnboundedReceiver<Hint>,
+    reports: mpsc::Receiver<AgentReport>,
+}
+
+impl Commands {
+    /// Must be called on the server's runtime.
+    pub fn new(
+        db: Db,
+        clock: SharedClock,
+        registry: HostRegistry,
+        connections: Connections,
+        signals: Signals,
+        spool: Spool,
+    ) -> (Self, Workers) {
+        let (hints, hints_receiver) = mpsc::unbounded_channel();
+        let (reports, reports_receiver) = mpsc::channel(reports::QUEUE_MAX);
+        let outlets = Outlets {
+            hints,
+            notices: Notices::default(),
+            connections,
+        };
+        let inner = Inner {
+            db,
+            clock,
+            registry,
+            outlets,
+            signals,
+            live: LiveOutput::default(),
+            spool,
+            reports,
+            runtime: tokio::runtime::Handle::current(),
+        };
+        let commands = Self {
+            inner: Arc::new(inner),
+        };
+        let workers = Workers {
+            commands: commands.clone(),
+            hints: hints_receiver,
+            reports: reports_receiver,
+        };
+        (commands, workers)
+    }
+
+    pub fn db(&self) -> &Db {
+        &self.inner.db
+    }
+
+    pub fn now_us(&self) -> i64 {
+        self.inner.clock.now_us()
+    }
+
+    pub fn new_id(&self) -> Uuid {
+        self.inner.clock.new_id()
+    }
+
+    pub fn clock(&self) -> &SharedClock {
+        &self.inner.clock
+    }
+
+    pub fn registry(&self) -> &HostRegistry {
+        &self.inner.registry
+    }
+
+    pub fn connections(&self) -> &Connections {
+        &self.inner.outlets.connections
+    }
+
+    pub fn live_output(&self) -> &LiveOutput {
+        &self.inner.live
+    }
+
+    pub fn spool(&self) -> &Spool {
+        &self.inner.spool
+    }
+
+    pub(super) fn outlets(&self) -> &Outlets {
+        &self.inner.outlets
+    }
+
+    /// A host has connected and its `hello` is settled: it can be given work.
+    pub fn host_ready(&self, host_id: HostId) {
+        self.inner.outlets.hint(Hint::Host(host_id));
+    }
+
+    /// Removes an attempt's spooled output, in the background.
+    pub(super) fn forget_parts(&self, id: CommandId, attempt: u32) {
+        let spool = self.inner.spool.clone();
+        self.inner
+            .runtime
+            .spawn(async move { spool.forget(id, attempt).await });
+    }
+
+    /// Hands in what an agent said; waits while the queue is full, which slows that agent down.
+    pub async fn report(&self, report: AgentReport) {
+        // The receiver only goes away when the server does.
+        let _ = self.inner.reports.send(report).await;
+    }
+
+    /// The named sets, in no particular order; unknown ids are absent.
+    pub async fn get_sets(&self, ids: &[SetId]) -> Result<Vec<SetView>, DbError> {
+        let rows = self
+            .inner
+            .db
+            .read(sets::select(self.inner.db.dialect(), ids))
+            .await?;
+        let views = rows
+            .iter_rows()
+            .map(|row| sets::set_row(row).map(|set| set.view));
+        Ok(views.collect::<Result<_, _>>()?)
+    }
+
+    /// A page of a set's rows in order, from ordinal `cursor` on.
+    pub async fn page(
+        &self,
+        set_id: SetId,
+        status: Option<CommandStatus>,
+        cursor: u64,
+        limit: u32,
+    ) -> Result<CommandPage, DbError> {
+        let dialect = self.inner.db.dialect();
+        let statement = reads::page_of_set(dialect, set_id, status, cursor, limit);
+        let rows = self.inner.db.read(statement).await?;
+        let items: Vec<CommandView> = rows
+            .iter_rows()
+            .map(reads::command_view)
+            .collect::<Result<_, _>>()?;
+        let full = items.len() == usize::try_from(limit).unwrap_or(usize::MAX);
+        let next_cursor = items.last().filter(|_| full).map(|last| last.ordinal + 1);
+        Ok(CommandPage { items, next_cursor })
+    }
+
+    /// A host's commands, newest first, before `before` if given.
+    pub async fn of_host(
+        &self,
+        host_id: HostId,
+        before: Option<CommandId>,
+        limit: u32,
+    ) -> Result<Vec<CommandView>, DbError> {
+        let statement = reads::page_of_host(self.inner.db.dialect(), host_id, before, limit);
+        let rows = self.inner.db.read(statement).await?;
+        Ok(rows
+            .iter_rows()
+            .map(reads::command_view)
+            .collect::<Result<_, _>>()?)
+    }
+
+    pub async fn get(&self, id: CommandId) -> Result<Option<CommandView>, DbError> {
+        let rows = self
+            .inner
+            .db
+            .read(reads::one(self.inner.db.dialect(), id))
+            .await?;
+        Ok(rows.first().map(reads::command_view).transpose()?)
+    }
+
+    pub async fn of_set_and_host(
+        &self,
+        set_id: SetId,
+        host_id: HostId,
+    ) -> Result<Option<CommandView>, DbError> {
+        let statement = reads::one_of_host(self.inner.db.dialect(), set_id, host_id);
+        let rows = self.inner.db.read(statement).await?;
+        Ok(rows.first().map(reads::command_view).transpose()?)
+    }
+
+    /// The operation of a set (or of a single command's set): `{operation_type, parameters, options}`.
+    pub async fn operation(&self, set_id: SetId) -> Result<Option<Value>, DbError> {
+        let rows = self.inner.db.read(sets::select_operation(set_id)).await?;
+        let Some(row) = rows.first() else {
+            return Ok(None);
+        };
+        Ok(serde_json::from_str(row.text(0)?).ok())
+    }
+
+    /// The stored output; empty streams if the command printed nothing, `None` before it has ended with any.
+    pub async fn output(&self, id: CommandId) -> Result<Option<CommandOutput>, DbError> {
+        let rows = self.inner.db.read(reads::output(id)).await?;
+        Ok(rows.first().map(reads::command_output).transpose()?)
+    }
+}
+
+impl Workers {
+    /// Starts everything; it ends with the runtime.
+    pub fn start(self) {
+        let commands = self.commands;
+        tokio::spawn(reports::run(commands.clone(), self.reports));
+        tokio::spawn(sweep::run(commands.clone()));
+        tokio::spawn(
+            commands
+                .outlets()
+                .notices
+                .clone()
+                .publish(commands.inner.signals.clone()),
+        );
+        tokio::spawn(dispatcher::run(commands, self.hints));
+    }
+}

@@ -1,0 +1,37 @@
+//! SQL that deletes what is older than its retention.
+
+use fleetwright_protocol::SetId;
+
+use crate::db::{ColumnKind, Dialect, Statement};
+
+pub fn select_finished(before_us: i64) -> Statement {
+    let sql = "SELECT id FROM command_sets WHERE finished_at IS NOT NULL AND finished_at < $1 \
+        ORDER BY finished_at LIMIT 1";
+    Statement::new(sql).bind(before_us)
+}
+
+pub fn select_commands(set_id: SetId, limit: u32) -> Statement {
+    Statement::new("SELECT id FROM commands WHERE set_id = $1 LIMIT $2")
+        .bind(set_id)
+        .bind(limit)
+}
+
+/// `ids` is a JSON list of one-column rows of hex ids.
+pub fn delete_commands(dialect: Dialect, ids: &str) -> [Statement; 2] {
+    let source = dialect.rows_from_json("$1", &[("wanted", ColumnKind::Bytes)]);
+    let outputs = format!(
+        "DELETE FROM command_outputs WHERE command_id IN (SELECT wanted FROM {source} AS v)"
+    );
+    let commands = format!("DELETE FROM commands WHERE id IN (SELECT wanted FROM {source} AS v)");
+    [
+        Statement::new(outputs).bind(ids),
+        Statement::new(commands).bind(ids),
+    ]
+}
+
+pub fn delete_set(set_id: SetId) -> [Statement; 2] {
+    [
+        Statement::new("DELETE FROM command_set_contents WHERE set_id = $1").bind(set_id),
+        Statement::new("DELETE FROM command_sets WHERE id = $1").bind(set_id),
+    ]
+}

@@ -1,0 +1,304 @@
+//! SQL of command sets: their control fields, counters and contents.
+
+use std::collections::BTreeMap;
+
+use fleetwright_plugin_api::wire::{CommandStatus, SetView};
+use fleetwright_protocol::{HostId, SetId};
+use serde_json::json;
+
+use crate::db::{ColumnKind, DbError, Dialect, Row, RowError, Statement, Tx};
+
+/// How far a set's cancellation goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CancelMode {
+    None,
+    /// Nothing new starts; what runs finishes.
+    Finish,
+    /// What runs is ended too.
+    Kill,
+}
+
+impl CancelMode {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Finish => "finish",
+            Self::Kill => "kill",
+        }
+    }
+
+    fn from_name(name: &str) -> Option<Self> {
+        [Self::None, Self::Finish, Self::Kill]
+            .into_iter()
+            .find(|mode| mode.as_str() == name)
+    }
+}
+
+/// A set's row: what control and dispatch decide on, with the counters.
+#[derive(Clone, Debug)]
+pub struct SetRow {
+    pub view: SetView,
+    pub timeout_seconds: u64,
+    pub cancel: CancelMode,
+    pub born_held: bool,
+    pub materialised: u64,
+    pub in_flight: u64,
+}
+
+/// What a group of decisions adds to one set's counters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CounterDelta {
+    pub held: i64,
+    pub queued: i64,
+    pub running: i64,
+    pub succeeded: i64,
+    pub failed: i64,
+    pub skipped: i64,
+    pub skipped_cancelled: i64,
+    pub in_flight: i64,
+    /// Some command of the set has started.
+    pub started: bool,
+}
+
+impl CounterDelta {
+    /// Moves one command from one status to another.
+    pub fn shift(&mut self, from: CommandStatus, to: CommandStatus, reason: Option<&str>) {
+        if from == to {
+            return;
+        }
+        *self.slot_of(from) -= 1;
+        *self.slot_of(to) += 1;
+        if to == CommandStatus::Skipped && matches!(reason, Some("cancelled" | "halted")) {
+            self.skipped_cancelled += 1;
+        }
+    }
+
+    fn slot_of(&mut self, status: CommandStatus) -> &mut i64 {
+        match status {
+            CommandStatus::Held => &mut self.held,
+            CommandStatus::Queued => &mut self.queued,
+            CommandStatus::Running => &mut self.running,
+            CommandStatus::Succeeded => &mut self.succeeded,
+            CommandStatus::Failed => &mut self.failed,
+            CommandStatus::Skipped => &mut self.skipped,
+        }
+    }
+}
+
+/// What is written once when a set is created.
+#[derive(Clone, Debug)]
+pub struct NewSet {
+    pub id: SetId,
+    pub owner: String,
+    pub created_by: String,
+    pub operation_type: &'static str,
+    pub operation_json: String,
+    pub timeout_seconds: u64,
+    pub created_at: i64,
+    pub expires_at: i64,
+    pub max_running: u64,
+    pub held: bool,
+    pub host_ids: Vec<HostId>,
+    /// Ordinal and reason, in order.
+    pub skips: Vec<(u64, &'static str)>,
+}
+
+/// A set's unchanging contents.
+#[derive(Clone, Debug)]
+pub struct Contents {
+    pub operation_json: String,
+    pub host_ids: Vec<u8>,
+    pub skips: Vec<(u64, String)>,
+}
+
+const COLUMNS: &str = "id, owner, operation_type, generation, revision, max_running, paused, cancel, total, held, queued, \
+     running, succeeded, failed, skipped, skipped_cancelled, created_at, expires_at, started_at, finished_at, \
+     timeout_seconds, born_held, materialised, in_flight";
+
+pub fn insert(tx: &mut Tx<'_>, set: &NewSet) -> Result<(), DbError> {
+    let total = set.host_ids.len();
+    let skipped = set.skips.len();
+    let waiting = total - skipped;
+    let (held, queued) = if set.held { (waiting, 0) } else { (0, waiting) };
+    let sql = "INSERT INTO command_sets (id, owner, created_by, operation_type, timeout_seconds, created_at, \
+        expires_at, max_running, born_held, total, held, queued, skipped, finished_at) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
+    let statement = Statement::new(sql)
+        .bind(set.id)
+        .bind(&set.owner)
+        .bind(&set.created_by)
+        .bind(set.operation_type)
+        .bind(set.timeout_seconds)
+        .bind(set.created_at)
+        .bind(set.expires_at)
+        .bind(set.max_running)
+        .bind(set.held)
+        .bind(total)
+        .bind(held)
+        .bind(queued)
+        .bind(skipped)
+        .bind((waiting == 0).then_some(set.created_at));
+    tx.execute(statement)?;
+    let mut bytes = Vec::with_capacity(total * 16);
+    for id in &set.host_ids {
+        bytes.extend_from_slice(id.as_bytes());
+    }
+    let sql = "INSERT INTO command_set_contents (set_id, operation, host_ids, skips) VALUES ($1, $2, $3, $4)";
+    let statement = Statement::new(sql)
+        .bind(set.id)
+        .bind(&set.operation_json)
+        .bind(bytes)
+        .bind(json!(set.skips).to_string());
+    tx.execute(statement)?;
+    Ok(())
+}
+
+/// Reads one set and, on PostgreSQL, locks it for the transaction.
+pub fn load(tx: &mut Tx<'_>, id: SetId) -> Result<Option<SetRow>, DbError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM command_sets WHERE id = $1{}",
+        tx.dialect().for_update()
+    );
+    let rows = tx.query(Statement::new(sql).bind(id))?;
+    Ok(rows.first().map(set_row).transpose()?)
+}
+
+/// The statement that reads the named sets outside a transaction.
+pub fn select(dialect: Dialect, ids: &[SetId]) -> Statement {
+    let list: Vec<_> = ids
+        .iter()
+        .map(|id| json!([hex::encode(id.as_bytes())]))
+        .collect();
+    let source = dialect.rows_from_json("$1", &[("wanted", ColumnKind::Bytes)]);
+    let sql = format!(
+        "SELECT {COLUMNS} FROM command_sets WHERE id IN (SELECT wanted FROM {source} AS v)"
+    );
+    Statement::new(sql).bind(json!(list).to_string())
+}
+
+/// The statement that lists the open sets: those the dispatcher must look at after a start.
+pub fn select_open() -> Statement {
+    Statement::new("SELECT id FROM command_sets WHERE finished_at IS NULL ORDER BY created_at")
+}
+
+/// The statement that lists open sets whose time to live is over.
+pub fn select_expired(now_us: i64) -> Statement {
+    let sql = "SELECT id FROM command_sets WHERE finished_at IS NULL AND expires_at <= $1 \
+        AND held + queued > 0";
+    Statement::new(sql).bind(now_us)
+}
+
+pub fn select_contents(id: SetId) -> Statement {
+    Statement::new("SELECT operation, host_ids, skips FROM command_set_contents WHERE set_id = $1")
+        .bind(id)
+}
+
+pub fn select_operation(id: SetId) -> Statement {
+    Statement::new("SELECT operation FROM command_set_contents WHERE set_id = $1").bind(id)
+}
+
+pub fn contents(row: &Row) -> Result<Contents, RowError> {
+    Ok(Contents {
+        operation_json: row.text(0)?.to_owned(),
+        host_ids: row.bytes(1)?.to_vec(),
+        skips: serde_json::from_str(row.text(2)?)
+            .map_err(|_| row.unexpected(2, "a list of skips"))?,
+    })
+}
+
+/// Records that rows exist up to `materialised`, if they did up to `from`. Returns whether that was so.
+pub fn advance_materialised(
+    tx: &mut Tx<'_>,
+    id: SetId,
+    from: u64,
+    materialised: u64,
+) -> Result<bool, DbError> {
+    let sql = "UPDATE command_sets SET materialised = $3 WHERE id = $1 AND materialised = $2";
+    Ok(tx.execute(Statement::new(sql).bind(id).bind(from).bind(materialised))? == 1)
+}
+
+/// Adds the deltas to their sets' counters and finishes the sets that have nothing left.
+pub fn apply(
+    tx: &mut Tx<'_>,
+    deltas: &BTreeMap<SetId, CounterDelta>,
+    now_us: i64,
+) -> Result<(), DbError> {
+    const SQL: &str = "UPDATE command_sets SET held = held + $2, queued = queued + $3, running = running + $4, \
+        succeeded = succeeded + $5, failed = failed + $6, skipped = skipped + $7, \
+        skipped_cancelled = skipped_cancelled + $8, in_flight = in_flight + $9, revision = revision + 1, \
+        started_at = COALESCE(started_at, $10), \
+        finished_at = CASE WHEN finished_at IS NULL AND held + queued + running + $11 = 0 THEN $12 \
+            ELSE finished_at END WHERE id = $1";
+    for (id, delta) in deltas {
+        if *delta == CounterDelta::default() {
+            continue;
+        }
+        let statement = Statement::new(SQL)
+            .bind(*id)
+            .bind(delta.held)
+            .bind(delta.queued)
+            .bind(delta.running)
+            .bind(delta.succeeded)
+            .bind(delta.failed)
+            .bind(delta.skipped)
+            .bind(delta.skipped_cancelled)
+            .bind(delta.in_flight)
+            .bind(delta.started.then_some(now_us))
+            .bind(delta.held + delta.queued + delta.running)
+            .bind(now_us);
+        tx.execute(statement)?;
+    }
+    Ok(())
+}
+
+/// Writes the control fields and raises the generation.
+pub fn save_control(
+    tx: &mut Tx<'_>,
+    set: &SetRow,
+    cancel_reason: Option<&str>,
+) -> Result<(), DbError> {
+    let sql = "UPDATE command_sets SET paused = $2, cancel = $3, cancel_reason = COALESCE(cancel_reason, $4), \
+        max_running = $5, generation = generation + 1, revision = revision + 1 WHERE id = $1";
+    let statement = Statement::new(sql)
+        .bind(set.view.id)
+        .bind(set.view.paused)
+        .bind(set.cancel.as_str())
+        .bind(cancel_reason)
+        .bind(set.view.max_running);
+    tx.execute(statement)?;
+    Ok(())
+}
+
+pub fn set_row(row: &Row) -> Result<SetRow, RowError> {
+    let cancel =
+        CancelMode::from_name(row.text(7)?).ok_or_else(|| row.unexpected(7, "a cancel mode"))?;
+    Ok(SetRow {
+        view: SetView {
+            id: row.id(0)?,
+            owner: row.text(1)?.to_owned(),
+            operation_type: row.text(2)?.to_owned(),
+            generation: row.integer(3)?,
+            revision: row.integer(4)?,
+            max_running: row.count(5)?,
+            paused: row.flag(6)?,
+            cancelled: cancel != CancelMode::None,
+            total: row.count(8)?,
+            held: row.count(9)?,
+            queued: row.count(10)?,
+            running: row.count(11)?,
+            succeeded: row.count(12)?,
+            failed: row.count(13)?,
+            skipped: row.count(14)?,
+            skipped_cancelled: row.count(15)?,
+            created_at_us: row.integer(16)?,
+            expires_at_us: row.integer(17)?,
+            started_at_us: row.optional_integer(18)?,
+            finished_at_us: row.optional_integer(19)?,
+        },
+        timeout_seconds: row.count(20)?,
+        cancel,
+        born_held: row.flag(21)?,
+        materialised: row.count(22)?,
+        in_flight: row.count(23)?,
+    })
+}

@@ -1,0 +1,59 @@
+//! The timer: deadlines that are rows, and sets whose time to live is over. Level-triggered: what it misses while the
+//! server is down it finds at the next tick.
+
+use std::time::Duration;
+
+use super::control::change_rows;
+use super::decide;
+use super::effects::{Effects, Hint};
+use super::service::Commands;
+use super::store::{self, sets};
+use crate::db::DbError;
+
+/// Deadlines are minutes long; a second more or less does not matter.
+const TICK: Duration = Duration::from_secs(1);
+/// Rows per transaction.
+const BATCH: u32 = 500;
+
+pub(super) async fn run(commands: Commands) {
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = tick(&commands).await {
+            tracing::warn!(%error, "the deadline sweep failed; it tries again");
+        }
+    }
+}
+
+/// One pass over everything that is due now.
+pub async fn tick(commands: &Commands) -> Result<(), DbError> {
+    loop {
+        let handle = commands.clone();
+        let now_us = commands.now_us();
+        let due = commands
+            .db()
+            .write(move |tx| {
+                let rows = store::load_due(tx, now_us, BATCH)?;
+                let count = rows.len();
+                let mut effects = Effects::default();
+                change_rows(tx, rows, now_us, &mut effects, |row, _| {
+                    decide::on_due(&mut row.state, now_us);
+                })?;
+                effects.after_commit(tx, handle.outlets());
+                Ok::<_, DbError>(count)
+            })
+            .await?;
+        if due < BATCH as usize {
+            break;
+        }
+    }
+    let expired = commands
+        .db()
+        .read(sets::select_expired(commands.now_us()))
+        .await?;
+    for row in &expired {
+        commands.outlets().hint(Hint::Set(row.id(0)?));
+    }
+    Ok(())
+}
