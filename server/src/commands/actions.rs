@@ -14,7 +14,7 @@ use super::service::Commands;
 use super::store::{self, reads};
 use crate::audit::{self, AuditContext};
 use crate::db::{DbError, Tx};
-use crate::hosts::Approval;
+use crate::hosts::host::Approval;
 
 /// The owner of the sets behind single commands.
 pub const OWNER_CORE: &str = "core";

@@ -15,7 +15,8 @@ use super::materialise;
 use super::service::Commands;
 use super::store::sets::{self, NewSet};
 use crate::db::{DbError, Tx};
-use crate::hosts::{Approval, HostRegistry};
+use crate::hosts::host::Approval;
+use crate::hosts::registry::HostRegistry;
 
 /// The largest fleet a set may address: what the product promises to be fast for.
 pub const SET_HOSTS_MAX: usize = 100_000;

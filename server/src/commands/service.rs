@@ -21,7 +21,7 @@ use crate::agents::connections::Connections;
 use crate::clock::SharedClock;
 use crate::db::{Db, DbError};
 use crate::events::Signals;
-use crate::hosts::HostRegistry;
+use crate::hosts::registry::HostRegistry;
 
 /// Cheap to clone.
 #[derive(Clone)]

@@ -3,6 +3,7 @@
 //! takes it from [`take_revisions`] in the same transaction.
 
 pub mod listing;
+mod missing;
 
 use std::collections::BTreeMap;
 
@@ -15,6 +16,8 @@ use super::host::{
     status_name,
 };
 use crate::db::{ColumnKind, Db, DbError, Row, RowError, Rows, Statement, Tx};
+
+pub use missing::missing_in;
 
 /// The columns of a host in the order [`host`] reads them.
 const COLUMNS: &str = "id, revision, approval_status, status, reserved, created_at, last_seen_at, fqdn, hostname, \
