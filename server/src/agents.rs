@@ -2,6 +2,7 @@
 //! `connection`; what agents report about their hosts goes to `hosts`, about commands to `commands`.
 
 pub mod authority;
+pub mod connections;
 pub mod csr;
 pub mod generations;
 pub mod identity;

@@ -11,10 +11,15 @@ pub fn missing_in(tx: &mut Tx<'_>, ids: &[HostId]) -> Result<Vec<HostId>, DbErro
         .iter()
         .map(|id| json!([hex::encode(id.as_bytes())]))
         .collect();
-    let source = tx.dialect().rows_from_json("$1", &[("wanted", ColumnKind::Bytes)]);
+    let source = tx
+        .dialect()
+        .rows_from_json("$1", &[("wanted", ColumnKind::Bytes)]);
     let sql = format!(
         "SELECT v.wanted FROM {source} AS v LEFT JOIN hosts h ON h.id = v.wanted WHERE h.id IS NULL"
     );
     let rows = tx.query(Statement::new(sql).bind(json!(list).to_string()))?;
-    Ok(rows.iter_rows().map(|row| row.id(0)).collect::<Result<_, _>>()?)
+    Ok(rows
+        .iter_rows()
+        .map(|row| row.id(0))
+        .collect::<Result<_, _>>()?)
 }

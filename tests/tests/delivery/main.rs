@@ -1,0 +1,273 @@
+//! Command sets against a real database: what is sent to whom, when, and what becomes of rows and counters.
+
+mod station;
+
+use std::time::Duration;
+
+use fleetwright_plugin_api::wire::{CommandStatus, SetAction, SetView};
+use fleetwright_protocol::frame::{CommandFrame, JournalEntry, JournalState};
+use fleetwright_protocol::outcome::{FailureReason, NotStartedReason};
+use fleetwright_protocol::{Outcome, ServerFrame};
+use fleetwright_server::agents::connections::Outbound;
+use fleetwright_server::clock::ManualClock;
+use fleetwright_server::commands::actions;
+use fleetwright_server::commands::create::SetError;
+use fleetwright_server::commands::reports::Said;
+use fleetwright_server::db::DbError;
+use fleetwright_tests::on_each_database;
+
+use station::{Agent, PATIENCE, START_US, Station, host_id, hosts, seed};
+
+on_each_database! {
+    async fn a_set_is_sent_to_connected_hosts_and_finishes_with_their_results(test: TestDatabase) {
+        seed(&test.db, 3, 0).await;
+        let station = Station::start(&test.db, ManualClock::at(START_US)).await;
+        let mut agents = Vec::new();
+        for number in 1..=3 {
+            agents.push(station.connect(number, Vec::new(), false).await);
+        }
+        let set = station.create(hosts(1..=3), 0).await;
+        assert_eq!((set.total, set.queued), (3, 3));
+        for (index, agent) in agents.iter_mut().enumerate() {
+            let frame = agent.command().await;
+            assert_eq!((frame.attempt, frame.timeout_seconds), (1, 60));
+            assert_eq!(frame.operation["parameters"]["script"], "true");
+            station.say(agent, &frame, Said::Started).await;
+            let outcome = if index == 2 {
+                Outcome::failed(FailureReason::ExitCode, "exit 1")
+            } else {
+                Outcome::succeeded(true)
+            };
+            station.finish(agent, &frame, outcome).await;
+            assert_eq!(agent.ack().await, frame.command_id);
+        }
+        let set = station.until(set.id, "the end", SetView::is_finished).await;
+        assert_eq!((set.succeeded, set.failed), (2, 1));
+        assert!(set.started_at_us.is_some() && set.finished_at_us.is_some());
+        assert_eq!(station.reason(set.id, 3).await.as_deref(), Some("exit_code"));
+    }
+
+    async fn hosts_that_may_not_run_it_are_skipped_with_the_reason(test: TestDatabase) {
+        seed(&test.db, 1, 1).await;
+        let station = Station::start(&test.db, ManualClock::at(START_US)).await;
+        let set = station.create(hosts(2..=3), 0).await;
+        assert_eq!((set.skipped, set.total), (2, 2));
+        assert_eq!(station.reason(set.id, 2).await.as_deref(), Some("not_approved"));
+        assert_eq!(station.reason(set.id, 3).await.as_deref(), Some("host_deleted"), "unknown host");
+        assert!(set.is_finished() && set.finished_at_us.is_some());
+    }
+
+    async fn an_offline_host_takes_no_slot_and_is_served_when_it_connects(test: TestDatabase) {
+        seed(&test.db, 3, 0).await;
+        let station = Station::start(&test.db, ManualClock::at(START_US)).await;
+        let mut second = station.connect(2, Vec::new(), false).await;
+        let set = station.create(hosts(1..=3), 1).await;
+        let frame = second.command().await;
+        station.finish(&second, &frame, Outcome::succeeded(false)).await;
+        second.ack().await;
+        let mut first = station.connect(1, Vec::new(), false).await;
+        let frame = first.command().await;
+        station.finish(&first, &frame, Outcome::succeeded(false)).await;
+        let set = station.until(set.id, "two results", |set| set.succeeded == 2).await;
+        assert_eq!((set.queued, set.is_finished()), (1, false));
+    }
+
+    async fn the_limit_holds_at_every_moment_and_freed_slots_are_used(test: TestDatabase) {
+        seed(&test.db, 5, 0).await;
+        let station = Station::start(&test.db, ManualClock::at(START_US)).await;
+        let mut waiting = Vec::new();
+        for number in 1..=5 {
+            waiting.push(station.connect(number, Vec::new(), false).await);
+        }
+        let set = station.create(hosts(1..=5), 2).await;
+        let mut outstanding: Vec<(Agent, CommandFrame)> = Vec::new();
+        for done in 0..5 {
+            while outstanding.len() < 2.min(5 - done) {
+                let mut agent = waiting.remove(0);
+                let frame = agent.command().await;
+                outstanding.push((agent, frame));
+            }
+            assert!(waiting.iter_mut().all(Agent::has_nothing), "a third one was sent");
+            let (mut agent, frame) = outstanding.remove(0);
+            station.finish(&agent, &frame, Outcome::succeeded(false)).await;
+            agent.ack().await;
+        }
+        station.until(set.id, "the end", SetView::is_finished).await;
+    }
+
+    async fn a_cancelled_set_sends_nothing_more_and_asks_back_what_was_sent(test: TestDatabase) {
+        seed(&test.db, 3, 0).await;
+        let station = Station::start(&test.db, ManualClock::at(START_US)).await;
+        let mut first = station.connect(1, Vec::new(), false).await;
+        let set = station.create(hosts(1..=3), 0).await;
+        let frame = first.command().await;
+        let cancel = SetAction::Cancel { kill: false, hosts: None, reason: "cancelled".to_owned() };
+        station.control(set.id, cancel).await.unwrap();
+        let told = first.frame().await;
+        assert_eq!(told, ServerFrame::Cancel { command_id: frame.command_id, kill: false });
+        let set = station.until(set.id, "the waiting ones skipped", |set| set.skipped == 2).await;
+        assert_eq!(set.queued, 1, "delivered, and not yet known not to have started");
+        let mut second = station.connect(2, Vec::new(), false).await;
+        station.say(&first, &frame, Said::NotStarted(NotStartedReason::Cancelled)).await;
+        let set = station.until(set.id, "the end", SetView::is_finished).await;
+        assert_eq!((set.skipped, set.skipped_cancelled), (3, 3));
+        assert!(second.has_nothing());
+        let again = station.control(set.id, SetAction::Pause).await;
+        assert!(matches!(again, Err(SetError::Finished)));
+    }
+
+    async fn a_paused_set_sends_nothing_until_it_is_resumed(test: TestDatabase) {
+        seed(&test.db, 2, 0).await;
+        let station = Station::start(&test.db, ManualClock::at(START_US)).await;
+        let set = station.create(hosts(1..=2), 0).await;
+        station.control(set.id, SetAction::Pause).await.unwrap();
+        let mut first = station.connect(1, Vec::new(), false).await;
+        let other = station.create(vec![host_id(1)], 0).await;
+        let frame = first.command().await;
+        station.finish(&first, &frame, Outcome::succeeded(false)).await;
+        first.ack().await;
+        station.until(other.id, "the other set", SetView::is_finished).await;
+        assert!(first.has_nothing(), "the paused set's command was sent");
+        station.control(set.id, SetAction::Resume).await.unwrap();
+        first.command().await;
+    }
+
+    async fn what_never_started_expires_and_what_is_unheard_becomes_unknown(test: TestDatabase) {
+        seed(&test.db, 2, 0).await;
+        let station = Station::start(&test.db, ManualClock::at(START_US)).await;
+        let mut first = station.connect(1, Vec::new(), false).await;
+        let set = station.create(hosts(1..=2), 0).await;
+        first.command().await;
+        station.clock.advance(Duration::from_secs(601));
+        station.until(set.id, "the expiry", |set| set.skipped == 1).await;
+        assert_eq!(station.reason(set.id, 2).await.as_deref(), Some("expired"));
+        station.clock.advance(Duration::from_secs(60 + 120));
+        station.until(set.id, "the end of patience", SetView::is_finished).await;
+        assert_eq!(station.reason(set.id, 1).await.as_deref(), Some("outcome_unknown"));
+    }
+
+    async fn a_late_result_is_kept_beside_and_moves_nothing(test: TestDatabase) {
+        seed(&test.db, 1, 0).await;
+        let station = Station::start(&test.db, ManualClock::at(START_US)).await;
+        let mut agent = station.connect(1, Vec::new(), false).await;
+        let set = station.create(hosts(1..=1), 0).await;
+        let frame = agent.command().await;
+        station.clock.advance(Duration::from_secs(600 + 60 + 121));
+        station.until(set.id, "the end of patience", SetView::is_finished).await;
+        station.finish(&agent, &frame, Outcome::succeeded(true)).await;
+        agent.ack().await;
+        let row = station.commands.get(frame.command_id).await.unwrap().unwrap();
+        assert_eq!(row.status, CommandStatus::Failed);
+        assert_eq!(row.late_result.unwrap()["status"], "succeeded");
+        assert_eq!(station.set(set.id).await.failed, 1);
+    }
+
+    async fn after_a_restart_an_intact_journal_decides_what_is_sent_again(test: TestDatabase) {
+        seed(&test.db, 3, 0).await;
+        let clock = ManualClock::at(START_US);
+        let station = Station::start(&test.db, clock.clone()).await;
+        let mut frames = Vec::new();
+        let mut agents = Vec::new();
+        for number in 1..=3 {
+            agents.push(station.connect(number, Vec::new(), false).await);
+        }
+        let set = station.create(hosts(1..=3), 0).await;
+        for agent in &mut agents {
+            frames.push(agent.command().await);
+        }
+        let restarted = Station::start(&test.db, clock).await;
+        // The first never received it, the second runs it, the third lost its disk.
+        let mut first = restarted.connect(1, Vec::new(), false).await;
+        let (command_id, attempt) = (frames[1].command_id, frames[1].attempt);
+        let journal = vec![JournalEntry { command_id, attempt, state: JournalState::Started }];
+        let mut second = restarted.connect(2, journal, false).await;
+        restarted.connect(3, Vec::new(), true).await;
+        let again = first.command().await;
+        assert_eq!((again.command_id, again.attempt), (frames[0].command_id, 2));
+        restarted.until(set.id, "one running, one lost", |set| set.running == 1 && set.failed == 1).await;
+        assert!(second.has_nothing(), "a started one is not sent again");
+        assert_eq!(restarted.reason(set.id, 3).await.as_deref(), Some("outcome_unknown"));
+    }
+
+    async fn another_hosts_command_id_cuts_the_connection_and_changes_nothing(test: TestDatabase) {
+        seed(&test.db, 2, 0).await;
+        let station = Station::start(&test.db, ManualClock::at(START_US)).await;
+        let mut first = station.connect(1, Vec::new(), false).await;
+        let mut liar = station.connect(2, Vec::new(), false).await;
+        let set = station.create(vec![host_id(1)], 0).await;
+        let frame = first.command().await;
+        station.finish(&liar, &frame, Outcome::succeeded(true)).await;
+        let message = tokio::time::timeout(PATIENCE, liar.inbox.recv()).await.unwrap();
+        assert!(matches!(message, Some(Outbound::Close(1008, _))), "{message:?}");
+        assert_eq!(station.set(set.id).await.succeeded, 0);
+    }
+
+    async fn a_large_set_gets_all_its_rows_in_chunks_also_across_a_restart(test: TestDatabase) {
+        seed(&test.db, 1_300, 20).await;
+        let clock = ManualClock::at(START_US);
+        let station = Station::start(&test.db, clock.clone()).await;
+        let set = station.create(hosts(1..=1_320), 0).await;
+        assert_eq!((set.total, set.queued, set.skipped), (1_320, 1_300, 20));
+        let restarted = Station::start(&test.db, clock).await;
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let page = restarted.commands.page(set.id, None, 1_319, 10).await.unwrap();
+            if let Some(last) = page.items.first() {
+                assert_eq!(last.reason.as_deref(), Some("not_approved"));
+                break;
+            }
+            assert!(tokio::time::Instant::now() < deadline);
+            tokio::task::yield_now().await;
+        }
+        let mut seen = 0;
+        let mut cursor = Some(0);
+        while let Some(from) = cursor {
+            let page = restarted.commands.page(set.id, None, from, 500).await.unwrap();
+            for row in &page.items {
+                assert_eq!((row.ordinal, row.host_id), (seen, host_id(u128::from(seen) + 1)));
+                seen += 1;
+            }
+            cursor = page.next_cursor;
+        }
+        assert_eq!(seen, 1_320);
+    }
+
+    async fn a_deleted_hosts_commands_end_and_do_not_block_the_set(test: TestDatabase) {
+        seed(&test.db, 2, 0).await;
+        let station = Station::start(&test.db, ManualClock::at(START_US)).await;
+        let mut first = station.connect(1, Vec::new(), false).await;
+        let set = station.create(hosts(1..=2), 0).await;
+        let frame = first.command().await;
+        station.say(&first, &frame, Said::Started).await;
+        station.until(set.id, "the start", |set| set.running == 1).await;
+        let commands = station.commands.clone();
+        let deleted = test.db.write(move |tx| -> Result<(), DbError> {
+            actions::host_deleted_in(tx, &commands, host_id(1))?;
+            actions::host_deleted_in(tx, &commands, host_id(2))
+        });
+        deleted.await.unwrap();
+        let set = station.set(set.id).await;
+        assert!(set.is_finished());
+        let rows = station.rows(set.id).await;
+        assert_eq!(rows[&host_id(1)], (CommandStatus::Failed, Some("host_deleted".to_owned())));
+        assert_eq!(rows[&host_id(2)], (CommandStatus::Skipped, Some("host_deleted".to_owned())));
+    }
+
+    async fn a_host_runs_one_command_at_a_time_in_order(test: TestDatabase) {
+        seed(&test.db, 1, 0).await;
+        let station = Station::start(&test.db, ManualClock::at(START_US)).await;
+        let mut agent = station.connect(1, Vec::new(), false).await;
+        let first = station.create(vec![host_id(1)], 0).await;
+        let frame = agent.command().await;
+        let second = station.create(vec![host_id(1)], 0).await;
+        station.say(&agent, &frame, Said::Started).await;
+        station.until(first.id, "the start", |set| set.running == 1).await;
+        assert!(agent.has_nothing(), "the second was sent while the first runs");
+        station.finish(&agent, &frame, Outcome::succeeded(false)).await;
+        agent.ack().await;
+        let next = agent.command().await;
+        assert_ne!(next.command_id, frame.command_id);
+        station.finish(&agent, &next, Outcome::succeeded(false)).await;
+        station.until(second.id, "the end", SetView::is_finished).await;
+    }
+}

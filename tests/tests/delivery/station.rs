@@ -1,0 +1,253 @@
+//! A server's delivery part without its sockets: real database, real dispatcher, and agents that are only the other
+//! end of a connection's queue.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fleetwright_plugin_api::wire::{
+    CommandStatus, OfflinePolicy, SetAction, SetControl, SetCreate, SetView,
+};
+use fleetwright_protocol::frame::{CommandFrame, JournalEntry};
+use fleetwright_protocol::{CommandId, Facts, HostId, Outcome, ServerFrame, SetId};
+use fleetwright_server::agents::connections::{Connection, Connections, Outbound};
+use fleetwright_server::clock::ManualClock;
+use fleetwright_server::commands::create::SetError;
+use fleetwright_server::commands::outputs::Spool;
+use fleetwright_server::commands::reports::{AgentReport, Said, settle_hello_in};
+use fleetwright_server::commands::store::StoredOutput;
+use fleetwright_server::commands::{Commands, control, create};
+use fleetwright_server::db::{Db, DbError};
+use fleetwright_server::events::Signals;
+use fleetwright_server::hosts::host::{
+    Approval, Host, Identity, Issued, KeyDigest, Labels, Reported,
+};
+use fleetwright_server::hosts::registry::HostRegistry;
+use fleetwright_server::hosts::store as hosts_store;
+use tokio::sync::mpsc::Receiver;
+use uuid::Uuid;
+
+pub const START_US: i64 = 1_700_000_000_000_000;
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+pub fn host_id(number: u128) -> HostId {
+    HostId(Uuid::from_u128(number))
+}
+
+pub fn hosts(range: std::ops::RangeInclusive<u128>) -> Vec<HostId> {
+    range.map(host_id).collect()
+}
+
+fn host(number: u128, approval: Approval) -> Host {
+    Host {
+        id: host_id(number),
+        revision: i64::try_from(number).unwrap(),
+        approval,
+        online: false,
+        created_at_us: START_US,
+        last_seen_us: None,
+        reported: Reported {
+            facts: Facts {
+                fqdn: Some(format!("h{number}.test")),
+                ..Facts::default()
+            },
+            ..Reported::default()
+        },
+        labels: Labels::default(),
+        identity: Identity {
+            current: Issued {
+                generation: 1,
+                key: KeyDigest([7; 32]),
+            },
+            next: None,
+            locked_reason: None,
+        },
+        journal_id: None,
+        enrolled_with: None,
+    }
+}
+
+/// Approved hosts 1 to `approved`, then pending ones.
+pub async fn seed(db: &Db, approved: u128, pending: u128) {
+    db.write(move |tx| -> Result<(), DbError> {
+        for number in 1..=approved {
+            hosts_store::insert_in(tx, &host(number, Approval::Approved))?;
+        }
+        for number in approved + 1..=approved + pending {
+            hosts_store::insert_in(tx, &host(number, Approval::Pending))?;
+        }
+        Ok(())
+    })
+    .await
+    .unwrap();
+}
+
+/// Making another one on the same database is a restart.
+pub struct Station {
+    pub commands: Commands,
+    pub clock: Arc<ManualClock>,
+    connections: Connections,
+    _spool: tempfile::TempDir,
+}
+
+impl Station {
+    pub async fn start(db: &Db, clock: Arc<ManualClock>) -> Self {
+        let spool = tempfile::tempdir().unwrap();
+        let connections = Connections::default();
+        let registry = HostRegistry::load(db, clock.clone()).await.unwrap();
+        let (commands, workers) = Commands::new(
+            db.clone(),
+            clock.clone(),
+            registry,
+            connections.clone(),
+            Signals::default(),
+            Spool::open(spool.path()).unwrap(),
+        );
+        workers.start();
+        Self {
+            commands,
+            connections,
+            clock,
+            _spool: spool,
+        }
+    }
+
+    /// Connects a host whose journal holds these entries.
+    pub async fn connect(&self, number: u128, journal: Vec<JournalEntry>, new_disk: bool) -> Agent {
+        let host = host_id(number);
+        let (connection, inbox) = self.connections.register(host, 0);
+        let commands = self.commands.clone();
+        let working_on = self
+            .commands
+            .db()
+            .write(move |tx| settle_hello_in(tx, &commands, host, &journal, new_disk))
+            .await
+            .unwrap();
+        connection.open(1, working_on);
+        self.commands.host_ready(host);
+        Agent {
+            host,
+            inbox,
+            _connection: connection,
+        }
+    }
+
+    pub async fn create(&self, hosts: Vec<HostId>, max_running: u64) -> SetView {
+        let request = SetCreate {
+            set_id: SetId(self.commands.new_id()),
+            operation_type: "run_script".to_owned(),
+            parameters: serde_json::json!({"script": "true"}),
+            options: Default::default(),
+            timeout_seconds: 60,
+            expires_in_seconds: 600,
+            max_running,
+            offline: OfflinePolicy::Queue,
+            held: false,
+        };
+        let commands = self.commands.clone();
+        let created = self
+            .commands
+            .db()
+            .write(move |tx| create::create_in(tx, &commands, &request, hosts, "test", "user:x"));
+        created.await.unwrap()
+    }
+
+    pub async fn control(&self, set: SetId, action: SetAction) -> Result<SetView, SetError> {
+        let commands = self.commands.clone();
+        let control = SetControl {
+            set_id: set,
+            action,
+            expect_generation: None,
+        };
+        self.commands
+            .db()
+            .write(move |tx| control::control_in(tx, &commands, &control))
+            .await
+    }
+
+    pub async fn set(&self, id: SetId) -> SetView {
+        self.commands.get_sets(&[id]).await.unwrap().remove(0)
+    }
+
+    /// Waits until the set looks as wanted; fails with what it looked like last.
+    pub async fn until(&self, id: SetId, what: &str, holds: impl Fn(&SetView) -> bool) -> SetView {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let set = self.set(id).await;
+            let sum =
+                set.held + set.queued + set.running + set.succeeded + set.failed + set.skipped;
+            assert_eq!(sum, set.total, "counters sum to the total at every moment");
+            if holds(&set) {
+                return set;
+            }
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "waited for {what}: {set:?}"
+            );
+            tokio::task::yield_now().await;
+        }
+    }
+
+    pub async fn finish(&self, agent: &Agent, frame: &CommandFrame, outcome: Outcome) {
+        let said = Said::Finished(Box::new((outcome, StoredOutput::default())));
+        self.say(agent, frame, said).await;
+    }
+
+    pub async fn say(&self, agent: &Agent, frame: &CommandFrame, said: Said) {
+        let (command_id, attempt) = (frame.command_id, frame.attempt);
+        self.commands
+            .report(AgentReport {
+                host_id: agent.host,
+                command_id,
+                attempt,
+                said,
+            })
+            .await;
+    }
+
+    pub async fn rows(&self, set: SetId) -> BTreeMap<HostId, (CommandStatus, Option<String>)> {
+        let page = self.commands.page(set, None, 0, 500).await.unwrap();
+        page.items
+            .into_iter()
+            .map(|row| (row.host_id, (row.status, row.reason)))
+            .collect()
+    }
+
+    pub async fn reason(&self, set: SetId, number: u128) -> Option<String> {
+        self.rows(set).await[&host_id(number)].1.clone()
+    }
+}
+
+pub struct Agent {
+    pub host: HostId,
+    pub inbox: Receiver<Outbound>,
+    _connection: Arc<Connection>,
+}
+
+impl Agent {
+    pub async fn frame(&mut self) -> ServerFrame {
+        let message = tokio::time::timeout(PATIENCE, self.inbox.recv()).await;
+        match message.expect("a frame comes in time") {
+            Some(Outbound::Text(text)) => serde_json::from_str(&text).unwrap(),
+            other => panic!("expected a frame, got {other:?}"),
+        }
+    }
+
+    pub async fn command(&mut self) -> CommandFrame {
+        match self.frame().await {
+            ServerFrame::Command(frame) => frame,
+            other => panic!("expected a command, got {other:?}"),
+        }
+    }
+
+    pub async fn ack(&mut self) -> CommandId {
+        match self.frame().await {
+            ServerFrame::Ack { command_id, .. } => command_id,
+            other => panic!("expected an ack, got {other:?}"),
+        }
+    }
+
+    pub fn has_nothing(&mut self) -> bool {
+        self.inbox.try_recv().is_err()
+    }
+}
