@@ -16,7 +16,7 @@ use fleetwright_server::commands::reports::Said;
 use fleetwright_server::db::DbError;
 use fleetwright_tests::on_each_database;
 
-use station::{Agent, PATIENCE, START_US, Station, host_id, hosts, seed};
+use station::{Agent, PATIENCE, START_US, Station, first_command, host_id, hosts, seed};
 
 on_each_database! {
     async fn a_set_is_sent_to_connected_hosts_and_finishes_with_their_results(test: TestDatabase) {
@@ -83,9 +83,7 @@ on_each_database! {
         let mut outstanding: Vec<(Agent, CommandFrame)> = Vec::new();
         for done in 0..5 {
             while outstanding.len() < 2.min(5 - done) {
-                let mut agent = waiting.remove(0);
-                let frame = agent.command().await;
-                outstanding.push((agent, frame));
+                outstanding.push(first_command(&mut waiting).await);
             }
             assert!(waiting.iter_mut().all(Agent::has_nothing), "a third one was sent");
             let (mut agent, frame) = outstanding.remove(0);

@@ -251,3 +251,22 @@ impl Agent {
         self.inbox.try_recv().is_err()
     }
 }
+
+/// Takes the first of these agents that is sent a command out of the list, whichever it is.
+pub async fn first_command(agents: &mut Vec<Agent>) -> (Agent, CommandFrame) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        for index in 0..agents.len() {
+            if !agents[index].inbox.is_empty() {
+                let mut agent = agents.remove(index);
+                let frame = agent.command().await;
+                return (agent, frame);
+            }
+        }
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "no agent was sent a command"
+        );
+        tokio::task::yield_now().await;
+    }
+}
