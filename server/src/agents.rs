@@ -1,8 +1,149 @@
 //! Agents: how they enrol, prove who they are, renew and connect. The conversation over a live connection is in
 //! `connection`; what agents report about their hosts goes to `hosts`, about commands to `commands`.
 
+pub mod admittance;
+pub mod attempts;
 pub mod authority;
+pub mod blobs;
+pub mod connection;
 pub mod connections;
 pub mod csr;
+pub mod enrollment;
 pub mod generations;
 pub mod identity;
+pub mod store;
+pub mod tls;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::clock::SharedClock;
+use crate::db::Db;
+use crate::hosts::Hosts;
+use attempts::FailedAttempts;
+use authority::{Authority, AuthorityError};
+use blobs::BlobStore;
+use tls::PortCertificate;
+
+/// Between looks at the age of the agent port's certificate, which lives for months.
+const CERTIFICATE_PERIOD: Duration = Duration::from_secs(3_600);
+
+/// What the agents' part needs of the rest of the server.
+#[derive(Clone)]
+pub struct AgentsParts {
+    pub clock: SharedClock,
+    pub db: Db,
+    pub hosts: Hosts,
+    /// Holds the authority's key and certificate, and the blobs.
+    pub data_dir: PathBuf,
+    /// Names and addresses by which agents reach the agent port.
+    pub agent_names: Vec<String>,
+}
+
+/// A handle on the authority, enrolment and blobs; cheap to clone.
+#[derive(Clone)]
+pub struct Agents {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    parts: AgentsParts,
+    authority: Authority,
+    certificate: Arc<PortCertificate>,
+    blobs: BlobStore,
+    attempts: FailedAttempts,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum AgentsError {
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+    #[error("cannot use the folder for blobs")]
+    Blobs(#[from] std::io::Error),
+}
+
+impl Agents {
+    /// Reads the authority, or makes it on first start. Blocking file access, so for start-up only.
+    pub fn open(parts: AgentsParts) -> Result<Self, AgentsError> {
+        let now_us = parts.clock.now_us();
+        let authority = Authority::open(&parts.data_dir, now_us)?;
+        let names = parts.agent_names.clone();
+        Ok(Self {
+            inner: Arc::new(Inner {
+                certificate: PortCertificate::new(&authority, names, now_us)?,
+                authority,
+                blobs: BlobStore::open(&parts.data_dir.join("blobs"))?,
+                attempts: FailedAttempts::default(),
+                parts,
+            }),
+        })
+    }
+
+    /// Keeps the agent port's certificate young until shutdown.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let renewing = async {
+            loop {
+                tokio::time::sleep(CERTIFICATE_PERIOD).await;
+                let certificate = &self.inner.certificate;
+                match certificate.renew_if_due(self.authority(), self.now_us()) {
+                    Ok(true) => tracing::info!("renewed the agent port's certificate"),
+                    Ok(false) => {}
+                    Err(error) => {
+                        tracing::error!(%error, "the agent port's certificate could not be renewed")
+                    }
+                }
+            }
+        };
+        tokio::select! {
+            () = renewing => {}
+            () = shutdown.cancelled() => {}
+        }
+    }
+
+    /// TLS for the agent port.
+    pub fn tls(&self) -> Result<Arc<ServerConfig>, AuthorityError> {
+        tls::server_config(self.authority(), self.inner.certificate.clone())
+    }
+
+    pub fn authority(&self) -> &Authority {
+        &self.inner.authority
+    }
+
+    pub fn blobs(&self) -> &BlobStore {
+        &self.inner.blobs
+    }
+
+    pub fn hosts(&self) -> &Hosts {
+        &self.inner.parts.hosts
+    }
+
+    pub fn db(&self) -> &Db {
+        &self.inner.parts.db
+    }
+
+    pub fn now_us(&self) -> i64 {
+        self.inner.parts.clock.now_us()
+    }
+
+    pub fn new_id(&self) -> Uuid {
+        self.inner.parts.clock.new_id()
+    }
+
+    /// How many seconds an address that failed to enrol too often must wait.
+    pub fn must_wait_seconds(&self, address: IpAddr) -> Option<u64> {
+        let now_us = self.inner.parts.clock.monotonic_us();
+        self.inner.attempts.wait_seconds(address, now_us)
+    }
+
+    /// Counts a failed enrolment.
+    pub fn enrollment_failed(&self, address: IpAddr) {
+        let now_us = self.inner.parts.clock.monotonic_us();
+        self.inner.attempts.failed(address, now_us);
+    }
+}

@@ -8,6 +8,7 @@ mod json;
 pub mod page;
 pub mod problem;
 pub mod request_id;
+pub mod serve;
 pub mod timestamp;
 
 pub use extract::{JsonBody, PathId, StrictQuery};

@@ -92,13 +92,22 @@ async fn greet(
     let commands = context.commands.clone();
     let Hello {
         journal,
+        journal_id,
         capabilities,
         ..
     } = hello;
     let handle = commands.clone();
     let working_on: Vec<CommandId> = commands
         .db()
-        .write(move |tx| settle_hello_in(tx, &handle, host_id, &journal, recorded.journal_changed))
+        .write(move |tx| {
+            let working_on =
+                settle_hello_in(tx, &handle, host_id, &journal, recorded.journal_changed)?;
+            if recorded.journal_changed {
+                // Together with the end of the lost journal's commands, so that a crash loses neither.
+                hosts::actions::save_journal_in(tx, host_id, journal_id)?;
+            }
+            Ok::<_, DbError>(working_on)
+        })
         .await
         .map_err(|error| unavailable(host_id, &error))?;
     connection.send_frame(&ServerFrame::Welcome {

@@ -1,0 +1,134 @@
+//! The SQL of enrolment tokens and of the list of uploaded blobs.
+
+use uuid::Uuid;
+
+use crate::db::{Db, DbError, Row, RowError, Statement, Tx};
+
+/// An enrolment token as it is kept: of its secret, only the digest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EnrollmentToken {
+    pub id: Uuid,
+    pub name: String,
+    pub created_by: String,
+    pub created_at_us: i64,
+    pub expires_at_us: i64,
+    pub uses_max: i64,
+    pub uses: i64,
+    pub auto_approve: bool,
+    pub tags: Vec<String>,
+}
+
+const TOKEN_COLUMNS: &str =
+    "id, name, created_by, created_at, expires_at, uses_max, uses, auto_approve, tags";
+
+pub fn insert_token_in(
+    tx: &mut Tx<'_>,
+    token: &EnrollmentToken,
+    secret_sha256: [u8; 32],
+) -> Result<(), DbError> {
+    let sql = format!(
+        "INSERT INTO enrollment_tokens ({TOKEN_COLUMNS}, secret_sha256) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+    );
+    let statement = Statement::new(sql)
+        .bind(token.id)
+        .bind(&token.name)
+        .bind(&token.created_by)
+        .bind(token.created_at_us)
+        .bind(token.expires_at_us)
+        .bind(token.uses_max)
+        .bind(token.uses)
+        .bind(token.auto_approve)
+        .bind(serde_json::json!(token.tags).to_string())
+        .bind(secret_sha256);
+    tx.execute(statement)?;
+    Ok(())
+}
+
+pub async fn find_token(
+    db: &Db,
+    secret_sha256: [u8; 32],
+) -> Result<Option<EnrollmentToken>, DbError> {
+    let rows = db.read(by_secret(secret_sha256)).await?;
+    Ok(rows.first().map(token).transpose()?)
+}
+
+pub fn find_token_in(
+    tx: &mut Tx<'_>,
+    secret_sha256: [u8; 32],
+) -> Result<Option<EnrollmentToken>, DbError> {
+    let rows = tx.query(by_secret(secret_sha256))?;
+    Ok(rows.first().map(token).transpose()?)
+}
+
+/// Takes one use; `false` if none is left.
+pub fn take_use_in(tx: &mut Tx<'_>, id: Uuid) -> Result<bool, DbError> {
+    let sql = "UPDATE enrollment_tokens SET uses = uses + 1 WHERE id = $1 AND uses < uses_max";
+    Ok(tx.execute(Statement::new(sql).bind(id))? == 1)
+}
+
+/// Newest first: at most `limit` tokens made before the one with id `before`.
+pub async fn tokens_page(
+    db: &Db,
+    before: Option<Uuid>,
+    limit: u32,
+) -> Result<Vec<EnrollmentToken>, DbError> {
+    // Ids sort by time; no id is above this one.
+    let before = before.unwrap_or(Uuid::max());
+    let sql = format!(
+        "SELECT {TOKEN_COLUMNS} FROM enrollment_tokens WHERE id < $1 ORDER BY id DESC LIMIT $2"
+    );
+    let rows = db
+        .read(Statement::new(sql).bind(before).bind(limit))
+        .await?;
+    Ok(rows.rows.iter().map(token).collect::<Result<_, _>>()?)
+}
+
+/// Whether there was such a token.
+pub fn delete_token_in(tx: &mut Tx<'_>, id: Uuid) -> Result<bool, DbError> {
+    let sql = "DELETE FROM enrollment_tokens WHERE id = $1";
+    Ok(tx.execute(Statement::new(sql).bind(id))? == 1)
+}
+
+pub fn delete_tokens_expired_before_in(tx: &mut Tx<'_>, time_us: i64) -> Result<u64, DbError> {
+    let sql = "DELETE FROM enrollment_tokens WHERE expires_at < $1";
+    tx.execute(Statement::new(sql).bind(time_us))
+}
+
+/// Remembers who uploaded a blob first; returns whether it is new.
+pub fn insert_blob_in(
+    tx: &mut Tx<'_>,
+    sha256: [u8; 32],
+    size_bytes: u64,
+    created_by: &str,
+    now_us: i64,
+) -> Result<bool, DbError> {
+    let sql = "INSERT INTO blobs (sha256, size_bytes, created_by, created_at) VALUES ($1, $2, $3, $4) \
+               ON CONFLICT (sha256) DO NOTHING";
+    let statement = Statement::new(sql)
+        .bind(sha256)
+        .bind(size_bytes)
+        .bind(created_by)
+        .bind(now_us);
+    Ok(tx.execute(statement)? == 1)
+}
+
+fn by_secret(secret_sha256: [u8; 32]) -> Statement {
+    let sql = format!("SELECT {TOKEN_COLUMNS} FROM enrollment_tokens WHERE secret_sha256 = $1");
+    Statement::new(sql).bind(secret_sha256)
+}
+
+fn token(row: &Row) -> Result<EnrollmentToken, RowError> {
+    Ok(EnrollmentToken {
+        id: row.id(0)?,
+        name: row.text(1)?.to_owned(),
+        created_by: row.text(2)?.to_owned(),
+        created_at_us: row.integer(3)?,
+        expires_at_us: row.integer(4)?,
+        uses_max: row.integer(5)?,
+        uses: row.integer(6)?,
+        auto_approve: row.flag(7)?,
+        tags: serde_json::from_str(row.text(8)?)
+            .map_err(|_| row.unexpected(8, "a JSON list of tags"))?,
+    })
+}
