@@ -339,6 +339,7 @@ fn explicit_hosts_are_added_and_those_that_are_none_are_listed() {
         &json!({"explicit_host_ids": [id(9), id(3), id(3), id(8)], "tags": ["T1"]}),
     )
     .expect("valid");
+    assert_eq!(selector.explicit_host_ids(), [id(3), id(8), id(9)]);
     let selection = index.select(&selector, &Lookups::none());
     assert_eq!(selection.host_ids, [id(1), id(3)]);
     assert_eq!(selection.unknown_host_ids, [id(8), id(9)]);
