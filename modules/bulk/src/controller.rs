@@ -30,15 +30,15 @@ const PRUNE_AGE_US: i64 = 3_600 * 1_000_000;
 pub async fn follow_statuses(host: Host) {
     let mut generation = EVER;
     loop {
-        let watched = match follow_once(&host).await {
-            Ok(watched) => watched,
+        let followed = match follow_once(&host).await {
+            Ok(followed) => followed,
             Err(error) => {
                 tracing::warn!(error = %error, "bulk statuses could not be followed");
-                Vec::new()
+                Followed::default()
             }
         };
-        generation = wake(&host, &watched, generation).await;
-        host.sleep(REST).await;
+        generation = wake(&host, &followed.watched, generation).await;
+        host.sleep(rest(followed.pages)).await;
     }
 }
 
@@ -52,15 +52,26 @@ pub async fn prune_operations(host: Host) {
     }
 }
 
-/// One pass over the open operations. Returns the signals that would change a status.
-pub async fn follow_once(host: &Host) -> Result<Vec<String>, HostError> {
+/// What a pass over the open operations found.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Followed {
+    /// The signals that would change a status.
+    pub watched: Vec<String>,
+    /// How many pages of open operations there were.
+    pub pages: u32,
+}
+
+/// One pass over the open operations.
+pub async fn follow_once(host: &Host) -> Result<Followed, HostError> {
+    let mut pages = 0;
     let mut watched = vec![OPERATIONS_SIGNAL.to_owned()];
     let mut after = Uuid::nil();
     loop {
         let headers = store::open_after(host.db(), after, PAGE).await?;
         let Some(last) = headers.last() else {
-            return Ok(watched);
+            return Ok(Followed { watched, pages });
         };
+        pages += 1;
         after = last.id;
         let pairs = read::with_sets(host, headers).await?;
         let open = pairs.iter().filter(|(_, set)| !set.is_finished());
@@ -107,6 +118,12 @@ async fn write(host: &Host, changed: &[&(Header, SetView)]) -> Result<(), HostEr
         batch.sql(store::follow(header.id, decide::status(set), set.revision))
     });
     host.db().commit(&host.own_context(), batch).await
+}
+
+/// A pass reads every open operation, so the more there are the longer the rest: the share of time spent reading stays
+/// the same, and statuses are never later than by the timer.
+fn rest(pages: u32) -> Duration {
+    REST.saturating_mul(pages.max(1)).min(PERIOD)
 }
 
 /// Waits for a signal or the timer.

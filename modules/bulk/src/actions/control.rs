@@ -16,14 +16,14 @@ use crate::store::Header;
 /// Decisions made again after a lost race. Controls are made by people: more than a few in a row is something else.
 const ATTEMPTS_MAX: usize = 5;
 
-/// The state a client has seen, from `If-Match`; none if it does not care.
-pub type SeenRevision = Option<i64>;
+/// The revisions a client would accept, from `If-Match`; none if it does not care.
+pub type SeenRevisions = Option<Vec<i64>>;
 
 pub async fn pause(
     host: &Host,
     context: &CallContext,
     id: Uuid,
-    seen: SeenRevision,
+    seen: SeenRevisions,
 ) -> Result<(Header, SetView), BulkError> {
     control(host, context, id, seen, Control::Pause).await
 }
@@ -32,7 +32,7 @@ pub async fn resume(
     host: &Host,
     context: &CallContext,
     id: Uuid,
-    seen: SeenRevision,
+    seen: SeenRevisions,
 ) -> Result<(Header, SetView), BulkError> {
     control(host, context, id, seen, Control::Resume).await
 }
@@ -42,7 +42,7 @@ pub async fn cancel(
     host: &Host,
     context: &CallContext,
     id: Uuid,
-    seen: SeenRevision,
+    seen: SeenRevisions,
     asked: Cancel,
 ) -> Result<(Header, SetView), BulkError> {
     // An unknown id is said before anything about the selector.
@@ -59,12 +59,15 @@ async fn control(
     host: &Host,
     context: &CallContext,
     id: Uuid,
-    seen: SeenRevision,
+    seen: SeenRevisions,
     asked: Control,
 ) -> Result<(Header, SetView), BulkError> {
     for _attempt in 0..ATTEMPTS_MAX {
         let (header, set) = read::operation(host, context.tenant.as_deref(), id).await?;
-        if seen.is_some_and(|revision| revision != set.revision) {
+        if seen
+            .as_ref()
+            .is_some_and(|revisions| !revisions.contains(&set.revision))
+        {
             return Err(BulkError::Stale);
         }
         let standing = decide::standing(&set);

@@ -9,7 +9,7 @@ use fleetwright_plugin_api::wire::SetView;
 use uuid::Uuid;
 
 use crate::actions::BulkError;
-use crate::actions::control::{self, SeenRevision};
+use crate::actions::control::{self, SeenRevisions};
 use crate::http::create::optional_body;
 use crate::http::problem::of;
 use crate::request;
@@ -38,7 +38,7 @@ pub async fn cancel(
 ) -> Result<Response, Problem> {
     let body = optional_body(request).await?;
     let asked = request::cancel(&body).map_err(|found| of(BulkError::Invalid(found)))?;
-    let seen = seen_revision(&headers)?;
+    let seen = seen_revisions(&headers);
     let changed = control::cancel(&host, &context, id, seen, asked).await;
     Ok(answer(changed.map_err(of)?))
 }
@@ -60,7 +60,7 @@ pub async fn pause(
     PathId(id): PathId<Uuid>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let seen = seen_revision(&headers)?;
+    let seen = seen_revisions(&headers);
     let changed = control::pause(&host, &context, id, seen).await;
     Ok(answer(changed.map_err(of)?))
 }
@@ -82,7 +82,7 @@ pub async fn resume(
     PathId(id): PathId<Uuid>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let seen = seen_revision(&headers)?;
+    let seen = seen_revisions(&headers);
     let changed = control::resume(&host, &context, id, seen).await;
     Ok(answer(changed.map_err(of)?))
 }
@@ -98,41 +98,44 @@ fn answer((header, set): (Header, SetView)) -> Response {
     (tag, Json(view::summary(&header, &set))).into_response()
 }
 
-/// The revision in `If-Match`; none without it or with `*`. A tag that was never ours matches nothing.
-fn seen_revision(headers: &HeaderMap) -> Result<SeenRevision, Problem> {
-    let Some(value) = headers.get(header::IF_MATCH) else {
-        return Ok(None);
-    };
-    let text = value.to_str().unwrap_or_default().trim();
-    if text == "*" {
-        return Ok(None);
+/// The revisions in `If-Match`; none without it or with `*`. A tag that was never ours matches nothing.
+fn seen_revisions(headers: &HeaderMap) -> SeenRevisions {
+    if !headers.contains_key(header::IF_MATCH) {
+        return None;
     }
-    let quoted = text
-        .strip_prefix('"')
-        .and_then(|rest| rest.strip_suffix('"'));
-    match quoted.and_then(|number| number.parse().ok()) {
-        Some(revision) => Ok(Some(revision)),
-        None => Err(of(BulkError::Stale)),
+    let mut revisions = Vec::new();
+    for value in headers.get_all(header::IF_MATCH) {
+        for tag in value.to_str().unwrap_or_default().split(',').map(str::trim) {
+            if tag == "*" {
+                return None;
+            }
+            let quoted = tag
+                .strip_prefix('"')
+                .and_then(|rest| rest.strip_suffix('"'));
+            revisions.extend(quoted.and_then(|number| number.parse::<i64>().ok()));
+        }
     }
+    Some(revisions)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn seen(text: &str) -> Option<SeenRevision> {
+    fn seen(text: &str) -> SeenRevisions {
         let mut headers = HeaderMap::new();
         headers.insert(header::IF_MATCH, HeaderValue::from_str(text).unwrap());
-        seen_revision(&headers).ok()
+        seen_revisions(&headers)
     }
 
     #[test]
-    fn an_entity_tag_is_read_and_a_foreign_one_matches_nothing() {
-        assert_eq!(seen_revision(&HeaderMap::new()).ok(), Some(None));
-        assert_eq!(seen("*"), Some(None));
-        assert_eq!(seen("\"7\""), Some(Some(7)));
+    fn entity_tags_are_read_and_foreign_ones_match_nothing() {
+        assert_eq!(seen_revisions(&HeaderMap::new()), None);
+        assert_eq!(seen("*"), None);
+        assert_eq!(seen("\"7\""), Some(vec![7]));
+        assert_eq!(seen("\"6\", \"7\""), Some(vec![6, 7]));
         for foreign in ["7", "\"x\"", "W/\"7\"", "\"", ""] {
-            assert_eq!(seen(foreign), None, "{foreign}");
+            assert_eq!(seen(foreign), Some(vec![]), "{foreign}");
         }
     }
 }
