@@ -2,6 +2,8 @@
 //! hundreds of hosts, one row update and one counter update each.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use fleetwright_protocol::frame::{JournalEntry, JournalState};
 use fleetwright_protocol::outcome::{NotStartedReason, Outcome};
@@ -19,6 +21,8 @@ use crate::db::{DbError, Tx};
 
 /// Reports in one transaction: keeps it near 10 ms.
 const BATCH_MAX: usize = 1_000;
+/// Between attempts while the database is away; agents wait meanwhile.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
 /// Reports that may wait; then connections wait, then agents do.
 pub(super) const QUEUE_MAX: usize = 8_192;
 
@@ -43,22 +47,32 @@ pub enum Said {
 pub(super) async fn run(commands: Commands, mut queue: mpsc::Receiver<AgentReport>) {
     let mut batch = Vec::new();
     while queue.recv_many(&mut batch, BATCH_MAX).await > 0 {
-        let reports = std::mem::take(&mut batch);
-        let count = reports.len();
-        let handle = commands.clone();
-        let stored = commands
-            .db()
-            .write(move |tx| apply_in(tx, &handle, &reports))
-            .await;
-        if let Err(error) = stored {
-            // Not acknowledged, so the agents say it again after their next hello.
+        let reports = Arc::new(std::mem::take(&mut batch));
+        while let Err(error) = store_batch(&commands, &reports).await {
+            let count = reports.len();
+            if matches!(error, DbError::Unavailable(_)) {
+                tracing::warn!(%error, count, "agent reports wait for the database");
+                tokio::time::sleep(RETRY_PAUSE).await;
+                continue;
+            }
+            // A defect. Nothing is acknowledged, so these agents say it again after their next hello.
             tracing::error!(%error, count, "agent reports could not be stored");
-            commands
-                .outlets()
-                .connections
-                .cut_all("the server could not store reports");
+            for report in reports.iter() {
+                commands
+                    .connections()
+                    .cut(report.host_id, "the server could not store a report");
+            }
+            break;
         }
     }
+}
+
+async fn store_batch(commands: &Commands, reports: &Arc<Vec<AgentReport>>) -> Result<(), DbError> {
+    let (handle, reports) = (commands.clone(), reports.clone());
+    commands
+        .db()
+        .write(move |tx| apply_in(tx, &handle, &reports))
+        .await
 }
 
 /// What a new connection's journal says of every command the server believes to be on that host. Returns the

@@ -19,14 +19,7 @@ use crate::db::{DbError, Tx};
 impl Dispatcher {
     /// Sends what waits for these hosts, oldest first.
     pub(super) async fn serve_hosts(&mut self, hosts: &[HostId]) -> Result<(), DbError> {
-        let db = self.commands.db();
-        let rows = db
-            .read(reads::waiting_of_hosts(db.dialect(), hosts))
-            .await?;
-        let waiting: Vec<Waiting> = rows
-            .iter_rows()
-            .map(reads::waiting)
-            .collect::<Result<_, _>>()?;
+        let waiting = self.waiting_of_hosts(hosts).await?;
         if waiting.is_empty() {
             return Ok(());
         }
@@ -36,6 +29,7 @@ impl Dispatcher {
             .collect::<BTreeSet<_>>()
             .into_iter()
             .collect();
+        let db = self.commands.db();
         let rows = db.read(sets::select(db.dialect(), &ids)).await?;
         let mut open: HashMap<SetId, (SetRow, u64)> = HashMap::new();
         for row in &rows {
@@ -68,6 +62,26 @@ impl Dispatcher {
             }
         }
         self.send(&picks).await
+    }
+
+    /// What waits for these hosts. If that is more than one query gives, some of the hosts are left for later.
+    async fn waiting_of_hosts(&mut self, hosts: &[HostId]) -> Result<Vec<Waiting>, DbError> {
+        let mut hosts = hosts;
+        loop {
+            let db = self.commands.db();
+            let rows = db
+                .read(reads::waiting_of_hosts(db.dialect(), hosts))
+                .await?;
+            if rows.len() < reads::WAITING_MAX || hosts.len() == 1 {
+                return Ok(rows
+                    .iter_rows()
+                    .map(reads::waiting)
+                    .collect::<Result<_, _>>()?);
+            }
+            let (now, later) = hosts.split_at(hosts.len() / 2);
+            self.hosts.extend(later);
+            hosts = now;
+        }
     }
 
     /// Marks the picks as sent and writes them to their connections. Their room has been reserved; it is given back

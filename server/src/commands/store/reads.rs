@@ -9,6 +9,9 @@ use crate::db::{ColumnKind, Dialect, Row, RowError, Statement};
 /// Bytes of output shown per stream in lists.
 const TAIL_BYTES: u32 = 2_048;
 
+/// Rows of one look at what waits for hosts.
+pub const WAITING_MAX: usize = 2_000;
+
 /// A command that waits to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Waiting {
@@ -36,7 +39,7 @@ pub fn waiting_of_hosts(dialect: Dialect, hosts: &[HostId]) -> Statement {
     let sql = format!(
         "SELECT c.id, c.set_id, c.host_id, c.ordinal, c.attempt FROM {source} AS v \
          JOIN commands c ON c.host_id = v.host_id WHERE c.status IN ('queued', 'running') \
-         AND c.status = 'queued' AND c.sent_at IS NULL ORDER BY c.id LIMIT 2000"
+         AND c.status = 'queued' AND c.sent_at IS NULL ORDER BY c.id LIMIT {WAITING_MAX}"
     );
     Statement::new(sql).bind(json!(list).to_string())
 }
