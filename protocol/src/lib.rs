@@ -1,6 +1,7 @@
 //! What an agent and the server say to each other: ids, operation types with their validation, wire
 //! frames, facts and outcomes. Pure data: no I/O, no clock, no randomness.
 
+pub mod enrollment;
 pub mod facts;
 pub mod frame;
 pub mod ids;

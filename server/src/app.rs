@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use crate::agents::Agents;
 use crate::clock::SharedClock;
+use crate::commands::Commands;
 use crate::config::Config;
 use crate::db::Db;
 use crate::events::{Events, Signals};
+use crate::hosts::Hosts;
 use crate::http::idempotency::Idempotency;
 use crate::http::page::Cursors;
 
@@ -16,6 +19,9 @@ pub struct App {
     pub db: Db,
     pub signals: Signals,
     pub events: Events,
+    pub hosts: Hosts,
+    pub agents: Agents,
+    pub commands: Commands,
     pub idempotency: Idempotency,
     pub cursors: Cursors,
 }

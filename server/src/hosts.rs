@@ -5,11 +5,13 @@ pub mod actions;
 pub mod admission;
 pub mod feed;
 pub mod host;
+pub mod http;
 pub mod labels;
 pub mod presence;
 pub mod registry;
 pub mod reports;
 pub mod store;
+pub mod view;
 
 use std::sync::Arc;
 

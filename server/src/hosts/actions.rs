@@ -1,5 +1,5 @@
-//! What operators do to hosts: approve, reject, label, delete. Each is one transaction with its audit row and, if the
-//! request has an idempotency key, its response.
+//! What operators do to hosts: approve, reject, label, delete. Each is one transaction with its audit row. None creates
+//! anything and all are idempotent or refuse the second time, so none needs an idempotency key.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -91,13 +91,11 @@ pub struct Approved {
     pub unchanged: usize,
 }
 
-/// Lets many hosts in; all of them or, if one is unknown, none. `respond` is called in the transaction, to keep the
-/// response.
+/// Lets many hosts in; all of them or, if one is unknown, none. Repeated, it changes nothing more.
 pub async fn approve_hosts(
     hosts: &Hosts,
     context: AuditContext,
     ids: Vec<HostId>,
-    respond: impl FnOnce(&mut Tx<'_>, Approved) -> Result<(), DbError> + Send + 'static,
 ) -> Result<Approved, HostError> {
     if ids.is_empty() || ids.len() > APPROVE_MAX {
         let detail = format!("must hold between 1 and {APPROVE_MAX} ids");
@@ -126,19 +124,18 @@ pub async fn approve_hosts(
             if !waiting.is_empty() {
                 approve_in(&handle, tx, &context, waiting)?;
             }
-            respond(tx, outcome)?;
             Ok(outcome)
         })
         .await
 }
 
-/// Changes the operator's labels. With `if_revision`, only if the host is still at that revision.
+/// Changes the operator's labels, if the host is at a revision that the caller expects.
 pub async fn patch_host(
     hosts: &Hosts,
     context: AuditContext,
     id: HostId,
     patch: HostPatch,
-    if_revision: Option<i64>,
+    is_expected: impl FnOnce(i64) -> bool + Send + 'static,
 ) -> Result<Host, HostError> {
     let patch = checked(patch).map_err(HostError::Invalid)?;
     let handle = hosts.clone();
@@ -146,7 +143,7 @@ pub async fn patch_host(
         .db()
         .write(move |tx| {
             let mut host = store::get_in(tx, id)?.ok_or(HostError::NotFound)?;
-            if if_revision.is_some_and(|revision| revision != host.revision) {
+            if !is_expected(host.revision) {
                 return Err(HostError::Stale);
             }
             let before = host.labels.clone();
@@ -178,13 +175,13 @@ pub async fn patch_host(
         .await
 }
 
-/// Forgets a host. Its open commands end, its connection is cut and its certificate is good for nothing.
+/// Forgets a host, if it is at a revision that the caller expects. Its open commands end, its connection is cut and its certificate is good for nothing.
 pub async fn delete_host(
     hosts: &Hosts,
     commands: &Commands,
     context: AuditContext,
     id: HostId,
-    if_revision: Option<i64>,
+    is_expected: impl FnOnce(i64) -> bool + Send + 'static,
 ) -> Result<(), HostError> {
     let handle = hosts.clone();
     let commands = commands.clone();
@@ -192,7 +189,7 @@ pub async fn delete_host(
         .db()
         .write(move |tx| {
             let host = store::get_in(tx, id)?.ok_or(HostError::NotFound)?;
-            if if_revision.is_some_and(|revision| revision != host.revision) {
+            if !is_expected(host.revision) {
                 return Err(HostError::Stale);
             }
             crate::commands::actions::host_deleted_in(tx, &commands, id)?;

@@ -137,7 +137,8 @@ pub fn bad_name(name: &str) -> Option<String> {
     bad_character(name)
 }
 
-fn bad_character(text: &str) -> Option<String> {
+/// Why this text holds what a person cannot see, if it does.
+pub fn bad_character(text: &str) -> Option<String> {
     let character = text.chars().find(|&character| is_forbidden(character))?;
     Some(format!(
         "holds the control character U+{:04X}",

@@ -1,0 +1,47 @@
+//! What an agent and the server say to each other outside the WebSocket: enrolment and renewal, as JSON bodies. Unknown
+//! fields are ignored on both sides, as in frames.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::facts::Facts;
+use crate::ids::HostId;
+
+/// `POST /api/v1/agent/enroll`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EnrollRequest {
+    pub token: String,
+    /// The signing request for a key that was made on the host; a host that sends a known key is known again.
+    pub csr_pem: String,
+    #[serde(default)]
+    pub facts: Facts,
+    #[serde(default)]
+    pub tags: Vec<String>,
+    #[serde(default)]
+    pub attributes: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EnrollResponse {
+    pub host_id: HostId,
+    pub certificate_pem: String,
+    /// The authority to trust from now on.
+    pub ca_pem: String,
+    /// `pending` or `approved`.
+    pub approval_status: String,
+    pub generation: i64,
+}
+
+/// `POST /api/v1/agent/renew`, over mutual TLS with the certificate to renew.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RenewRequest {
+    pub csr_pem: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RenewResponse {
+    pub certificate_pem: String,
+    pub ca_pem: String,
+    pub generation: i64,
+}

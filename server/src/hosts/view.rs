@@ -1,0 +1,130 @@
+//! A host as `GET /hosts` shows it.
+
+use std::collections::BTreeMap;
+
+use fleetwright_protocol::{Heartbeat, HostId};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Hosts;
+use super::host::{Host, status_name};
+use crate::http::Timestamp;
+
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct HostView {
+    #[schema(value_type = uuid::Uuid)]
+    pub id: HostId,
+    /// Rises with every change of the host; the `ETag`.
+    pub revision: i64,
+    /// `pending`, `approved` or `rejected`.
+    pub approval_status: &'static str,
+    /// `online` or `offline`.
+    pub status: &'static str,
+    /// Kept free of placements.
+    pub reserved: bool,
+    /// Set when two machines were seen with this host's identity. Approving the host lifts the lock.
+    pub locked_reason: Option<String>,
+    pub created_at: Timestamp,
+    pub last_seen_at: Option<Timestamp>,
+    pub fqdn: Option<String>,
+    pub hostname: Option<String>,
+    pub platform: Option<String>,
+    pub platform_release: Option<String>,
+    pub platform_version: Option<String>,
+    pub architecture: Option<String>,
+    pub agent_version: Option<String>,
+    pub cpu_count: Option<u32>,
+    pub memory_total_mb: Option<u64>,
+    pub kvm_available: Option<bool>,
+    pub ipv4: Vec<String>,
+    pub ipv6: Vec<String>,
+    /// The operator's and the agent's together.
+    pub tags: Vec<String>,
+    /// The operator's and the agent's together; the operator's value wins.
+    pub attributes: BTreeMap<String, String>,
+    /// The part that `PATCH` replaces.
+    pub operator_tags: Vec<String>,
+    /// The part that `PATCH` replaces.
+    pub operator_attributes: BTreeMap<String, String>,
+    /// What the agent last said of its load; only for a single host that is online.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heartbeat: Option<HeartbeatView>,
+}
+
+/// Kept in memory only.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct HeartbeatView {
+    pub memory_total_mb: Option<u64>,
+    pub memory_available_mb: Option<u64>,
+    pub cpu_count: Option<u32>,
+    /// Percent of all processors.
+    pub cpu_load_pct: Option<f32>,
+    pub kvm_available: Option<bool>,
+    pub vm_count: Option<u32>,
+    pub vms: Vec<String>,
+    pub boot_id: Option<String>,
+}
+
+/// A host in a list.
+pub fn listed(hosts: &Hosts, host: Host) -> HostView {
+    // The registry knows of newer signs of life than the last batch stored.
+    let seen = hosts
+        .registry()
+        .get(host.id)
+        .map(|meta| meta.last_seen_us)
+        .filter(|seen| *seen > 0)
+        .max(host.last_seen_us);
+    let tags = host.tags();
+    let attributes = host.attributes();
+    let facts = host.reported.facts;
+    HostView {
+        id: host.id,
+        revision: host.revision,
+        approval_status: host.approval.as_str(),
+        status: status_name(host.online),
+        reserved: host.labels.reserved,
+        locked_reason: host.identity.locked_reason,
+        created_at: Timestamp(host.created_at_us),
+        last_seen_at: seen.map(Timestamp),
+        fqdn: facts.fqdn,
+        hostname: facts.hostname,
+        platform: facts.platform,
+        platform_release: facts.platform_release,
+        platform_version: facts.platform_version,
+        architecture: facts.architecture,
+        agent_version: facts.agent_version,
+        cpu_count: facts.cpu_count,
+        memory_total_mb: facts.memory_total_mb,
+        kvm_available: facts.kvm_available,
+        ipv4: facts.ipv4,
+        ipv6: facts.ipv6,
+        tags,
+        attributes,
+        operator_tags: host.labels.tags,
+        operator_attributes: host.labels.attributes,
+        heartbeat: None,
+    }
+}
+
+/// A host by itself.
+pub fn single(hosts: &Hosts, host: Host) -> HostView {
+    let heartbeat = hosts.heartbeat(host.id).map(heartbeat);
+    HostView {
+        heartbeat,
+        ..listed(hosts, host)
+    }
+}
+
+fn heartbeat(heartbeat: Heartbeat) -> HeartbeatView {
+    HeartbeatView {
+        memory_total_mb: heartbeat.memory_total_mb,
+        memory_available_mb: heartbeat.memory_available_mb,
+        cpu_count: heartbeat.cpu_count,
+        // Whatever the agent sent, JSON can only say finite numbers.
+        cpu_load_pct: heartbeat.cpu_load_pct.filter(|load| load.is_finite()),
+        kvm_available: heartbeat.kvm_available,
+        vm_count: heartbeat.vm_count,
+        vms: heartbeat.vms,
+        boot_id: heartbeat.boot_id,
+    }
+}
