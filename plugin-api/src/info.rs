@@ -30,6 +30,8 @@ const NAME_CHARS_MAX: usize = 24;
 pub struct ModuleInfo {
     pub name: String,
     pub version: Version,
+    /// The ABI epoch it was built for.
+    pub abi: u32,
     /// A requirement on the server's module-API version.
     pub host_api: VersionReq,
     pub features: Vec<String>,
@@ -229,7 +231,7 @@ mod tests {
 
     fn document() -> Value {
         json!({
-            "name": "groups", "version": "1.2.3", "host_api": "^1.0", "features": ["fleet_groups"],
+            "name": "groups", "version": "1.2.3", "abi": 1, "host_api": "^1.0", "features": ["fleet_groups"],
             "routes": [{"method": "GET", "path": "/fleet/groups/{id}", "feature": "fleet_groups", "role": "viewer",
                         "kind": "read", "summary": "One group"}],
         })

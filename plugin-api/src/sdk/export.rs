@@ -121,7 +121,8 @@ pub fn migrations<M: Module>() -> RResult<RVec<AbiMigration>, AbiError> {
     }
 }
 
-const VERSION_KEY: &[u8] = b",\"version\":\"";
+/// The ABI epoch is written here as text; the test below keeps it equal to the constant.
+const VERSION_KEY: &[u8] = b",\"abi\":1,\"version\":\"";
 const OPENAPI_KEY: &[u8] = b"\",\"openapi\":";
 
 /// How long the info JSON is: the declaration without its last brace, the version, the OpenAPI document.
@@ -181,6 +182,7 @@ mod tests {
         const LENGTH: usize = info_length(INFO, "1.2.3", "{\"openapi\":\"3.1.0\"}\n");
         let json = info_json::<LENGTH>(INFO, "1.2.3", "{\"openapi\":\"3.1.0\"}\n");
         let info = crate::info::ModuleInfo::parse(&json).unwrap();
+        assert_eq!(info.abi, crate::abi::ABI_EPOCH);
         assert_eq!(
             (
                 info.version.to_string().as_str(),

@@ -21,7 +21,7 @@ const DEPTH_MAX: usize = 64;
 const UNKNOWN_FIELDS_MAX: usize = 50;
 
 /// The request's body as `T`. Not JSON by its content type: 415 `media-type`; not parseable: 400 `malformed`; unknown
-/// fields: 422 `unknown-field`; otherwise not a `T`: 422 `invalid-body`. `T` needs no `deny_unknown_fields`.
+/// fields: 422 `unknown-field`; otherwise not a `T`: 422 `invalid-field`. `T` needs no `deny_unknown_fields`.
 #[derive(Clone, Debug)]
 pub struct JsonBody<T>(pub T);
 
@@ -66,7 +66,7 @@ pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
             let code = if violation.code == "unknown-field" {
                 "unknown-field"
             } else {
-                "invalid-body"
+                "invalid-field"
             };
             unknown.insert(0, violation);
             Err(Problem::invalid(code, unknown))
@@ -134,7 +134,7 @@ fn violation(path: &serde_path_to_error::Path, message: &str) -> Violation {
         };
         return unknown_field(pointer);
     }
-    Violation::new(pointer, "invalid-value", message.to_owned())
+    Violation::new(pointer, "invalid-field", message.to_owned())
 }
 
 fn error_pointer(path: &serde_path_to_error::Path) -> String {
@@ -322,7 +322,7 @@ mod tests {
     fn wrong_types_and_missing_fields_name_their_place() {
         assert_eq!(
             problem(r#"{"name":1}"#).2,
-            [("/name".to_owned(), "invalid-value".to_owned())]
+            [("/name".to_owned(), "invalid-field".to_owned())]
         );
         assert_eq!(
             problem(r#"{"name":"a","inner":[{}]}"#).2,
@@ -330,7 +330,7 @@ mod tests {
         );
         assert_eq!(
             problem(r#"{"name":"a","inner":[{"size":-1}]}"#).1,
-            "invalid-body"
+            "invalid-field"
         );
     }
 
