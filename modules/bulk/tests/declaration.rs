@@ -7,21 +7,19 @@ use std::path::Path;
 use fleetwright_module_bulk::Bulk;
 use fleetwright_module_bulk::http::ApiDocument;
 use fleetwright_plugin_api::info::{ModuleInfo, RouteKind};
-use fleetwright_plugin_api::sdk::Module as _;
+use fleetwright_plugin_api::sdk::{Module as _, export};
 use serde_json::Value;
 use utoipa::OpenApi as _;
 
 const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 
-fn file(name: &str) -> String {
-    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
-}
-
 /// The declaration as the export macro completes it.
 fn info() -> ModuleInfo {
-    let mut declared: Value = serde_json::from_str(&file("module.json")).unwrap();
-    declared["version"] = env!("CARGO_PKG_VERSION").into();
-    ModuleInfo::parse(declared.to_string().as_bytes()).unwrap()
+    const INFO: &str = include_str!("../module.json");
+    const VERSION: &str = env!("CARGO_PKG_VERSION");
+    const OPENAPI: &str = include_str!("../openapi.json");
+    const LENGTH: usize = export::info_length(INFO, VERSION, OPENAPI);
+    ModuleInfo::parse(&export::info_json::<LENGTH>(INFO, VERSION, OPENAPI)).unwrap()
 }
 
 fn generated() -> Value {
