@@ -1,0 +1,226 @@
+//! `/hosts/{id}/commands` and `/commands`: one operation on one host, its history, output and cancellation.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use fleetwright_plugin_api::wire::CommandView;
+use fleetwright_protocol::limits::{EXPIRES_IN_SECONDS_DEFAULT, TIMEOUT_SECONDS_DEFAULT};
+use fleetwright_protocol::{CommandId, ExecutionOptions, HostId, validate};
+use serde::Deserialize;
+use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+use super::actions::{self, CommandError, NewCommand};
+use super::follow;
+use super::view::{self, CommandBody, OutputBody};
+use crate::app::AppState;
+use crate::audit::AuditContext;
+use crate::auth::Caller;
+use crate::db::DbError;
+use crate::http::created::Created;
+use crate::http::extract::OptionalJsonBody;
+use crate::http::{JsonBody, Page, PathId, Problem, StrictQuery, page};
+
+pub fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(list_commands, run_command))
+        .routes(routes!(get_command))
+        .routes(routes!(get_output))
+        .routes(routes!(cancel_command))
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+struct RunCommand {
+    /// One of the eight operation types.
+    operation_type: String,
+    /// Depends on the type.
+    #[schema(value_type = Object)]
+    parameters: Value,
+    /// Say what would change and touch nothing.
+    dry_run: Option<bool>,
+    working_directory: Option<String>,
+    environment: Option<BTreeMap<String, String>>,
+    run_as: Option<String>,
+    /// How long it may run; default 3600.
+    timeout_seconds: Option<i64>,
+    /// How long it may wait for its host; default a day.
+    expires_in_seconds: Option<i64>,
+    /// Why, for the audit log.
+    reason: Option<String>,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct ListQuery {
+    /// Default 50.
+    #[param(minimum = 1, maximum = 500)]
+    limit: Option<u32>,
+    /// From the page before.
+    cursor: Option<String>,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct OutputQuery {
+    /// Leave out this many bytes at the beginning of each stream.
+    offset: Option<u64>,
+    /// Answer Server-Sent Events: live output while the command runs, then its end.
+    follow: Option<bool>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum WhatRuns {
+    Finish,
+    #[default]
+    Kill,
+}
+
+#[derive(Debug, Default, Deserialize, ToSchema)]
+struct CancelCommand {
+    /// What to do if it has started; default `kill`.
+    running: Option<WhatRuns>,
+}
+
+/// Runs one operation on one host. Answers when it is stored, not when it has run.
+#[utoipa::path(post, path = "/hosts/{id}/commands", tag = "commands", params(("id" = Uuid, Path)),
+    request_body = RunCommand, responses((status = CREATED, body = CommandBody)))]
+async fn run_command(
+    State(app): State<AppState>,
+    caller: Caller,
+    PathId(host_id): PathId<HostId>,
+    JsonBody(body): JsonBody<RunCommand>,
+) -> Result<Response, Problem> {
+    let new = new_command(body)?;
+    let claim = caller.idempotency.clone();
+    let clock = app.clock.clone();
+    let context = AuditContext::from(&caller);
+    let stored = actions::run_on_host(&app.commands, context, host_id, new, move |tx, view| {
+        created(view.clone())?.keep(tx, clock.now_us(), claim.as_ref())
+    })
+    .await?;
+    Ok(created(stored)?.into_response())
+}
+
+/// A host's commands, newest first, those of bulk operations included.
+#[utoipa::path(get, path = "/hosts/{id}/commands", tag = "commands", params(("id" = Uuid, Path), ListQuery),
+    responses((status = OK, body = Page<CommandBody>)))]
+async fn list_commands(
+    State(app): State<AppState>,
+    PathId(host_id): PathId<HostId>,
+    StrictQuery(query): StrictQuery<ListQuery>,
+) -> Result<Json<Page<CommandBody>>, Problem> {
+    if !app.hosts.registry().contains(host_id) {
+        return Err(Problem::not_found("host"));
+    }
+    let limit = page::limit(query.limit)?;
+    let list = format!("commands of {host_id}");
+    let before = query.cursor.as_deref().map(|cursor| app.cursors.open(&list, cursor)).transpose()?;
+    let rows = app.commands.of_host(host_id, before, limit + 1).await?;
+    let body = |view| view::command(view, None);
+    Ok(Json(app.cursors.page(&list, limit, rows, |view| view.id, body)))
+}
+
+/// One command with its operation and result.
+#[utoipa::path(get, path = "/commands/{id}", tag = "commands", params(("id" = Uuid, Path)),
+    responses((status = OK, body = CommandBody)))]
+async fn get_command(
+    State(app): State<AppState>,
+    PathId(id): PathId<CommandId>,
+) -> Result<Json<CommandBody>, Problem> {
+    let found = app.commands.get(id).await?.ok_or_else(|| Problem::not_found("command"))?;
+    let operation = app.commands.operation(found.set_id).await?;
+    Ok(Json(view::command(found, operation)))
+}
+
+/// The whole stored output, or with `follow` the live one.
+#[utoipa::path(get, path = "/commands/{id}/output", tag = "commands", params(("id" = Uuid, Path), OutputQuery),
+    responses((status = OK, body = OutputBody)))]
+async fn get_output(
+    State(app): State<AppState>,
+    PathId(id): PathId<CommandId>,
+    StrictQuery(query): StrictQuery<OutputQuery>,
+) -> Result<Response, Problem> {
+    let found = app.commands.get(id).await?.ok_or_else(|| Problem::not_found("command"))?;
+    if query.follow == Some(true) {
+        let events = follow::events(app.commands.clone(), app.signals.clone(), &found);
+        return Ok(events.into_response());
+    }
+    let stored = app.commands.output(id).await?.unwrap_or_default();
+    Ok(Json(view::output(id.0, &stored, query.offset.unwrap_or(0))).into_response())
+}
+
+/// Cancels one command. One that has been delivered stays `queued` until its agent has said that it did not start.
+#[utoipa::path(post, path = "/commands/{id}/cancel", tag = "commands", params(("id" = Uuid, Path)),
+    request_body = CancelCommand, responses((status = OK, body = CommandBody)))]
+async fn cancel_command(
+    State(app): State<AppState>,
+    caller: Caller,
+    PathId(id): PathId<CommandId>,
+    OptionalJsonBody(body): OptionalJsonBody<CancelCommand>,
+) -> Result<Json<CommandBody>, Problem> {
+    let kill = body.running.unwrap_or_default() == WhatRuns::Kill;
+    let stored = actions::cancel(&app.commands, AuditContext::from(&caller), id, kill).await?;
+    Ok(Json(view::command(stored, None)))
+}
+
+fn created(stored: CommandView) -> Result<Created, DbError> {
+    let location = format!("/api/v1/commands/{}", stored.id);
+    Created::at(location, &view::command(stored, None))
+}
+
+/// The time limit is checked here, where it may be negative; everything else where the set is made.
+fn new_command(body: RunCommand) -> Result<NewCommand, Problem> {
+    let options = ExecutionOptions {
+        dry_run: body.dry_run.unwrap_or(false),
+        working_directory: body.working_directory,
+        environment: body.environment.unwrap_or_default(),
+        run_as: body.run_as,
+    };
+    let timeout_seconds = match body.timeout_seconds.map(validate::timeout_seconds) {
+        None => TIMEOUT_SECONDS_DEFAULT,
+        Some(Ok(seconds)) => seconds,
+        Some(Err(violation)) => {
+            let mut violations = vec![violation];
+            violations.extend(validate::options(&options));
+            if let Err(more) = validate::operation(&body.operation_type, &body.parameters) {
+                violations.extend(more);
+            }
+            return Err(Problem::invalid(violations));
+        }
+    };
+    // A negative number fails the set's own check, as 0 does.
+    let expires_in_seconds = body
+        .expires_in_seconds
+        .map_or(EXPIRES_IN_SECONDS_DEFAULT, |seconds| u64::try_from(seconds).unwrap_or(0));
+    Ok(NewCommand {
+        operation_type: body.operation_type,
+        parameters: body.parameters,
+        options,
+        timeout_seconds,
+        expires_in_seconds,
+        reason: body.reason,
+    })
+}
+
+impl From<CommandError> for Problem {
+    fn from(error: CommandError) -> Self {
+        match error {
+            CommandError::HostNotFound => Self::not_found("host"),
+            CommandError::NotFound => Self::not_found("command"),
+            CommandError::HostNotApproved => {
+                Self::conflict("host-not-approved", "The host is not approved; approve it first.")
+            }
+            CommandError::Ended(status) => {
+                Self::invalid_transition(format!("The command has already ended as {status}."))
+            }
+            CommandError::Invalid(violations) => Self::invalid(violations),
+            CommandError::Db(error) => error.into(),
+        }
+    }
+}
