@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::binaries;
-use crate::process::Process;
+use crate::process::{Process, program};
 use crate::server_process::private_folder;
 
 #[derive(Clone, Debug)]
@@ -42,6 +42,7 @@ impl AgentSettings {
             "shutdown_command = [\"/bin/false\"]".to_owned(),
             "package_manager = [\"/bin/false\"]".to_owned(),
             "service_manager = \"none\"".to_owned(),
+            "cgroup = \"none\"".to_owned(),
             format!("boot_id_file = {boot_id:?}"),
         ]);
         lines.join("\n") + "\n"
@@ -119,7 +120,7 @@ impl AgentProcess {
 
     /// The agent's program with its own configuration.
     pub fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(binaries::agent());
+        let mut command = program(binaries::agent());
         command
             .arg("--config")
             .arg(self.settings.folder.join("agent.toml"))

@@ -8,6 +8,7 @@ pub mod counts;
 pub mod databases;
 pub mod fleet;
 pub mod http;
+pub mod load;
 pub mod postgres;
 pub mod process;
 pub mod server_process;

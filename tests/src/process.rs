@@ -125,6 +125,17 @@ impl Drop for Process {
     }
 }
 
+/// A command without our own `FLEETWRIGHT_*` variables: the programs take theirs for settings and refuse unknown ones.
+pub fn program(path: PathBuf) -> Command {
+    let mut command = Command::new(path);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("FLEETWRIGHT_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
 /// The same program, told to the kernel to be killed when the thread that started it ends.
 fn ended_with_us(command: &Command) -> Command {
     let mut wrapped = Command::new("setpriv");

@@ -3,12 +3,12 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus};
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use crate::binaries;
 use crate::http::{self, Request};
-use crate::process::Process;
+use crate::process::{Process, program};
 use crate::wait::wait_for;
 
 /// A debug build with its modules and a migration on a loaded machine.
@@ -90,7 +90,7 @@ impl ServerProcess {
         let text = self.settings.toml(self.listen, self.agent_listen);
         std::fs::write(&config, text).expect("the test's folder can be written");
         let _ = std::fs::remove_file(self.addresses_file());
-        let mut command = Command::new(binaries::server());
+        let mut command = program(binaries::server());
         command
             .arg("serve")
             .arg("--config")

@@ -2,12 +2,12 @@
 //! operators' own command line.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
 use crate::binaries;
+use crate::process::program;
 use crate::server_process::private_folder;
 
 pub struct Vendor {
@@ -94,7 +94,7 @@ fn close_to_others(file: &Path) {
 }
 
 fn run(words: &[&str], paths: &[&Path]) {
-    let output = Command::new(binaries::cli())
+    let output = program(binaries::cli())
         .args(words)
         .args(paths)
         .output()

@@ -1,0 +1,7 @@
+//! The load generator: simulated agents that speak the real protocol over real TLS, and what the benchmarks measure
+//! with them. Not a model of an agent's host: nothing is executed.
+
+pub mod agent;
+pub mod crowd;
+pub mod identity;
+pub mod websocket;
