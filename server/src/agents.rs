@@ -10,6 +10,7 @@ pub mod connections;
 pub mod csr;
 pub mod enrollment;
 pub mod generations;
+pub mod http;
 pub mod identity;
 pub mod store;
 pub mod tls;

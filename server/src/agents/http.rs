@@ -1,0 +1,23 @@
+//! What agents call on their own port (`port`), and what operators call for them: enrolment tokens (`tokens`) and
+//! uploads (`blobs`).
+
+mod blobs;
+mod port;
+mod tokens;
+
+use axum::Router;
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::app::AppState;
+
+/// The routes of the agent port, under `/api/v1/agent`. Authenticated by client certificate, not by token.
+pub fn agent_router(state: AppState) -> Router {
+    port::router(state)
+}
+
+/// The operators' routes.
+pub fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .merge(tokens::router())
+        .merge(blobs::router())
+}

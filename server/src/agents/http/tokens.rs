@@ -1,0 +1,187 @@
+//! `/enrollment-tokens`: how operators let agents in.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
+use http::{StatusCode, header};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+use crate::agents::enrollment::{self, CreatedToken, NewToken, TokenError};
+use crate::agents::store::{self, EnrollmentToken};
+use crate::app::AppState;
+use crate::audit::AuditContext;
+use crate::auth::Caller;
+use crate::http::{JsonBody, Page, PathId, Problem, StrictQuery, Timestamp, page};
+
+const LIST: &str = "enrollment-tokens";
+
+pub(super) fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(list_enrollment_tokens, create_enrollment_token))
+        .routes(routes!(delete_enrollment_token))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct ListQuery {
+    /// Default 50.
+    #[param(minimum = 1, maximum = 500)]
+    limit: Option<u32>,
+    /// From the page before.
+    cursor: Option<String>,
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+struct CreateEnrollmentToken {
+    /// For people.
+    name: Option<String>,
+    /// How many hosts may enrol with it; default 1.
+    #[schema(minimum = 1, maximum = 100_000)]
+    uses: Option<i64>,
+    /// Default an hour.
+    #[schema(minimum = 60, maximum = 2_592_000)]
+    expires_in_seconds: Option<i64>,
+    /// Whether hosts are in without an operator's approval; default no.
+    auto_approve: Option<bool>,
+    /// Given to every host that enrols with it.
+    tags: Option<Vec<String>>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct EnrollmentTokenView {
+    id: Uuid,
+    name: String,
+    created_by: String,
+    created_at: Timestamp,
+    expires_at: Timestamp,
+    uses: i64,
+    uses_left: i64,
+    auto_approve: bool,
+    tags: Vec<String>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct CreatedTokenView {
+    id: Uuid,
+    name: String,
+    created_by: String,
+    created_at: Timestamp,
+    expires_at: Timestamp,
+    uses: i64,
+    uses_left: i64,
+    auto_approve: bool,
+    tags: Vec<String>,
+    /// What agents are given. Shown this once; null when the request is a repetition under its idempotency key,
+    /// because only a digest of it is kept.
+    token: Option<String>,
+}
+
+/// Lists enrolment tokens, newest first.
+#[utoipa::path(get, path = "/enrollment-tokens", tag = "enrollment", params(ListQuery),
+    responses((status = OK, body = Page<EnrollmentTokenView>)))]
+async fn list_enrollment_tokens(
+    State(app): State<AppState>,
+    StrictQuery(query): StrictQuery<ListQuery>,
+) -> Result<Json<Page<EnrollmentTokenView>>, Problem> {
+    let limit = page::limit(query.limit)?;
+    let before: Option<Uuid> = match &query.cursor {
+        None => None,
+        Some(cursor) => Some(app.cursors.open(LIST, cursor)?),
+    };
+    let rows = store::tokens_page(&app.db, before, limit + 1).await?;
+    let position = |token: &EnrollmentToken| token.id;
+    Ok(Json(app.cursors.page(LIST, limit, rows, position, view)))
+}
+
+/// Makes an enrolment token.
+#[utoipa::path(post, path = "/enrollment-tokens", tag = "enrollment",
+    request_body = CreateEnrollmentToken, responses((status = CREATED, body = CreatedTokenView)))]
+async fn create_enrollment_token(
+    State(app): State<AppState>,
+    caller: Caller,
+    JsonBody(body): JsonBody<CreateEnrollmentToken>,
+) -> Result<Response, Problem> {
+    let new = NewToken {
+        name: body.name.unwrap_or_default(),
+        uses: body.uses,
+        expires_in_seconds: body.expires_in_seconds,
+        auto_approve: body.auto_approve.unwrap_or_default(),
+        tags: body.tags.unwrap_or_default(),
+    };
+    let context = AuditContext::from(&caller);
+    let (claim, now_us) = (caller.idempotency, app.clock.now_us());
+    let CreatedToken { token, text } =
+        enrollment::create_token(&app.agents, context, new, move |tx, token| {
+            let Some(claim) = claim else { return Ok(()) };
+            let headers = [
+                ("content-type".to_owned(), "application/json".to_owned()),
+                ("location".to_owned(), location(token.id)),
+            ];
+            let body = serde_json::json!(created(token.clone(), None)).to_string();
+            claim.store(tx, now_us, StatusCode::CREATED.as_u16(), &headers, &body)
+        })
+        .await?;
+    let headers = [(header::LOCATION, location(token.id))];
+    let view = created(token, Some(text));
+    Ok((StatusCode::CREATED, headers, Json(view)).into_response())
+}
+
+/// Makes an enrolment token useless.
+#[utoipa::path(delete, path = "/enrollment-tokens/{id}", tag = "enrollment",
+    params(("id" = Uuid, Path)), responses((status = NO_CONTENT)))]
+async fn delete_enrollment_token(
+    State(app): State<AppState>,
+    caller: Caller,
+    PathId(id): PathId<Uuid>,
+) -> Result<StatusCode, Problem> {
+    enrollment::delete_token(&app.agents, AuditContext::from(&caller), id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+impl From<TokenError> for Problem {
+    fn from(error: TokenError) -> Self {
+        match error {
+            TokenError::NotFound => Self::not_found("enrolment token"),
+            TokenError::Invalid(violations) => Self::invalid(violations),
+            TokenError::Db(error) => error.into(),
+        }
+    }
+}
+
+fn location(id: Uuid) -> String {
+    format!("/api/v1/enrollment-tokens/{id}")
+}
+
+fn view(token: EnrollmentToken) -> EnrollmentTokenView {
+    EnrollmentTokenView {
+        id: token.id,
+        name: token.name,
+        created_by: token.created_by,
+        created_at: Timestamp(token.created_at_us),
+        expires_at: Timestamp(token.expires_at_us),
+        uses: token.uses_max,
+        uses_left: token.uses_max - token.uses,
+        auto_approve: token.auto_approve,
+        tags: token.tags,
+    }
+}
+
+fn created(token: EnrollmentToken, text: Option<String>) -> CreatedTokenView {
+    let view = view(token);
+    CreatedTokenView {
+        id: view.id,
+        name: view.name,
+        created_by: view.created_by,
+        created_at: view.created_at,
+        expires_at: view.expires_at,
+        uses: view.uses,
+        uses_left: view.uses_left,
+        auto_approve: view.auto_approve,
+        tags: view.tags,
+        token: text,
+    }
+}
