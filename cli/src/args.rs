@@ -6,7 +6,9 @@ use crate::bulk::BulkAction;
 use crate::commands::CommandsAction;
 use crate::groups::GroupsAction;
 use crate::hosts::HostsAction;
+use crate::license::LicenseAction;
 use crate::login::LoginArgs;
+use crate::module::ModuleAction;
 use crate::modules::ModulesAction;
 use crate::run::RunArgs;
 use crate::select::SelectArgs;
@@ -79,6 +81,16 @@ pub enum Command {
     Modules {
         #[command(subcommand)]
         action: ModulesAction,
+    },
+    /// The server's licence; for vendors, keys and issuing
+    License {
+        #[command(subcommand)]
+        action: LicenseAction,
+    },
+    /// Sign and check module files
+    Module {
+        #[command(subcommand)]
+        action: ModuleAction,
     },
     /// API tokens
     Tokens {

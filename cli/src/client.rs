@@ -87,6 +87,10 @@ impl Client {
         })
     }
 
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+
     pub fn get(&self, path: &str) -> Result<Value, ClientError> {
         self.call(&Call {
             method: Method::GET,
@@ -107,13 +111,13 @@ impl Client {
         })
     }
 
-    pub fn patch(&self, path: &str, body: &Value) -> Result<Value, ClientError> {
+    pub fn patch(&self, path: &str, body: &Value, if_match: &str) -> Result<Value, ClientError> {
         self.call(&Call {
             method: Method::PATCH,
             path,
             body: Some(body),
             idempotency_key: None,
-            if_match: None,
+            if_match: Some(if_match),
         })
     }
 

@@ -17,6 +17,8 @@ pub enum Failure {
     /// The server answered something this version does not understand.
     #[error("unexpected answer: {0}")]
     Answer(String),
+    #[error("{0}")]
+    Signing(String),
     #[error("nothing was done")]
     Declined,
     #[error("output closed")]
@@ -50,6 +52,7 @@ impl Failure {
             | Self::Settings(_)
             | Self::Input(_)
             | Self::Answer(_)
+            | Self::Signing(_)
             | Self::Declined
             | Self::OutputClosed => format!("error: {self}"),
         }
@@ -59,7 +62,7 @@ impl Failure {
         match self {
             Self::Settings(_) | Self::Input(_) => 2,
             Self::Client(ClientError::Problem(problem)) if problem.status == 402 => 4,
-            Self::Client(_) | Self::File { .. } | Self::Answer(_) => 3,
+            Self::Client(_) | Self::File { .. } | Self::Answer(_) | Self::Signing(_) => 3,
             Self::Declined => 5,
             Self::OutputClosed => 0,
         }

@@ -108,6 +108,7 @@ fn is_passing(failure: &Failure) -> bool {
         | Failure::Settings(_)
         | Failure::Input(_)
         | Failure::Answer(_)
+        | Failure::Signing(_)
         | Failure::Declined
         | Failure::OutputClosed => false,
     }

@@ -4,7 +4,7 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use crate::args::ListArgs;
-use crate::client::escape;
+use crate::client::{ClientError, escape};
 use crate::commands;
 use crate::failure::Failure;
 use crate::output::{self, Column};
@@ -26,7 +26,7 @@ pub enum HostsAction {
         /// Only those with this tag
         #[arg(long)]
         tag: Option<String>,
-        /// Only those whose name contains this
+        /// Only those whose name begins with this
         #[arg(long, short)]
         query: Option<String>,
         #[command(flatten)]
@@ -72,6 +72,9 @@ pub enum HostsAction {
         command: Vec<String>,
     },
 }
+
+/// A host changes when it connects or its facts do; not several times in a row.
+const TAG_ATTEMPTS: u32 = 3;
 
 const COLUMNS: [Column; 7] = [
     Column {
@@ -285,22 +288,37 @@ fn tag(
         ));
     }
     for host in hosts {
-        let path = format!("/hosts/{}", resolve(session, host)?);
-        let known = session.client.get(&path)?;
-        let changed = session
-            .client
-            .patch(&path, &json!({ "tags": retagged(&known, add, remove) }))?;
-        note(
-            session,
-            &format!("{}: {}", name_of(&known), output::field(&changed, "tags")),
-        )?;
+        let changed = tag_host(session, &resolve(session, host)?, add, remove)?;
+        let shown = format!("{}: {}", name_of(&changed), output::field(&changed, "tags"));
+        note(session, &shown)?;
     }
     Ok(())
 }
 
+/// Replaces the operator's tags, as they were read; if the host changed in between, reads again.
+fn tag_host(
+    session: &Session,
+    id: &str,
+    add: &[String],
+    remove: &[String],
+) -> Result<Value, Failure> {
+    let path = format!("/hosts/{id}");
+    let mut attempts = 1..=TAG_ATTEMPTS;
+    loop {
+        let known = session.client.get(&path)?;
+        let revision = format!("\"{}\"", output::field(&known, "revision"));
+        let body = json!({ "tags": retagged(&known, add, remove) });
+        match session.client.patch(&path, &body, &revision) {
+            Err(ClientError::Problem(problem))
+                if problem.status == 412 && attempts.next().is_some() => {}
+            result => return Ok(result?),
+        }
+    }
+}
+
 fn retagged(host: &Value, add: &[String], remove: &[String]) -> Vec<String> {
     let known = host
-        .get("tags")
+        .get("operator_tags")
         .and_then(Value::as_array)
         .into_iter()
         .flatten()
@@ -358,7 +376,7 @@ mod tests {
 
     #[test]
     fn tags_are_added_and_removed_without_doubles() {
-        let host = json!({"tags": ["web", "old"]});
+        let host = json!({"tags": ["agent", "web", "old"], "operator_tags": ["web", "old"]});
         let tags = retagged(&host, &["web".into(), "blue".into()], &["old".into()]);
         assert_eq!(tags, ["blue", "web"]);
     }

@@ -12,7 +12,10 @@ mod failure;
 mod follow;
 mod groups;
 mod hosts;
+mod keys;
+mod license;
 mod login;
+mod module;
 mod modules;
 mod output;
 mod pages;
@@ -33,6 +36,7 @@ use clap::Parser as _;
 
 use crate::args::{Args, Command};
 use crate::failure::Failure;
+use crate::license::LicenseAction;
 use crate::session::Session;
 
 /// What a command that ran to its end came to.
@@ -64,6 +68,10 @@ fn dispatch(args: Args) -> Result<Completion, Failure> {
         Command::Completions { shell } => completions::print(shell),
         Command::Login(login) => login::login(&args.connection, &login),
         Command::Logout => login::logout(&args.connection),
+        Command::Module { action } => module::run(action),
+        Command::License {
+            action: LicenseAction::Vendor(action),
+        } => license::vendor(action),
         command => with_session(
             Session::open(&args.connection, args.output, args.yes)?,
             command,
@@ -79,9 +87,18 @@ fn with_session(session: Session, command: Command) -> Result<Completion, Failur
         Command::Run(run) => run::run(&session, &run),
         Command::Bulk { action } => bulk::run(&session, action),
         Command::Commands { action } => commands::run(&session, action),
+        Command::License { action } => match action {
+            LicenseAction::Show => license::show(&session),
+            LicenseAction::Install { file } => license::install(&session, &file),
+            LicenseAction::Vendor(action) => license::vendor(action),
+        },
         Command::Modules { action } => modules::run(&session, action),
         Command::Tokens { action } => tokens::api_tokens(&session, action),
         Command::EnrollmentTokens { action } => tokens::enrollment_tokens(&session, action),
-        Command::Completions { .. } | Command::Login(_) | Command::Logout => Ok(Completion::Done),
+        // Done before there was a session.
+        Command::Completions { .. }
+        | Command::Login(_)
+        | Command::Logout
+        | Command::Module { .. } => Ok(Completion::Done),
     }
 }

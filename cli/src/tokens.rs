@@ -27,6 +27,9 @@ pub enum TokensAction {
         /// Such as 30 for a month
         #[arg(long, value_name = "DAYS")]
         expires_in_days: Option<u64>,
+        /// Print the token and nothing else
+        #[arg(long, short)]
+        quiet: bool,
     },
     /// Make a token useless
     Delete { id: String },
@@ -120,6 +123,7 @@ pub fn api_tokens(session: &Session, action: TokensAction) -> Result<Completion,
             name,
             role,
             expires_in_days,
+            quiet,
         } => {
             let mut body = Map::new();
             body.insert("name".to_owned(), json!(name));
@@ -130,10 +134,8 @@ pub fn api_tokens(session: &Session, action: TokensAction) -> Result<Completion,
                     json!(days.saturating_mul(86_400)),
                 );
             }
-            output::item(
-                session,
-                &session.client.create("/tokens", &Value::Object(body))?,
-            )?;
+            let created = session.client.create("/tokens", &Value::Object(body))?;
+            show_created(session, &created, quiet)?;
         }
         TokensAction::Delete { id } => delete(session, "/tokens", &id)?,
     }
@@ -163,15 +165,27 @@ pub fn enrollment_tokens(
                 "tags": tags,
             });
             let created = session.client.create("/enrollment-tokens", &body)?;
-            if quiet {
-                output::line(&output::field(&created, "token"))?;
-            } else {
-                output::item(session, &created)?;
-            }
+            show_created(session, &created, quiet)?;
         }
         EnrollmentTokensAction::Delete { id } => delete(session, "/enrollment-tokens", &id)?,
     }
     Ok(Completion::Done)
+}
+
+/// A secret is in the first answer only: if that one was lost, the token is of no use to anybody.
+fn show_created(session: &Session, created: &Value, quiet: bool) -> Result<(), Failure> {
+    let token = output::field(created, "token");
+    if token.is_empty() {
+        let id = output::field(created, "id");
+        return Err(Failure::Answer(format!(
+            "the token was made, but the answer with its secret was lost: delete {id} and make another"
+        )));
+    }
+    if quiet {
+        output::line(&token)
+    } else {
+        output::item(session, created)
+    }
 }
 
 fn delete(session: &Session, list: &str, id: &str) -> Result<(), Failure> {

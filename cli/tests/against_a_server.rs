@@ -240,3 +240,46 @@ fn a_list_is_read_page_after_page() {
     let hosts: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(hosts.as_array().map(Vec::len), Some(2));
 }
+
+#[test]
+fn a_licence_that_was_issued_is_accepted_with_its_key_and_no_other() {
+    let folder = std::env::temp_dir().join(format!("fleetwright-vendor-{}", std::process::id()));
+    let path = |name: &str| folder.join(name).display().to_string();
+    let server = Server::start(|_, _| not_found());
+    let run = |words: &[&str]| fleetwright(&server, words);
+    assert!(
+        run(&["license", "keygen", "--out", &path("ours")])
+            .status
+            .success()
+    );
+    assert!(
+        run(&["license", "keygen", "--out", &path("theirs")])
+            .status
+            .success()
+    );
+    let (key, license) = (path("ours/vendor.key"), path("license.jwt"));
+    let issue = [
+        "license",
+        "issue",
+        "--customer",
+        "Example",
+        "--feature",
+        "fleet_groups",
+        "--days",
+        "30",
+    ];
+    assert!(
+        run(&[&issue[..], &["--key", &key, "--out", &license]].concat())
+            .status
+            .success()
+    );
+    let inspect = |key: &str| run(&["license", "inspect", &license, "--key", &path(key)]);
+    let (good, bad) = (inspect("ours/vendor.pub"), inspect("theirs/vendor.pub"));
+    std::fs::remove_dir_all(&folder).expect("cleans up");
+    assert!(
+        text(&good.stdout).contains("fleet_groups"),
+        "{}",
+        text(&good.stderr)
+    );
+    assert_eq!(bad.status.code(), Some(3));
+}
