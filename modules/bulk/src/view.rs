@@ -43,9 +43,13 @@ pub struct BulkSummary {
     pub timeout_seconds: u64,
     pub expires_in_seconds: u64,
     pub created_by: Author,
+    #[schema(format = DateTime)]
     pub created_at: String,
+    #[schema(format = DateTime)]
     pub expires_at: String,
+    #[schema(format = DateTime)]
     pub started_at: Option<String>,
+    #[schema(format = DateTime)]
     pub finished_at: Option<String>,
 }
 
@@ -79,7 +83,9 @@ pub struct BulkAccepted {
     pub unknown_host_ids: Vec<Value>,
     pub parent_id: Option<Uuid>,
     pub dry_run: bool,
+    #[schema(format = DateTime)]
     pub created_at: String,
+    #[schema(format = DateTime)]
     pub expires_at: String,
 }
 
@@ -141,8 +147,11 @@ pub struct BulkHost {
     pub exit_code: Option<i32>,
     pub changed: Option<bool>,
     pub message: String,
+    #[schema(format = DateTime)]
     pub created_at: String,
+    #[schema(format = DateTime)]
     pub started_at: Option<String>,
+    #[schema(format = DateTime)]
     pub finished_at: Option<String>,
     /// The last bytes of each stream, at most 2 KiB.
     pub stdout_tail: String,

@@ -259,6 +259,18 @@ on_each_database! {
         assert_eq!(bench.get(&format!("/{id}/hosts?limit=501")).await.status, 422);
     }
 
+    async fn a_page_at_the_end_of_what_is_written_says_where_to_go_on(database: TestDatabase) {
+        let bench = Bench::start(&database).await;
+        let id = bench.create(3).await;
+        bench.rows(id, &[CommandStatus::Queued]);
+        let page = bench.get(&format!("/{id}/hosts")).await.json();
+        assert_eq!(page["items"].as_array().unwrap().len(), 1);
+        let cursor = page["next_cursor"].as_str().unwrap().to_owned();
+        bench.rows(id, &[CommandStatus::Queued; 3]);
+        let rest = bench.get(&format!("/{id}/hosts?cursor={cursor}")).await.json();
+        assert_eq!((rest["items"].as_array().unwrap().len(), &rest["next_cursor"]), (2, &Value::Null));
+    }
+
     async fn the_stored_output_of_a_host_is_answered_as_it_was(database: TestDatabase) {
         let bench = Bench::start(&database).await;
         let id = bench.create(1).await;

@@ -85,7 +85,10 @@ async fn control(
             .await
         {
             Ok(()) => return read::operation(host, context.tenant.as_deref(), id).await,
-            Err(HostError::Guard { .. }) => {}
+            // Someone else was faster, or the last host finished: what is so now decides.
+            Err(
+                HostError::Guard { .. } | HostError::Constraint { .. } | HostError::NotFound(_),
+            ) => {}
             Err(error) => return Err(error.into()),
         }
     }

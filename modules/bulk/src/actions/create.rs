@@ -18,7 +18,7 @@ use crate::view::{self, BulkAccepted, BulkPlan};
 /// What became of a request for a new operation.
 #[derive(Debug)]
 pub enum Created {
-    Accepted(Accepted),
+    Accepted(Box<Accepted>),
     Planned(Box<BulkPlan>),
 }
 
@@ -86,7 +86,7 @@ pub async fn create(
         .signal(OPERATIONS_SIGNAL)
         .respond(&accepted.reply);
     host.db().commit(context, batch).await?;
-    Ok(Created::Accepted(accepted))
+    Ok(Created::Accepted(Box::new(accepted)))
 }
 
 async fn plan(host: &Host, new: NewBulk, selected: Selected) -> Result<Created, BulkError> {

@@ -1,7 +1,11 @@
 //! Reads operations: a row of this module and a row of counters, nothing counted. Not paging and not HTTP.
 
+use std::time::Duration;
+
 use fleetwright_plugin_api::sdk::{Host, HostError};
-use fleetwright_plugin_api::wire::{CommandOutput, CommandView, SetView};
+use fleetwright_plugin_api::wire::{
+    CommandOutput, CommandPage, CommandStatus, CommandView, SetView,
+};
 use fleetwright_protocol::{HostId, SetId};
 use uuid::Uuid;
 
@@ -13,6 +17,10 @@ use crate::view::{self, BulkSummary};
 /// Followed statuses lag, so a filter also looks at open operations; after this many reads a page is answered as
 /// it is, short but with a cursor, so that one request never scans the table.
 const READS_PER_PAGE_MAX: usize = 4;
+
+/// How long, and how often, a page of hosts waits for rows: 100,000 are written in about two seconds.
+const ROWS_PAUSE: Duration = Duration::from_millis(100);
+const ROWS_LOOKS_MAX: u32 = 10;
 
 /// A page of a list: the operations, and where the next page begins.
 #[derive(Debug)]
@@ -64,6 +72,38 @@ pub async fn output(
     let command = command.ok_or(BulkError::NotFound)?;
     let output = host.sets().output(command.id).await?;
     Ok((command, output.unwrap_or_default()))
+}
+
+/// A page of an operation's hosts. The core writes the rows of a large set in the second after its creation: a page
+/// that meets the end of what is written waits a little for it, and then says where to go on.
+pub async fn hosts(
+    host: &Host,
+    tenant: Option<&str>,
+    id: Uuid,
+    status: Option<CommandStatus>,
+    cursor: u64,
+    limit: u32,
+) -> Result<CommandPage, BulkError> {
+    let (header, set) = operation(host, tenant, id).await?;
+    let mut look = 0;
+    loop {
+        let mut page = host
+            .sets()
+            .commands(header.set_id, status, cursor, limit)
+            .await?;
+        let end = page.items.last().map_or(cursor, |last| last.ordinal + 1);
+        // With a filter the end of the rows is not seen; all that match so far are told.
+        let is_whole = status.is_some() || page.next_cursor.is_some() || end >= set.total;
+        if is_whole {
+            return Ok(page);
+        }
+        look += 1;
+        if look == ROWS_LOOKS_MAX {
+            page.next_cursor = Some(end);
+            return Ok(page);
+        }
+        host.sleep(ROWS_PAUSE).await;
+    }
 }
 
 /// A page of operations, newest first. The status shown is the set's own, and so is the one a filter compares.

@@ -14,11 +14,11 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 use uuid::Uuid;
 
-use crate::actions::{BulkError, read};
+use crate::actions::read;
 use crate::decide::Status;
 use crate::http::control::etag;
 use crate::http::problem::{invalid, of};
-use crate::store::{self, ListFilter};
+use crate::store::ListFilter;
 use crate::view::{self, BulkHostPage, BulkOutput, BulkPage, BulkProgress};
 
 /// The filters of the list; all must hold.
@@ -142,12 +142,9 @@ pub async fn hosts(
 ) -> Result<Json<BulkHostPage>, Problem> {
     let status = host_filter(&params).map_err(|found| invalid(vec![found]))?;
     let cursor: u64 = paging.cursor()?.unwrap_or_default();
-    let stored = store::header(host.db(), id, context.tenant.as_deref()).await?;
-    let stored = stored.ok_or_else(|| of(BulkError::NotFound))?;
-    let commands = host
-        .sets()
-        .commands(stored.set_id, status, cursor, paging.limit)
-        .await?;
+    let tenant = context.tenant.as_deref();
+    let commands = read::hosts(&host, tenant, id, status, cursor, paging.limit).await;
+    let commands = commands.map_err(of)?;
     let items = commands.items.into_iter().map(view::host).collect();
     let page = PageView::new(items, commands.next_cursor.as_ref());
     Ok(Json(BulkHostPage {
