@@ -1,5 +1,6 @@
 //! HTTP to the server: one request in, one JSON value or one [`ClientError`] out. No knowledge of any route.
 
+use std::cell::RefCell;
 use std::io::{BufReader, Read as _};
 use std::time::Duration;
 
@@ -38,8 +39,12 @@ pub enum ClientError {
 pub struct Client {
     agent: Agent,
     server: String,
-    token: Option<String>,
+    token: RefCell<Option<String>>,
+    renew: Option<Renew>,
 }
+
+/// Exchanges a token that was refused for one that is not; `None` if that cannot be done.
+pub type Renew = Box<dyn Fn(&str) -> Option<String>>;
 
 /// A request below `/api/v1`.
 pub struct Call<'a> {
@@ -83,8 +88,17 @@ impl Client {
         Ok(Self {
             agent,
             server,
-            token,
+            token: RefCell::new(token),
+            renew: None,
         })
+    }
+
+    #[must_use]
+    pub fn with_renewal(self, renew: Renew) -> Self {
+        Self {
+            renew: Some(renew),
+            ..self
+        }
     }
 
     pub fn server(&self) -> &str {
@@ -165,7 +179,7 @@ impl Client {
             .iter()
             .take(if repeatable { RETRY_PAUSES.len() } else { 0 });
         loop {
-            let result = self.call_once(call);
+            let result = self.with_fresh_token(|| self.call_once(call));
             match (&result, pauses.next()) {
                 (Err(error), Some(pause)) if is_passing(error) => rest(*pause),
                 _ => return result,
@@ -179,21 +193,44 @@ impl Client {
         path: &str,
         last_event_id: Option<&str>,
     ) -> Result<impl std::io::BufRead + use<>, ClientError> {
-        let mut request = self
-            .request(Method::GET, path)
-            .header("accept", "text/event-stream");
-        if let Some(id) = last_event_id {
-            request = request.header("last-event-id", id);
+        self.with_fresh_token(|| {
+            let mut request = self
+                .request(Method::GET, path)
+                .header("accept", "text/event-stream");
+            if let Some(id) = last_event_id {
+                request = request.header("last-event-id", id);
+            }
+            let request = request
+                .body(())
+                .map_err(|error| ClientError::BadAddress(error.to_string()))?;
+            let response = self
+                .agent
+                .run(request)
+                .map_err(|error| self.unreachable(&error))?;
+            let response = self.accepted(response)?;
+            Ok(BufReader::new(response.into_body().into_reader()))
+        })
+    }
+
+    /// Does it again if the token was refused and another one can be had.
+    fn with_fresh_token<T>(
+        &self,
+        work: impl Fn() -> Result<T, ClientError>,
+    ) -> Result<T, ClientError> {
+        let result = work();
+        let is_refused =
+            matches!(&result, Err(ClientError::Problem(problem)) if problem.status == 401);
+        let (true, Some(renew)) = (is_refused, &self.renew) else {
+            return result;
+        };
+        let refused = self.token.borrow().clone().unwrap_or_default();
+        match renew(&refused) {
+            Some(fresh) => {
+                self.token.replace(Some(fresh));
+                work()
+            }
+            None => result,
         }
-        let request = request
-            .body(())
-            .map_err(|error| ClientError::BadAddress(error.to_string()))?;
-        let response = self
-            .agent
-            .run(request)
-            .map_err(|error| self.unreachable(&error))?;
-        let response = self.accepted(response)?;
-        Ok(BufReader::new(response.into_body().into_reader()))
     }
 
     fn call_once(&self, call: &Call<'_>) -> Result<Value, ClientError> {
@@ -225,7 +262,7 @@ impl Client {
         let request = Request::builder()
             .method(method)
             .uri(format!("{}{BASE}{path}", self.server));
-        match &self.token {
+        match self.token.borrow().as_ref() {
             Some(token) => request.header("authorization", format!("Bearer {token}")),
             None => request,
         }

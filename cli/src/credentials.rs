@@ -75,6 +75,21 @@ pub fn write(path: &Path, credentials: &Credentials) -> Result<(), Failure> {
     written.map_err(Failure::file(name))
 }
 
+/// Held while the file is read and replaced by something that must happen once; released when dropped.
+pub fn lock(path: &Path) -> Result<std::fs::File, Failure> {
+    let name = path.with_extension("lock");
+    let shown = name.display().to_string();
+    let file = std::fs::OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(&name)
+        .map_err(Failure::file(shown.as_str()))?;
+    file.lock().map_err(Failure::file(shown))?;
+    Ok(file)
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;

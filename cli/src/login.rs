@@ -64,6 +64,14 @@ pub fn login(connection: &ConnectionArgs, args: &LoginArgs) -> Result<Completion
 pub fn logout(connection: &ConnectionArgs) -> Result<Completion, Failure> {
     let path = connection.config_path()?;
     let known = credentials::read(&path)?.unwrap_or_default();
+    if let (Some(server), Some(token), Some(_session)) =
+        (&known.server, &known.token, &known.refresh_token)
+    {
+        let roots = known.ca.as_ref().and_then(|ca| std::fs::read(ca).ok());
+        let client = Client::new(server, Some(token.clone()), roots.as_deref())?;
+        // Forgetting works without the server; then its session ends by itself.
+        let _ = client.post("/auth/logout", &json!({}));
+    }
     remember(
         &path,
         Credentials {

@@ -28,8 +28,8 @@ pub struct ConnectionArgs {
 pub struct Connection {
     pub server: String,
     pub token: Option<String>,
-    /// Exchanges an expired session for a new one; only with a token from the file.
-    pub refresh_token: Option<String>,
+    /// The token is from the file, with what renews it.
+    pub is_stored: bool,
     pub ca: Option<PathBuf>,
 }
 
@@ -58,10 +58,10 @@ fn decide(args: &ConnectionArgs, stored: Credentials) -> Option<Connection> {
         .server
         .as_deref()
         .is_some_and(|known| known.trim_end_matches('/') == server.trim_end_matches('/'));
-    let (token, refresh_token) = match (&args.token, same_server) {
-        (Some(token), _) => (Some(token.clone()), None),
-        (None, true) => (stored.token, stored.refresh_token),
-        (None, false) => (None, None),
+    let (token, is_stored) = match (&args.token, same_server) {
+        (Some(token), _) => (Some(token.clone()), false),
+        (None, true) => (stored.token, stored.refresh_token.is_some()),
+        (None, false) => (None, false),
     };
     let ca = args
         .ca
@@ -70,7 +70,7 @@ fn decide(args: &ConnectionArgs, stored: Credentials) -> Option<Connection> {
     Some(Connection {
         server,
         token,
-        refresh_token,
+        is_stored,
         ca,
     })
 }
@@ -101,7 +101,7 @@ mod tests {
     fn a_stored_token_never_goes_to_another_server() {
         let connection =
             decide(&args(Some("https://two.example"), None), stored()).expect("server");
-        assert_eq!((connection.token, connection.refresh_token), (None, None));
+        assert_eq!((connection.token, connection.is_stored), (None, false));
     }
 
     #[test]
@@ -109,13 +109,14 @@ mod tests {
         let connection =
             decide(&args(Some("https://one.example"), None), stored()).expect("server");
         assert_eq!(connection.token.as_deref(), Some("kept"));
+        assert!(connection.is_stored);
     }
 
     #[test]
     fn an_argument_wins_over_the_file() {
         let connection = decide(&args(None, Some("mine")), stored()).expect("server");
         assert_eq!(connection.token.as_deref(), Some("mine"));
-        assert_eq!(connection.refresh_token, None);
+        assert!(!connection.is_stored);
     }
 
     #[test]

@@ -283,3 +283,49 @@ fn a_licence_that_was_issued_is_accepted_with_its_key_and_no_other() {
     );
     assert_eq!(bad.status.code(), Some(3));
 }
+
+#[test]
+fn an_expired_session_is_renewed_once_and_remembered() {
+    let server = Server::start(|asked, _| {
+        let is_fresh = asked.header("authorization") == Some("Bearer fresh");
+        match asked.line.as_str() {
+            "POST /api/v1/auth/refresh" if asked.body.contains("once-only") => json_answer(
+                200,
+                &json!({"access_token": "fresh", "refresh_token": "next"}),
+            ),
+            "GET /api/v1/hosts?limit=500" if is_fresh => {
+                json_answer(200, &json!({"items": [], "next_cursor": null}))
+            }
+            _ => json_answer(401, &json!({"status": 401, "code": "unauthenticated"})),
+        }
+    });
+    let file =
+        std::env::temp_dir().join(format!("fleetwright-session-{}.toml", std::process::id()));
+    let session = format!(
+        "server = {:?}\ntoken = \"old\"\nrefresh_token = \"once-only\"\n",
+        server.url
+    );
+    std::fs::write(&file, session).expect("written");
+    let list = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fleetwright"));
+        let words = ["--config", &file.display().to_string(), "hosts", "list"];
+        command
+            .args(words)
+            .env_remove("FLEETWRIGHT_TOKEN")
+            .stdin(Stdio::null())
+            .output()
+            .expect("runs")
+    };
+    let (first, second) = (list(), list());
+    let kept = std::fs::read_to_string(&file).expect("is there");
+    for left in [&file, &file.with_extension("lock")] {
+        std::fs::remove_file(left).expect("cleans up");
+    }
+    assert!(first.status.success(), "{}", text(&first.stderr));
+    assert!(second.status.success(), "{}", text(&second.stderr));
+    assert!(
+        kept.contains("\"fresh\"") && kept.contains("\"next\""),
+        "{kept}"
+    );
+    assert_eq!(server.asked("POST /api/v1/auth/refresh").len(), 1);
+}
