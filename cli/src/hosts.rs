@@ -254,7 +254,7 @@ fn approve(session: &Session, hosts: &[String], pending: bool) -> Result<(), Fai
     for chunk in ids.chunks(1_000) {
         session
             .client
-            .create("/hosts/approve", &json!({ "host_ids": chunk }))?;
+            .post("/hosts/approve", &json!({ "host_ids": chunk }))?;
     }
     note(session, &format!("approved {}", hosts_word(ids.len())))
 }
@@ -271,7 +271,7 @@ fn reject(session: &Session, hosts: &[String]) -> Result<(), Failure> {
     for id in &ids {
         session
             .client
-            .create(&format!("/hosts/{id}/reject"), &json!({}))?;
+            .post(&format!("/hosts/{id}/reject"), &json!({}))?;
     }
     note(session, &format!("rejected {}", hosts_word(ids.len())))
 }

@@ -44,6 +44,9 @@ pub enum EnrollmentTokensAction {
     },
     /// Make a token for agents; it is shown this once
     Create {
+        /// To tell it from others
+        #[arg(long, default_value = "")]
+        name: String,
         /// How many agents may use it
         #[arg(long, default_value_t = 1)]
         uses: u64,
@@ -89,8 +92,8 @@ const TOKEN_COLUMNS: [Column; 5] = [
 
 const ENROLLMENT_COLUMNS: [Column; 5] = [
     Column {
-        title: "PREFIX",
-        cell: |token| output::plain(token, "prefix"),
+        title: "NAME",
+        cell: |token| output::plain(token, "name"),
     },
     Column {
         title: "USES LEFT",
@@ -152,6 +155,7 @@ pub fn enrollment_tokens(
             output::items(session, &tokens, &ENROLLMENT_COLUMNS)?;
         }
         EnrollmentTokensAction::Create {
+            name,
             uses,
             expires_in_minutes,
             auto_approve,
@@ -159,6 +163,7 @@ pub fn enrollment_tokens(
             quiet,
         } => {
             let body = json!({
+                "name": name,
                 "uses": uses,
                 "expires_in_seconds": expires_in_minutes.saturating_mul(60),
                 "auto_approve": auto_approve,
