@@ -1,14 +1,12 @@
 //! The routes of bulk operations, through the adapter of the SDK, on both databases.
 
-mod support;
-
 use fleetwright_plugin_api::sdk::testing::TestResponse;
 use fleetwright_plugin_api::sdk::{CommandStatus, OfflinePolicy, SetAction, SetId};
 use fleetwright_tests::on_each_database;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use support::{BULK, Bench, body, host_id, id_of, row};
+use crate::support::{BULK, Bench, body, host_id, id_of, row};
 
 fn code(answer: &TestResponse) -> (u16, String) {
     let code = answer.json()["code"]
@@ -51,22 +49,23 @@ on_each_database! {
         assert_eq!(accepted["total"], 3);
         assert_eq!(answer.headers["location"], format!("{BULK}/{id}"));
 
-        let state = bench.server.state();
-        let (create, hosts) = &state.created_sets[0];
-        assert_eq!(create.set_id, SetId(id));
-        assert_eq!((create.timeout_seconds, create.expires_in_seconds, create.max_running), (60, 600, 2));
-        assert_eq!(create.offline, OfflinePolicy::Skip);
-        assert!(create.options.dry_run && !create.held);
-        assert_eq!(*hosts, [host_id(0), host_id(1), host_id(2)]);
-        assert_eq!(state.audits.len(), 1);
-        let audit = &state.audits[0];
-        assert_eq!((audit.action.as_str(), audit.target_id.as_str()), ("bulk.create", id.to_string().as_str()));
-        assert!(!audit.detail.to_string().contains("echo hi"), "scripts are not in the audit log");
-        // The answer stored for a repeat is the one that was sent.
-        let stored = &state.responses[0];
-        assert_eq!((stored.status, stored.body.as_bytes()), (202, &answer.body[..]));
-        assert!(stored.headers.contains(&("location".to_owned(), format!("{BULK}/{id}"))));
-        drop(state);
+        {
+            let state = bench.server.state();
+            let (create, hosts) = &state.created_sets[0];
+            assert_eq!(create.set_id, SetId(id));
+            assert_eq!((create.timeout_seconds, create.expires_in_seconds, create.max_running), (60, 600, 2));
+            assert_eq!(create.offline, OfflinePolicy::Skip);
+            assert!(create.options.dry_run && !create.held);
+            assert_eq!(*hosts, [host_id(0), host_id(1), host_id(2)]);
+            assert_eq!(state.audits.len(), 1);
+            let audit = &state.audits[0];
+            assert_eq!((audit.action.as_str(), audit.target_id.as_str()), ("bulk.create", id.to_string().as_str()));
+            assert!(!audit.detail.to_string().contains("echo hi"), "scripts are not in the audit log");
+            // The answer stored for a repeat is the one that was sent.
+            let stored = &state.responses[0];
+            assert_eq!((stored.status, stored.body.as_bytes()), (202, &answer.body[..]));
+            assert!(stored.headers.contains(&("location".to_owned(), format!("{BULK}/{id}"))));
+        }
 
         let shown = bench.get(&format!("/{id}")).await.json();
         assert_eq!(shown["selector"], json!({"hosts": 3}));

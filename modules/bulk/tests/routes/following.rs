@@ -1,7 +1,5 @@
 //! What goes on beside requests: event streams, followed statuses, pruning, and calls of other modules.
 
-mod support;
-
 use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream};
@@ -15,7 +13,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt as _;
 use uuid::Uuid;
 
-use support::{BULK, Bench, body};
+use crate::support::{BULK, Bench, body};
 
 /// Longer than any of these takes; a stream that hangs fails instead of blocking.
 const PATIENCE: Duration = Duration::from_secs(20);
