@@ -2,9 +2,25 @@
 //! and keeps the journal, `session` is the connection, `supervisor` is the process that outlives the agent around each
 //! script, `operations` are what commands do. The binary in `main.rs` only reads its arguments.
 
+pub mod accounts;
+pub mod blobs;
+pub mod cgroup;
 pub mod checked;
 pub mod clock;
+pub mod config;
+pub mod core;
+pub mod decide;
+pub mod executor;
+pub mod facts;
+pub mod job;
 pub mod journal;
+pub mod launch;
+pub mod operations;
+pub mod output;
+pub mod policy;
 pub mod private_file;
 pub mod procfs;
+pub mod run_folder;
+pub mod server_client;
 pub mod supervisor;
+pub mod tls;

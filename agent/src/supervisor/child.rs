@@ -1,5 +1,5 @@
-#![expect(unsafe_code, reason = "code between fork and exec has no safe form")]
 //! Starts the script's process with exactly the surroundings its run names.
+#![expect(unsafe_code, reason = "code between fork and exec has no safe form")]
 
 use std::ffi::CString;
 use std::fs::File;

@@ -1,0 +1,221 @@
+//! The heart of the agent: takes commands, keeps the journal, starts jobs when it is their turn, and says what became
+//! of them until the server knows. It has no connection of its own; `session` brings frames in and carries them out, so
+//! that a test can do the same. What to do is decided in `decide`.
+
+mod intake;
+mod recovery;
+mod reports;
+mod starts;
+mod uploads;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fleetwright_protocol::frame::{Capabilities, Hello, PROTOCOL_VERSION};
+use fleetwright_protocol::{AgentFrame, CommandId, Facts, ServerFrame};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior};
+
+use crate::decide::Lease;
+use crate::executor::{Executor, Run, RunEvent};
+use crate::job::{self, Job};
+use crate::journal::{Durability, JournalError, JournalStore, Record};
+use crate::{clock, facts};
+use uploads::Uploads;
+
+/// What the connection brings.
+pub enum Input {
+    /// There is a connection; frames for the server go into `control`, live output into `output`.
+    Connected {
+        control: mpsc::Sender<AgentFrame>,
+        output: mpsc::Sender<AgentFrame>,
+        facts: Box<Facts>,
+    },
+    Frame(Box<ServerFrame>),
+    Disconnected,
+}
+
+/// What the core is told once.
+pub struct Settings {
+    pub concurrency: u32,
+    pub boot_id_file: PathBuf,
+    pub tags: Vec<String>,
+    pub attributes: BTreeMap<String, String>,
+}
+
+pub struct Core {
+    settings: Settings,
+    executor: Arc<Executor>,
+    boot_id: String,
+    /// Away only while a blocking write has it.
+    journal: Option<JournalStore>,
+    connection: Option<mpsc::Sender<AgentFrame>>,
+    queue: VecDeque<Waiting>,
+    running: BTreeMap<CommandId, Running>,
+    /// When the end of a command was last said on this connection.
+    said: BTreeMap<CommandId, Instant>,
+    uploads: Uploads,
+    /// Records the disk did not take; tried again.
+    unwritten: Vec<Record>,
+    events: mpsc::Receiver<RunEvent>,
+    events_sender: mpsc::Sender<RunEvent>,
+}
+
+/// A command whose turn has not come.
+struct Waiting {
+    run: Run,
+    job: Job,
+    lease: Lease,
+}
+
+struct Running {
+    attempt: u32,
+    kill: watch::Sender<bool>,
+}
+
+/// Frames handled together share one sync of the journal.
+const BATCH_FRAMES_MAX: usize = 64;
+/// Events of runs that wait for the core; runs wait in turn when it is full.
+const EVENTS_WAITING_MAX: usize = 64;
+/// Housekeeping: repeating what was not acknowledged, writing what the disk did not take.
+const TICK: Duration = Duration::from_secs(5);
+/// How long a waiting command's lease may be late in being noticed, after the machine slept.
+const LEASE_LOOK: Duration = Duration::from_secs(1);
+
+impl Core {
+    /// Reads what the journal left open and deals with it: adopts, reports, or gives up.
+    pub fn new(settings: Settings, executor: Arc<Executor>, journal: JournalStore) -> Self {
+        let (events_sender, events) = mpsc::channel(EVENTS_WAITING_MAX);
+        let boot_id = facts::boot_id(&settings.boot_id_file);
+        let mut core = Self {
+            settings,
+            executor,
+            boot_id,
+            journal: Some(journal),
+            connection: None,
+            queue: VecDeque::new(),
+            running: BTreeMap::new(),
+            said: BTreeMap::new(),
+            uploads: Uploads::default(),
+            unwritten: Vec::new(),
+            events,
+            events_sender,
+        };
+        core.recover();
+        core
+    }
+
+    /// Works until the inputs end. Runs under way go on under their supervisors.
+    pub async fn run(mut self, mut inputs: mpsc::Receiver<Input>) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut batch = Vec::with_capacity(BATCH_FRAMES_MAX);
+        loop {
+            let lease_wait = self.until_next_lease_end();
+            tokio::select! {
+                count = inputs.recv_many(&mut batch, BATCH_FRAMES_MAX) => {
+                    if count == 0 {
+                        return;
+                    }
+                    self.take_inputs(std::mem::take(&mut batch)).await;
+                }
+                Some(event) = self.events.recv() => self.on_run_event(event).await,
+                _ = tick.tick() => self.on_tick().await,
+                () = tokio::time::sleep(lease_wait), if !self.queue.is_empty() => {}
+            }
+            self.start_what_may().await;
+        }
+    }
+
+    fn connected(
+        &mut self,
+        control: mpsc::Sender<AgentFrame>,
+        output: mpsc::Sender<AgentFrame>,
+        facts: Facts,
+    ) {
+        let hello = Hello {
+            protocol: PROTOCOL_VERSION.to_owned(),
+            journal_id: self.journal_id(),
+            boot_id: self.boot_id.clone(),
+            facts,
+            tags: self.settings.tags.clone(),
+            attributes: self.settings.attributes.clone(),
+            capabilities: Capabilities {
+                operations: job::SUPPORTED.to_vec(),
+                concurrency: self.settings.concurrency,
+            },
+            journal: self.open_entries(),
+        };
+        self.connection = Some(control);
+        self.said.clear();
+        self.say(AgentFrame::Hello(Box::new(hello)));
+        self.executor.live.set(Some(output));
+    }
+
+    fn disconnected(&mut self) {
+        self.connection = None;
+        self.executor.live.set(None);
+        self.said.clear();
+        self.uploads.pause();
+    }
+
+    /// Hands a frame to the connection. One that is not taken is said again by the tick, or asked for by the server.
+    fn say(&self, frame: AgentFrame) {
+        if let Some(connection) = &self.connection
+            && connection.try_send(frame).is_err()
+        {
+            tracing::debug!("the connection does not keep up; a frame was dropped");
+        }
+    }
+
+    /// Appends to the journal, off this thread if it must be on disk.
+    async fn append(
+        &mut self,
+        records: Vec<Record>,
+        durability: Durability,
+    ) -> Result<(), JournalError> {
+        let Some(mut journal) = self.journal.take() else {
+            return Err(JournalError::Broken);
+        };
+        if durability == Durability::Written {
+            let written = journal.append(&records, durability);
+            self.journal = Some(journal);
+            return written;
+        }
+        let work = tokio::task::spawn_blocking(move || {
+            let written = journal.append(&records, durability);
+            if let Err(error) = journal.compact_if_grown(clock::unix_ms()) {
+                tracing::warn!(%error, "cannot compact the journal");
+            }
+            (journal, written)
+        });
+        match work.await {
+            Ok((journal, written)) => {
+                self.journal = Some(journal);
+                written
+            }
+            Err(error) => {
+                tracing::error!(%error, "writing the journal was aborted; no command starts any more");
+                Err(JournalError::Broken)
+            }
+        }
+    }
+
+    /// Notes an end. If the disk does not take it now, it is tried again; what was said stays true meanwhile.
+    async fn append_end(&mut self, record: Record, durability: Durability) -> bool {
+        match self.append(vec![record.clone()], durability).await {
+            Ok(()) => true,
+            Err(JournalError::Impossible(error)) => {
+                tracing::error!(%error, "the journal refuses an end");
+                false
+            }
+            Err(error @ (JournalError::DiskFull | JournalError::Io(_) | JournalError::Broken)) => {
+                tracing::warn!(%error, "an end could not be written; trying again");
+                self.unwritten.push(record);
+                false
+            }
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! What the server says: commands, cancels, acknowledgements. Commands that come together are journalled together.
+
+use fleetwright_protocol::frame::CommandFrame;
+use fleetwright_protocol::limits::EXPIRES_IN_SECONDS_MAX;
+use fleetwright_protocol::outcome::FailureReason;
+use fleetwright_protocol::{
+    AgentFrame, CommandId, NotStartedReason, Operation, Outcome, ServerFrame,
+};
+
+use super::{Core, Input, Waiting};
+use crate::decide::{self, Lease, OnCancel, OnCommand};
+use crate::executor::Run;
+use crate::job::{self, BadJob, Job};
+use crate::journal::{Durability, Execution, Record};
+use crate::{clock, policy};
+
+/// Room a run needs: both ends of two streams (4 MiB) twice, and the journal.
+const FREE_BYTES_MIN: u64 = 16 * 1024 * 1024;
+/// Commands that may wait here. Each holds its operation (at most 768 KiB) in memory; the server resends what is
+/// refused, under a later attempt.
+const WAITING_MAX: usize = 64;
+
+/// A command that is new, and what is to become of it once that is on disk.
+struct Fresh {
+    run: Run,
+    expires_unix_ms: u64,
+    fate: Fate,
+}
+
+enum Fate {
+    Start(Waiting),
+    Queue(Waiting),
+    /// It ends here, without ever starting.
+    End(Box<Outcome>),
+    Refuse(NotStartedReason),
+}
+
+impl Core {
+    pub(super) async fn take_inputs(&mut self, inputs: Vec<Input>) {
+        let mut fresh: Vec<Fresh> = Vec::new();
+        for input in inputs {
+            if let Input::Frame(frame) = &input
+                && let ServerFrame::Command(command) = frame.as_ref()
+                && fresh
+                    .iter()
+                    .all(|known| known.run.command_id != command.command_id)
+            {
+                fresh.extend(self.consider(command, &fresh));
+                continue;
+            }
+            self.take_on(std::mem::take(&mut fresh)).await;
+            self.take_input(input).await;
+        }
+        self.take_on(fresh).await;
+    }
+
+    async fn take_input(&mut self, input: Input) {
+        match input {
+            Input::Connected {
+                control,
+                output,
+                facts,
+            } => self.connected(control, output, *facts),
+            Input::Disconnected => self.disconnected(),
+            Input::Frame(frame) => match *frame {
+                ServerFrame::Welcome { .. } => self.say_all_ends(),
+                ServerFrame::Command(command) => {
+                    let fresh = self.consider(&command, &[]);
+                    self.take_on(fresh.into_iter().collect()).await;
+                }
+                ServerFrame::Cancel { command_id, kill } => self.on_cancel(command_id, kill).await,
+                ServerFrame::Ack {
+                    command_id,
+                    attempt,
+                } => self.on_ack(command_id, attempt).await,
+                ServerFrame::AckPart {
+                    command_id,
+                    attempt,
+                    stream,
+                    section,
+                    offset,
+                } => {
+                    self.on_ack_part(command_id, attempt, stream, section, offset);
+                }
+                // The connection keeps its own time.
+                ServerFrame::Settings { .. } => {}
+            },
+        }
+    }
+
+    /// Answers a command that is known; returns one that is new.
+    fn consider(&mut self, command: &CommandFrame, before: &[Fresh]) -> Option<Fresh> {
+        let run = Run {
+            command_id: command.command_id,
+            attempt: command.attempt,
+        };
+        let expires_unix_ms = clock::unix_ms().saturating_add(command.ttl_ms);
+        let refuse = |reason| {
+            Some(Fresh {
+                run,
+                expires_unix_ms,
+                fate: Fate::Refuse(reason),
+            })
+        };
+        match decide::on_command(self.entry(run.command_id), run.attempt) {
+            OnCommand::Ignore => None,
+            OnCommand::SayAgain => {
+                self.say_again(run.command_id);
+                None
+            }
+            OnCommand::RefuseCancelled => refuse(NotStartedReason::Cancelled),
+            OnCommand::Accept => {
+                let fate = self.fate(command, run, before);
+                Some(Fresh {
+                    run,
+                    expires_unix_ms,
+                    fate,
+                })
+            }
+        }
+    }
+
+    fn fate(&self, command: &CommandFrame, run: Run, before: &[Fresh]) -> Fate {
+        let lease = Lease {
+            received_boot_ms: clock::boot_ms(),
+            start_within_ms: command.start_within_ms,
+            ttl_ms: command.ttl_ms,
+        };
+        let job = match job::parse(&command.operation, command.timeout_seconds) {
+            Ok(job) => job,
+            Err(BadJob::Unsupported(_)) => return Fate::Refuse(NotStartedReason::Unsupported),
+            Err(error @ BadJob::Invalid(_)) => {
+                return Fate::End(Box::new(Outcome::failed(
+                    FailureReason::AgentError,
+                    error.to_string(),
+                )));
+            }
+        };
+        let executor = &self.executor;
+        if let Err(refused) = policy::check(
+            &executor.policy,
+            &job.operation,
+            &job.options,
+            &executor.own_user,
+        ) {
+            return Fate::End(Box::new(Outcome::failed(
+                FailureReason::RefusedByPolicy,
+                refused.to_string(),
+            )));
+        }
+        if let Err(reason) = lease.check(clock::boot_ms()) {
+            return Fate::Refuse(reason);
+        }
+        if self.disk_is_full() {
+            return Fate::Refuse(NotStartedReason::DiskFull);
+        }
+        let (mut starting, mut waiting) = (self.running.len(), self.queue.len());
+        for fresh in before {
+            match fresh.fate {
+                Fate::Start(_) => starting += 1,
+                Fate::Queue(_) => waiting += 1,
+                Fate::End(_) | Fate::Refuse(_) => {}
+            }
+        }
+        let candidate = Waiting { run, job, lease };
+        if waiting == 0 && starting < self.slots() {
+            Fate::Start(candidate)
+        } else if waiting < WAITING_MAX {
+            Fate::Queue(candidate)
+        } else {
+            Fate::Refuse(NotStartedReason::LeaseExpired)
+        }
+    }
+
+    /// Journals new commands in one write, then says so and lets them go.
+    async fn take_on(&mut self, fresh: Vec<Fresh>) {
+        if fresh.is_empty() {
+            return;
+        }
+        let records = fresh.iter().flat_map(|fresh| self.records(fresh)).collect();
+        if let Err(error) = self.append(records, Durability::Synced).await {
+            tracing::warn!(%error, "commands cannot be journalled and are not started");
+            for fresh in fresh {
+                let Run {
+                    command_id,
+                    attempt,
+                } = fresh.run;
+                let reason = NotStartedReason::DiskFull;
+                self.say(AgentFrame::CommandNotStarted {
+                    command_id,
+                    attempt,
+                    reason,
+                });
+            }
+            return;
+        }
+        for Fresh { run, fate, .. } in fresh {
+            let Run {
+                command_id,
+                attempt,
+            } = run;
+            match fate {
+                Fate::Start(waiting) => {
+                    self.say(AgentFrame::CommandReceived {
+                        command_id,
+                        attempt,
+                    });
+                    self.carry_out(waiting);
+                }
+                Fate::Queue(waiting) => {
+                    self.say(AgentFrame::CommandReceived {
+                        command_id,
+                        attempt,
+                    });
+                    self.queue.push_back(waiting);
+                }
+                Fate::End(_) => {
+                    self.say(AgentFrame::CommandReceived {
+                        command_id,
+                        attempt,
+                    });
+                    self.say_again(command_id);
+                }
+                Fate::Refuse(_) => self.say_again(command_id),
+            }
+        }
+    }
+
+    fn records(&self, fresh: &Fresh) -> Vec<Record> {
+        let Run {
+            command_id,
+            attempt,
+        } = fresh.run;
+        let expires_unix_ms = fresh.expires_unix_ms;
+        let received = Record::Received {
+            command_id,
+            attempt,
+            expires_unix_ms,
+        };
+        match &fresh.fate {
+            Fate::Start(waiting) => vec![received, self.starting(waiting)],
+            Fate::Queue(_) => vec![received],
+            Fate::End(outcome) => {
+                vec![
+                    received,
+                    Record::Exited {
+                        command_id,
+                        attempt,
+                        outcome: outcome.clone(),
+                    },
+                ]
+            }
+            Fate::Refuse(reason) => {
+                vec![Record::NotStarted {
+                    command_id,
+                    attempt,
+                    expires_unix_ms,
+                    reason: *reason,
+                }]
+            }
+        }
+    }
+
+    pub(super) fn starting(&self, waiting: &Waiting) -> Record {
+        Record::Starting {
+            command_id: waiting.run.command_id,
+            attempt: waiting.run.attempt,
+            boot_id: self.boot_id.clone(),
+            execution: execution(&waiting.job),
+        }
+    }
+
+    async fn on_cancel(&mut self, command_id: CommandId, kill: bool) {
+        let entry = self.entry(command_id);
+        let expires_unix_ms = entry.map_or_else(
+            || clock::unix_ms().saturating_add(EXPIRES_IN_SECONDS_MAX * 1_000),
+            |entry| entry.expires_unix_ms,
+        );
+        match decide::on_cancel(entry, kill) {
+            OnCancel::LeaveTombstone => {
+                let record = Record::Cancelled {
+                    command_id,
+                    expires_unix_ms,
+                };
+                if let Err(error) = self.append(vec![record], Durability::Synced).await {
+                    tracing::warn!(%error, "cannot note a cancel");
+                }
+                self.say_again(command_id);
+            }
+            OnCancel::TakeFromQueue => {
+                let waiting = self
+                    .queue
+                    .iter()
+                    .position(|waiting| waiting.run.command_id == command_id);
+                if let Some(waiting) = waiting.and_then(|at| self.queue.remove(at)) {
+                    self.did_not_start(waiting.run, NotStartedReason::Cancelled)
+                        .await;
+                }
+            }
+            OnCancel::Kill => {
+                if let Some(running) = self.running.get(&command_id) {
+                    // Its job hears of it, or has just ended.
+                    let _ = running.kill.send(true);
+                }
+            }
+            OnCancel::SayAgain => self.say_again(command_id),
+            OnCancel::Nothing => {}
+        }
+    }
+
+    fn disk_is_full(&self) -> bool {
+        rustix::fs::statvfs(&self.executor.data_dir)
+            .is_ok_and(|found| found.f_bavail.saturating_mul(found.f_frsize) < FREE_BYTES_MIN)
+    }
+}
+
+/// Only scripts need a process that outlives the agent.
+fn execution(job: &Job) -> Execution {
+    match &job.operation {
+        Operation::RunScript(_) if !job.options.dry_run => Execution::Supervised,
+        Operation::RunScript(_)
+        | Operation::DeployFile(_)
+        | Operation::ServiceControl(_)
+        | Operation::InstallPackage(_)
+        | Operation::RemovePackage(_)
+        | Operation::Reboot(_)
+        | Operation::Shutdown(_)
+        | Operation::ApplyDeploymentPlan(_) => Execution::InProcess,
+    }
+}

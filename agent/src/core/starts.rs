@@ -1,0 +1,204 @@
+//! Whose turn it is, and what running jobs tell.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fleetwright_protocol::{AgentFrame, NotStartedReason, Outcome};
+use tokio::sync::watch;
+
+use super::{Core, LEASE_LOOK, Running, Waiting};
+use crate::executor::{Run, RunEvent};
+use crate::journal::{Durability, Execution, Record, State};
+use crate::{clock, run_folder};
+
+impl Core {
+    pub(super) fn slots(&self) -> usize {
+        usize::try_from(self.settings.concurrency).unwrap_or(1)
+    }
+
+    /// How long until a waiting command may no longer start.
+    pub(super) fn until_next_lease_end(&self) -> Duration {
+        let now_ms = clock::boot_ms();
+        self.queue
+            .iter()
+            .map(|waiting| {
+                Duration::from_millis(waiting.lease.ends_boot_ms().saturating_sub(now_ms))
+            })
+            .min()
+            .map_or(LEASE_LOOK, |left| left.min(LEASE_LOOK))
+    }
+
+    /// Starts waiting commands while there are free slots, in order, and gives up those whose lease ran out.
+    pub(super) async fn start_what_may(&mut self) {
+        let now_ms = clock::boot_ms();
+        let late: Vec<(Run, NotStartedReason)> = self
+            .queue
+            .iter()
+            .filter_map(|waiting| Some((waiting.run, waiting.lease.check(now_ms).err()?)))
+            .collect();
+        for (run, reason) in late {
+            self.queue.retain(|waiting| waiting.run != run);
+            self.did_not_start(run, reason).await;
+        }
+        while self.running.len() < self.slots() {
+            let Some(next) = self.queue.pop_front() else {
+                return;
+            };
+            match self
+                .append(vec![self.starting(&next)], Durability::Synced)
+                .await
+            {
+                // The sync may have taken its time.
+                Ok(()) => self.carry_out(next),
+                Err(error) => {
+                    tracing::warn!(%error, "a start cannot be journalled");
+                    self.did_not_start(next.run, NotStartedReason::DiskFull)
+                        .await;
+                }
+            }
+        }
+    }
+
+    /// Lets a command go whose start is in the journal.
+    pub(super) fn carry_out(&mut self, waiting: Waiting) {
+        let Waiting { run, job, .. } = waiting;
+        let kill = self.note_running(run);
+        let executor = Arc::clone(&self.executor);
+        tokio::spawn(executor.carry_out(job, run, self.events_sender.clone(), kill));
+    }
+
+    /// Takes a slot. Returns what the job listens to.
+    pub(super) fn note_running(&mut self, run: Run) -> watch::Receiver<bool> {
+        let (kill, listen) = watch::channel(false);
+        self.running.insert(
+            run.command_id,
+            Running {
+                attempt: run.attempt,
+                kill,
+            },
+        );
+        listen
+    }
+
+    pub(super) async fn on_run_event(&mut self, event: RunEvent) {
+        match event {
+            RunEvent::Launched {
+                run,
+                pid,
+                start_ticks,
+                go,
+            } => {
+                let Run {
+                    command_id,
+                    attempt,
+                } = run;
+                let started = Record::Started {
+                    command_id,
+                    attempt,
+                    pid,
+                    start_ticks,
+                };
+                let noted = self.append(vec![started], Durability::Written).await;
+                if let Err(error) = &noted {
+                    tracing::warn!(%error, "a start cannot be journalled");
+                }
+                // An error means that the job has ended by itself, which it will tell.
+                if go.send(noted.is_ok()).is_ok() && noted.is_ok() {
+                    self.say(AgentFrame::CommandStarted {
+                        command_id,
+                        attempt,
+                    });
+                }
+            }
+            RunEvent::NotStarted { run, reason } => {
+                self.free_slot(run);
+                self.did_not_start(run, reason).await;
+            }
+            RunEvent::Ended { run, outcome } => self.ended(run, outcome).await,
+        }
+    }
+
+    /// Notes and says that a command did not start under this attempt.
+    pub(super) async fn did_not_start(&mut self, run: Run, reason: NotStartedReason) {
+        let Run {
+            command_id,
+            attempt,
+        } = run;
+        let expires_unix_ms = self
+            .entry(command_id)
+            .map_or(0, |entry| entry.expires_unix_ms);
+        let record = Record::NotStarted {
+            command_id,
+            attempt,
+            expires_unix_ms,
+            reason,
+        };
+        // Not synced: without it the command is found waiting after a power cut, which proves the same.
+        if self.append_end(record, Durability::Written).await {
+            self.say_again(command_id);
+        } else {
+            self.say(AgentFrame::CommandNotStarted {
+                command_id,
+                attempt,
+                reason,
+            });
+        }
+        run_folder::remove(&run_folder::path(
+            &self.executor.data_dir,
+            command_id,
+            attempt,
+        ));
+    }
+
+    async fn ended(&mut self, run: Run, outcome: Box<Outcome>) {
+        let Run {
+            command_id,
+            attempt,
+        } = run;
+        self.free_slot(run);
+        if self.starts_in_process(run) {
+            // There is no supervisor to say it first, and no record of its own.
+            self.say(AgentFrame::CommandStarted {
+                command_id,
+                attempt,
+            });
+        }
+        let durability = if self.starts_in_process(run) {
+            Durability::Synced
+        } else {
+            Durability::Written
+        };
+        tracing::info!(command = %command_id, attempt, status = ?outcome.status, reason = ?outcome.reason, "ended");
+        let record = Record::Exited {
+            command_id,
+            attempt,
+            outcome,
+        };
+        if self.append_end(record, durability).await {
+            self.say_again(command_id);
+        }
+    }
+
+    fn free_slot(&mut self, run: Run) {
+        if self
+            .running
+            .get(&run.command_id)
+            .is_some_and(|running| running.attempt == run.attempt)
+        {
+            self.running.remove(&run.command_id);
+        }
+    }
+
+    fn starts_in_process(&self, run: Run) -> bool {
+        self.entry(run.command_id)
+            .is_some_and(|entry| match &entry.state {
+                State::Starting { execution, .. } => *execution == Execution::InProcess,
+                State::Received
+                | State::Started { .. }
+                | State::Exited(_)
+                | State::NotStarted(_)
+                | State::Closed(_)
+                | State::CancelledUnseen => false,
+            })
+    }
+}

@@ -1,0 +1,396 @@
+//! Carries out one job, away from the journal: it tells `core` when a supervisor is there (and waits for the word to
+//! go), and how it ended.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fleetwright_protocol::operation::{DeployFile, RunScript};
+use fleetwright_protocol::outcome::FailureReason;
+use fleetwright_protocol::{CommandId, ExecutionOptions, NotStartedReason, Operation, Outcome};
+use tokio::io::AsyncWriteExt;
+use tokio::net::UnixStream;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::blobs::Blobs;
+use crate::config::PolicySettings;
+use crate::job::Job;
+use crate::launch::{self, Launcher};
+use crate::operations::deploy_file::{self, Content, Stop};
+use crate::operations::{CannotRun, run_script};
+use crate::output::LiveOutput;
+use crate::procfs::{self, Process};
+use crate::supervisor::exit_record::ExitRecord;
+use crate::supervisor::spec::{Report, RunSpec};
+use crate::{cgroup, run_folder};
+
+/// Killed processes are gone in milliseconds, unless the kernel cannot end them.
+const LEFTOVERS_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a job needs of its surroundings.
+pub struct Executor {
+    pub data_dir: PathBuf,
+    pub policy: PolicySettings,
+    /// The account the agent runs as.
+    pub own_user: String,
+    pub launcher: Launcher,
+    pub blobs: Blobs,
+    pub cgroup_parent: Option<PathBuf>,
+    pub live: LiveOutput,
+}
+
+/// One attempt of one command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    pub command_id: CommandId,
+    pub attempt: u32,
+}
+
+/// What a job tells while it is carried out.
+#[derive(Debug)]
+pub enum RunEvent {
+    /// A supervisor waits. It goes only on `true`, after this is in the journal.
+    Launched {
+        run: Run,
+        pid: u32,
+        start_ticks: u64,
+        go: oneshot::Sender<bool>,
+    },
+    /// Nothing was started, provably.
+    NotStarted {
+        run: Run,
+        reason: NotStartedReason,
+    },
+    Ended {
+        run: Run,
+        outcome: Box<Outcome>,
+    },
+}
+
+/// How a job came out.
+enum Conclusion {
+    NotStarted(NotStartedReason),
+    Ended(Box<Outcome>),
+}
+
+impl Executor {
+    /// Carries the job out. The last event says how it came out.
+    pub async fn carry_out(
+        self: Arc<Self>,
+        job: Job,
+        run: Run,
+        events: mpsc::Sender<RunEvent>,
+        kill: watch::Receiver<bool>,
+    ) {
+        let conclusion = match &job.operation {
+            Operation::RunScript(script) if job.options.dry_run => {
+                Conclusion::Ended(Box::new(run_script::dry_run(script, &job.options)))
+            }
+            Operation::RunScript(script) => self.run_script(script, &job, run, &events, kill).await,
+            Operation::DeployFile(file) => {
+                Conclusion::Ended(Box::new(self.deploy_file(file, &job, run, kill).await))
+            }
+            // Refused before they come here; see `job::SUPPORTED`.
+            Operation::ServiceControl(_)
+            | Operation::InstallPackage(_)
+            | Operation::RemovePackage(_)
+            | Operation::Reboot(_)
+            | Operation::Shutdown(_)
+            | Operation::ApplyDeploymentPlan(_) => {
+                Conclusion::NotStarted(NotStartedReason::Unsupported)
+            }
+        };
+        conclude(run, conclusion, &events).await;
+    }
+
+    /// Waits for a supervisor that an earlier agent started.
+    pub async fn adopt(
+        self: Arc<Self>,
+        supervisor: Process,
+        run: Run,
+        events: mpsc::Sender<RunEvent>,
+        mut kill: watch::Receiver<bool>,
+    ) {
+        let ended = launch::wait_for_end(supervisor.pid);
+        tokio::pin!(ended);
+        let mut killed = false;
+        loop {
+            tokio::select! {
+                _ = &mut ended => break,
+                () = kill_wanted(&mut kill), if !killed => {
+                    killed = true;
+                    launch::cancel(&supervisor);
+                }
+            }
+        }
+        let conclusion = self.read_folder(run, Some(supervisor.pid)).await;
+        conclude(run, conclusion, &events).await;
+    }
+
+    /// Ends what is left of a run nobody supervises any more, and says that its outcome is unknown.
+    pub async fn give_up(
+        self: Arc<Self>,
+        run: Run,
+        session_id: Option<u32>,
+        events: mpsc::Sender<RunEvent>,
+    ) {
+        let outcome = self.unknown(run, session_id).await;
+        conclude(run, Conclusion::Ended(Box::new(outcome)), &events).await;
+    }
+
+    /// Ends what is left of a run nobody will ask for, and removes its folder.
+    pub async fn clear_up(self: Arc<Self>, run: Run) {
+        self.unknown(run, None).await;
+        run_folder::remove(&run_folder::path(
+            &self.data_dir,
+            run.command_id,
+            run.attempt,
+        ));
+    }
+
+    async fn run_script(
+        &self,
+        script: &RunScript,
+        job: &Job,
+        run: Run,
+        events: &mpsc::Sender<RunEvent>,
+        mut kill: watch::Receiver<bool>,
+    ) -> Conclusion {
+        let (spec, mut channel) = match self.launch(script, job, run).await {
+            Ok(launched) => launched,
+            Err(CannotRun::DiskFull) => return Conclusion::NotStarted(NotStartedReason::DiskFull),
+            Err(refusal @ CannotRun::Refused(_)) => {
+                return Conclusion::Ended(Box::new(refusal.outcome()));
+            }
+        };
+        let Some(Report::Ready { pid }) = launch::next_report(&mut channel).await else {
+            return Conclusion::Ended(Box::new(cannot_supervise("it ended at once")));
+        };
+        // It waits for us, so it is there.
+        let Some(supervisor) = procfs::process(pid) else {
+            return Conclusion::Ended(Box::new(cannot_supervise("it ended at once")));
+        };
+        if *kill.borrow() {
+            return Conclusion::NotStarted(NotStartedReason::Cancelled);
+        }
+        let (go, may_go) = oneshot::channel();
+        let launched = RunEvent::Launched {
+            run,
+            pid,
+            start_ticks: supervisor.start_ticks,
+            go,
+        };
+        // An agent that is shutting down hears nothing, and then nothing goes.
+        let _ = events.send(launched).await;
+        if !may_go.await.unwrap_or(false) {
+            return Conclusion::NotStarted(NotStartedReason::DiskFull);
+        }
+        if let Err(error) = send(&spec, &mut channel).await {
+            tracing::warn!(command = %run.command_id, %error, "a supervisor did not take its run");
+        }
+        self.follow(channel, &supervisor, run, &mut kill).await
+    }
+
+    /// Writes the folder of the run and starts its supervisor.
+    async fn launch(
+        &self,
+        script: &RunScript,
+        job: &Job,
+        run: Run,
+    ) -> Result<(RunSpec, UnixStream), CannotRun> {
+        let folder = run_folder::path(&self.data_dir, run.command_id, run.attempt);
+        let mut spec = if job.options.run_as.is_some() {
+            // The name service may have to ask over the network.
+            let (script, options, timeout) =
+                (script.clone(), job.options.clone(), job.timeout_seconds);
+            let folder = folder.clone();
+            let prepared = tokio::task::spawn_blocking(move || {
+                run_script::prepare(&script, &options, run.command_id, &folder, timeout)
+            });
+            match prepared.await {
+                Ok(spec) => spec?,
+                Err(error) => {
+                    return Err(CannotRun::Refused(format!(
+                        "preparing was aborted: {error}"
+                    )));
+                }
+            }
+        } else {
+            run_script::prepare(
+                script,
+                &job.options,
+                run.command_id,
+                &folder,
+                job.timeout_seconds,
+            )?
+        };
+        if let Some(parent) = &self.cgroup_parent {
+            spec.cgroup = cgroup::create(parent, run.command_id, run.attempt);
+        }
+        let channel = self
+            .launcher
+            .launch(&folder, run.command_id)
+            .map_err(|error| CannotRun::because("cannot start a supervisor", &error))?;
+        Ok((spec, channel))
+    }
+
+    async fn follow(
+        &self,
+        mut channel: UnixStream,
+        supervisor: &Process,
+        run: Run,
+        kill: &mut watch::Receiver<bool>,
+    ) -> Conclusion {
+        let mut killed = false;
+        loop {
+            let next = launch::next_report(&mut channel);
+            tokio::pin!(next);
+            let report = loop {
+                tokio::select! {
+                    report = &mut next => break report,
+                    () = kill_wanted(kill), if !killed => {
+                        killed = true;
+                        launch::cancel(supervisor);
+                    }
+                }
+            };
+            match report {
+                Some(Report::Output {
+                    stream,
+                    offset,
+                    data,
+                }) => {
+                    self.live.send(run.command_id, stream, offset, data);
+                }
+                Some(Report::Ready { .. }) => {}
+                Some(Report::Ended(record)) => {
+                    if let Some(record) = ExitRecord::decode(&record) {
+                        return conclusion(record);
+                    }
+                }
+                None => return self.read_folder(run, Some(supervisor.pid)).await,
+            }
+        }
+    }
+
+    /// What the folder of a run whose supervisor has gone tells.
+    async fn read_folder(&self, run: Run, session_id: Option<u32>) -> Conclusion {
+        let folder = run_folder::path(&self.data_dir, run.command_id, run.attempt);
+        match ExitRecord::read(&folder) {
+            Some(record) => conclusion(record),
+            None => Conclusion::Ended(Box::new(self.unknown(run, session_id).await)),
+        }
+    }
+
+    async fn unknown(&self, run: Run, session_id: Option<u32>) -> Outcome {
+        let group = self
+            .cgroup_parent
+            .as_ref()
+            .map(|parent| cgroup::of_run(parent, run.command_id, run.attempt));
+        let gone =
+            launch::end_leftovers(run.command_id, session_id, group, LEFTOVERS_PATIENCE).await;
+        let message = if gone {
+            "the run was lost; none of its processes is left"
+        } else {
+            "the run was lost; some of its processes could not be ended"
+        };
+        Outcome::failed(FailureReason::OutcomeUnknown, message)
+    }
+
+    async fn deploy_file(
+        &self,
+        file: &DeployFile,
+        job: &Job,
+        run: Run,
+        mut kill: watch::Receiver<bool>,
+    ) -> Outcome {
+        let limit = Duration::from_secs(job.timeout_seconds);
+        let stop = Arc::new(Stop::after_seconds(job.timeout_seconds));
+        let fetched = tokio::select! {
+            content = tokio::time::timeout(limit, self.content(file, &job.options)) => content,
+            () = kill_wanted(&mut kill) => {
+                return Outcome::failed(FailureReason::Cancelled, "cancelled before anything was replaced");
+            }
+        };
+        let content = match fetched {
+            Ok(Ok(content)) => content,
+            Ok(Err(why)) => return Outcome::failed(FailureReason::AgentError, why),
+            Err(_) => {
+                return Outcome::failed(FailureReason::TimedOut, "the blob did not come in time");
+            }
+        };
+        let id = format!("{}-{}", run.command_id, run.attempt);
+        let (file, options, stop_there) = (file.clone(), job.options.clone(), Arc::clone(&stop));
+        let work = tokio::task::spawn_blocking(move || {
+            deploy_file::deploy(&file, &options, content, &id, &stop_there)
+        });
+        tokio::pin!(work);
+        let done = tokio::select! {
+            done = &mut work => done,
+            () = kill_wanted(&mut kill) => {
+                stop.cancel();
+                work.await
+            }
+        };
+        done.unwrap_or_else(|error| {
+            Outcome::failed(
+                FailureReason::OutcomeUnknown,
+                format!("the deployment was aborted: {error}"),
+            )
+        })
+    }
+
+    async fn content(
+        &self,
+        file: &DeployFile,
+        options: &ExecutionOptions,
+    ) -> Result<Content, String> {
+        match (Content::inline(file), &file.blob_sha256) {
+            (Some(content), _) => Ok(content),
+            (None, Some(sha256)) => {
+                let blob = self.blobs.fetch(sha256, &self.data_dir).await;
+                let what = if options.dry_run {
+                    "cannot compare with"
+                } else {
+                    "cannot fetch"
+                };
+                blob.map_err(|error| format!("{what} the blob {sha256}: {error}"))
+            }
+            (None, None) => Err("the operation carries no content".to_owned()),
+        }
+    }
+}
+
+async fn conclude(run: Run, conclusion: Conclusion, events: &mpsc::Sender<RunEvent>) {
+    let event = match conclusion {
+        Conclusion::NotStarted(reason) => RunEvent::NotStarted { run, reason },
+        Conclusion::Ended(outcome) => RunEvent::Ended { run, outcome },
+    };
+    // Without a listener the agent is shutting down; the exit record tells the next one.
+    let _ = events.send(event).await;
+}
+
+async fn send(spec: &RunSpec, channel: &mut UnixStream) -> std::io::Result<()> {
+    channel.write_all(&spec.encode()?).await
+}
+
+fn conclusion(record: ExitRecord) -> Conclusion {
+    match run_script::outcome(record) {
+        Some(outcome) => Conclusion::Ended(Box::new(outcome)),
+        None => Conclusion::NotStarted(NotStartedReason::AgentRestarted),
+    }
+}
+
+fn cannot_supervise(why: &str) -> Outcome {
+    Outcome::failed(
+        FailureReason::AgentError,
+        format!("the run's supervisor could not work: {why}"),
+    )
+}
+
+/// Resolves when somebody wants the run killed; never, if nobody can any more.
+async fn kill_wanted(kill: &mut watch::Receiver<bool>) {
+    if kill.wait_for(|wanted| *wanted).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}

@@ -1,0 +1,347 @@
+//! The file system side of a deployment: the folder is opened once, without following links, and everything happens
+//! relative to that handle, so that nobody can swap a parent under way.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{
+    AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, fchmod, fchown, linkat, mkdirat,
+    openat, openat2, readlinkat, renameat, statat, symlinkat, unlinkat,
+};
+use rustix::io::Errno;
+
+use super::{Content, DeployError, io_error, refused};
+
+/// Compared and copied in pieces of this size, so that memory stays flat.
+const PIECE_BYTES: usize = 128 * 1024;
+const FOLDER: OFlags = OFlags::DIRECTORY
+    .union(OFlags::CLOEXEC)
+    .union(OFlags::NOFOLLOW);
+/// Folders made for a deployment can be read by all, like those of a package.
+const FOLDER_MODE: u32 = 0o755;
+
+/// A place for a file: its folder, opened, and its name there.
+pub struct Target<'a> {
+    path: &'a str,
+    folder: OwnedFd,
+    name: &'a str,
+}
+
+/// What is at the place now.
+pub enum Existing {
+    None,
+    /// A symbolic link, which a deployment replaces and never follows.
+    Link,
+    File(Found),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Found {
+    /// All twelve bits.
+    pub mode: u32,
+    pub user: u32,
+    pub group: u32,
+    pub bytes: u64,
+}
+
+/// What the new file is to have; an owner of `None` is whoever writes it.
+pub struct Attributes {
+    pub mode: u32,
+    pub user: Option<u32>,
+    pub group: Option<u32>,
+}
+
+/// The new file under its temporary name; removed again unless it is put in place.
+pub struct Temporary<'a> {
+    target: &'a Target<'a>,
+    name: String,
+    in_place: bool,
+}
+
+impl<'a> Target<'a> {
+    /// Opens the folder. `None` in a dry run if it would have to be made first.
+    pub fn open(
+        path: &'a str,
+        create_parents: bool,
+        dry_run: bool,
+    ) -> Result<Option<Self>, DeployError> {
+        let mut parts: Vec<&str> = path
+            .split('/')
+            .filter(|part| !part.is_empty() && *part != ".")
+            .collect();
+        let name = parts
+            .pop()
+            .ok_or_else(|| refused("the path names no file"))?;
+        match open_folder(&parts, create_parents && !dry_run) {
+            Ok(folder) => Ok(Some(Self { path, folder, name })),
+            Err((_, Errno::NOENT)) if create_parents && dry_run => Ok(None),
+            Err((at, Errno::LOOP | Errno::NOTDIR)) => Err(refused(&format!(
+                "{at} is a symbolic link or not a folder; it is not followed"
+            ))),
+            Err((at, error)) => Err(io_error(
+                format!("cannot open the folder {at}"),
+                error.into(),
+            )),
+        }
+    }
+
+    pub fn existing(&self) -> Result<Existing, DeployError> {
+        let found = match statat(&self.folder, self.name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(found) => found,
+            Err(Errno::NOENT) => return Ok(Existing::None),
+            Err(error) => return Err(self.error("cannot look at", error.into())),
+        };
+        match FileType::from_raw_mode(found.st_mode) {
+            FileType::RegularFile => Ok(Existing::File(Found {
+                mode: found.st_mode & 0o7777,
+                user: found.st_uid,
+                group: found.st_gid,
+                bytes: u64::try_from(found.st_size).unwrap_or_default(),
+            })),
+            FileType::Symlink => Ok(Existing::Link),
+            FileType::Directory => Err(refused(&format!("{} is a folder", self.path))),
+            FileType::Fifo
+            | FileType::Socket
+            | FileType::CharacterDevice
+            | FileType::BlockDevice
+            | FileType::Unknown => Err(refused(&format!("{} is not a regular file", self.path))),
+        }
+    }
+
+    /// Whether the file there has exactly these bytes. One that may not be read counts as another.
+    pub fn holds(&self, found: &Found, content: &mut Content) -> Result<bool, DeployError> {
+        if found.bytes != content.len() {
+            return Ok(false);
+        }
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let mut old = match openat(&self.folder, self.name, flags, Mode::empty()) {
+            Ok(old) => File::from(old),
+            Err(Errno::ACCESS | Errno::PERM | Errno::NOENT | Errno::LOOP) => return Ok(false),
+            Err(error) => return Err(self.error("cannot read", error.into())),
+        };
+        let mut piece = vec![0; PIECE_BYTES];
+        let mut same = true;
+        let compared = each_piece(content, |wanted| {
+            let there = piece.get_mut(..wanted.len()).unwrap_or_default();
+            same = same && old.read_exact(there).is_ok() && there == wanted;
+            Ok(())
+        });
+        compared.map_err(|error| self.error("cannot compare", error))?;
+        Ok(same)
+    }
+
+    /// Writes the new file beside the old one, complete and on disk. `check` may end the work between pieces.
+    pub fn write_temporary(
+        &'a self,
+        content: &mut Content,
+        attributes: &Attributes,
+        id: &str,
+        check: &mut dyn FnMut() -> Result<(), DeployError>,
+    ) -> Result<Temporary<'a>, DeployError> {
+        let name = format!(".fleetwright-{id}.tmp");
+        // Left over from an agent that died: it has this command's name, so it is ours.
+        let _ = unlinkat(&self.folder, &name, AtFlags::empty());
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = openat(&self.folder, &name, flags, Mode::from_raw_mode(0o600))
+            .map_err(|error| self.error("cannot write beside", error.into()))?;
+        let temporary = Temporary {
+            target: self,
+            name,
+            in_place: false,
+        };
+        let mut file = File::from(file);
+        let mut stopped = None;
+        let written = each_piece(content, |piece| {
+            if let Err(stop) = check() {
+                stopped = Some(stop);
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            file.write_all(piece)
+        });
+        if let Some(stop) = stopped {
+            return Err(stop);
+        }
+        written.map_err(|error| self.error("cannot write", error))?;
+        self.set_attributes(&file, attributes)?;
+        file.sync_all()
+            .map_err(|error| self.error("cannot write", error))?;
+        Ok(temporary)
+    }
+
+    /// Gives what is there now a second name, which it keeps when the first is taken. Returns that name's path.
+    pub fn keep_backup(&self, id: &str) -> Result<String, DeployError> {
+        let backup = format!("{}.bak-{id}", self.name);
+        let linked = linkat(
+            &self.folder,
+            self.name,
+            &self.folder,
+            &backup,
+            AtFlags::empty(),
+        );
+        match linked {
+            Ok(()) => {}
+            // A repetition of the same command, whose backup is the older and right one.
+            Err(Errno::EXIST) => {}
+            // File systems without hard links, and links the kernel protects.
+            Err(Errno::PERM | Errno::NOTSUP | Errno::MLINK) => self.copy_backup(&backup)?,
+            Err(error) => return Err(self.error("cannot back up", error.into())),
+        }
+        let folder = self.path.trim_end_matches(self.name);
+        Ok(format!("{folder}{backup}"))
+    }
+
+    fn copy_backup(&self, backup: &str) -> Result<(), DeployError> {
+        let failed = |error: io::Error| self.error("cannot back up", error);
+        if let Existing::Link = self.existing()? {
+            let link = readlinkat(&self.folder, self.name, Vec::new())
+                .map_err(|error| failed(error.into()))?;
+            return symlinkat(link, &self.folder, backup).map_err(|error| failed(error.into()));
+        }
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let old = openat(&self.folder, self.name, flags, Mode::empty())
+            .map_err(|error| failed(error.into()))?;
+        let found = rustix::fs::fstat(&old).map_err(|error| failed(error.into()))?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let new = openat(&self.folder, backup, flags, Mode::from_raw_mode(0o600))
+            .map_err(|error| failed(error.into()))?;
+        let mut new = File::from(new);
+        io::copy(&mut File::from(old), &mut new).map_err(failed)?;
+        let attributes = Attributes {
+            mode: found.st_mode & 0o777,
+            user: Some(found.st_uid),
+            group: Some(found.st_gid),
+        };
+        self.set_attributes(&new, &attributes)?;
+        new.sync_all().map_err(failed)
+    }
+
+    /// Owner before mode: a change of owner may clear mode bits.
+    fn set_attributes(&self, file: &File, attributes: &Attributes) -> Result<(), DeployError> {
+        let now =
+            rustix::fs::fstat(file).map_err(|error| self.error("cannot look at", error.into()))?;
+        let user = attributes.user.filter(|user| *user != now.st_uid);
+        let group = attributes.group.filter(|group| *group != now.st_gid);
+        if user.is_some() || group.is_some() {
+            fchown(file, user.map(Uid::from_raw), group.map(Gid::from_raw)).map_err(|error| {
+                self.error(
+                    "cannot give the right owner (which may need root) to",
+                    error.into(),
+                )
+            })?;
+        }
+        fchmod(file, Mode::from_raw_mode(attributes.mode))
+            .map_err(|error| self.error("cannot set the mode of", error.into()))
+    }
+
+    fn error(&self, what: &str, error: io::Error) -> DeployError {
+        io_error(format!("{what} {}", self.path), error)
+    }
+}
+
+impl Temporary<'_> {
+    /// Takes the place of the old file, at once and for good.
+    pub fn put_in_place(mut self) -> Result<(), DeployError> {
+        let target = self.target;
+        renameat(&target.folder, &self.name, &target.folder, target.name)
+            .map_err(|error| target.error("cannot replace", error.into()))?;
+        self.in_place = true;
+        match rustix::fs::fsync(&target.folder) {
+            // A folder that may be entered but not read cannot be synced; the rename is atomic all the same.
+            Ok(()) | Err(Errno::BADF | Errno::INVAL) => Ok(()),
+            Err(error) => Err(target.error("cannot make durable", error.into())),
+        }
+    }
+}
+
+impl Drop for Temporary<'_> {
+    fn drop(&mut self) {
+        if !self.in_place {
+            // Already failing; a leftover is cleared by the next attempt of the command.
+            let _ = unlinkat(&self.target.folder, &self.name, AtFlags::empty());
+        }
+    }
+}
+
+/// Opens the folder of these parts below `/`. The error names how far it came.
+fn open_folder(parts: &[&str], create: bool) -> Result<OwnedFd, (String, Errno)> {
+    let whole = format!("/{}", parts.join("/"));
+    let root = rustix::fs::open("/", FOLDER | OFlags::RDONLY, Mode::empty())
+        .map_err(|error| ("/".to_owned(), error))?;
+    if parts.is_empty() {
+        return Ok(root);
+    }
+    let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    match openat2(
+        &root,
+        parts.join("/"),
+        FOLDER | OFlags::RDONLY,
+        Mode::empty(),
+        resolve,
+    ) {
+        Ok(folder) => Ok(folder),
+        Err(Errno::NOENT) if !create => Err((whole, Errno::NOENT)),
+        // Missing folders, a kernel before 5.6, or a folder that may be passed but not read: part by part.
+        Err(Errno::NOENT | Errno::NOSYS | Errno::PERM | Errno::ACCESS) => walk(root, parts, create),
+        Err(error) => Err((whole, error)),
+    }
+}
+
+fn walk(root: OwnedFd, parts: &[&str], create: bool) -> Result<OwnedFd, (String, Errno)> {
+    let mut folder = root;
+    let mut path = String::new();
+    for part in parts {
+        path = format!("{path}/{part}");
+        let next = match open_part(&folder, part) {
+            Err(Errno::NOENT) if create => make_part(&folder, part),
+            other => other,
+        };
+        folder = next.map_err(|error| (path.clone(), error))?;
+    }
+    Ok(folder)
+}
+
+fn open_part(folder: &OwnedFd, part: &str) -> Result<OwnedFd, Errno> {
+    match openat(folder, part, FOLDER | OFlags::RDONLY, Mode::empty()) {
+        Err(Errno::ACCESS) => openat(folder, part, FOLDER | OFlags::PATH, Mode::empty()),
+        other => other,
+    }
+}
+
+fn make_part(folder: &OwnedFd, part: &str) -> Result<OwnedFd, Errno> {
+    match mkdirat(folder, part, Mode::from_raw_mode(FOLDER_MODE)) {
+        // Somebody else made it in between.
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(error) => return Err(error),
+    }
+    // As durable as the file that goes into it; a folder that cannot be synced is as above.
+    let _ = rustix::fs::fsync(folder.as_fd());
+    open_part(folder, part)
+}
+
+fn each_piece(
+    content: &mut Content,
+    mut take: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    match content {
+        Content::Bytes(bytes) => {
+            if bytes.is_empty() {
+                return take(&[]);
+            }
+            bytes.chunks(PIECE_BYTES).try_for_each(take)
+        }
+        Content::File { file, .. } => {
+            file.rewind()?;
+            let mut piece = vec![0; PIECE_BYTES];
+            loop {
+                match file.read(&mut piece) {
+                    Ok(0) => return Ok(()),
+                    Ok(count) => take(piece.get(..count).unwrap_or_default())?,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! Deployments into temporary folders.
+
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+
+use fleetwright_protocol::outcome::OutcomeStatus;
+
+use super::*;
+
+fn file(path: &Path, content: &str) -> DeployFile {
+    DeployFile {
+        path: path.to_str().unwrap().to_owned(),
+        content: Some(content.to_owned()),
+        ..DeployFile::default()
+    }
+}
+
+fn run_with(file: &DeployFile, options: &ExecutionOptions) -> Outcome {
+    let content = Content::inline(file).unwrap();
+    deploy(file, options, content, "test", &Stop::after_seconds(60))
+}
+
+fn run(file: &DeployFile) -> Outcome {
+    run_with(file, &ExecutionOptions::default())
+}
+
+fn mode(path: &Path) -> u32 {
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_file_is_written_exactly_and_a_second_time_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("motd");
+    let mut wanted = file(&path, "");
+    wanted.content = None;
+    wanted.content_base64 = Some(STANDARD.encode([0, 13, 10, 255]));
+    wanted.mode = Some("0640".to_owned());
+    let first = run(&wanted);
+    assert_eq!(
+        (first.status, first.changed),
+        (OutcomeStatus::Succeeded, true),
+        "{}",
+        first.message
+    );
+    assert_eq!(std::fs::read(&path).unwrap(), [0, 13, 10, 255]);
+    assert_eq!(mode(&path), 0o640);
+    let again = run(&wanted);
+    assert_eq!(
+        (again.status, again.changed),
+        (OutcomeStatus::Succeeded, false)
+    );
+    wanted.mode = Some("600".to_owned());
+    assert!(run(&wanted).changed, "another mode is a change");
+    assert_eq!(mode(&path), 0o600);
+    assert_eq!(names(folder.path()), ["motd"], "nothing is left over");
+}
+
+#[test]
+fn what_is_not_said_stays_as_it_was_but_for_set_user_id_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tool");
+    std::fs::write(&path, "old").unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o4711)).unwrap();
+    assert!(run(&file(&path, "new")).changed);
+    assert_eq!(mode(&path), 0o711);
+}
+
+#[test]
+fn a_backup_keeps_the_old_bytes_beside_the_new_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("conf");
+    let mut wanted = file(&path, "one");
+    wanted.backup = true;
+    run(&wanted);
+    assert_eq!(
+        names(folder.path()),
+        ["conf"],
+        "there was nothing to back up"
+    );
+    wanted.content = Some("two".to_owned());
+    let outcome = run(&wanted);
+    assert_eq!(names(folder.path()), ["conf", "conf.bak-test"]);
+    assert_eq!(
+        std::fs::read(folder.path().join("conf.bak-test")).unwrap(),
+        b"one"
+    );
+    assert_eq!(std::fs::read(&path).unwrap(), b"two");
+    assert!(
+        outcome
+            .message
+            .contains(&format!("{}/conf.bak-test", folder.path().display()))
+    );
+}
+
+#[test]
+fn missing_folders_are_made_only_when_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a/b/c.conf");
+    let mut wanted = file(&path, "x");
+    assert_eq!(run(&wanted).reason, Some(FailureReason::AgentError));
+    wanted.create_parents = true;
+    let dry = run_with(
+        &wanted,
+        &ExecutionOptions {
+            dry_run: true,
+            ..ExecutionOptions::default()
+        },
+    );
+    assert!(dry.changed && !folder.path().join("a").exists());
+    assert!(run(&wanted).changed);
+    assert_eq!(std::fs::read(&path).unwrap(), b"x");
+}
+
+#[test]
+fn a_dry_run_says_what_would_change_and_touches_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("f");
+    let dry = ExecutionOptions {
+        dry_run: true,
+        ..ExecutionOptions::default()
+    };
+    assert!(run_with(&file(&path, "x"), &dry).changed);
+    assert!(names(folder.path()).is_empty());
+    std::fs::write(&path, "x").unwrap();
+    assert!(!run_with(&file(&path, "x"), &dry).changed);
+    assert!(
+        run_with(&file(&path, "y"), &dry)
+            .message
+            .contains("would change the content")
+    );
+    assert_eq!(std::fs::read(&path).unwrap(), b"x");
+}
+
+#[test]
+fn no_link_among_the_parents_is_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let elsewhere = folder.path().join("elsewhere");
+    std::fs::create_dir(&elsewhere).unwrap();
+    symlink(&elsewhere, folder.path().join("door")).unwrap();
+    for create_parents in [false, true] {
+        for path in ["door/file", "door/deeper/file"] {
+            let mut wanted = file(&folder.path().join(path), "x");
+            wanted.create_parents = create_parents;
+            let outcome = run(&wanted);
+            assert_eq!(
+                outcome.status,
+                OutcomeStatus::Failed,
+                "{path} {create_parents}"
+            );
+        }
+    }
+    assert!(names(&elsewhere).is_empty());
+}
+
+#[test]
+fn a_link_at_the_place_itself_is_replaced_and_what_it_points_at_is_untouched() {
+    let folder = tempfile::tempdir().unwrap();
+    let victim = folder.path().join("victim");
+    std::fs::write(&victim, "precious").unwrap();
+    let path = folder.path().join("link");
+    symlink(&victim, &path).unwrap();
+    assert!(run(&file(&path, "precious")).changed);
+    assert_eq!(std::fs::read(&victim).unwrap(), b"precious");
+    assert!(std::fs::symlink_metadata(&path).unwrap().is_file());
+    // A link planted under the temporary name is not written through either.
+    symlink(&victim, folder.path().join(".fleetwright-test.tmp")).unwrap();
+    assert!(run(&file(&path, "other")).changed);
+    assert_eq!(std::fs::read(&victim).unwrap(), b"precious");
+}
+
+#[test]
+fn folders_and_special_files_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("dir")).unwrap();
+    let outcome = run(&file(&folder.path().join("dir"), "x"));
+    assert!(
+        outcome.message.contains("is a folder"),
+        "{}",
+        outcome.message
+    );
+    let _socket = std::os::unix::net::UnixListener::bind(folder.path().join("sock")).unwrap();
+    let outcome = run(&file(&folder.path().join("sock"), "x"));
+    assert!(
+        outcome.message.contains("not a regular file"),
+        "{}",
+        outcome.message
+    );
+}
+
+#[test]
+fn a_cancelled_or_late_deployment_replaces_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("f");
+    std::fs::write(&path, "old").unwrap();
+    let wanted = file(&path, "new");
+    let stop = Stop::after_seconds(60);
+    stop.cancel();
+    for (stop, reason) in [
+        (stop, FailureReason::Cancelled),
+        (Stop::after_seconds(0), FailureReason::TimedOut),
+    ] {
+        let content = Content::inline(&wanted).unwrap();
+        let outcome = deploy(
+            &wanted,
+            &ExecutionOptions::default(),
+            content,
+            "test",
+            &stop,
+        );
+        assert_eq!(outcome.reason, Some(reason));
+        assert_eq!(std::fs::read(&path).unwrap(), b"old");
+        assert_eq!(names(folder.path()), ["f"]);
+    }
+}
+
+#[test]
+fn a_blob_is_copied_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let blob = folder.path().join("blob");
+    let bytes: Vec<u8> = (0..300_000u32).map(|at| (at % 251) as u8).collect();
+    std::fs::write(&blob, &bytes).unwrap();
+    let path = folder.path().join("copy");
+    let mut wanted = file(&path, "");
+    wanted.content = None;
+    wanted.blob_sha256 = Some("0".repeat(64));
+    for changed in [true, false] {
+        let content = Content::File {
+            file: File::open(&blob).unwrap(),
+            bytes: 300_000,
+        };
+        let outcome = deploy(
+            &wanted,
+            &ExecutionOptions::default(),
+            content,
+            "test",
+            &Stop::after_seconds(60),
+        );
+        assert_eq!(outcome.changed, changed, "{}", outcome.message);
+    }
+    assert_eq!(std::fs::read(&path).unwrap(), bytes);
+}
+
+/// As root the file belongs to the other account and its rights decide; otherwise the agent says why it cannot.
+#[test]
+fn acting_as_another_account_uses_its_rights_or_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = ExecutionOptions {
+        run_as: Some("nobody".to_owned()),
+        ..ExecutionOptions::default()
+    };
+    let closed = run_with(&file(&folder.path().join("closed"), "x"), &options);
+    assert_eq!(
+        closed.reason,
+        Some(FailureReason::AgentError),
+        "{}",
+        closed.message
+    );
+    if !accounts::is_root() {
+        assert!(closed.message.contains("root"), "{}", closed.message);
+        return;
+    }
+    let nobody = accounts::account("nobody").unwrap().unwrap().ids.user;
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+    let open = folder.path().join("open");
+    let outcome = run_with(&file(&open, "x"), &options);
+    assert_eq!(
+        outcome.status,
+        OutcomeStatus::Succeeded,
+        "{}",
+        outcome.message
+    );
+    assert_eq!(std::fs::metadata(&open).unwrap().uid(), nobody);
+}
