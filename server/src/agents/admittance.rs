@@ -10,7 +10,6 @@ use crate::audit::AuditContext;
 use crate::db::DbError;
 use crate::hosts::admission;
 use crate::hosts::host::Approval;
-use crate::hosts::store;
 
 /// A renewal or a first connection that meets another one of the same host is decided again; more than this many in a
 /// row is a client that deserves to be told to try again.
@@ -56,7 +55,7 @@ pub async fn admit_connection(
         return Ok(());
     }
     for _ in 0..ROUNDS_MAX {
-        let host = store::get(agents.db(), id)
+        let host = admission::identity_of(agents.hosts(), id)
             .await?
             .ok_or(AdmittanceError::Unknown)?;
         match generations::decide_connect(host.approval, &host.identity, presented, now_us) {
@@ -78,7 +77,7 @@ pub async fn admit_download(
     certificate: AgentCertificate,
 ) -> Result<(), AdmittanceError> {
     let id = certificate.host_id;
-    let host = store::get(agents.db(), id)
+    let host = admission::identity_of(agents.hosts(), id)
         .await?
         .ok_or(AdmittanceError::Unknown)?;
     let now_us = agents.now_us();
@@ -99,7 +98,7 @@ pub async fn renew(
     let id = certificate.host_id;
     let now_us = agents.now_us();
     for _ in 0..ROUNDS_MAX {
-        let host = store::get(agents.db(), id)
+        let host = admission::identity_of(agents.hosts(), id)
             .await?
             .ok_or(AdmittanceError::Unknown)?;
         let decision = generations::decide_renew(

@@ -67,7 +67,7 @@ pub(super) fn chunk_in(
         return Ok(set.materialised);
     }
     let now_us = commands.now_us();
-    let gone: BTreeSet<HostId> = crate::hosts::store::missing_in(tx, hosts)?
+    let gone: BTreeSet<HostId> = crate::hosts::actions::missing_in(tx, hosts)?
         .into_iter()
         .collect();
     let mut delta = CounterDelta::default();

@@ -15,6 +15,7 @@ use crate::db::{DbError, Tx};
 use crate::events::{Event, Visibility};
 
 pub use super::reports::{record_facts, record_hello, record_offline, save_journal_in};
+pub use super::store::missing_in;
 
 /// Hosts that one request may approve: ten screens of the largest page, one short transaction.
 pub const APPROVE_MAX: usize = 5_000;

@@ -34,6 +34,13 @@ pub struct Admitted {
     pub takes_use: bool,
 }
 
+/// What is known of a host that presents a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    pub approval: Approval,
+    pub identity: Identity,
+}
+
 /// What an enrolment means for what is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AdmissionDecision {
@@ -137,6 +144,15 @@ pub fn admit_in(
         approval: host.approval,
         takes_use,
     })
+}
+
+/// What a certificate of this host is judged by; `None` for an unknown host.
+pub async fn identity_of(hosts: &Hosts, id: HostId) -> Result<Option<Known>, DbError> {
+    let host = store::get(hosts.db(), id).await?;
+    Ok(host.map(|host| Known {
+        approval: host.approval,
+        identity: host.identity,
+    }))
 }
 
 /// Stores a changed identity, if the host still has the one the change was decided on. Returns whether it had.
