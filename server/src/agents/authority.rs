@@ -235,7 +235,7 @@ fn at(path: &Path, source: io::Error) -> AuthorityError {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::agents::identity::AgentCertificate;
     use uuid::Uuid;

@@ -1,0 +1,215 @@
+//! Real sockets on loopback: what the accept loop adds to requests, and what it refuses.
+
+use std::net::Ipv4Addr;
+
+use axum::Extension;
+use axum::extract::{ConnectInfo, State};
+use axum::routing::get;
+use http::StatusCode;
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::Bytes;
+use hyper::client::conn::http1 as client;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio::sync::Notify;
+use tokio_rustls::TlsConnector;
+
+use super::*;
+use crate::agents::authority::Authority;
+use crate::agents::authority::tests::{NOW, csr};
+use crate::agents::identity::AgentCertificate;
+use crate::agents::tls::{PortCertificate, server_config};
+use fleetwright_protocol::HostId;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Running {
+    address: SocketAddr,
+    shutdown: CancellationToken,
+    served: tokio::task::JoinHandle<()>,
+}
+
+fn start(tls: Option<Arc<ServerConfig>>, router: Router, limits: ConnectionLimits) -> Running {
+    let listener = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+    let address = listener.local_addr().unwrap();
+    let shutdown = CancellationToken::new();
+    let served = tokio::spawn(serve(listener, tls, router, limits, shutdown.clone()));
+    Running {
+        address,
+        shutdown,
+        served,
+    }
+}
+
+async fn ask<S>(stream: S, path: &str) -> Result<(StatusCode, String), hyper::Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (mut sender, connection) = client::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    let request = http::Request::get(path).header("host", "test");
+    let request = request.body(Empty::<Bytes>::new()).unwrap();
+    let response = sender.send_request(request).await?;
+    let status = response.status();
+    let body = response.into_body().collect().await?.to_bytes();
+    Ok((status, String::from_utf8_lossy(&body).into_owned()))
+}
+
+async fn plain(address: SocketAddr, path: &str) -> Result<(StatusCode, String), hyper::Error> {
+    ask(TcpStream::connect(address).await.unwrap(), path).await
+}
+
+/// Says who the peer is.
+async fn who(
+    ConnectInfo(address): ConnectInfo<SocketAddr>,
+    certificate: Option<Extension<PeerCertificate>>,
+) -> String {
+    let host = certificate.map(|certificate| AgentCertificate::parse(&certificate.0.0).unwrap());
+    let host = host.map_or("nobody".to_owned(), |host| host.host_id.to_string());
+    format!("{} {host}", address.ip())
+}
+
+#[tokio::test]
+async fn a_request_knows_its_peers_address() {
+    let running = start(
+        None,
+        Router::new().route("/", get(who)),
+        ConnectionLimits::OPERATORS,
+    );
+    let (status, body) = plain(running.address, "/").await.unwrap();
+    assert_eq!(
+        (status, body.as_str()),
+        (StatusCode::OK, "127.0.0.1 nobody")
+    );
+}
+
+#[tokio::test]
+async fn a_head_over_the_limit_is_refused() {
+    let running = start(
+        None,
+        Router::new().route("/", get(who)),
+        ConnectionLimits::AGENTS,
+    );
+    let long = format!("/?{}", "x".repeat(16 * 1024));
+    let refused = plain(running.address, &long).await;
+    assert!(!matches!(refused, Ok((StatusCode::OK, _))), "{refused:?}");
+}
+
+/// A client that trusts `server` and, if it has one, shows a certificate that `issuer` signed at `issued_at_us`.
+fn connector(server: &Authority, issuer: Option<&Authority>, issued_at_us: i64) -> TlsConnector {
+    let mut roots = RootCertStore::empty();
+    roots.add(server.certificate().clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_root_certificates(roots);
+    let config = match issuer {
+        None => builder.with_no_client_auth(),
+        Some(issuer) => {
+            let (key, csr) = csr();
+            let host = HostId(uuid::Uuid::from_u128(5));
+            let pem = issuer.sign_client(&csr, host, 1, issued_at_us).unwrap();
+            let certificate = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+            let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+            builder
+                .with_client_auth_cert(vec![certificate], key)
+                .unwrap()
+        }
+    };
+    TlsConnector::from(Arc::new(config))
+}
+
+async fn over_tls(address: SocketAddr, connector: TlsConnector) -> Option<String> {
+    let stream = TcpStream::connect(address).await.unwrap();
+    let name = ServerName::try_from("127.0.0.1").unwrap();
+    let stream = connector.connect(name, stream).await.ok()?;
+    // In TLS 1.3 a refused client learns of it with its first answer.
+    ask(stream, "/").await.ok().map(|(_, body)| body)
+}
+
+#[tokio::test]
+async fn agents_are_known_by_certificates_of_our_authority_only() {
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    // The client checks the server's dates against the machine's clock.
+    let now_us = crate::clock::SystemClock::shared().now_us();
+    let [ours, theirs] = folders
+        .each_ref()
+        .map(|folder| Authority::open(folder.path(), now_us).unwrap());
+    let certificate = PortCertificate::new(&ours, Vec::new(), now_us).unwrap();
+    let tls = server_config(&ours, certificate).unwrap();
+    let router = Router::new().route("/", get(who));
+    let running = start(Some(tls), router, ConnectionLimits::AGENTS);
+    let known = format!("127.0.0.1 {}", uuid::Uuid::from_u128(5));
+    let table = [
+        (connector(&ours, None, now_us), Some("127.0.0.1 nobody")),
+        (connector(&ours, Some(&ours), now_us), Some(known.as_str())),
+        // Expired long ago: the handshake lets it through, because it may renew.
+        (connector(&ours, Some(&ours), NOW), Some(known.as_str())),
+        (connector(&ours, Some(&theirs), now_us), None),
+    ];
+    for (connector, expected) in table {
+        let answer = over_tls(running.address, connector).await;
+        assert_eq!(answer.as_deref(), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_connection_over_the_limit_waits_for_room() {
+    let limits = ConnectionLimits {
+        connections_max: 1,
+        ..ConnectionLimits::OPERATORS
+    };
+    let running = start(None, Router::new().route("/", get(who)), limits);
+    let first = TcpStream::connect(running.address).await.unwrap();
+    let (mut sender, connection) = client::handshake(TokioIo::new(first)).await.unwrap();
+    let first = tokio::spawn(connection);
+    let request = http::Request::get("/").header("host", "test");
+    let request = request.body(Empty::<Bytes>::new()).unwrap();
+    // Served and kept open: it holds the only place.
+    assert_eq!(sender.send_request(request).await.unwrap().status(), 200);
+    let mut second = tokio::spawn(plain(running.address, "/"));
+    let waits = tokio::time::timeout(Duration::from_millis(200), &mut second).await;
+    assert!(waits.is_err(), "served although there is no room");
+    drop(sender);
+    first.await.unwrap().unwrap();
+    let (status, _) = tokio::time::timeout(PATIENCE, second)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
+    assert_eq!(status, 200);
+}
+
+#[tokio::test]
+async fn shutdown_finishes_the_requests_under_way_and_takes_no_more() {
+    let (entered, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let slow = |State((entered, release)): State<(Arc<Notify>, Arc<Notify>)>| async move {
+        entered.notify_one();
+        release.notified().await;
+        "done"
+    };
+    let router = Router::new()
+        .route("/slow", get(slow))
+        .with_state((entered.clone(), release.clone()));
+    let running = start(None, router, ConnectionLimits::OPERATORS);
+    let asked = tokio::spawn(plain(running.address, "/slow"));
+    tokio::time::timeout(PATIENCE, entered.notified())
+        .await
+        .unwrap();
+    running.shutdown.cancel();
+    release.notify_one();
+    let (_, body) = tokio::time::timeout(PATIENCE, asked)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
+    assert_eq!(body, "done");
+    tokio::time::timeout(PATIENCE, running.served)
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(TcpStream::connect(running.address).await.is_err());
+}
