@@ -4,4 +4,5 @@
 pub mod agent;
 pub mod crowd;
 pub mod identity;
+pub mod scripted;
 pub mod websocket;

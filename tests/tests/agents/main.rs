@@ -1,0 +1,16 @@
+//! Real agents against a real server, from enrolment to results; and what the server does with agents that break the
+//! protocol.
+
+mod delivery;
+mod identity;
+mod running;
+mod wire;
+
+use fleetwright_tests::fleet::{Setup, TestFleet};
+
+/// A community server with one approved, running agent; its host id.
+fn fleet_of_one() -> (TestFleet, String) {
+    let mut fleet = Setup::community().start();
+    let host = fleet.add_agent("one.test", &["web"]);
+    (fleet, host)
+}

@@ -1,0 +1,236 @@
+//! What operations do on a host, and what is known of them afterwards.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use fleetwright_tests::client::{number, text};
+use fleetwright_tests::wait::{PATIENCE, wait_until};
+use serde_json::{Value, json};
+use sha2::Digest as _;
+
+use super::fleet_of_one;
+
+fn decoded(stream: &Value, part: &str) -> Vec<u8> {
+    STANDARD.decode(text(stream, part)).unwrap()
+}
+
+#[test]
+fn a_script_runs_exactly_as_given_and_its_result_is_kept() {
+    let (fleet, host) = fleet_of_one();
+    let body = json!({"operation_type": "run_script", "parameters": {
+        "script": "printf '%s|' \"$GREETING\" \"$1\" \"$2\"; cat; echo oops >&2; exit 7",
+        "args": ["a b", "$(id)"],
+        "env": {"GREETING": "héllo; rm -rf /nothing"},
+        "stdin": "from stdin\n",
+    }});
+    let id = fleet.admin.run_on_host(&host, &body);
+    let done = fleet.admin.wait_command(&id);
+    assert_eq!(
+        (&done["status"], &done["reason"]),
+        (&json!("failed"), &json!("exit_code"))
+    );
+    assert_eq!(done["exit_code"], 7);
+    let output = fleet
+        .admin
+        .get(&format!("/commands/{id}/output"))
+        .expect(200);
+    let expected = "héllo; rm -rf /nothing|a b|$(id)|from stdin\n";
+    assert_eq!(
+        String::from_utf8(decoded(&output["stdout"], "head")).unwrap(),
+        expected
+    );
+    assert_eq!(decoded(&output["stderr"], "head"), b"oops\n");
+    let digest = hex::encode(sha2::Sha256::digest(expected));
+    assert_eq!(text(&output["stdout"], "sha256"), digest);
+}
+
+#[test]
+fn long_output_keeps_its_ends_its_size_and_its_digest() {
+    let (fleet, host) = fleet_of_one();
+    // 5 MiB of numbered lines: more than head and tail together keep.
+    let script = "i=0; while [ $i -lt 81920 ]; do printf '%063d\\n' $i; i=$((i+1)); done";
+    let done = fleet.run_script(&host, script);
+    assert_eq!(done["status"], "succeeded", "{done}");
+    let id = text(&done, "id");
+    let output = fleet
+        .admin
+        .get(&format!("/commands/{id}/output"))
+        .expect(200);
+    let stdout = &output["stdout"];
+    assert_eq!(number(stdout, "total_bytes"), 5 * 1024 * 1024);
+    assert_eq!(stdout["truncated"], true);
+    let whole: String = (0..81_920).map(|line| format!("{line:063}\n")).collect();
+    let (head, tail) = (decoded(stdout, "head"), decoded(stdout, "tail"));
+    assert_eq!((head.len(), tail.len()), (1024 * 1024, 1024 * 1024));
+    assert!(whole.as_bytes().starts_with(&head), "another beginning");
+    assert!(whole.as_bytes().ends_with(&tail), "another end");
+    assert_eq!(
+        text(stdout, "sha256"),
+        hex::encode(sha2::Sha256::digest(&whole))
+    );
+}
+
+#[test]
+fn a_file_is_written_byte_by_byte_and_an_unchanged_one_is_left_alone() {
+    let (fleet, host) = fleet_of_one();
+    let target = fleet.path("deployed.bin");
+    let content: Vec<u8> = (0..=255).collect();
+    let body = json!({"operation_type": "deploy_file", "parameters": {
+        "path": target, "content_base64": STANDARD.encode(&content), "mode": "0640",
+    }});
+    let mut changes = Vec::new();
+    for _ in 0..2 {
+        let id = fleet.admin.run_on_host(&host, &body);
+        let done = fleet.admin.wait_command(&id);
+        assert_eq!(done["status"], "succeeded", "{done}");
+        changes.push(done["changed"].clone());
+    }
+    assert_eq!(changes, [json!(true), json!(false)]);
+    assert_eq!(std::fs::read(&target).unwrap(), content);
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = std::fs::metadata(&target).unwrap().permissions().mode();
+    assert_eq!(mode & 0o7777, 0o640);
+}
+
+#[test]
+fn a_dry_run_touches_nothing() {
+    let (fleet, host) = fleet_of_one();
+    let target = fleet.path("never");
+    let body = json!({"operation_type": "deploy_file", "dry_run": true, "parameters": {
+        "path": target, "content": "x",
+    }});
+    let id = fleet.admin.run_on_host(&host, &body);
+    let done = fleet.admin.wait_command(&id);
+    assert_eq!(
+        (&done["status"], &done["changed"]),
+        (&json!("succeeded"), &json!(true)),
+        "{done}"
+    );
+    assert!(!target.exists());
+}
+
+#[test]
+fn a_timeout_ends_the_whole_tree_before_it_is_reported() {
+    let (fleet, host) = fleet_of_one();
+    let alive = fleet.path("alive");
+    // A grandchild in its own session tries to outlive the script.
+    let script = format!(
+        "setsid sh -c 'while :; do date +%s%N > {0}; sleep 0.05; done' & sleep 600",
+        alive.display()
+    );
+    let body = json!({"operation_type": "run_script", "parameters": {"script": script}, "timeout_seconds": 1});
+    let id = fleet.admin.run_on_host(&host, &body);
+    let done = fleet.admin.wait_command(&id);
+    assert_eq!(
+        (&done["status"], &done["reason"]),
+        (&json!("failed"), &json!("timed_out")),
+        "{done}"
+    );
+    let stamp = std::fs::read_to_string(&alive).unwrap();
+    fleetwright_tests::wait::holds_throughout(
+        "the grandchild to be dead",
+        std::time::Duration::from_millis(500),
+        || std::fs::read_to_string(&alive).unwrap() == stamp,
+    );
+}
+
+#[test]
+fn commands_of_one_host_run_in_order_one_at_a_time() {
+    let (fleet, host) = fleet_of_one();
+    let log = fleet.path("order");
+    let ids: Vec<String> = (0..5)
+        .map(|turn| {
+            let script = format!(
+                "echo start {turn} >> {0}; sleep 0.05; echo end {turn} >> {0}",
+                log.display()
+            );
+            fleet
+                .admin
+                .run_on_host(&host, &fleetwright_tests::client::script(&script))
+        })
+        .collect();
+    for id in &ids {
+        assert_eq!(fleet.admin.wait_command(id)["status"], "succeeded");
+    }
+    let expected: String = (0..5)
+        .map(|turn| format!("start {turn}\nend {turn}\n"))
+        .collect();
+    assert_eq!(std::fs::read_to_string(log).unwrap(), expected);
+}
+
+#[test]
+fn a_plan_runs_its_steps_in_order_and_rolls_back() {
+    let (fleet, host) = fleet_of_one();
+    let file = fleet.path("kept.txt");
+    std::fs::write(&file, "old").unwrap();
+    let body = json!({"operation_type": "apply_deployment_plan", "parameters": {"steps": [
+        {"name": "write", "operation_type": "deploy_file",
+         "parameters": {"path": file, "content": "new", "backup": true}},
+        {"name": "check", "operation_type": "run_script", "on_failure": "rollback",
+         "parameters": {"script": "exit 1"}},
+        {"name": "never", "operation_type": "run_script", "parameters": {"script": "true"}},
+    ]}});
+    let id = fleet.admin.run_on_host(&host, &body);
+    let done = fleet.admin.wait_command(&id);
+    assert_eq!(done["status"], "failed", "{done}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "old");
+}
+
+#[test]
+fn a_local_policy_refuses_what_it_forbids() {
+    let mut fleet = fleetwright_tests::fleet::Setup::community().start();
+    let token = fleet.admin.enrollment_token(1, true, &[]);
+    let policy = "policy = { allow_operations = [\"deploy_file\"] }";
+    let host = fleet.add_agent_with("strict.test", &token, policy);
+    let done = fleet.run_script(&host, "true");
+    let expected = (&json!("failed"), &json!("refused_by_policy"));
+    assert_eq!((&done["status"], &done["reason"]), expected, "{done}");
+}
+
+#[test]
+fn a_package_manager_that_fails_is_never_a_success() {
+    let (fleet, host) = fleet_of_one();
+    for (kind, parameters) in [
+        ("install_package", json!({"packages": ["nginx"]})),
+        (
+            "service_control",
+            json!({"service": "nginx", "action": "restart"}),
+        ),
+        ("reboot", json!({})),
+    ] {
+        let body = json!({"operation_type": kind, "parameters": parameters, "timeout_seconds": 5});
+        let id = fleet.admin.run_on_host(&host, &body);
+        let done = fleet.admin.wait_command(&id);
+        assert_eq!(done["status"], "failed", "{kind}: {done}");
+    }
+}
+
+#[test]
+fn live_output_arrives_while_the_script_runs() {
+    let (fleet, host) = fleet_of_one();
+    let go = fleet.path("go");
+    let script = format!(
+        "echo first; while [ ! -e {} ]; do sleep 0.02; done; echo last",
+        go.display()
+    );
+    let id = fleet
+        .admin
+        .run_on_host(&host, &fleetwright_tests::client::script(&script));
+    wait_until("the script to run", PATIENCE, || {
+        fleet.admin.get(&format!("/commands/{id}")).expect(200)["status"] == "running"
+    });
+    let mut events = fleet
+        .admin
+        .events(&format!("/commands/{id}/output?follow=true"));
+    std::fs::write(&go, "").unwrap();
+    let mut all = String::new();
+    while let Some(event) = events.next_event().unwrap() {
+        all.push_str(&event.kind);
+        all.push(' ');
+        all.push_str(&event.data);
+        all.push('\n');
+    }
+    assert!(
+        all.contains(&STANDARD.encode("last\n")) || all.contains("last"),
+        "{all}"
+    );
+}

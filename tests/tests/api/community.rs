@@ -1,0 +1,116 @@
+//! What a server without modules says of Pro routes: 402, the same for every id and method, and nothing more.
+
+use fleetwright_tests::client::Client;
+use serde_json::json;
+
+use super::{assert_problem, community};
+
+const UNKNOWN: &str = "01890000-0000-7000-8000-000000000000";
+
+#[test]
+fn every_pro_route_answers_402_with_its_feature() {
+    let fleet = community();
+    let admin = &fleet.admin;
+    for (method, path, feature) in [
+        ("POST", "/fleet/select", "fleet_groups"),
+        ("GET", "/fleet/groups", "fleet_groups"),
+        ("POST", "/fleet/groups", "fleet_groups"),
+        ("GET", "/fleet/groups/{id}", "fleet_groups"),
+        ("PUT", "/fleet/groups/{id}", "fleet_groups"),
+        ("DELETE", "/fleet/groups/{id}", "fleet_groups"),
+        ("GET", "/fleet/groups/{id}/hosts", "fleet_groups"),
+        ("POST", "/fleet/bulk", "fleet_bulk_operations"),
+        ("GET", "/fleet/bulk", "fleet_bulk_operations"),
+        ("GET", "/fleet/bulk/{id}", "fleet_bulk_operations"),
+        ("GET", "/fleet/bulk/{id}/progress", "fleet_bulk_operations"),
+        ("GET", "/fleet/bulk/{id}/hosts", "fleet_bulk_operations"),
+        ("GET", "/fleet/bulk/{id}/events", "fleet_bulk_operations"),
+        ("POST", "/fleet/bulk/{id}/cancel", "fleet_bulk_operations"),
+        ("POST", "/fleet/bulk/{id}/pause", "fleet_bulk_operations"),
+        ("POST", "/fleet/bulk/{id}/resume", "fleet_bulk_operations"),
+        ("POST", "/fleet/bulk/{id}/retry", "fleet_bulk_operations"),
+        ("POST", "/fleet/rolling", "fleet_rolling_deployments"),
+        ("GET", "/fleet/rolling", "fleet_rolling_deployments"),
+        ("GET", "/fleet/schedules", "fleet_scheduled_operations"),
+        ("POST", "/fleet/schedules", "fleet_scheduled_operations"),
+    ] {
+        for id in [UNKNOWN, "not-a-uuid"] {
+            let path = path.replace("{id}", id);
+            let request = admin.request(method, &path);
+            let request = if method == "GET" {
+                request
+            } else {
+                request.json(&json!({}))
+            };
+            let answer = admin.send(&request);
+            let what = format!("{method} {path}");
+            assert_problem(&answer, 402, "feature-not-available", &what);
+            let body = answer.json();
+            assert_eq!(body["feature"], feature, "{what}");
+            assert_eq!(body["reason"], "module_not_installed", "{what}");
+            assert!(body["upgrade_url"].is_string(), "{what}: {body}");
+        }
+    }
+}
+
+#[test]
+fn authentication_comes_before_the_licence_and_nonsense_is_not_for_sale() {
+    let fleet = community();
+    let anonymous = Client::anonymous(fleet.server.listen);
+    let answer = anonymous.post("/fleet/bulk", &json!({}));
+    assert_problem(&answer, 401, "unauthenticated", "without a token");
+    let nonsense = fleet.admin.get("/fleet/nonsense");
+    assert_problem(&nonsense, 404, "not-found", "an unknown fleet path");
+    let undeclared = fleet
+        .admin
+        .send(&fleet.admin.request("PATCH", "/fleet/bulk").json(&json!({})));
+    assert_problem(
+        &undeclared,
+        405,
+        "method-not-allowed",
+        "an undeclared method",
+    );
+    // A viewer may not create anyway: 403 before 402.
+    let viewer = fleet.admin.token_of_role("viewer");
+    let answer = viewer.post("/fleet/bulk", &json!({}));
+    assert_problem(&answer, 403, "forbidden", "a viewer");
+    assert_eq!(viewer.get("/fleet/bulk").status, 402);
+}
+
+#[test]
+fn the_planner_expands_in_order_and_stores_nothing() {
+    let fleet = community();
+    let first = super::operations::enrolled_host(&fleet, "one.sim");
+    let second = super::operations::enrolled_host(&fleet, "two.sim");
+    let body = json!({
+        "operation_type": "run_script", "host_ids": [second, first], "parameters": {"script": "true"},
+    });
+    let answer = fleet.admin.post("/plans/bulk", &body).expect(200);
+    let plans = answer["plans"].as_array().unwrap();
+    let order: Vec<&str> = plans
+        .iter()
+        .filter_map(|plan| plan["host_id"].as_str())
+        .collect();
+    assert_eq!(order, [second.as_str(), first.as_str()]);
+    for plan in plans {
+        // A plan can be sent as it is.
+        let command =
+            json!({"operation_type": "apply_deployment_plan", "parameters": plan["plan"]});
+        let host = plan["host_id"].as_str().unwrap();
+        fleet.admin.run_on_host(host, &command);
+    }
+    for host in [&first, &second] {
+        assert_eq!(fleet.admin.all(&format!("/hosts/{host}/commands")).len(), 1);
+    }
+}
+
+#[test]
+fn the_licence_and_module_pages_work_without_either() {
+    let fleet = community();
+    let modules = fleet.admin.get("/modules").expect(200);
+    assert!(
+        modules.to_string().contains("items") || modules.is_array(),
+        "{modules}"
+    );
+    assert_eq!(fleet.admin.get("/license").status, 200);
+}
