@@ -1,16 +1,30 @@
-//! The wiring: every part of the server, made once and handed to whoever needs it.
+//! The wiring: every part of the server, made once and handed to whoever needs it. `app/run.rs` runs it.
 
+pub mod retention;
+pub mod run;
+
+use std::path::Path;
 use std::sync::Arc;
 
-use crate::agents::Agents;
+use metrics_exporter_prometheus::PrometheusHandle;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use crate::agents::connections::Connections;
+use crate::agents::{Agents, AgentsError, AgentsParts};
+use crate::auth::rate::RateLimit;
+use crate::auth::{Auth, AuthStartError};
 use crate::clock::SharedClock;
 use crate::commands::Commands;
+use crate::commands::outputs::Spool;
+use crate::commands::service::Workers;
 use crate::config::Config;
-use crate::db::Db;
+use crate::db::{Db, DbError, Statement};
 use crate::events::{Events, Signals};
-use crate::hosts::Hosts;
+use crate::hosts::{Hosts, HostsParts};
 use crate::http::idempotency::Idempotency;
 use crate::http::page::Cursors;
+use crate::http::{limits, openapi, router};
 
 /// Everything handlers and loops reach. Fields are handles that are cheap to clone.
 pub struct App {
@@ -19,12 +33,129 @@ pub struct App {
     pub db: Db,
     pub signals: Signals,
     pub events: Events,
+    pub auth: Auth,
+    pub connections: Connections,
     pub hosts: Hosts,
     pub agents: Agents,
     pub commands: Commands,
     pub idempotency: Idempotency,
     pub cursors: Cursors,
+    pub request_rate: RateLimit,
+    /// Absent in tests: one process has one recorder.
+    pub metrics: Option<PrometheusHandle>,
+    /// Cancelled when the server begins to stop.
+    pub shutdown: CancellationToken,
+    core_document: Value,
 }
 
 /// The state of every router.
 pub type AppState = Arc<App>;
+
+/// Why the server cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("the data folder {path}: {source}")]
+    DataFolder {
+        path: String,
+        source: std::io::Error,
+    },
+    #[error("the cursor key: {0}")]
+    CursorKey(std::io::Error),
+    #[error("the folder for outputs: {0}")]
+    Outputs(std::io::Error),
+    #[error(transparent)]
+    Auth(#[from] AuthStartError),
+    #[error(transparent)]
+    Agents(#[from] AgentsError),
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+impl App {
+    /// Opens the database, applies migrations and makes every part. Starts no loop and no listener.
+    pub async fn build(
+        config: Config,
+        clock: SharedClock,
+        metrics: Option<PrometheusHandle>,
+    ) -> Result<(AppState, Workers), StartError> {
+        make_private_folder(&config.data_dir)?;
+        let db = Db::open(&config.database_url()).await?;
+        db.migrate_core().await?;
+        let signals = Signals::default();
+        let events = Events::new(clock.new_id());
+        let connections = Connections::default();
+        let hosts = Hosts::load(HostsParts {
+            clock: clock.clone(),
+            db: db.clone(),
+            signals: signals.clone(),
+            events: events.clone(),
+            connections: connections.clone(),
+        })
+        .await?;
+        let agents = Agents::open(AgentsParts {
+            clock: clock.clone(),
+            db: db.clone(),
+            hosts: hosts.clone(),
+            data_dir: config.data_dir.clone(),
+            agent_names: config.agent_names.clone(),
+        })?;
+        let spool = Spool::open(&config.data_dir).map_err(StartError::Outputs)?;
+        let (commands, workers) = Commands::new(
+            db.clone(),
+            clock.clone(),
+            hosts.registry().clone(),
+            connections.clone(),
+            signals.clone(),
+            spool,
+        );
+        let app = Self {
+            auth: Auth::start(db.clone(), clock.clone(), &config.data_dir, &config.limits)?,
+            cursors: Cursors::from_file(&config.data_dir.join("cursor.key"))
+                .map_err(StartError::CursorKey)?,
+            request_rate: limits::request_rate(config.limits.requests_per_second),
+            idempotency: Idempotency::default(),
+            core_document: router::core_document(),
+            shutdown: CancellationToken::new(),
+            config: Arc::new(config),
+            clock,
+            db,
+            signals,
+            events,
+            connections,
+            hosts,
+            agents,
+            commands,
+            metrics,
+        };
+        Ok((Arc::new(app), workers))
+    }
+
+    /// What must be true before requests are sent here, with whether it is.
+    pub async fn readiness(&self) -> Vec<(&'static str, bool)> {
+        let database = self.db.read(Statement::new("SELECT 1")).await.is_ok();
+        // Migrations are applied before anything listens.
+        vec![("database", database), ("migrations", true)]
+    }
+
+    pub fn agents_online(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// The OpenAPI document as of now.
+    pub fn openapi(&self) -> Value {
+        openapi::with_modules(self.core_document.clone(), Vec::new())
+    }
+}
+
+/// The data folder holds keys: only its owner may look inside.
+fn make_private_folder(path: &Path) -> Result<(), StartError> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let made = std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path);
+    made.map_err(|source| StartError::DataFolder {
+        path: path.display().to_string(),
+        source,
+    })
+}

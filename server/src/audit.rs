@@ -2,12 +2,14 @@
 //! the digest of the one before it.
 
 mod chain;
+pub mod http;
 pub mod store;
+pub mod verify;
 
 use fleetwright_plugin_api::wire::{AuditEntry, CallContext};
 
 use crate::auth::Caller;
-use crate::db::{DbError, Tx};
+use crate::db::{Db, DbError, Tx};
 
 pub use chain::{Digest, GENESIS};
 
@@ -79,4 +81,16 @@ pub fn entry(
         target_id: target_id.to_string(),
         detail,
     }
+}
+
+/// Rows deleted in one transaction.
+const SWEEP_BATCH: u32 = 500;
+
+/// Deletes one batch of rows older than `before_us`. Returns whether there may be more.
+pub async fn sweep(db: &Db, before_us: i64) -> Result<bool, DbError> {
+    db.write(move |tx| {
+        let deleted = store::delete_before(tx, before_us, SWEEP_BATCH)?;
+        Ok(deleted >= u64::from(SWEEP_BATCH))
+    })
+    .await
 }

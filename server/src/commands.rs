@@ -11,6 +11,8 @@ pub mod create;
 pub mod decide;
 mod dispatcher;
 mod effects;
+mod follow;
+pub mod http;
 pub mod live_output;
 mod materialise;
 mod notices;
@@ -20,6 +22,7 @@ pub mod retention;
 pub mod service;
 pub mod store;
 mod sweep;
+mod view;
 
 pub use actions::{CommandError, NewCommand};
 pub use service::Commands;

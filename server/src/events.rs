@@ -2,6 +2,7 @@
 //! happened (`GET /events`). Both are hints: the database is the truth.
 
 mod bus;
+pub mod http;
 mod signals;
 
 pub use bus::{Event, EventId, Events, NumberedEvent, Subscription, Visibility};

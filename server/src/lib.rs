@@ -16,3 +16,10 @@ pub mod licensing;
 pub mod modules;
 pub mod plans;
 pub mod telemetry;
+
+/// Chooses the cryptography libraries' implementation. Call it once, before anything else; again does nothing.
+pub fn install_crypto() {
+    // An error means that it has been chosen already.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    auth::session_token::install_crypto();
+}

@@ -1,1 +1,187 @@
-fn main() {}
+//! The server's command line. Everything it does is in the library.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Parser, Subcommand};
+use fleetwright_server::app::{App, run};
+use fleetwright_server::auth::first_start::{self, ConsoleUser};
+use fleetwright_server::auth::{Auth, AuthError, Role};
+use fleetwright_server::clock::SystemClock;
+use fleetwright_server::config::{self, Config};
+use fleetwright_server::db::Db;
+use fleetwright_server::telemetry;
+
+/// The Fleetwright server.
+#[derive(Parser)]
+#[command(name = "fleetwright-server", version)]
+struct Arguments {
+    /// The settings file.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the server.
+    Serve,
+    /// Apply the database's migrations and stop.
+    Migrate,
+    /// Print the effective settings, secrets hidden.
+    CheckConfig,
+    /// Administer from the console.
+    #[command(subcommand)]
+    Admin(Admin),
+    /// Print the version.
+    Version,
+}
+
+#[derive(Subcommand)]
+enum Admin {
+    /// Make a user. The password is read from standard input with --password-stdin, or made and printed once.
+    CreateUser {
+        #[arg(long)]
+        name: String,
+        /// viewer, operator or admin.
+        #[arg(long, default_value = "admin", value_parser = role)]
+        role: Role,
+        #[arg(long)]
+        password_stdin: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match execute(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("fleetwright-server: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn execute(arguments: Arguments) -> Result<()> {
+    if matches!(arguments.command, Command::Version) {
+        println!("{}", env!("CARGO_PKG_VERSION"));
+        return Ok(());
+    }
+    let config = load(arguments.config)?;
+    match arguments.command {
+        Command::Serve => on_runtime(serve(config)),
+        Command::Migrate => on_runtime(migrate(config)),
+        Command::CheckConfig => {
+            print!("{}", config.shown());
+            Ok(())
+        }
+        Command::Admin(Admin::CreateUser {
+            name,
+            role,
+            password_stdin,
+        }) => on_runtime(create_user(config, name, role, password_stdin)),
+        Command::Version => Ok(()),
+    }
+}
+
+fn load(path: Option<PathBuf>) -> Result<Config> {
+    let required = path.is_some();
+    let path = path.unwrap_or_else(|| PathBuf::from(config::FILE_DEFAULT));
+    Ok(Config::load(&path, required, std::env::vars())?)
+}
+
+fn on_runtime(work: impl Future<Output = Result<()>>) -> Result<()> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(work)
+}
+
+async fn serve(config: Config) -> Result<()> {
+    telemetry::start_logging(&config.log)?;
+    let metrics = telemetry::start_metrics()?;
+    fleetwright_server::install_crypto();
+    let password = config.admin_password.clone();
+    let (app, workers) = App::build(config, SystemClock::shared(), Some(metrics)).await?;
+    run::stop_on_signals(&app)?;
+    let password = password.as_ref().map(config::Secret::expose);
+    let made = first_start::ensure_admin(&app.auth, password).await;
+    announce_user(made.map_err(explain).context("the first administrator")?)?;
+    let listeners = run::listen(&app)?;
+    run::serve(app, workers, listeners).await?;
+    Ok(())
+}
+
+async fn migrate(config: Config) -> Result<()> {
+    telemetry::start_logging(&config.log)?;
+    let db = Db::open(&config.database_url()).await?;
+    db.migrate_core().await?;
+    db.close().await;
+    println!("the database is up to date");
+    Ok(())
+}
+
+async fn create_user(config: Config, name: String, role: Role, password_stdin: bool) -> Result<()> {
+    telemetry::start_logging(&config.log)?;
+    let password = match password_stdin {
+        true => Some(first_line()?),
+        false => None,
+    };
+    let db = Db::open(&config.database_url()).await?;
+    db.migrate_core().await?;
+    let auth = Auth::start(
+        db.clone(),
+        SystemClock::shared(),
+        &config.data_dir,
+        &config.limits,
+    )?;
+    let made = first_start::create(&auth, &name, role, password.as_deref(), false).await;
+    announce_user(made.map_err(explain)?)?;
+    db.close().await;
+    Ok(())
+}
+
+/// Standard output, not the log: a log is kept and shipped.
+fn announce_user(made: Option<ConsoleUser>) -> Result<()> {
+    let Some(user) = made else {
+        return Ok(());
+    };
+    let mut out = std::io::stdout().lock();
+    if user.generated {
+        writeln!(
+            out,
+            "made the user `{}` with the password: {}",
+            user.name, user.password
+        )?;
+    } else {
+        writeln!(out, "made the user `{}` with the password given", user.name)?;
+    }
+    Ok(out.flush()?)
+}
+
+fn explain(error: AuthError) -> anyhow::Error {
+    match error {
+        AuthError::Invalid(found) => {
+            let details: Vec<_> = found.into_iter().map(|one| one.detail).collect();
+            anyhow::anyhow!(details.join(" "))
+        }
+        other => anyhow::Error::new(other),
+    }
+}
+
+fn first_line() -> Result<String> {
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line)?;
+    let password = line.trim_end_matches(['\n', '\r']);
+    if password.is_empty() {
+        bail!("there is no password on standard input");
+    }
+    Ok(password.to_owned())
+}
+
+fn role(text: &str) -> Result<Role, String> {
+    Role::from_name(text).ok_or_else(|| "expected viewer, operator or admin".to_owned())
+}

@@ -1,1 +1,102 @@
-//! See the files beside this one.
+//! What operators see of the server: logs and metrics. Nothing secret, no bodies, no scripts goes into either.
+
+mod escape;
+
+use std::time::Duration;
+
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::config::{Log, LogFormat};
+
+/// Bounds of the request histogram, in seconds: from an in-memory read to the request timeout.
+const DURATION_BUCKETS: [f64; 12] = [
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0,
+];
+
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    #[error("log.level: {0}")]
+    Level(#[from] tracing_subscriber::filter::ParseError),
+    #[error("logging is already set up: {0}")]
+    Logging(#[from] tracing_subscriber::util::TryInitError),
+    #[error("metrics: {0}")]
+    Metrics(#[from] metrics_exporter_prometheus::BuildError),
+}
+
+/// Logs to standard error from now on, in text or JSON.
+pub fn start_logging(log: &Log) -> Result<(), TelemetryError> {
+    let filter = EnvFilter::try_new(&log.level)?;
+    let registry = tracing_subscriber::registry().with(filter);
+    match log.format {
+        LogFormat::Text => {
+            let layer = tracing_subscriber::fmt::layer()
+                .with_ansi(false)
+                .with_target(false)
+                .with_writer(escape::stderr);
+            registry.with(layer).try_init()?;
+        }
+        LogFormat::Json => {
+            let layer = tracing_subscriber::fmt::layer()
+                .json()
+                .flatten_event(true)
+                .with_writer(escape::stderr);
+            registry.with(layer).try_init()?;
+        }
+    }
+    log_panics();
+    Ok(())
+}
+
+/// Collects metrics from now on.
+pub fn start_metrics() -> Result<PrometheusHandle, TelemetryError> {
+    let handle = PrometheusBuilder::new()
+        .set_buckets_for_metric(
+            Matcher::Full("http_request_seconds".to_owned()),
+            &DURATION_BUCKETS,
+        )?
+        .install_recorder()?;
+    metrics::describe_counter!(
+        "http_requests_total",
+        "Requests by method, route and status."
+    );
+    metrics::describe_histogram!(
+        "http_request_seconds",
+        "Time to the response's head, by route."
+    );
+    metrics::describe_gauge!("agents_online", "Hosts with a live connection.");
+    metrics::describe_counter!("commands_finished_total", "Commands by their final status.");
+    Ok(handle)
+}
+
+pub fn count_request(method: &str, route: &str, status: u16, took: Duration) {
+    let labels = [
+        ("method", method.to_owned()),
+        ("route", route.to_owned()),
+        ("status", status.to_string()),
+    ];
+    metrics::counter!("http_requests_total", &labels).increment(1);
+    let route = [("route", route.to_owned())];
+    metrics::histogram!("http_request_seconds", &route).record(took.as_secs_f64());
+}
+
+/// `status` is a command's terminal status.
+pub fn count_commands_finished(status: &'static str, count: u64) {
+    metrics::counter!("commands_finished_total", "status" => status).increment(count);
+}
+
+pub fn set_agents_online(count: usize) {
+    // Far below 2^53: exact.
+    metrics::gauge!("agents_online").set(count as f64);
+}
+
+/// A panic becomes a log line like everything else.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|info| {
+        let place = info.location().map(ToString::to_string);
+        let message = info.payload_as_str().unwrap_or("no message");
+        tracing::error!(place, message, "panic");
+    }));
+}

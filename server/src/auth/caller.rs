@@ -1,8 +1,6 @@
 //! The identity behind a request, as handlers and modules get it.
 
-use axum::extract::FromRequestParts;
 use fleetwright_plugin_api::wire::CallContext;
-use http::request::Parts;
 
 use super::{Role, Scopes};
 use crate::http::Problem;
@@ -19,8 +17,7 @@ pub struct Principal {
     pub scopes: Scopes,
 }
 
-/// An authenticated request's identity. As an extractor it answers 401 where the edge has put none, so a route
-/// that forgot its access rule fails closed.
+/// An authenticated request's identity; an extractor (see `http::extract`).
 #[derive(Clone, Debug)]
 pub struct Caller {
     pub principal: Principal,
@@ -57,17 +54,5 @@ impl Caller {
                 role.as_str()
             )))
         }
-    }
-}
-
-impl<S: Sync> FromRequestParts<S> for Caller {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
-        parts
-            .extensions
-            .get::<Self>()
-            .cloned()
-            .ok_or_else(Problem::unauthenticated)
     }
 }

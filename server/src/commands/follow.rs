@@ -74,7 +74,9 @@ impl Following {
 
     /// Looks at the command itself; what cannot be read now is looked at again after the next wake-up.
     async fn finished(&mut self) -> Option<Event> {
-        let Ok(Some(found)) = self.commands.get(self.id).await else { return None };
+        let Ok(Some(found)) = self.commands.get(self.id).await else {
+            return None;
+        };
         found.status.is_terminal().then(|| {
             let body = json!(view::command(found, None));
             Event::default().event("finished").data(body.to_string())

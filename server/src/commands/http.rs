@@ -13,7 +13,6 @@ use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use uuid::Uuid;
 
 use super::actions::{self, CommandError, NewCommand};
 use super::follow;
@@ -120,10 +119,20 @@ async fn list_commands(
     }
     let limit = page::limit(query.limit)?;
     let list = format!("commands of {host_id}");
-    let before = query.cursor.as_deref().map(|cursor| app.cursors.open(&list, cursor)).transpose()?;
+    let before = query
+        .cursor
+        .as_deref()
+        .map(|cursor| app.cursors.open(&list, cursor))
+        .transpose()?;
     let rows = app.commands.of_host(host_id, before, limit + 1).await?;
     let body = |view| view::command(view, None);
-    Ok(Json(app.cursors.page(&list, limit, rows, |view| view.id, body)))
+    Ok(Json(app.cursors.page(
+        &list,
+        limit,
+        rows,
+        |view| view.id,
+        body,
+    )))
 }
 
 /// One command with its operation and result.
@@ -133,7 +142,11 @@ async fn get_command(
     State(app): State<AppState>,
     PathId(id): PathId<CommandId>,
 ) -> Result<Json<CommandBody>, Problem> {
-    let found = app.commands.get(id).await?.ok_or_else(|| Problem::not_found("command"))?;
+    let found = app
+        .commands
+        .get(id)
+        .await?
+        .ok_or_else(|| Problem::not_found("command"))?;
     let operation = app.commands.operation(found.set_id).await?;
     Ok(Json(view::command(found, operation)))
 }
@@ -146,7 +159,11 @@ async fn get_output(
     PathId(id): PathId<CommandId>,
     StrictQuery(query): StrictQuery<OutputQuery>,
 ) -> Result<Response, Problem> {
-    let found = app.commands.get(id).await?.ok_or_else(|| Problem::not_found("command"))?;
+    let found = app
+        .commands
+        .get(id)
+        .await?
+        .ok_or_else(|| Problem::not_found("command"))?;
     if query.follow == Some(true) {
         let events = follow::events(app.commands.clone(), app.signals.clone(), &found);
         return Ok(events.into_response());
@@ -197,7 +214,9 @@ fn new_command(body: RunCommand) -> Result<NewCommand, Problem> {
     // A negative number fails the set's own check, as 0 does.
     let expires_in_seconds = body
         .expires_in_seconds
-        .map_or(EXPIRES_IN_SECONDS_DEFAULT, |seconds| u64::try_from(seconds).unwrap_or(0));
+        .map_or(EXPIRES_IN_SECONDS_DEFAULT, |seconds| {
+            u64::try_from(seconds).unwrap_or(0)
+        });
     Ok(NewCommand {
         operation_type: body.operation_type,
         parameters: body.parameters,
@@ -213,9 +232,10 @@ impl From<CommandError> for Problem {
         match error {
             CommandError::HostNotFound => Self::not_found("host"),
             CommandError::NotFound => Self::not_found("command"),
-            CommandError::HostNotApproved => {
-                Self::conflict("host-not-approved", "The host is not approved; approve it first.")
-            }
+            CommandError::HostNotApproved => Self::conflict(
+                "host-not-approved",
+                "The host is not approved; approve it first.",
+            ),
             CommandError::Ended(status) => {
                 Self::invalid_transition(format!("The command has already ended as {status}."))
             }

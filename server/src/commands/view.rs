@@ -122,7 +122,9 @@ fn stream(stored: &StreamOutput, offset: u64) -> StreamBody {
 }
 
 fn rest(bytes: &[u8], offset: u64) -> &[u8] {
-    let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+    let start = usize::try_from(offset)
+        .unwrap_or(usize::MAX)
+        .min(bytes.len());
     bytes.get(start..).unwrap_or_default()
 }
 

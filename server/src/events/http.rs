@@ -1,99 +1,139 @@
-//! `GET /events`: everything the caller may see, as Server-Sent Events. `Last-Event-ID` resumes; if what was missed is
-//! no longer known, a `resync` event says so first.
+//! `GET /events`: everything that happens and the caller may see, as server-sent events.
 
-use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::response::sse;
-use axum::response::{IntoResponse, Response};
-use futures_util::stream::unfold;
+use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
+use futures_util::stream::{self, Stream, StreamExt as _};
 use http::HeaderMap;
 use serde_json::json;
-use tokio::sync::broadcast;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{EventId, NumberedEvent};
+use super::{EventId, Events, NumberedEvent};
 use crate::app::AppState;
 use crate::auth::{Caller, Principal};
 
-/// As promised for every stream of the API.
-const COMMENT_EVERY: Duration = Duration::from_secs(15);
+/// A comment this often keeps proxies from closing a quiet stream; the API promises it.
+pub const COMMENT_INTERVAL: Duration = Duration::from_secs(15);
 
 pub fn router() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(stream_events))
+    OpenApiRouter::default().routes(routes!(follow))
 }
 
-struct Listening {
-    principal: Principal,
-    pending: VecDeque<sse::Event>,
-    live: broadcast::Receiver<Arc<NumberedEvent>>,
-    over: bool,
-}
-
-/// Follows what happens, from now or from after `Last-Event-ID`.
+/// Follow everything that happens
+///
+/// Each event has an id; a client that reconnects with `Last-Event-ID` hears what it missed, or `resync` when
+/// that is no longer known and it must read everything again.
 #[utoipa::path(get, path = "/events", tag = "events",
-    params(("Last-Event-ID" = Option<String>, Header, description = "Resume after this event.")),
-    responses((status = OK, content_type = "text/event-stream", body = String)))]
-async fn stream_events(
+    params(("last-event-id" = Option<String>, Header)),
+    responses((status = 200, content_type = "text/event-stream", body = String)))]
+pub async fn follow(
     State(app): State<AppState>,
     caller: Caller,
     headers: HeaderMap,
-) -> Response {
-    let last_seen = headers.get("last-event-id").and_then(|value| value.to_str().ok());
-    let unknown = last_seen.is_some_and(|text| EventId::parse(text).is_none());
-    let subscription = app.events.subscribe(last_seen.and_then(EventId::parse));
-    let mut pending = VecDeque::new();
-    let opening = if subscription.resync || unknown { "resync" } else { "ready" };
-    pending.push_back(
-        sse::Event::default().event(opening).id(subscription.at.to_string()).data("{}"),
-    );
-    let principal = caller.principal;
-    let missed = subscription.missed.iter().filter(|event| event.visible_to(&principal));
-    pending.extend(missed.map(|event| encode(event)));
-    let listening = Listening { principal, pending, live: subscription.live, over: false };
-    let stream = unfold(listening, |mut listening| async move {
-        let event = listening.next().await?;
-        Some((Ok::<_, Infallible>(event), listening))
-    });
-    let keep_alive = sse::KeepAlive::new().interval(COMMENT_EVERY);
-    sse::Sse::new(stream).keep_alive(keep_alive).into_response()
+) -> Sse<impl Stream<Item = Result<SseEvent, Infallible>>> {
+    let last_seen = last_event_id(&headers);
+    let stream = events(&app.events, caller.principal, last_seen);
+    let until_shutdown = stream.take_until(app.shutdown.clone().cancelled_owned());
+    sse(until_shutdown)
 }
 
-impl Listening {
-    async fn next(&mut self) -> Option<sse::Event> {
-        if let Some(event) = self.pending.pop_front() {
-            return Some(event);
-        }
-        if self.over {
-            return None;
-        }
-        loop {
-            match self.live.recv().await {
-                Ok(event) if event.visible_to(&self.principal) => return Some(encode(&event)),
-                Ok(_) => {}
-                // Too slow: the stream ends after saying so, and the client comes back with its last id.
-                Err(broadcast::error::RecvError::Lagged(_)) => {
-                    self.over = true;
-                    return Some(sse::Event::default().event("resync").data("{}"));
-                }
-                Err(broadcast::error::RecvError::Closed) => return None,
-            }
-        }
+/// An SSE response with the comments the API promises.
+pub fn sse<S>(stream: S) -> Sse<impl Stream<Item = Result<SseEvent, Infallible>>>
+where
+    S: Stream<Item = SseEvent> + Send + 'static,
+{
+    Sse::new(stream.map(Ok)).keep_alive(KeepAlive::new().interval(COMMENT_INTERVAL))
+}
+
+/// The id the client says it saw last; one that no server gave out is as good as a very old one.
+pub fn last_event_id(headers: &HeaderMap) -> LastSeen {
+    match headers.get("last-event-id").map(|value| value.to_str()) {
+        None => LastSeen::Nothing,
+        Some(text) => text
+            .ok()
+            .and_then(EventId::parse)
+            .map_or(LastSeen::Unknown, LastSeen::Event),
     }
 }
 
-fn encode(event: &NumberedEvent) -> sse::Event {
-    let body = json!({
-        "kind": event.event.kind,
-        "subject": { "kind": event.event.subject_kind, "id": event.event.subject_id },
-        "data": event.event.data,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LastSeen {
+    Nothing,
+    Unknown,
+    Event(EventId),
+}
+
+fn events(
+    events: &Events,
+    principal: Principal,
+    last_seen: LastSeen,
+) -> impl Stream<Item = SseEvent> + Send + use<> {
+    let (last_seen, is_unknown) = match last_seen {
+        LastSeen::Nothing => (None, false),
+        LastSeen::Unknown => (None, true),
+        LastSeen::Event(id) => (Some(id), false),
+    };
+    let subscription = events.subscribe(last_seen);
+    let first = if subscription.resync || is_unknown {
+        "resync"
+    } else {
+        "hello"
+    };
+    // The first event gives a client that has no id yet one to come back with.
+    let opening = SseEvent::default().event(first).data("{}");
+    let opening = if subscription.missed.is_empty() {
+        opening.id(subscription.at.to_string())
+    } else {
+        opening
+    };
+    let who = principal.clone();
+    let missed = subscription
+        .missed
+        .into_iter()
+        .filter(move |event| event.visible_to(&who))
+        .map(|event| shown(&event));
+    stream::iter([opening])
+        .chain(stream::iter(missed.collect::<Vec<_>>()))
+        .chain(live(subscription.live, principal))
+}
+
+fn live(
+    receiver: Receiver<Arc<NumberedEvent>>,
+    principal: Principal,
+) -> impl Stream<Item = SseEvent> + Send {
+    stream::unfold((receiver, principal), |(mut receiver, principal)| async {
+        loop {
+            match receiver.recv().await {
+                Ok(event) if event.visible_to(&principal) => {
+                    return Some((shown(&event), (receiver, principal)));
+                }
+                Ok(_) => {}
+                Err(RecvError::Lagged(_)) => {
+                    let resync = SseEvent::default().event("resync").data("{}");
+                    return Some((resync, (receiver, principal)));
+                }
+                Err(RecvError::Closed) => return None,
+            }
+        }
+    })
+}
+
+fn shown(numbered: &NumberedEvent) -> SseEvent {
+    let event = &numbered.event;
+    let data = json!({
+        "kind": event.kind,
+        "subject": {"kind": event.subject_kind, "id": event.subject_id},
+        "data": event.data,
     });
-    sse::Event::default()
-        .event(event.event.kind)
-        .id(event.id.to_string())
-        .data(body.to_string())
+    // JSON text has no bare line breaks, so it is one data line.
+    SseEvent::default()
+        .id(numbered.id.to_string())
+        .event(event.kind)
+        .data(data.to_string())
 }

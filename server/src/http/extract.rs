@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::json;
 use super::problem::Problem;
+use crate::auth::Caller;
 
 /// A JSON body. 415 without the media type, 413 when too large, 400 `malformed`, 422 `unknown-field` or
 /// `invalid-field` with pointers. `T` must use neither `flatten` nor `deny_unknown_fields`: both hide fields
@@ -73,6 +74,19 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for StrictQuery<T>
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
         query(parts.uri.query().unwrap_or_default()).map(Self)
+    }
+}
+
+/// 401 where the gate has put no caller, so a route that forgot its access rule fails closed.
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        parts
+            .extensions
+            .get::<Self>()
+            .cloned()
+            .ok_or_else(Problem::unauthenticated)
     }
 }
 

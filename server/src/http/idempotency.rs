@@ -16,12 +16,14 @@ use sha2::{Digest as _, Sha256};
 use super::problem::Problem;
 use crate::db::{Db, DbError, Tx};
 
-pub use store::{KEY_TAKEN, StoredResponse, delete_expired};
+pub use store::{KEY_TAKEN, StoredResponse};
 
 /// How long a record is kept, as the API promises.
 pub const RECORD_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// Longest key accepted: room for two UUIDs and a name, small enough to index.
 const KEY_CHARS_MAX: usize = 255;
+/// Rows deleted in one transaction.
+const SWEEP_BATCH: u32 = 500;
 
 /// What makes two requests the same.
 pub type Fingerprint = [u8; 32];
@@ -193,6 +195,15 @@ pub fn fingerprint(method: &str, path_and_query: &str, body: &[u8]) -> Fingerpri
         hash.update(part);
     }
     hash.finalize().into()
+}
+
+/// Deletes one batch of expired records. Returns whether there may be more.
+pub async fn sweep(db: &Db, now_us: i64) -> Result<bool, DbError> {
+    db.write(move |tx| {
+        let deleted = store::delete_expired(tx, now_us, SWEEP_BATCH)?;
+        Ok(deleted >= u64::from(SWEEP_BATCH))
+    })
+    .await
 }
 
 pub(super) fn in_progress() -> Problem {

@@ -74,6 +74,15 @@ impl Cursors {
         serde_json::from_slice(text).map_err(|_| refused())
     }
 
+    /// Like [`Cursors::open`] for a query's optional cursor.
+    pub fn position<T: DeserializeOwned>(
+        &self,
+        list: &str,
+        cursor: Option<&str>,
+    ) -> Result<Option<T>, Problem> {
+        cursor.map(|cursor| self.open(list, cursor)).transpose()
+    }
+
     /// Cuts a page out of `rows`, which were read with a limit of `limit + 1`: the extra row says that there is
     /// more. `position` is where the page after a given row starts.
     pub fn page<Row, T, P: Serialize>(

@@ -1,0 +1,45 @@
+//! Deletes what has been kept long enough, in small batches so that no other write waits long behind it.
+
+use std::time::Duration;
+
+use super::App;
+use crate::db::DbError;
+use crate::{audit, auth, commands, http};
+
+/// Between looks. Everything kept is kept for a day at least, so a quarter of an hour is soon enough.
+const PERIOD: Duration = Duration::from_secs(15 * 60);
+/// Between batches, so that a large backlog does not become the server's main work.
+const BATCH_PAUSE: Duration = Duration::from_millis(50);
+const DAY_US: i64 = 24 * 3_600 * 1_000_000;
+
+/// Runs until shutdown.
+pub async fn run(app: &App) {
+    loop {
+        if let Err(error) = sweep(app).await {
+            tracing::warn!(%error, "old rows could not be deleted; again in a while");
+        }
+        tokio::time::sleep(PERIOD).await;
+    }
+}
+
+/// Deletes everything that is due.
+pub async fn sweep(app: &App) -> Result<(), DbError> {
+    let now_us = app.clock.now_us();
+    let retention = &app.config.retention;
+    let before = |days: u32| now_us.saturating_sub(i64::from(days).saturating_mul(DAY_US));
+    let audit_before_us = before(retention.audit_days);
+    let commands_before_us = before(retention.commands_days);
+    while http::idempotency::sweep(&app.db, now_us).await? {
+        tokio::time::sleep(BATCH_PAUSE).await;
+    }
+    while auth::sweep(&app.db, now_us).await? {
+        tokio::time::sleep(BATCH_PAUSE).await;
+    }
+    while commands::retention::sweep(&app.commands, commands_before_us).await? {
+        tokio::time::sleep(BATCH_PAUSE).await;
+    }
+    while audit::sweep(&app.db, audit_before_us).await? {
+        tokio::time::sleep(BATCH_PAUSE).await;
+    }
+    Ok(())
+}

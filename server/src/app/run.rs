@@ -1,0 +1,208 @@
+//! Runs the server: loops, listeners, and an orderly end.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::task::TaskTracker;
+
+use super::{AppState, retention};
+use crate::agents::authority::AuthorityError;
+use crate::agents::connection::watch_silence;
+use crate::commands::service::Workers;
+use crate::config::Tls;
+use crate::http::router;
+use crate::http::serve::{self, ConnectionLimits};
+
+/// From the signal to the end; what is not finished by then is cut.
+const DRAIN: Duration = Duration::from_secs(20);
+/// The API says `last_used_at` is to the minute.
+const LAST_USED_PERIOD: Duration = Duration::from_secs(60);
+/// As the Prometheus exporter recommends for histograms.
+const METRICS_PERIOD: Duration = Duration::from_secs(5);
+
+/// What the server listens on.
+#[derive(Debug)]
+pub struct Listeners {
+    pub operators: TcpListener,
+    pub agents: TcpListener,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        address: SocketAddr,
+        source: io::Error,
+    },
+    #[error("cannot use tls.cert and tls.key: {0}")]
+    Tls(String),
+    #[error("the agent port's certificate: {0}")]
+    AgentTls(#[from] AuthorityError),
+    #[error("cannot write {path}: {source}")]
+    Addresses { path: String, source: io::Error },
+    #[error("cannot wait for signals: {0}")]
+    Signals(io::Error),
+}
+
+/// Binds both ports and writes where they are to `addresses.json` in the data folder.
+pub fn listen(app: &AppState) -> Result<Listeners, RunError> {
+    let bind =
+        |address| serve::bind(address).map_err(|source| RunError::Listen { address, source });
+    let listeners = Listeners {
+        operators: bind(app.config.listen)?,
+        agents: bind(app.config.agent_listen)?,
+    };
+    let path = app.config.data_dir.join("addresses.json");
+    write_addresses(&path, &listeners).map_err(|source| RunError::Addresses {
+        path: path.display().to_string(),
+        source,
+    })?;
+    Ok(listeners)
+}
+
+/// Starts the loops and serves both ports until the shutdown token is cancelled; then drains and closes the
+/// database.
+pub async fn serve(app: AppState, workers: Workers, listeners: Listeners) -> Result<(), RunError> {
+    let tls = operator_tls(&app.config.tls)?;
+    let agent_tls = app.agents.tls()?;
+    announce(&listeners, tls.is_some());
+    workers.start();
+    let loops = TaskTracker::new();
+    spawn_loops(&app, &loops);
+    loops.spawn(serve::serve(
+        listeners.operators,
+        tls,
+        router::router(app.clone()),
+        ConnectionLimits::OPERATORS,
+        app.shutdown.clone(),
+    ));
+    loops.spawn(serve::serve(
+        listeners.agents,
+        Some(agent_tls),
+        crate::agents::http::agent_router(app.clone()),
+        ConnectionLimits::AGENTS,
+        app.shutdown.clone(),
+    ));
+    app.shutdown.cancelled().await;
+    tracing::info!("stopping");
+    app.connections.cut_all("the server is stopping");
+    loops.close();
+    if tokio::time::timeout(DRAIN, loops.wait()).await.is_err() {
+        tracing::warn!(left = loops.len(), "not everything ended in time");
+    }
+    app.db.close().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Cancels the shutdown token at SIGTERM or SIGINT.
+pub fn stop_on_signals(app: &AppState) -> Result<(), RunError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signals)?;
+    let shutdown = app.shutdown.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        shutdown.cancel();
+    });
+    Ok(())
+}
+
+fn spawn_loops(app: &AppState, loops: &TaskTracker) {
+    loops.spawn(app.hosts.clone().run(app.shutdown.clone()));
+    loops.spawn(app.agents.clone().run(app.shutdown.clone()));
+    let commands = app.commands.clone();
+    until_shutdown(app, loops, watch_silence(commands));
+    let swept = app.clone();
+    until_shutdown(app, loops, async move { retention::run(&swept).await });
+    let used = app.clone();
+    until_shutdown(app, loops, async move {
+        loop {
+            tokio::time::sleep(LAST_USED_PERIOD).await;
+            if let Err(error) = used.auth.store_last_used().await {
+                tracing::warn!(%error, "the last use of API tokens could not be stored");
+            }
+        }
+    });
+    if let Some(metrics) = app.metrics.clone() {
+        until_shutdown(app, loops, async move {
+            loop {
+                tokio::time::sleep(METRICS_PERIOD).await;
+                metrics.run_upkeep();
+            }
+        });
+    }
+}
+
+fn until_shutdown(
+    app: &AppState,
+    loops: &TaskTracker,
+    work: impl Future<Output = ()> + Send + 'static,
+) {
+    let shutdown = app.shutdown.clone();
+    loops.spawn(async move {
+        tokio::select! {
+            () = work => {}
+            () = shutdown.cancelled() => {}
+        }
+    });
+}
+
+fn announce(listeners: &Listeners, tls: bool) {
+    let shown = |listener: &TcpListener| match listener.local_addr() {
+        Ok(address) => address.to_string(),
+        Err(_) => "unknown".to_owned(),
+    };
+    let scheme = if tls { "https" } else { "http" };
+    let operators = format!("{scheme}://{}", shown(&listeners.operators));
+    let agents = format!("https://{}", shown(&listeners.agents));
+    tracing::info!(%operators, %agents, "listening");
+    let is_open = listeners
+        .operators
+        .local_addr()
+        .is_ok_and(|address| !address.ip().is_loopback());
+    if is_open && !tls {
+        tracing::warn!(
+            "operators connect without TLS from other machines: set tls.cert and tls.key, or put a proxy with TLS in front"
+        );
+    }
+}
+
+/// Replaced in one step, so that a reader never sees half of it.
+fn write_addresses(path: &Path, listeners: &Listeners) -> io::Result<()> {
+    let document = json!({
+        "listen": listeners.operators.local_addr()?.to_string(),
+        "agent_listen": listeners.agents.local_addr()?.to_string(),
+    });
+    let beside = path.with_extension("json.new");
+    std::fs::write(&beside, format!("{document}\n"))?;
+    std::fs::rename(&beside, path)
+}
+
+fn operator_tls(tls: &Tls) -> Result<Option<Arc<ServerConfig>>, RunError> {
+    let (Some(cert), Some(key)) = (&tls.cert, &tls.key) else {
+        return Ok(None);
+    };
+    let failed = |error: &dyn std::fmt::Display| RunError::Tls(error.to_string());
+    let chain = CertificateDer::pem_file_iter(cert)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| failed(&error))?;
+    let key = PrivateKeyDer::from_pem_file(key).map_err(|error| failed(&error))?;
+    let mut config = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(|error| failed(&error))?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Some(Arc::new(config)))
+}

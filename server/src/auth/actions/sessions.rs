@@ -1,0 +1,212 @@
+//! Log-in, refresh with rotation, log-out. A refresh token that is used a second time was stolen from one of its
+//! two users: its session ends at once.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::json;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::super::bearer::{self, NewSecret};
+use super::super::session_token::{self, SessionClaim};
+use super::super::store::sessions::SessionUser;
+use super::super::store::{self, sessions};
+use super::super::{Auth, AuthError, Role};
+use crate::audit::{self, AuditContext};
+use crate::db::Tx;
+
+/// After this a person types the password again, however often the session was refreshed.
+const SESSION_LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// What a client gets for valid credentials.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SessionView {
+    pub access_token: String,
+    /// Always `Bearer`.
+    pub token_type: &'static str,
+    pub expires_in_seconds: u64,
+    /// Exchange it at `/auth/refresh`; it works once.
+    pub refresh_token: String,
+    pub user: SessionUserView,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SessionUserView {
+    pub id: Uuid,
+    pub name: String,
+    pub role: Role,
+}
+
+/// Checks the password and opens a session.
+pub async fn log_in(
+    auth: &Auth,
+    request_id: &str,
+    address: &str,
+    name: String,
+    password: String,
+) -> Result<SessionView, AuthError> {
+    let now_us = auth.clock.now_us();
+    let by_name = format!("{address}\n{name}");
+    let throttled = |retry_after_seconds| AuthError::Throttled {
+        retry_after_seconds,
+    };
+    auth.failures_by_name
+        .take(&by_name, now_us)
+        .map_err(throttled)?;
+    auth.failures_by_address
+        .take(address, now_us)
+        .map_err(throttled)?;
+    let found = if super::check_name("", &name).is_none() {
+        store::by_name(&auth.db, &name).await?
+    } else {
+        None
+    };
+    let (user, stored) = found.unzip();
+    let is_right = auth.passwords.verify(password, stored).await?;
+    let Some(user) = user.filter(|_| is_right) else {
+        tracing::warn!(address, "a log-in was refused");
+        return Err(AuthError::Refused);
+    };
+    // Only failures count against the limits.
+    auth.failures_by_name.refund(&by_name);
+    auth.failures_by_address.refund(address);
+    let session = SessionUser {
+        session_id: auth.clock.new_id(),
+        user_id: user.id,
+        name: user.name,
+        role: user.role,
+        expires_at_us: now_us.saturating_add(as_us(SESSION_LIFETIME)),
+    };
+    let refresh = bearer::new_secret(bearer::REFRESH_TOKEN_PREFIX);
+    let context = context(&session, request_id, address);
+    let written = session.clone();
+    let digest = refresh.digest;
+    auth.db
+        .write(move |tx| -> Result<(), AuthError> {
+            let id = written.session_id;
+            sessions::insert(tx, id, written.user_id, now_us, written.expires_at_us)?;
+            sessions::insert_refresh_token(tx, &digest, id, now_us)?;
+            let entry = audit::entry("session.create", "session", id, json!({}));
+            Ok(audit::append(tx, now_us, &context, &entry)?)
+        })
+        .await?;
+    view(auth, now_us, session, refresh)
+}
+
+/// Exchanges a refresh token for new tokens.
+pub async fn refresh(
+    auth: &Auth,
+    request_id: &str,
+    address: &str,
+    token: &str,
+) -> Result<SessionView, AuthError> {
+    let now_us = auth.clock.now_us();
+    if !token.starts_with(bearer::REFRESH_TOKEN_PREFIX) || token.len() > bearer::BEARER_CHARS_MAX {
+        return Err(AuthError::Refused);
+    }
+    let digest = bearer::digest(token);
+    let fresh = bearer::new_secret(bearer::REFRESH_TOKEN_PREFIX);
+    let fresh_digest = fresh.digest;
+    let (request_id, address) = (request_id.to_owned(), address.to_owned());
+    let identities = auth.identities.clone();
+    let session = auth
+        .db
+        .write(move |tx| -> Result<Option<SessionUser>, AuthError> {
+            let Some(known) = sessions::lock_refresh_token(tx, &digest)? else {
+                return Ok(None);
+            };
+            let Some(session) = sessions::live_in(tx, known.session_id, now_us)? else {
+                return Ok(None);
+            };
+            let context = context(&session, &request_id, &address);
+            if known.used {
+                end_for_reuse(tx, now_us, &session, &context)?;
+                tx.after_commit(move || identities.forget_all());
+                return Ok(None);
+            }
+            sessions::use_refresh_token(tx, &digest, now_us)?;
+            sessions::insert_refresh_token(tx, &fresh_digest, session.session_id, now_us)?;
+            let id = session.session_id;
+            let entry = audit::entry("session.refresh", "session", id, json!({}));
+            audit::append(tx, now_us, &context, &entry)?;
+            Ok(Some(session))
+        })
+        .await?;
+    let session = session.ok_or(AuthError::Refused)?;
+    view(auth, now_us, session, fresh)
+}
+
+/// Ends the session; its tokens are refused from now on.
+pub async fn log_out(
+    auth: &Auth,
+    context: AuditContext,
+    session_id: Uuid,
+) -> Result<(), AuthError> {
+    let now_us = auth.clock.now_us();
+    let identities = auth.identities.clone();
+    auth.db
+        .write(move |tx| -> Result<(), AuthError> {
+            if sessions::end(tx, session_id, now_us)? {
+                let entry = audit::entry("session.end", "session", session_id, json!({}));
+                audit::append(tx, now_us, &context, &entry)?;
+            }
+            tx.after_commit(move || identities.forget_all());
+            Ok(())
+        })
+        .await
+}
+
+fn end_for_reuse(
+    tx: &mut Tx<'_>,
+    now_us: i64,
+    session: &SessionUser,
+    context: &AuditContext,
+) -> Result<(), AuthError> {
+    let id = session.session_id;
+    tracing::warn!(session = %id, "a refresh token was used twice; its session ends");
+    sessions::end(tx, id, now_us)?;
+    let detail = json!({"reason": "refresh token used twice"});
+    let entry = audit::entry("session.end", "session", id, detail);
+    Ok(audit::append(tx, now_us, context, &entry)?)
+}
+
+fn context(session: &SessionUser, request_id: &str, address: &str) -> AuditContext {
+    AuditContext {
+        request_id: request_id.to_owned(),
+        principal: format!("user:{}", session.user_id),
+        principal_name: session.name.clone(),
+        tenant: None,
+        address: address.to_owned(),
+    }
+}
+
+fn view(
+    auth: &Auth,
+    now_us: i64,
+    session: SessionUser,
+    refresh: NewSecret,
+) -> Result<SessionView, AuthError> {
+    let claim = SessionClaim {
+        session_id: session.session_id,
+        user_id: session.user_id,
+    };
+    Ok(SessionView {
+        access_token: auth
+            .session_tokens
+            .sign(now_us, claim)
+            .ok_or(AuthError::Signing)?,
+        token_type: "Bearer",
+        expires_in_seconds: session_token::LIFETIME.as_secs(),
+        refresh_token: refresh.text,
+        user: SessionUserView {
+            id: session.user_id,
+            name: session.name,
+            role: session.role,
+        },
+    })
+}
+
+fn as_us(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}

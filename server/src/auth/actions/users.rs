@@ -1,0 +1,183 @@
+//! Users: made, changed and removed by administrators. Any change ends the user's sessions, so that nothing
+//! outlives the rights it was given with.
+
+use fleetwright_protocol::Violation;
+use serde::Serialize;
+use serde_json::json;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::super::passwords;
+use super::super::store::{self, User, sessions};
+use super::super::{Auth, AuthError, Role};
+use super::check_name;
+use crate::audit::{self, AuditContext};
+use crate::db::{DbError, Tx};
+use crate::http::Timestamp;
+use crate::http::created::Created;
+use crate::http::etag::IfMatch;
+use crate::http::idempotency::IdempotencyClaim;
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct UserView {
+    pub id: Uuid,
+    pub name: String,
+    pub role: Role,
+    /// A disabled user cannot log in.
+    pub disabled: bool,
+    pub revision: i64,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+pub struct NewUser {
+    pub name: String,
+    pub password: String,
+    pub role: Role,
+}
+
+/// What to change; `None` leaves it.
+#[derive(Debug, Default)]
+pub struct UserChange {
+    pub password: Option<String>,
+    pub role: Option<Role>,
+    pub disabled: Option<bool>,
+}
+
+impl From<User> for UserView {
+    fn from(user: User) -> Self {
+        Self {
+            id: user.id,
+            name: user.name,
+            role: user.role,
+            disabled: user.disabled,
+            revision: user.revision,
+            created_at: Timestamp(user.created_at_us),
+            updated_at: Timestamp(user.updated_at_us),
+        }
+    }
+}
+
+pub async fn create(
+    auth: &Auth,
+    context: AuditContext,
+    claim: Option<IdempotencyClaim>,
+    new: NewUser,
+) -> Result<Created, AuthError> {
+    let found: Vec<Violation> = [
+        check_name("/name", &new.name),
+        passwords::check("/password", &new.password),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    if !found.is_empty() {
+        return Err(AuthError::Invalid(found));
+    }
+    let hash = auth.passwords.hash(new.password).await?;
+    let now_us = auth.clock.now_us();
+    let user = User {
+        id: auth.clock.new_id(),
+        name: new.name,
+        role: new.role,
+        disabled: false,
+        revision: 1,
+        created_at_us: now_us,
+        updated_at_us: now_us,
+    };
+    auth.db
+        .write(move |tx| -> Result<Created, AuthError> {
+            insert(tx, &user, &hash)?;
+            let detail = json!({"name": user.name, "role": user.role});
+            let entry = audit::entry("user.create", "user", user.id, detail);
+            audit::append(tx, now_us, &context, &entry)?;
+            let location = format!("/api/v1/users/{}", user.id);
+            let revision = user.revision;
+            let created = Created::at(location, &UserView::from(user))?.with_etag(revision);
+            created.keep(tx, now_us, claim.as_ref())?;
+            Ok(created)
+        })
+        .await
+}
+
+pub async fn change(
+    auth: &Auth,
+    context: AuditContext,
+    id: Uuid,
+    if_match: IfMatch,
+    change: UserChange,
+) -> Result<UserView, AuthError> {
+    if let Some(password) = &change.password
+        && let Some(found) = passwords::check("/password", password)
+    {
+        return Err(AuthError::Invalid(vec![found]));
+    }
+    let hash = match change.password.clone() {
+        Some(password) => Some(auth.passwords.hash(password).await?),
+        None => None,
+    };
+    let now_us = auth.clock.now_us();
+    let identities = auth.identities.clone();
+    auth.db
+        .write(move |tx| -> Result<UserView, AuthError> {
+            let mut user = store::lock(tx, id)?.ok_or(AuthError::NotFound("user"))?;
+            if !if_match.matches(user.revision) {
+                return Err(AuthError::Stale);
+            }
+            let before = json!({"role": user.role, "disabled": user.disabled});
+            user.role = change.role.unwrap_or(user.role);
+            user.disabled = change.disabled.unwrap_or(user.disabled);
+            user.revision += 1;
+            user.updated_at_us = now_us;
+            let stays_admin = user.role == Role::Admin && !user.disabled;
+            if !stays_admin && !store::has_other_admin(tx, id)? {
+                return Err(AuthError::LastAdmin);
+            }
+            store::update(tx, &user, hash.as_deref())?;
+            sessions::end_all(tx, id, now_us)?;
+            let detail = json!({
+                "before": before,
+                "after": {"role": user.role, "disabled": user.disabled},
+                "password_changed": hash.is_some(),
+            });
+            let entry = audit::entry("user.update", "user", id, detail);
+            audit::append(tx, now_us, &context, &entry)?;
+            tx.after_commit(move || identities.forget_all());
+            Ok(user.into())
+        })
+        .await
+}
+
+pub async fn delete(auth: &Auth, context: AuditContext, id: Uuid) -> Result<(), AuthError> {
+    let now_us = auth.clock.now_us();
+    let identities = auth.identities.clone();
+    auth.db
+        .write(move |tx| -> Result<(), AuthError> {
+            let user = store::lock(tx, id)?.ok_or(AuthError::NotFound("user"))?;
+            if !store::has_other_admin(tx, id)? {
+                return Err(AuthError::LastAdmin);
+            }
+            store::delete(tx, id)?;
+            let entry = audit::entry("user.delete", "user", id, json!({"name": user.name}));
+            audit::append(tx, now_us, &context, &entry)?;
+            tx.after_commit(move || identities.forget_all());
+            Ok(())
+        })
+        .await
+}
+
+/// Inserts; a taken name is not a defect.
+pub(in crate::auth) fn insert(
+    tx: &mut Tx<'_>,
+    user: &User,
+    password_hash: &str,
+) -> Result<(), AuthError> {
+    store::insert(tx, user, password_hash).map_err(|error| match error {
+        DbError::Unique(_) => AuthError::NameTaken(user.name.clone()),
+        DbError::Unavailable(_)
+        | DbError::Constraint(_)
+        | DbError::Row(_)
+        | DbError::Statement(_)
+        | DbError::Unfit(_) => AuthError::Db(error),
+    })
+}

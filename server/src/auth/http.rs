@@ -1,0 +1,47 @@
+//! Routes of sessions, users and API tokens.
+
+mod sessions;
+mod tokens;
+mod users;
+
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::AuthError;
+use crate::app::AppState;
+use crate::http::Problem;
+
+pub fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::default()
+        .routes(routes!(sessions::log_in))
+        .routes(routes!(sessions::refresh))
+        .routes(routes!(sessions::log_out))
+        .routes(routes!(sessions::me))
+        .routes(routes!(users::list, users::create))
+        .routes(routes!(users::show, users::change, users::delete))
+        .routes(routes!(tokens::list, tokens::create))
+        .routes(routes!(tokens::revoke))
+}
+
+impl From<AuthError> for Problem {
+    fn from(error: AuthError) -> Self {
+        match error {
+            AuthError::Refused => Self::unauthenticated(),
+            AuthError::Throttled {
+                retry_after_seconds,
+            } => crate::http::limits::rate_limited(retry_after_seconds),
+            AuthError::NotFound(what) => Self::not_found(what),
+            AuthError::NameTaken(name) => {
+                Self::conflict("name-taken", format!("The name `{name}` is taken."))
+            }
+            AuthError::LastAdmin => Self::conflict(
+                "last-admin",
+                "This is the last administrator who can log in; make another one first.",
+            ),
+            AuthError::Stale => Self::precondition_failed(),
+            AuthError::Invalid(found) => Self::invalid(found),
+            AuthError::Password(_) | AuthError::Signing => Self::internal(&error),
+            AuthError::Db(error) => error.into(),
+        }
+    }
+}

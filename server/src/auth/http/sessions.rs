@@ -1,0 +1,113 @@
+//! Log-in, refresh, log-out, and who one is.
+
+use axum::Json;
+use axum::extract::State;
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::app::AppState;
+use crate::audit::AuditContext;
+use crate::auth::actions::sessions::{self, SessionView};
+use crate::auth::identities::IdentityKind;
+use crate::auth::{Caller, Role, Scopes};
+use crate::http::gate::{Identified, Peer};
+use crate::http::{JsonBody, Problem};
+
+#[derive(Deserialize, ToSchema)]
+pub struct LogIn {
+    username: String,
+    password: String,
+}
+
+#[derive(Deserialize, ToSchema)]
+pub struct Refresh {
+    refresh_token: String,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct Me {
+    /// `user:<uuid>` or `token:<uuid>`.
+    id: String,
+    name: String,
+    role: Role,
+    tenant: Option<String>,
+    /// Empty: everything the role may do.
+    #[schema(value_type = Vec<String>)]
+    scopes: Scopes,
+    /// The session's id, for a user.
+    session_id: Option<Uuid>,
+}
+
+/// Log in with a name and a password
+#[utoipa::path(post, path = "/auth/login", tag = "auth", request_body = LogIn,
+    responses((status = 200, body = SessionView)))]
+pub async fn log_in(
+    State(app): State<AppState>,
+    peer: Peer,
+    JsonBody(body): JsonBody<LogIn>,
+) -> Result<Json<SessionView>, Problem> {
+    let view = sessions::log_in(
+        &app.auth,
+        &peer.request_id,
+        &peer.address,
+        body.username,
+        body.password,
+    );
+    Ok(Json(view.await?))
+}
+
+/// Exchange a refresh token for new tokens
+///
+/// A refresh token works once. Using one twice ends its session.
+#[utoipa::path(post, path = "/auth/refresh", tag = "auth", request_body = Refresh,
+    responses((status = 200, body = SessionView)))]
+pub async fn refresh(
+    State(app): State<AppState>,
+    peer: Peer,
+    JsonBody(body): JsonBody<Refresh>,
+) -> Result<Json<SessionView>, Problem> {
+    let view = sessions::refresh(
+        &app.auth,
+        &peer.request_id,
+        &peer.address,
+        &body.refresh_token,
+    );
+    Ok(Json(view.await?))
+}
+
+/// End the session
+#[utoipa::path(post, path = "/auth/logout", tag = "auth", responses((status = 204)))]
+pub async fn log_out(
+    State(app): State<AppState>,
+    caller: Caller,
+    identified: Identified,
+) -> Result<StatusCode, Problem> {
+    match identified.0 {
+        IdentityKind::Session { session_id, .. } => {
+            sessions::log_out(&app.auth, AuditContext::from(&caller), session_id).await?;
+            Ok(StatusCode::NO_CONTENT)
+        }
+        IdentityKind::ApiToken { .. } => Err(Problem::forbidden(
+            "An API token has no session; revoke it instead.",
+        )),
+    }
+}
+
+/// Who is calling
+#[utoipa::path(get, path = "/auth/me", tag = "auth", responses((status = 200, body = Me)))]
+pub async fn me(caller: Caller, identified: Identified) -> Json<Me> {
+    let principal = caller.principal;
+    Json(Me {
+        id: principal.id,
+        name: principal.name,
+        role: principal.role,
+        tenant: principal.tenant,
+        scopes: principal.scopes,
+        session_id: match identified.0 {
+            IdentityKind::Session { session_id, .. } => Some(session_id),
+            IdentityKind::ApiToken { .. } => None,
+        },
+    })
+}

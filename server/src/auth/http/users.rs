@@ -1,0 +1,128 @@
+//! Users, for administrators.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
+use http::{StatusCode, header};
+use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use crate::app::AppState;
+use crate::audit::AuditContext;
+use crate::auth::actions::users::{self, NewUser, UserChange, UserView};
+use crate::auth::{Caller, Role, store};
+use crate::http::created::Created;
+use crate::http::etag::{self, IfMatch};
+use crate::http::{JsonBody, Page, PathId, Problem, StrictQuery, page};
+
+const LIST: &str = "users";
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct ListUsers {
+    /// 1 to 500; 50 if absent.
+    limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+#[derive(Deserialize, ToSchema)]
+pub struct CreateUser {
+    #[schema(min_length = 1, max_length = 120)]
+    name: String,
+    #[schema(min_length = 12, max_length = 1024)]
+    password: String,
+    role: Role,
+}
+
+/// What to change; absent members stay as they are. Any change ends the user's sessions.
+#[derive(Deserialize, ToSchema)]
+pub struct ChangeUser {
+    #[schema(min_length = 12, max_length = 1024)]
+    password: Option<String>,
+    role: Option<Role>,
+    disabled: Option<bool>,
+}
+
+/// List users
+#[utoipa::path(get, path = "/users", tag = "users", params(ListUsers),
+    responses((status = 200, body = Page<UserView>)))]
+pub async fn list(
+    State(app): State<AppState>,
+    StrictQuery(query): StrictQuery<ListUsers>,
+) -> Result<Json<Page<UserView>>, Problem> {
+    let limit = page::limit(query.limit)?;
+    let after = app.cursors.position(LIST, query.cursor.as_deref())?;
+    let rows = store::page(&app.db, after, limit + 1).await?;
+    let page = app
+        .cursors
+        .page(LIST, limit, rows, |user| user.id, UserView::from);
+    Ok(Json(page))
+}
+
+/// Create a user
+#[utoipa::path(post, path = "/users", tag = "users", request_body = CreateUser,
+    responses((status = 201, body = UserView)))]
+pub async fn create(
+    State(app): State<AppState>,
+    caller: Caller,
+    JsonBody(body): JsonBody<CreateUser>,
+) -> Result<Created, Problem> {
+    let context = AuditContext::from(&caller);
+    let new = NewUser {
+        name: body.name,
+        password: body.password,
+        role: body.role,
+    };
+    Ok(users::create(&app.auth, context, caller.idempotency, new).await?)
+}
+
+/// Show a user
+#[utoipa::path(get, path = "/users/{id}", tag = "users", params(("id" = Uuid, Path)),
+    responses((status = 200, body = UserView)))]
+pub async fn show(
+    State(app): State<AppState>,
+    PathId(id): PathId<Uuid>,
+) -> Result<Response, Problem> {
+    let user = store::get(&app.db, id).await?;
+    let user = user.ok_or_else(|| Problem::not_found("user"))?;
+    Ok(tagged(user.into()))
+}
+
+/// Change a user's password, role, or whether they may log in
+#[utoipa::path(patch, path = "/users/{id}", tag = "users", request_body = ChangeUser,
+    params(("id" = Uuid, Path), ("if-match" = Option<String>, Header)),
+    responses((status = 200, body = UserView)))]
+pub async fn change(
+    State(app): State<AppState>,
+    caller: Caller,
+    PathId(id): PathId<Uuid>,
+    if_match: IfMatch,
+    JsonBody(body): JsonBody<ChangeUser>,
+) -> Result<Response, Problem> {
+    let context = AuditContext::from(&caller);
+    let change = UserChange {
+        password: body.password,
+        role: body.role,
+        disabled: body.disabled,
+    };
+    let view = users::change(&app.auth, context, id, if_match, change).await?;
+    Ok(tagged(view))
+}
+
+/// Delete a user
+#[utoipa::path(delete, path = "/users/{id}", tag = "users", params(("id" = Uuid, Path)),
+    responses((status = 204)))]
+pub async fn delete(
+    State(app): State<AppState>,
+    caller: Caller,
+    PathId(id): PathId<Uuid>,
+) -> Result<StatusCode, Problem> {
+    users::delete(&app.auth, AuditContext::from(&caller), id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn tagged(view: UserView) -> Response {
+    ([(header::ETAG, etag::of(view.revision))], Json(view)).into_response()
+}

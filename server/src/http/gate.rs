@@ -1,0 +1,297 @@
+//! The gate each request passes: who is calling, may they, how much may they send, has this been asked before.
+//! In this order: 401, 404/405, 429, 403, then the body.
+
+use std::net::SocketAddr;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequestParts, MatchedPath, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, Method, header};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+
+use super::access::{self, Access, BodySize, Lookup, Rule};
+use super::idempotency::{self, Begin, IdempotencyClaim};
+use super::problem::Problem;
+use super::{extract, limits, request_id};
+use crate::app::{App, AppState};
+use crate::auth::identities::{Identity, IdentityKind};
+use crate::auth::scope::area_of;
+use crate::auth::{Caller, Principal};
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// Where a request comes from, also when nobody is authenticated.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    pub request_id: String,
+    pub address: String,
+}
+
+/// How the caller authenticated.
+#[derive(Clone, Copy, Debug)]
+pub struct Identified(pub IdentityKind);
+
+impl<S: Sync> FromRequestParts<S> for Peer {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        Ok(Self {
+            request_id: request_id::current().unwrap_or_default(),
+            address: address(&parts.extensions),
+        })
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Identified {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        let found = parts.extensions.get::<Self>().copied();
+        found.ok_or_else(Problem::unauthenticated)
+    }
+}
+
+/// The middleware, around every route and the fallback.
+pub async fn gate(State(app): State<AppState>, request: Request, next: Next) -> Response {
+    match admit(&app, request).await {
+        Ok(Admitted::Serve(request)) => next.run(*request).await,
+        Ok(Admitted::Replay(response)) => response,
+        Err(problem) => problem.into_response(),
+    }
+}
+
+enum Admitted {
+    Serve(Box<Request>),
+    Replay(Response),
+}
+
+async fn admit(app: &App, mut request: Request) -> Result<Admitted, Problem> {
+    let matched = request.extensions().get::<MatchedPath>().cloned();
+    // A request that matched no route is judged by its own path: below the base it must be authenticated too,
+    // so that nobody learns which routes exist.
+    let pattern = matched
+        .as_ref()
+        .map_or(request.uri().path(), MatchedPath::as_str);
+    let rule = match access::rule(request.method(), pattern) {
+        Lookup::Known(rule) => rule,
+        Lookup::OtherMethod { public: true } => return Ok(Admitted::Serve(Box::new(request))),
+        Lookup::OtherMethod { public: false } => {
+            identify(app, request.headers()).await?;
+            return Ok(Admitted::Serve(Box::new(request)));
+        }
+        Lookup::Unknown => {
+            if pattern.starts_with("/api/") {
+                identify(app, request.headers()).await?;
+            }
+            return match matched {
+                // A route without a rule: default deny.
+                Some(_) => Err(Problem::forbidden("Nobody may use this route.")),
+                None => Ok(Admitted::Serve(Box::new(request))),
+            };
+        }
+    };
+    DefaultBodyLimit::max(limits::body_bytes_max(rule.body)).apply(&mut request);
+    if rule.access == Access::Public {
+        return Ok(Admitted::Serve(Box::new(request)));
+    }
+    let identity = identify(app, request.headers()).await?;
+    let now_us = app.clock.now_us();
+    app.request_rate
+        .take(&identity.principal.id, now_us)
+        .map_err(limits::rate_limited)?;
+    authorise(
+        &identity.principal,
+        rule.access,
+        request.method(),
+        request.uri().path(),
+    )?;
+    refuse_declared_too_large(&request, rule)?;
+    let claim = match begin_idempotent(app, &identity.principal, &mut request, rule).await? {
+        Some(Begin::Replay(response)) => return Ok(Admitted::Replay(response)),
+        Some(Begin::Proceed(claim)) => Some(claim),
+        None => None,
+    };
+    let caller = caller(identity.principal, claim, &request);
+    request.extensions_mut().insert(Identified(identity.kind));
+    request.extensions_mut().insert(caller);
+    Ok(Admitted::Serve(Box::new(request)))
+}
+
+/// 401 unless there is a valid bearer.
+async fn identify(app: &App, headers: &HeaderMap) -> Result<Identity, Problem> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return Err(Problem::unauthenticated());
+    };
+    let bearer = value
+        .to_str()
+        .ok()
+        .and_then(|text| text.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, bearer)| bearer.trim())
+        .ok_or_else(Problem::unauthenticated)?;
+    let found = app.auth.identities.find(bearer, app.clock.now_us()).await?;
+    found.ok_or_else(Problem::unauthenticated)
+}
+
+/// 403 unless role, scopes and tenant allow it.
+fn authorise(
+    principal: &Principal,
+    access: Access,
+    method: &Method,
+    path: &str,
+) -> Result<(), Problem> {
+    let role = match access {
+        Access::Public | Access::Authenticated => return Ok(()),
+        Access::Role(role) => Some(role),
+        Access::Fleet => None,
+    };
+    if let Some(role) = role {
+        if principal.role < role {
+            let needed = role.as_str();
+            return Err(Problem::forbidden(format!("This needs the role {needed}.")));
+        }
+        // Nothing of the core belongs to a tenant.
+        if principal.tenant.is_some() {
+            return Err(Problem::forbidden(
+                "A token of a tenant reaches only the fleet.",
+            ));
+        }
+    }
+    let is_read = *method == Method::GET || *method == Method::HEAD;
+    if principal.scopes.allow(&area_of(path), is_read) {
+        Ok(())
+    } else {
+        Err(Problem::forbidden("This is outside the token's scopes."))
+    }
+}
+
+/// Answered before the body is sent, when the client says how long it is.
+fn refuse_declared_too_large(request: &Request, rule: Rule) -> Result<(), Problem> {
+    let declared = request
+        .headers()
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|text| text.parse::<usize>().ok());
+    match declared {
+        Some(bytes) if bytes > limits::body_bytes_max(rule.body) => Err(extract::too_large()),
+        Some(_) | None => Ok(()),
+    }
+}
+
+async fn begin_idempotent(
+    app: &App,
+    principal: &Principal,
+    request: &mut Request,
+    rule: Rule,
+) -> Result<Option<Begin>, Problem> {
+    if request.method() != Method::POST || rule.body == BodySize::Blob {
+        return Ok(None);
+    }
+    let Some(key) = request.headers().get(IDEMPOTENCY_KEY).cloned() else {
+        return Ok(None);
+    };
+    let body = take_body(request, limits::body_bytes_max(rule.body)).await?;
+    let path = request
+        .uri()
+        .path_and_query()
+        .map_or("", |path| path.as_str());
+    let fingerprint = idempotency::fingerprint(request.method().as_str(), path, &body);
+    *request.body_mut() = Body::from(body);
+    let now_us = app.clock.now_us();
+    let begin = app
+        .idempotency
+        .begin(&app.db, now_us, &principal.id, &key, fingerprint);
+    begin.await.map(Some)
+}
+
+async fn take_body(request: &mut Request, bytes_max: usize) -> Result<Bytes, Problem> {
+    let body = std::mem::take(request.body_mut());
+    match Limited::new(body, bytes_max).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(extract::too_large()),
+        Err(_) => Err(Problem::malformed("The body could not be read.")),
+    }
+}
+
+fn caller(principal: Principal, claim: Option<IdempotencyClaim>, request: &Request) -> Caller {
+    Caller {
+        principal,
+        request_id: request_id::current().unwrap_or_default(),
+        address: address(request.extensions()),
+        idempotency: claim,
+    }
+}
+
+fn address(extensions: &http::Extensions) -> String {
+    extensions
+        .get::<ConnectInfo<SocketAddr>>()
+        .map_or_else(String::new, |ConnectInfo(address)| address.ip().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::{Role, Scopes};
+
+    fn principal(role: Role, tenant: Option<&str>, scopes: &[&str]) -> Principal {
+        let scopes = scopes.iter().map(|text| text.parse().expect("a scope"));
+        Principal {
+            id: "token:1".to_owned(),
+            name: "t".to_owned(),
+            role,
+            tenant: tenant.map(str::to_owned),
+            scopes: Scopes(scopes.collect()),
+        }
+    }
+
+    #[test]
+    fn role_scope_and_tenant_must_all_allow() {
+        let needs = Access::Role(Role::Operator);
+        let hosts = "/api/v1/hosts/x/approve";
+        let bulk = "/api/v1/fleet/bulk";
+        let cases = [
+            (principal(Role::Operator, None, &[]), needs, hosts, true),
+            (principal(Role::Admin, None, &[]), needs, hosts, true),
+            (principal(Role::Viewer, None, &[]), needs, hosts, false),
+            (
+                principal(Role::Admin, None, &["commands"]),
+                needs,
+                hosts,
+                false,
+            ),
+            (
+                principal(Role::Admin, None, &["hosts:read"]),
+                needs,
+                hosts,
+                false,
+            ),
+            (principal(Role::Admin, None, &["hosts"]), needs, hosts, true),
+            (principal(Role::Admin, Some("a"), &[]), needs, hosts, false),
+            (
+                principal(Role::Viewer, Some("a"), &[]),
+                Access::Fleet,
+                bulk,
+                true,
+            ),
+            (
+                principal(Role::Viewer, None, &["hosts"]),
+                Access::Fleet,
+                bulk,
+                false,
+            ),
+            (
+                principal(Role::Viewer, Some("a"), &["hosts"]),
+                Access::Authenticated,
+                hosts,
+                true,
+            ),
+        ];
+        for (who, access, path, allowed) in cases {
+            let verdict = authorise(&who, access, &Method::POST, path);
+            assert_eq!(verdict.is_ok(), allowed, "{who:?} {path}");
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! The router of the operators' port: every part's routes under one gate.
+
+use axum::Json;
+use axum::Router;
+use axum::extract::State;
+use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http::StatusCode;
+use serde_json::Value;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::access::BASE;
+use super::problem::Problem;
+use super::{docs, envelope, gate, health, openapi};
+use crate::app::AppState;
+
+/// The routes of every part, below the base, with their description.
+pub fn api() -> OpenApiRouter<AppState> {
+    OpenApiRouter::default()
+        .routes(routes!(document))
+        .merge(crate::auth::http::router())
+        .merge(crate::audit::http::router())
+        .merge(crate::events::http::router())
+        .merge(crate::hosts::http::router())
+        .merge(crate::commands::http::router())
+        .merge(crate::agents::http::router())
+        .merge(crate::plans::http::router())
+}
+
+/// The core's own document, without modules.
+pub fn core_document() -> Value {
+    let mut nested = OpenApiRouter::default().nest(BASE, api());
+    openapi::complete(&nested.to_openapi())
+}
+
+/// The whole router, ready to serve.
+pub fn router(app: AppState) -> Router {
+    let (api, _) = api().split_for_parts();
+    Router::new()
+        .nest(BASE, api)
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .route("/metrics", get(health::metrics))
+        .route("/docs", get(docs::docs))
+        .fallback(unknown)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn_with_state(app.clone(), gate::gate))
+        .layer(from_fn_with_state(app.clone(), envelope::envelop))
+        .with_state(app)
+}
+
+/// This document
+#[utoipa::path(get, path = "/openapi.json", tag = "meta",
+    responses((status = 200, description = "OpenAPI 3.1", body = Object)))]
+async fn document(State(app): State<AppState>) -> Json<Value> {
+    Json(app.openapi())
+}
+
+async fn unknown() -> Response {
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "not-found",
+        "There is no such route.",
+    )
+    .into_response()
+}
+
+async fn wrong_method() -> Response {
+    let detail = "This route does not have that method.";
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::access;
+
+    #[test]
+    fn every_described_route_has_an_access_rule() {
+        let document = core_document();
+        let paths = document["paths"].as_object().expect("paths");
+        assert!(paths.len() > 8, "the routes are described");
+        for (path, item) in paths {
+            for method in item.as_object().expect("an item").keys() {
+                let known = access::table().any(|(known, below, _)| {
+                    known.eq_ignore_ascii_case(method) && *path == format!("{BASE}{below}")
+                });
+                assert!(known, "{method} {path} has no row in the access table");
+            }
+        }
+    }
+}
