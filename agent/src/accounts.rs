@@ -1,8 +1,8 @@
+//! Accounts and groups by name, as the machine's name service knows them. Calls may block on a directory server.
 #![expect(
     unsafe_code,
     reason = "the name service (getpwnam_r and its kin) has no safe form"
 )]
-//! Accounts and groups by name, as the machine's name service knows them. Calls may block on a directory server.
 
 use std::ffi::{CStr, CString};
 use std::io;

@@ -3,18 +3,24 @@
 //! script, `operations` are what commands do. The binary in `main.rs` only reads its arguments.
 
 pub mod accounts;
+pub mod agent;
+pub mod backoff;
 pub mod blobs;
+pub mod certificate;
 pub mod cgroup;
 pub mod checked;
 pub mod clock;
 pub mod config;
 pub mod core;
 pub mod decide;
+pub mod enrolment;
 pub mod executor;
 pub mod facts;
+pub mod identity;
 pub mod job;
 pub mod journal;
 pub mod launch;
+pub mod logging;
 pub mod operations;
 pub mod output;
 pub mod policy;
@@ -22,5 +28,7 @@ pub mod private_file;
 pub mod procfs;
 pub mod run_folder;
 pub mod server_client;
+pub mod session;
+pub mod status;
 pub mod supervisor;
 pub mod tls;

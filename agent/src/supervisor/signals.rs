@@ -1,9 +1,9 @@
+//! Signals as bytes on a pipe, so that one poll waits for them and for output. Handlers, unlike a blocked mask or an
+//! ignored signal, do not survive into the script.
 #![expect(
     unsafe_code,
     reason = "sigaction has no safe form, and a signal mask would be inherited by the script"
 )]
-//! Signals as bytes on a pipe, so that one poll waits for them and for output. Handlers, unlike a blocked mask or an
-//! ignored signal, do not survive into the script.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};

@@ -1,9 +1,9 @@
+//! Touches files with another account's rights. File system credentials belong to a thread, so the work runs on one of
+//! its own, which ends with them.
 #![expect(
     unsafe_code,
     reason = "setfsuid, setfsgid and a per-thread setgroups have no safe form"
 )]
-//! Touches files with another account's rights. File system credentials belong to a thread, so the work runs on one of
-//! its own, which ends with them.
 
 use std::io;
 

@@ -1,0 +1,334 @@
+//! The agent at work: one process per data folder, its core, and the connection kept up around it.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::Rng;
+use rustix::fs::{FlockOperation, flock};
+use tokio::sync::{mpsc, watch};
+use uuid::Uuid;
+
+use crate::backoff::Backoff;
+use crate::blobs::Blobs;
+use crate::certificate::{Renewal, Validity};
+use crate::config::Config;
+use crate::core::{Core, Input, Settings};
+use crate::enrolment::{self, EnrolError};
+use crate::executor::Executor;
+use crate::facts::Pulse;
+use crate::identity::{Identity, IdentityError};
+use crate::journal::JournalStore;
+use crate::journal::store::Opened;
+use crate::launch::Launcher;
+use crate::output::LiveOutput;
+use crate::server_client::{ServerAddress, ServerClient, ServerError};
+use crate::session::{self, SessionEnd, Surroundings};
+use crate::status::{self, ConnectionState};
+use crate::tls::TlsError;
+use crate::{accounts, cgroup, clock, facts, private_file, run_folder};
+
+/// Frames that wait for the core; the connection waits in turn when it is full.
+const INPUTS_WAITING_MAX: usize = 64;
+/// How often a waiting renewal is looked at: the wall clock may step.
+const RENEWAL_LOOK: Duration = Duration::from_secs(60);
+
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error("cannot use the data folder {path}: {error}")]
+    DataFolder {
+        path: PathBuf,
+        error: std::io::Error,
+    },
+    #[error("another agent runs on {0}")]
+    Running(PathBuf),
+}
+
+/// Held for as long as this process may write the data folder.
+pub struct DataLock(
+    #[expect(dead_code, reason = "the lock lives as long as the file is open")] File,
+);
+
+/// Makes the data folder if need be and takes it.
+pub fn lock(data_dir: &Path) -> Result<DataLock, AgentError> {
+    let failed = |error| AgentError::DataFolder {
+        path: data_dir.to_owned(),
+        error,
+    };
+    private_file::make_folder(data_dir, 0o711).map_err(failed)?;
+    let file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(data_dir.join("lock"))
+        .map_err(failed)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(DataLock(file)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(AgentError::Running(data_dir.to_owned())),
+        Err(error) => Err(failed(error.into())),
+    }
+}
+
+/// Runs until `stop` says so. Runs under way go on without the agent.
+pub async fn run(config: &Config, mut stop: watch::Receiver<bool>) -> Result<(), AgentError> {
+    let _lock = lock(&config.data_dir)?;
+    let identity = Identity::load(&config.data_dir)?;
+    let url = config
+        .server_url
+        .as_deref()
+        .unwrap_or(&identity.record.server_url);
+    let client = Arc::new(ServerClient::new(
+        ServerAddress::parse(url)?,
+        enrolment::tls_of(&identity)?,
+    ));
+    let journal = open_journal(&config.data_dir)?;
+    let executor = executor(
+        config,
+        Launcher::this_program(),
+        Blobs::Server(Arc::clone(&client)),
+    )?;
+    let settings = Settings {
+        concurrency: config.concurrency,
+        boot_id_file: config.boot_id_file().to_owned(),
+        tags: config.tags.clone(),
+        attributes: config.attributes.clone(),
+    };
+    let (inputs, from_connection) = mpsc::channel(INPUTS_WAITING_MAX);
+    let core = tokio::spawn(Core::new(settings, Arc::new(executor), journal).run(from_connection));
+    // Without systemd there is nobody to tell.
+    let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]);
+    tracing::info!(host_id = %identity.record.host_id, server = url, "the agent runs");
+    let boot_id = facts::boot_id(config.boot_id_file());
+    let mut link = Link {
+        config,
+        client,
+        identity,
+        inputs,
+        pulse: Pulse::new(config.facts.clone(), boot_id),
+        backoff: Backoff::default(),
+        renewal_chance: rand::rng().random(),
+    };
+    tokio::select! {
+        () = link.keep_up() => {}
+        _ = stop.wait_for(|stop| *stop) => {}
+    }
+    link.note(ConnectionState::Stopped, "");
+    let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Stopping]);
+    drop(link);
+    // It ends with its inputs; what it is writing is finished.
+    let _ = tokio::time::timeout(Duration::from_secs(5), core).await;
+    Ok(())
+}
+
+/// The executor for these settings.
+pub fn executor(config: &Config, launcher: Launcher, blobs: Blobs) -> Result<Executor, AgentError> {
+    let failed = |error| AgentError::DataFolder {
+        path: config.data_dir.clone(),
+        error,
+    };
+    private_file::make_folder(&run_folder::root(&config.data_dir), 0o711).map_err(failed)?;
+    let own_user = accounts::own_account()
+        .map(|account| account.name)
+        .unwrap_or_default();
+    Ok(Executor {
+        data_dir: config.data_dir.clone(),
+        policy: config.policy.clone(),
+        own_user,
+        launcher,
+        blobs,
+        cgroup_parent: cgroup::parent(config.system.cgroup.as_deref()),
+        live: LiveOutput::default(),
+    })
+}
+
+/// Opens the journal and says how it was found.
+pub fn open_journal(data_dir: &Path) -> Result<JournalStore, AgentError> {
+    let failed = |error| AgentError::DataFolder {
+        path: data_dir.to_owned(),
+        error,
+    };
+    let (journal, opened) =
+        JournalStore::open(data_dir, Uuid::new_v4(), clock::unix_ms()).map_err(failed)?;
+    match opened {
+        Opened::Created => tracing::info!(journal = %journal.journal_id(), "a new journal"),
+        Opened::Continued { cut_bytes: 0 } => {}
+        Opened::Continued { cut_bytes } => {
+            tracing::warn!(
+                cut_bytes,
+                "the journal ended in a torn write, which was cut off"
+            );
+        }
+        Opened::Replaced(damage) => {
+            tracing::error!(%damage, "the journal was damaged; a new one begins and open commands are unknown");
+        }
+    }
+    Ok(journal)
+}
+
+/// The connection, made again for as long as the agent runs.
+struct Link<'a> {
+    config: &'a Config,
+    client: Arc<ServerClient>,
+    identity: Identity,
+    inputs: mpsc::Sender<Input>,
+    pulse: Pulse,
+    backoff: Backoff,
+    /// Places the renewal of this agent's certificates within their spread.
+    renewal_chance: f64,
+}
+
+impl Link<'_> {
+    async fn keep_up(&mut self) {
+        loop {
+            if let Renewal::EnrolAgain = self.renewal() {
+                let why = "the certificate ended more than 30 days ago: enrol again with --force";
+                tracing::error!("{why}");
+                self.note(ConnectionState::MustEnrolAgain, why);
+                tokio::time::sleep(Backoff::slow(chance())).await;
+                continue;
+            }
+            if self.renewal() == Renewal::Due {
+                self.renew().await;
+            }
+            let end = self.connection().await;
+            let wait = self.after(&end);
+            if !wait.is_zero() {
+                tracing::debug!(
+                    seconds = wait.as_secs_f32(),
+                    "waiting before the next attempt"
+                );
+                tokio::time::sleep(wait).await;
+            }
+        }
+    }
+
+    /// One connection, ended early when the certificate has been renewed.
+    async fn connection(&mut self) -> SessionEnd {
+        self.note(ConnectionState::Connecting, "");
+        let (end, mut ended) = watch::channel(false);
+        let data_dir = self.config.data_dir.clone();
+        let mut stood = false;
+        let renewal_due = until_renewal(&self.identity, self.renewal_chance);
+        let surroundings = Surroundings {
+            inputs: &self.inputs,
+            pulse: &mut self.pulse,
+            facts: facts::facts(&self.config.facts),
+            heartbeat_seconds: self.config.heartbeat_seconds,
+            heartbeat_seconds_default: self.config.heartbeat_seconds_or_default(),
+        };
+        let on_welcome = || {
+            stood = true;
+            tracing::info!("connected");
+            status::note(
+                &data_dir,
+                ConnectionState::Connected,
+                "",
+                clock::unix_seconds(),
+            );
+        };
+        let reason = {
+            let session = session::run(&self.client, surroundings, on_welcome, &mut ended);
+            tokio::pin!(session);
+            tokio::select! {
+                reason = &mut session => reason,
+                () = renewal_due => {
+                    end.send_replace(true);
+                    session.await
+                }
+            }
+        };
+        if stood {
+            self.backoff.reset();
+        }
+        reason
+    }
+
+    /// Notes the end of a connection. Returns how long to wait.
+    fn after(&mut self, end: &SessionEnd) -> Duration {
+        let detail = end.to_string();
+        match end {
+            SessionEnd::Ended => Duration::ZERO,
+            SessionEnd::WrongProtocol(_) => {
+                tracing::error!("{detail}; one side must be upgraded");
+                self.note(ConnectionState::WrongProtocol, &detail);
+                Backoff::slow(chance())
+            }
+            SessionEnd::NotApproved(_) => {
+                tracing::warn!("{detail}");
+                self.note(ConnectionState::NotApproved, &detail);
+                self.backoff.next(chance())
+            }
+            SessionEnd::Server(_)
+            | SessionEnd::Broken(_)
+            | SessionEnd::Silent
+            | SessionEnd::Closed { .. } => {
+                tracing::warn!("{detail}");
+                self.note(ConnectionState::Disconnected, &detail);
+                self.backoff.next(chance())
+            }
+        }
+    }
+
+    /// Tries to renew. Without success the old certificate serves on while it lasts, and the next connection tries again.
+    async fn renew(&mut self) {
+        match enrolment::renew(&self.identity, &self.client, &self.config.data_dir).await {
+            Ok(renewed) => {
+                if let Ok(tls) = enrolment::tls_of(&renewed) {
+                    self.client.set_tls(tls);
+                }
+                tracing::info!(
+                    generation = renewed.record.generation,
+                    "the certificate was renewed"
+                );
+                self.identity = renewed;
+                self.renewal_chance = chance();
+            }
+            Err(EnrolError::Server(error @ ServerError::Refused { .. })) => {
+                tracing::error!(%error, "the certificate is not renewed");
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the certificate could not be renewed; trying again")
+            }
+        }
+    }
+
+    fn renewal(&self) -> Renewal {
+        Validity::of_pem(self.identity.certificate_pem.as_bytes())
+            .map_or(Renewal::Due, |validity| {
+                validity.renewal(clock::unix_seconds(), self.renewal_chance)
+            })
+    }
+
+    fn note(&self, state: ConnectionState, detail: &str) {
+        status::note(&self.config.data_dir, state, detail, clock::unix_seconds());
+    }
+}
+
+/// Waits until the certificate should be renewed. A renewal that failed just before is tried again after a tenth of
+/// what is left, not in a circle.
+async fn until_renewal(identity: &Identity, renewal_chance: f64) {
+    let Some(validity) = Validity::of_pem(identity.certificate_pem.as_bytes()) else {
+        return std::future::pending().await;
+    };
+    let late = validity.renewal(clock::unix_seconds(), renewal_chance) == Renewal::Due;
+    if late {
+        let left = validity.until.saturating_sub(clock::unix_seconds());
+        tokio::time::sleep(Duration::from_secs((left / 10).max(60))).await;
+        return;
+    }
+    while let Renewal::NotBefore(due) = validity.renewal(clock::unix_seconds(), renewal_chance) {
+        let left = Duration::from_secs(due.saturating_sub(clock::unix_seconds()).max(1));
+        tokio::time::sleep(left.min(RENEWAL_LOOK)).await;
+    }
+}
+
+fn chance() -> f64 {
+    rand::rng().random()
+}

@@ -1,0 +1,272 @@
+//! The command line: what a person (or systemd) asks of the agent's program.
+
+mod exec;
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::{Args, Parser, Subcommand};
+use fleetwright_agent::certificate::Validity;
+use fleetwright_agent::config::Config;
+use fleetwright_agent::identity::{self, Identity, IdentityError};
+use fleetwright_agent::{agent, clock, enrolment, logging, run_folder, status};
+use fleetwright_protocol::limits::TIMEOUT_SECONDS_DEFAULT;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+const CONFIG_DEFAULT: &str = "/etc/fleetwright/agent.toml";
+
+/// Fleetwright's agent: runs on a host what its server tells it to, at most once.
+#[derive(Parser)]
+#[command(version, about)]
+struct CommandLine {
+    /// Settings (TOML); a variable FLEETWRIGHT_AGENT_KEY overrides a key, `__` stands between levels.
+    #[arg(long, global = true, env = "FLEETWRIGHT_AGENT_CONFIG")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Give this host an identity, with a token from the server.
+    Enroll(EnrollArguments),
+    /// Connect and carry out commands, until told to stop.
+    Run,
+    /// Show who this agent is and how it is doing.
+    Status {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Forget the identity and the journal; the host itself is deleted on the server.
+    Unenroll {
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Carry out one operation here and now, without a server.
+    Exec(ExecArguments),
+}
+
+#[derive(Args)]
+struct EnrollArguments {
+    /// The server's agent port: https://host:port. Default: server_url of the settings.
+    #[arg(long)]
+    server: Option<String>,
+    /// The enrolment token; `-` reads it from standard input, which other users of this host cannot see.
+    #[arg(long, env = "FLEETWRIGHT_AGENT_TOKEN", hide_env_values = true)]
+    token: String,
+    /// The certificate authority (PEM) to trust; needed if the token carries no fingerprint.
+    #[arg(long)]
+    ca: Option<PathBuf>,
+    /// Enrol again although this host has an identity; its key is kept, so that the server knows it again.
+    #[arg(long)]
+    force: bool,
+}
+
+#[derive(Args)]
+struct ExecArguments {
+    /// Say what would change and touch nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// End it after so many seconds.
+    #[arg(long, default_value_t = TIMEOUT_SECONDS_DEFAULT)]
+    timeout: u64,
+    /// The whole result as JSON.
+    #[arg(long)]
+    json: bool,
+    /// A file with {"operation_type", "parameters", "options"}; `-` is standard input.
+    plan: PathBuf,
+}
+
+/// Parses the arguments and does it. The exit code is 2 for wrong arguments and 1 for everything that failed.
+pub fn main() -> ExitCode {
+    // Folders others pass through must not depend on who started the agent; files have their own modes.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    let arguments = CommandLine::parse();
+    match dispatch(arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("fleetwright-agent: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(arguments: CommandLine) -> anyhow::Result<ExitCode> {
+    let path = arguments.config.as_deref();
+    let config = Config::load(
+        path.unwrap_or(Path::new(CONFIG_DEFAULT)),
+        path.is_some(),
+        std::env::vars(),
+    )?;
+    logging::start(&config.log)?;
+    match arguments.command {
+        Command::Enroll(arguments) => runtime()?.block_on(enroll(&config, arguments))?,
+        Command::Run => {
+            let runtime = runtime()?;
+            let done = runtime.block_on(run(&config));
+            // A thread that waits for an adopted run must not keep the agent from ending.
+            runtime.shutdown_background();
+            done?;
+        }
+        Command::Status { json } => return show_status(&config, json),
+        Command::Unenroll { yes } => unenroll(&config, yes)?,
+        Command::Exec(arguments) => return runtime()?.block_on(exec::run(&config, arguments)),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One thread: an agent has one connection and few runs, and most of its time nothing to do.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")
+}
+
+async fn run(config: &Config) -> anyhow::Result<()> {
+    let (stop, stopped) = watch::channel(false);
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping; runs under way go on");
+        stop.send_replace(true);
+        // Kept, so that the receiver never takes its end for a stop.
+        std::future::pending::<()>().await;
+    });
+    Ok(agent::run(config, stopped).await?)
+}
+
+async fn enroll(config: &Config, arguments: EnrollArguments) -> anyhow::Result<()> {
+    let _lock = agent::lock(&config.data_dir)?;
+    match Identity::load(&config.data_dir) {
+        Ok(identity) if !arguments.force => {
+            bail!(
+                "this host is enrolled as {}; use --force to enrol it again",
+                identity.record.host_id
+            );
+        }
+        Ok(_) | Err(IdentityError::NotEnrolled | IdentityError::Damaged(_)) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let server = arguments
+        .server
+        .or_else(|| config.server_url.clone())
+        .context("nothing says which server: give --server or set server_url")?;
+    let token = if arguments.token == "-" {
+        let mut text = String::new();
+        std::io::stdin().take(64 * 1024).read_to_string(&mut text)?;
+        text
+    } else {
+        arguments.token
+    };
+    let ca = arguments.ca.as_deref().or(config.ca_file.as_deref());
+    let enrolled = enrolment::enroll(config, &server, &token, ca).await?;
+    println!(
+        "enrolled as {} ({})",
+        enrolled.identity.record.host_id, enrolled.approval_status
+    );
+    if enrolled.approval_status == "pending" {
+        println!("an operator must approve this host before it is sent anything");
+    }
+    Ok(())
+}
+
+fn show_status(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
+    let running = match agent::lock(&config.data_dir) {
+        Ok(_) => false,
+        Err(agent::AgentError::Running(_)) => true,
+        Err(error) => return Err(error.into()),
+    };
+    let identity = match Identity::load(&config.data_dir) {
+        Ok(identity) => Some(identity),
+        Err(IdentityError::NotEnrolled) => None,
+        Err(error) => return Err(error.into()),
+    };
+    let noted = status::read(&config.data_dir);
+    let validity = identity
+        .as_ref()
+        .and_then(|identity| Validity::of_pem(identity.certificate_pem.as_bytes()));
+    let runs = std::fs::read_dir(run_folder::root(&config.data_dir)).map_or(0, Iterator::count);
+    if json {
+        let view = serde_json::json!({
+            "enrolled": identity.is_some(),
+            "host_id": identity.as_ref().map(|identity| identity.record.host_id),
+            "server_url": identity.as_ref().map(|identity| &identity.record.server_url),
+            "generation": identity.as_ref().map(|identity| identity.record.generation),
+            "certificate_until_unix_seconds": validity.map(|validity| validity.until),
+            "running": running,
+            "connection": noted.as_ref().filter(|_| running),
+            "open_runs": runs,
+        });
+        println!("{view}");
+    } else {
+        match &identity {
+            None => println!("not enrolled"),
+            Some(identity) => {
+                println!("host        {}", identity.record.host_id);
+                println!("server      {}", identity.record.server_url);
+            }
+        }
+        if let Some(validity) = validity {
+            println!(
+                "certificate {}",
+                certificate_words(validity, clock::unix_seconds())
+            );
+        }
+        println!(
+            "agent       {}",
+            if running { "running" } else { "not running" }
+        );
+        if let Some(noted) = noted.filter(|_| running) {
+            let state = serde_json::to_value(noted.state)?;
+            let since = clock::unix_seconds().saturating_sub(noted.since_unix_seconds);
+            println!(
+                "connection  {} for {since} s {}",
+                state.as_str().unwrap_or_default(),
+                noted.detail
+            );
+        }
+        println!("open runs   {runs}");
+    }
+    let well = running && identity.is_some();
+    Ok(if well {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(3)
+    })
+}
+
+fn certificate_words(validity: Validity, now: u64) -> String {
+    if validity.is_over(now) {
+        format!("ended {} s ago", now - validity.until)
+    } else {
+        format!("ends in {} s", validity.until - now)
+    }
+}
+
+fn unenroll(config: &Config, yes: bool) -> anyhow::Result<()> {
+    let _lock = agent::lock(&config.data_dir)?;
+    if !yes {
+        bail!("this forgets the identity of this host; say --yes if that is meant");
+    }
+    identity::forget(&config.data_dir)?;
+    for name in ["journal", "journal.damaged", "status.json"] {
+        match std::fs::remove_file(config.data_dir.join(name)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("cannot remove {name}"));
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+    println!("this host has no identity any more; delete it on the server too");
+    Ok(())
+}

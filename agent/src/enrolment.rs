@@ -1,0 +1,168 @@
+//! Getting a certificate: the first with a token, the following with the one before.
+
+use std::path::Path;
+
+use fleetwright_protocol::enrollment::{
+    EnrollRequest, EnrollResponse, RenewRequest, RenewResponse,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::config::Config;
+use crate::identity::{self, Identity, IdentityError, Record};
+use crate::server_client::{ServerAddress, ServerClient, ServerError};
+use crate::tls::{self, TlsError, Trust};
+use crate::{facts, private_file};
+
+#[derive(Debug, thiserror::Error)]
+pub enum EnrolError {
+    #[error("the token is not of the form fwe_…")]
+    Token,
+    #[error("nothing says which server to trust: give --ca FILE, or a token with a fingerprint")]
+    NothingToTrust,
+    #[error("cannot read the CA file {path}: {error}")]
+    CaFile { path: String, error: std::io::Error },
+    #[error("cannot make the data folder: {0}")]
+    DataFolder(std::io::Error),
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error(transparent)]
+    Server(#[from] ServerError),
+}
+
+/// What an enrolment came to.
+#[derive(Debug)]
+pub struct Enrolled {
+    pub identity: Identity,
+    /// `pending` or `approved`.
+    pub approval_status: String,
+}
+
+/// Enrols this host: makes a key, has it signed, keeps what came back.
+pub async fn enroll(
+    config: &Config,
+    server_url: &str,
+    token: &str,
+    ca: Option<&Path>,
+) -> Result<Enrolled, EnrolError> {
+    let token = token.trim();
+    let trust = trust(token, ca)?;
+    let address = ServerAddress::parse(server_url)?;
+    private_file::make_folder(&config.data_dir, 0o711).map_err(EnrolError::DataFolder)?;
+    let key_pem = identity::key(&config.data_dir)?;
+    let client = ServerClient::new(address, tls::client_config(trust, None)?);
+    let request = EnrollRequest {
+        // The server has no use for the fingerprint.
+        token: token.split('.').next().unwrap_or_default().to_owned(),
+        csr_pem: identity::signing_request(&key_pem)?,
+        facts: facts::facts(&config.facts),
+        tags: config.tags.clone(),
+        attributes: config.attributes.clone(),
+    };
+    let answer: EnrollResponse = post(&client, "/api/v1/agent/enroll", &request).await?;
+    let identity = Identity {
+        record: Record {
+            host_id: answer.host_id,
+            server_url: server_url.to_owned(),
+            generation: answer.generation,
+        },
+        key_pem,
+        certificate_pem: answer.certificate_pem,
+        authority_pem: answer.ca_pem,
+    };
+    identity.save(&config.data_dir)?;
+    Ok(Enrolled {
+        identity,
+        approval_status: answer.approval_status,
+    })
+}
+
+/// Renews the certificate, with the same key: an answer that is lost can be asked for once more.
+pub async fn renew(
+    identity: &Identity,
+    client: &ServerClient,
+    data_dir: &Path,
+) -> Result<Identity, EnrolError> {
+    let request = RenewRequest {
+        csr_pem: identity::signing_request(&identity.key_pem)?,
+    };
+    let answer: RenewResponse = post(client, "/api/v1/agent/renew", &request).await?;
+    let renewed = Identity {
+        record: Record {
+            generation: answer.generation,
+            ..identity.record.clone()
+        },
+        certificate_pem: answer.certificate_pem,
+        authority_pem: answer.ca_pem,
+        key_pem: identity.key_pem.clone(),
+    };
+    // Refuse what could not be used rather than lose what can.
+    tls_of(&renewed)?;
+    renewed.save(data_dir)?;
+    Ok(renewed)
+}
+
+/// The settings of connections this identity makes.
+pub fn tls_of(identity: &Identity) -> Result<std::sync::Arc<rustls::ClientConfig>, TlsError> {
+    let trust = Trust::from_pem(identity.authority_pem.as_bytes())?;
+    let own = (
+        identity.certificate_pem.as_bytes(),
+        identity.key_pem.as_bytes(),
+    );
+    tls::client_config(trust, Some(own))
+}
+
+fn trust(token: &str, ca: Option<&Path>) -> Result<Trust, EnrolError> {
+    let secret_and_pin = token.strip_prefix("fwe_").ok_or(EnrolError::Token)?;
+    if let Some(path) = ca {
+        let pem = std::fs::read(path).map_err(|error| EnrolError::CaFile {
+            path: path.display().to_string(),
+            error,
+        })?;
+        return Ok(Trust::from_pem(&pem)?);
+    }
+    let (_, pin) = secret_and_pin
+        .split_once('.')
+        .ok_or(EnrolError::NothingToTrust)?;
+    let pin = hex::decode(pin)
+        .ok()
+        .and_then(|pin| <[u8; 32]>::try_from(pin).ok());
+    Ok(Trust::Fingerprint(pin.ok_or(EnrolError::Token)?))
+}
+
+async fn post<T: DeserializeOwned>(
+    client: &ServerClient,
+    path: &str,
+    body: &impl Serialize,
+) -> Result<T, ServerError> {
+    let nonsense = |error: serde_json::Error| ServerError::Nonsense(error.to_string());
+    let body = serde_json::to_value(body).map_err(nonsense)?;
+    serde_json::from_value(client.post(path, &body).await?).map_err(nonsense)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trust_comes_from_a_file_or_a_fingerprint_and_never_from_nothing() {
+        let pinned = format!("fwe_secret.{}", "ab".repeat(32));
+        assert!(matches!(trust(&pinned, None), Ok(Trust::Fingerprint(pin)) if pin == [0xab; 32]));
+        assert!(matches!(
+            trust("fwe_secret", None),
+            Err(EnrolError::NothingToTrust)
+        ));
+        assert!(matches!(
+            trust("fwe_secret.abcd", None),
+            Err(EnrolError::Token)
+        ));
+        assert!(matches!(trust("secret", None), Err(EnrolError::Token)));
+        let missing = Path::new("/nonexistent/ca.pem");
+        assert!(matches!(
+            trust(&pinned, Some(missing)),
+            Err(EnrolError::CaFile { .. })
+        ));
+    }
+}

@@ -1,0 +1,312 @@
+//! One connection to the server, from handshake to end: frames in and out, heartbeats, and the eye on a silent peer.
+
+use std::time::Duration;
+
+use fleetwright_protocol::frame::WEBSOCKET_SUBPROTOCOL;
+use fleetwright_protocol::limits::{FRAME_BYTES_MAX, PEER_SILENT_SECONDS_MAX};
+use fleetwright_protocol::{AgentFrame, ServerFrame};
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt, StreamExt};
+use http::{HeaderValue, StatusCode, header};
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior, timeout};
+use tokio_rustls::client::TlsStream;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::{self, Message};
+
+use crate::core::Input;
+use crate::facts::Pulse;
+use crate::server_client::{self, ServerClient, ServerError};
+
+/// The state of a command and the results of all that ended: repeated if lost, so a bound costs nothing.
+const CONTROL_FRAMES_MAX: usize = 1_024;
+/// Chunks of live output that wait for a slow connection, at most 64 KiB each.
+const OUTPUT_FRAMES_MAX: usize = 32;
+/// Per connection; most frames are far smaller.
+const READ_BUFFER_BYTES: usize = 8 * 1024;
+/// Three pings fit into the time after which a silent peer is dropped.
+const PING: Duration = Duration::from_secs(PEER_SILENT_SECONDS_MAX / 3);
+/// The handshake and the welcome.
+const WELCOME_WITHIN: Duration = Duration::from_secs(20);
+
+type Socket = WebSocketStream<TlsStream<TcpStream>>;
+
+/// Why a connection did not come about, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionEnd {
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// The server knows this host but does not let it in (yet).
+    #[error("this host is not approved: {0}")]
+    NotApproved(String),
+    #[error("the server speaks another protocol: {0}")]
+    WrongProtocol(String),
+    #[error("the connection broke: {0}")]
+    Broken(String),
+    #[error("the server was silent for {PEER_SILENT_SECONDS_MAX} s")]
+    Silent,
+    #[error("the server closed the connection ({code}): {reason}")]
+    Closed { code: u16, reason: String },
+    /// We ended it.
+    #[error("ended on our side")]
+    Ended,
+}
+
+/// What a session needs beside the server.
+pub struct Surroundings<'a> {
+    pub inputs: &'a mpsc::Sender<Input>,
+    pub pulse: &'a mut Pulse,
+    pub facts: fleetwright_protocol::Facts,
+    /// `None`: as the server says.
+    pub heartbeat_seconds: Option<u64>,
+    pub heartbeat_seconds_default: u64,
+}
+
+/// Connects and serves until the end. `on_welcome` is called once the server has let us in; `end` asks for the end.
+pub async fn run(
+    client: &ServerClient,
+    surroundings: Surroundings<'_>,
+    on_welcome: impl FnOnce(),
+    end: &mut watch::Receiver<bool>,
+) -> SessionEnd {
+    let socket = tokio::select! {
+        socket = timeout(WELCOME_WITHIN, connect(client)) => socket,
+        () = wanted(end) => return SessionEnd::Ended,
+    };
+    let socket = match socket {
+        Ok(Ok(socket)) => socket,
+        Ok(Err(end)) => return end,
+        Err(_) => return SessionEnd::Server(ServerError::Slow(client.address().authority())),
+    };
+    let inputs = surroundings.inputs.clone();
+    let reason = serve(socket, surroundings, on_welcome, end).await;
+    // The core ends only with the whole agent.
+    let _ = inputs.send(Input::Disconnected).await;
+    reason
+}
+
+async fn connect(client: &ServerClient) -> Result<Socket, SessionEnd> {
+    let stream = client.connect().await?;
+    let url = format!(
+        "wss://{}/api/v1/agent/connect",
+        client.address().authority()
+    );
+    let broken = |error: tungstenite::Error| SessionEnd::Broken(error.to_string());
+    let mut request = url.into_client_request().map_err(broken)?;
+    let headers = request.headers_mut();
+    headers.insert(
+        header::SEC_WEBSOCKET_PROTOCOL,
+        HeaderValue::from_static(WEBSOCKET_SUBPROTOCOL),
+    );
+    let agent = concat!("fleetwright-agent/", env!("CARGO_PKG_VERSION"));
+    headers.insert(header::USER_AGENT, HeaderValue::from_static(agent));
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(READ_BUFFER_BYTES)
+        .max_message_size(Some(FRAME_BYTES_MAX))
+        .max_frame_size(Some(FRAME_BYTES_MAX));
+    match tokio_tungstenite::client_async_with_config(request, stream, Some(config)).await {
+        Ok((socket, _)) => Ok(socket),
+        Err(tungstenite::Error::Http(answer)) => {
+            let status = answer.status();
+            let refusal =
+                server_client::refusal(status, answer.body().as_deref().unwrap_or_default());
+            Err(match status {
+                StatusCode::UPGRADE_REQUIRED => SessionEnd::WrongProtocol(refusal.to_string()),
+                StatusCode::FORBIDDEN => SessionEnd::NotApproved(refusal.to_string()),
+                _ => SessionEnd::Server(refusal),
+            })
+        }
+        Err(error) => Err(broken(error)),
+    }
+}
+
+async fn serve(
+    socket: Socket,
+    surroundings: Surroundings<'_>,
+    on_welcome: impl FnOnce(),
+    end: &mut watch::Receiver<bool>,
+) -> SessionEnd {
+    let (mut sink, stream) = socket.split();
+    let (control, controls) = mpsc::channel(CONTROL_FRAMES_MAX);
+    let (output, outputs) = mpsc::channel(OUTPUT_FRAMES_MAX);
+    let connected = Input::Connected {
+        control,
+        output,
+        facts: Box::new(surroundings.facts),
+    };
+    if surroundings.inputs.send(connected).await.is_err() {
+        return SessionEnd::Ended;
+    }
+    let (period, periods) = watch::channel(
+        surroundings
+            .heartbeat_seconds
+            .unwrap_or(surroundings.heartbeat_seconds_default),
+    );
+    let settings = Reading {
+        inputs: surroundings.inputs,
+        // What this host's own settings say wins.
+        period: surroundings.heartbeat_seconds.is_none().then_some(&period),
+    };
+    let reason = tokio::select! {
+        reason = read(stream, settings, on_welcome) => reason,
+        reason = write(&mut sink, controls, outputs, periods, surroundings.pulse) => reason,
+        () = wanted(end) => SessionEnd::Ended,
+    };
+    // A farewell, if the peer still takes one.
+    let _ = timeout(Duration::from_secs(1), sink.close()).await;
+    reason
+}
+
+struct Reading<'a> {
+    inputs: &'a mpsc::Sender<Input>,
+    period: Option<&'a watch::Sender<u64>>,
+}
+
+async fn read(
+    mut stream: SplitStream<Socket>,
+    reading: Reading<'_>,
+    on_welcome: impl FnOnce(),
+) -> SessionEnd {
+    let mut on_welcome = Some(on_welcome);
+    loop {
+        let patience = match on_welcome {
+            Some(_) => WELCOME_WITHIN,
+            None => Duration::from_secs(PEER_SILENT_SECONDS_MAX),
+        };
+        let message = match timeout(patience, stream.next()).await {
+            Ok(Some(Ok(message))) => message,
+            Ok(Some(Err(error))) => return SessionEnd::Broken(error.to_string()),
+            Ok(None) => return SessionEnd::Broken("the server hung up".to_owned()),
+            Err(_) => return SessionEnd::Silent,
+        };
+        match message {
+            Message::Text(text) => match serde_json::from_str::<ServerFrame>(&text) {
+                Ok(frame) => {
+                    if let Some(seconds) = heartbeat_seconds(&frame)
+                        && let Some(period) = reading.period
+                    {
+                        period.send_replace(seconds);
+                    }
+                    if matches!(frame, ServerFrame::Welcome { .. })
+                        && let Some(on_welcome) = on_welcome.take()
+                    {
+                        on_welcome();
+                    }
+                    if reading
+                        .inputs
+                        .send(Input::Frame(Box::new(frame)))
+                        .await
+                        .is_err()
+                    {
+                        return SessionEnd::Ended;
+                    }
+                }
+                Err(error) => {
+                    return SessionEnd::Broken(format!("a frame that makes no sense: {error}"));
+                }
+            },
+            Message::Binary(_) => return SessionEnd::Broken("a binary frame".to_owned()),
+            Message::Close(frame) => return closed(frame),
+            // Answered by the socket itself.
+            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
+        }
+    }
+}
+
+fn closed(frame: Option<tungstenite::protocol::CloseFrame>) -> SessionEnd {
+    let Some(frame) = frame else {
+        return SessionEnd::Closed {
+            code: 1005,
+            reason: String::new(),
+        };
+    };
+    let reason = frame.reason.to_string();
+    if frame.code == CloseCode::Protocol {
+        SessionEnd::WrongProtocol(reason)
+    } else {
+        SessionEnd::Closed {
+            code: frame.code.into(),
+            reason,
+        }
+    }
+}
+
+/// What the server wishes, within reason.
+fn heartbeat_seconds(frame: &ServerFrame) -> Option<u64> {
+    match frame {
+        ServerFrame::Welcome {
+            heartbeat_seconds, ..
+        }
+        | ServerFrame::Settings { heartbeat_seconds } => Some((*heartbeat_seconds).clamp(1, 300)),
+        ServerFrame::Command(_)
+        | ServerFrame::Cancel { .. }
+        | ServerFrame::Ack { .. }
+        | ServerFrame::AckPart { .. } => None,
+    }
+}
+
+async fn write(
+    sink: &mut SplitSink<Socket, Message>,
+    mut controls: mpsc::Receiver<AgentFrame>,
+    mut outputs: mpsc::Receiver<AgentFrame>,
+    mut periods: watch::Receiver<u64>,
+    pulse: &mut Pulse,
+) -> SessionEnd {
+    let mut ping = tokio::time::interval_at(Instant::now() + PING, PING);
+    ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // Hello comes first, whatever the clock says.
+    let mut heartbeat_at = Instant::now() + Duration::from_secs(1);
+    let mut batch = Vec::new();
+    loop {
+        let sent = tokio::select! {
+            biased;
+            count = controls.recv_many(&mut batch, CONTROL_FRAMES_MAX) => {
+                if count == 0 {
+                    return SessionEnd::Ended;
+                }
+                send(sink, &mut batch).await
+            }
+            _ = ping.tick() => sink.send(Message::Ping(tungstenite::Bytes::new())).await,
+            () = tokio::time::sleep_until(heartbeat_at) => {
+                heartbeat_at = Instant::now() + Duration::from_secs(*periods.borrow_and_update());
+                batch.push(AgentFrame::Heartbeat(pulse.heartbeat()));
+                send(sink, &mut batch).await
+            }
+            Ok(()) = periods.changed() => {
+                heartbeat_at = heartbeat_at.min(Instant::now() + Duration::from_secs(*periods.borrow_and_update()));
+                Ok(())
+            }
+            Some(frame) = outputs.recv() => {
+                batch.push(frame);
+                send(sink, &mut batch).await
+            }
+        };
+        if let Err(error) = sent {
+            return SessionEnd::Broken(error.to_string());
+        }
+    }
+}
+
+/// Sends frames that came together with one flush.
+async fn send(
+    sink: &mut SplitSink<Socket, Message>,
+    batch: &mut Vec<AgentFrame>,
+) -> Result<(), tungstenite::Error> {
+    for frame in batch.drain(..) {
+        // Frames are plain data with text keys; encoding one cannot fail.
+        let text = serde_json::to_string(&frame).unwrap_or_default();
+        sink.feed(Message::text(text)).await?;
+    }
+    sink.flush().await
+}
+
+/// Resolves when the end is asked for, or nobody is left to ask.
+async fn wanted(end: &mut watch::Receiver<bool>) {
+    // An error means that the asker is gone: the agent is ending.
+    let _ = end.wait_for(|wanted| *wanted).await;
+}
