@@ -120,7 +120,7 @@ fn a_licence_that_lapses_strands_nothing_in_flight() {
             .expect(200);
         progress["running"] == 2
     });
-    fleet.install_license(&["--all-features", "--days", "-1"]);
+    fleet.install_license(&["--all-features", "--days", "0", "--grace-days", "0"]);
     wait_reason(&fleet, "license_expired");
     // Reads and control keep working; only new work is refused.
     assert_eq!(fleet.admin.get(&format!("/fleet/bulk/{id}")).status, 200);

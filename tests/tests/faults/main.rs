@@ -1,0 +1,5 @@
+//! What must hold whatever fails: the invariants of ARCHITECTURE.md under killed servers. A
+//! failure prints the seed that repeats its choices.
+
+mod crash;
+mod ledger;
