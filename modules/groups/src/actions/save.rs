@@ -1,0 +1,122 @@
+//! Creates and replaces groups: the group, its audit row, the answer for a repeated request and the next generation of the
+//! graph in one batch.
+
+use fleetwright_plugin_api::sdk::{AuditEntry, Batch, CallContext, HostError, Reply};
+use fleetwright_protocol::Violation;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::{ATTEMPTS_MAX, GROUPS_SIGNAL, GroupsError};
+use crate::catalog::Group;
+use crate::decide::{Refusal, SaveAs, SeenRevisions, decide_save};
+use crate::engine::Engine;
+use crate::{request, store, view};
+
+/// Where a request to save came from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Asked {
+    /// `POST /groups`: with an id in the body it replaces that group.
+    Posted(SeenRevisions),
+    /// `PUT /groups/{id}`.
+    Put(Uuid, SeenRevisions),
+}
+
+/// Saves a group and gives the answer that was stored for a repeat of the request.
+pub async fn save(
+    engine: &Engine,
+    context: &CallContext,
+    asked: Asked,
+    body: &Value,
+) -> Result<Reply, GroupsError> {
+    let (id, draft) = request::group(body)?;
+    let save_as = match (asked, id) {
+        (Asked::Posted(seen), Some(id)) => SaveAs::Existing(id, seen),
+        (Asked::Posted(_), None) => SaveAs::New(engine.host().new_id()),
+        (Asked::Put(path_id, _), Some(id)) if id != path_id => {
+            let detail = "The id must be that of the path, or left out.";
+            let violation = Violation::new("/id", "group-id-invalid", detail);
+            return Err(GroupsError::Invalid(vec![violation]));
+        }
+        (Asked::Put(id, seen), _) => SaveAs::Existing(id, seen),
+    };
+    let is_new = matches!(save_as, SaveAs::New(_));
+    for _ in 0..ATTEMPTS_MAX {
+        let catalog = engine.catalog().await?;
+        let group = decide_save(&catalog, &save_as, &draft, engine.host().now_us())?;
+        let reply = reply(&group, is_new)?;
+        let batch = store::next_generation(catalog.generation());
+        match engine
+            .host()
+            .db()
+            .commit(context, write(batch, &group, is_new, &reply))
+            .await
+        {
+            Ok(()) => return Ok(reply),
+            // Somebody else was faster: the decision may be another now.
+            Err(HostError::Guard { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(GroupsError::Contended)
+}
+
+fn write(batch: Batch, group: &Group, is_new: bool, reply: &Reply) -> Batch {
+    let batch = if is_new {
+        batch.sql(store::insert(group))
+    } else {
+        batch.sql_expecting(store::update(group), 1)
+    };
+    batch
+        .audit(&audit(group, is_new))
+        .signal(GROUPS_SIGNAL)
+        .respond(reply)
+}
+
+fn reply(group: &Group, is_new: bool) -> Result<Reply, HostError> {
+    let status = if is_new { 201 } else { 200 };
+    let reply = Reply::json(status, &view::group(group))?
+        .with_header("etag", format!("\"{}\"", group.revision));
+    Ok(if is_new {
+        reply.with_header("location", format!("/api/v1/fleet/groups/{}", group.id))
+    } else {
+        reply
+    })
+}
+
+fn audit(group: &Group, is_new: bool) -> AuditEntry {
+    let action = if is_new {
+        "group.create"
+    } else {
+        "group.update"
+    };
+    let in_selector = group
+        .selector
+        .as_ref()
+        .map(|selector| selector.explicit_host_ids().len());
+    AuditEntry {
+        action: action.to_owned(),
+        target_kind: "group".to_owned(),
+        target_id: group.id.to_string(),
+        detail: json!({
+            "name": group.name,
+            "parent_id": group.parent_id,
+            "explicit_hosts": group.explicit_host_ids.len(),
+            "has_selector": group.selector.is_some(),
+            "explicit_hosts_in_selector": in_selector,
+            "revision": group.revision,
+        }),
+    }
+}
+
+impl From<Refusal> for GroupsError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NotFound => Self::NotFound,
+            Refusal::Stale => Self::Stale,
+            Refusal::NameTaken(other) => Self::NameTaken(other),
+            Refusal::TooMany => Self::TooMany,
+            Refusal::Invalid(violations) => Self::Invalid(violations),
+            Refusal::Cycle(cycle) => Self::Cycle(cycle),
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Reads: the list of groups, one group, and its members.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use fleetwright_plugin_api::sdk::{PageView, Paging, PathId, Problem, QueryParams};
+use fleetwright_protocol::Violation;
+use serde::Deserialize;
+use utoipa::IntoParams;
+use uuid::Uuid;
+
+use crate::actions::read::{self, ListFilter};
+use crate::engine::{Engine, MembersAsked};
+use crate::http::problem::of;
+use crate::view::{self, GroupPage, MemberPageView};
+
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default)]
+#[into_params(parameter_in = Query)]
+pub struct ListParams {
+    /// The children of this group; `root`: the groups at the top level.
+    parent_id: Option<String>,
+    /// The group of this name, in any ASCII case.
+    name: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default)]
+#[into_params(parameter_in = Query)]
+pub struct MemberParams {
+    /// Without the members of descendants.
+    direct: bool,
+}
+
+/// Groups, ascending by id. A page may be shorter than its limit if its groups name very many hosts.
+#[utoipa::path(
+    get, path = "/fleet/groups", tag = "groups",
+    params(ListParams, ("limit" = Option<u32>, Query, description = "1 to 500, default 50"),
+           ("cursor" = Option<String>, Query)),
+    responses(
+        (status = 200, description = "A page", body = GroupPage),
+        (status = 400, description = "`malformed`"),
+        (status = 422, description = "A filter or the limit is invalid"),
+        (status = 503, description = "`unavailable`")
+    )
+)]
+pub async fn list(
+    State(engine): State<Engine>,
+    QueryParams(params): QueryParams<ListParams>,
+    paging: Paging,
+) -> Result<Json<GroupPage>, Problem> {
+    let filter = ListFilter {
+        parent_id: parent(params.parent_id.as_deref())?,
+        name: params.name,
+        after: paging.cursor()?,
+    };
+    let listed = read::list(&engine, &filter, limit(&paging)).await;
+    let (groups, more) = listed.map_err(of)?;
+    let last = groups.last().map(|group| group.id).filter(|_| more);
+    let items = groups.iter().map(|group| view::group(group)).collect();
+    let page = PageView::new(items, last.as_ref());
+    Ok(Json(GroupPage {
+        items: page.items,
+        next_cursor: page.next_cursor,
+    }))
+}
+
+/// One group.
+#[utoipa::path(
+    get, path = "/fleet/groups/{id}", tag = "groups",
+    params(("id" = Uuid, Path), ("If-None-Match" = Option<String>, Header)),
+    responses(
+        (status = 200, description = "The group", body = crate::view::GroupView,
+         headers(("etag" = String, description = "The revision"))),
+        (status = 304, description = "It is what the client has"),
+        (status = 400, description = "`malformed`"),
+        (status = 404, description = "No such group"),
+        (status = 503, description = "`unavailable`")
+    )
+)]
+pub async fn get(
+    State(engine): State<Engine>,
+    PathId(id): PathId<Uuid>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let group = read::group(&engine, id).await.map_err(of)?;
+    let tag = format!("\"{}\"", group.revision);
+    let tag = HeaderValue::from_str(&tag).map_err(|_| Problem::internal())?;
+    let etag = [(header::ETAG, tag.clone())];
+    if headers.get(header::IF_NONE_MATCH) == Some(&tag) {
+        return Ok((StatusCode::NOT_MODIFIED, etag).into_response());
+    }
+    Ok((etag, Json(view::group(&group))).into_response())
+}
+
+/// The hosts that are in the group now: its explicit members, those its selector matches, and those of all descendants.
+#[utoipa::path(
+    get, path = "/fleet/groups/{id}/hosts", tag = "groups",
+    params(("id" = Uuid, Path), MemberParams,
+           ("limit" = Option<u32>, Query, description = "1 to 500, default 50"),
+           ("cursor" = Option<String>, Query)),
+    responses(
+        (status = 200, description = "A page", body = MemberPageView),
+        (status = 400, description = "`malformed`"),
+        (status = 404, description = "No such group"),
+        (status = 422, description = "The limit is invalid"),
+        (status = 503, description = "`unavailable`")
+    )
+)]
+pub async fn hosts(
+    State(engine): State<Engine>,
+    PathId(id): PathId<Uuid>,
+    QueryParams(params): QueryParams<MemberParams>,
+    paging: Paging,
+) -> Result<Json<MemberPageView>, Problem> {
+    let asked = MembersAsked {
+        group_id: id,
+        direct: params.direct,
+        after: paging.cursor()?,
+        limit: limit(&paging),
+    };
+    let page = read::members(&engine, asked).await.map_err(of)?;
+    Ok(Json(view::members(page)))
+}
+
+fn parent(text: Option<&str>) -> Result<Option<Option<Uuid>>, Problem> {
+    match text {
+        None => Ok(None),
+        Some("root") => Ok(Some(None)),
+        Some(text) => match Uuid::try_parse(text) {
+            Ok(id) if text.len() == 36 => Ok(Some(Some(id))),
+            Ok(_) | Err(_) => {
+                let detail = "parent_id must be the id of a group, or root.";
+                let violation = Violation::new("/parent_id", "filter-invalid", detail);
+                Err(Problem::invalid("filter-invalid", vec![violation]))
+            }
+        },
+    }
+}
+
+fn limit(paging: &Paging) -> usize {
+    usize::try_from(paging.limit).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,50 @@
+//! What other modules call in process: a selector is resolved to raw ids.
+
+use fleetwright_plugin_api::sdk::{CallError, HostError, Payload};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::actions::select::{Expected, select_expected};
+use crate::engine::Engine;
+use crate::http::problem::of;
+use crate::store::raw_ids;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SelectCall {
+    selector: Value,
+    #[serde(default)]
+    expected_digest: Option<String>,
+    #[serde(default)]
+    expected_count: Option<u64>,
+}
+
+/// `select {selector, expected_digest?, expected_count?}` → `{count, digest, unknown_host_ids}` and, beside it, the sorted
+/// ids as raw bytes. Pointers of problems are relative to the selector.
+pub async fn invoke(engine: &Engine, method: &str, payload: Payload) -> Result<Payload, CallError> {
+    match method {
+        "select" => select(engine, payload.json).await,
+        other => Err(CallError::unknown_method(other)),
+    }
+}
+
+async fn select(engine: &Engine, json: Value) -> Result<Payload, CallError> {
+    let call: SelectCall =
+        serde_json::from_value(json).map_err(|error| HostError::Invalid(error.to_string()))?;
+    let expected = Expected {
+        digest: call.expected_digest,
+        count: call.expected_count,
+    };
+    let selected = select_expected(engine, &call.selector, &expected).await;
+    let selection = selected
+        .map_err(|error| CallError::Problem(of(error)))?
+        .selection;
+    Ok(Payload {
+        json: json!({
+            "count": selection.count,
+            "digest": selection.digest,
+            "unknown_host_ids": selection.unknown_host_ids,
+        }),
+        blob: raw_ids(&selection.host_ids),
+    })
+}
