@@ -2,7 +2,6 @@
 //! `connection`; what agents report about their hosts goes to `hosts`, about commands to `commands`.
 
 pub mod admittance;
-pub mod attempts;
 pub mod authority;
 pub mod blobs;
 pub mod connection;
@@ -24,16 +23,20 @@ use rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::auth::rate::RateLimit;
 use crate::clock::SharedClock;
 use crate::db::Db;
 use crate::hosts::Hosts;
-use attempts::FailedAttempts;
 use authority::{Authority, AuthorityError};
 use blobs::BlobStore;
 use tls::PortCertificate;
 
 /// Between looks at the age of the agent port's certificate, which lives for months.
 const CERTIFICATE_PERIOD: Duration = Duration::from_secs(3_600);
+
+/// Failed enrolments of an address per period. A token has 256 bits, so this only keeps the log and the database quiet.
+const FAILURES_MAX: u32 = 20;
+const FAILURES_PERIOD_US: i64 = 60 * 1_000_000;
 
 /// What the agents' part needs of the rest of the server.
 #[derive(Clone)]
@@ -58,7 +61,8 @@ struct Inner {
     authority: Authority,
     certificate: Arc<PortCertificate>,
     blobs: BlobStore,
-    attempts: FailedAttempts,
+    /// Of failed enrolments, by address.
+    failures: RateLimit,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -80,7 +84,7 @@ impl Agents {
                 certificate: PortCertificate::new(&authority, names, now_us)?,
                 authority,
                 blobs: BlobStore::open(&parts.data_dir.join("blobs"))?,
-                attempts: FailedAttempts::default(),
+                failures: RateLimit::new(FAILURES_MAX, FAILURES_PERIOD_US),
                 parts,
             }),
         })
@@ -136,15 +140,24 @@ impl Agents {
         self.inner.parts.clock.new_id()
     }
 
-    /// How many seconds an address that failed to enrol too often must wait.
+    /// How many seconds an address that failed to enrol too often must wait. Nobody else waits: thousands of agents
+    /// with a valid token may sit behind one address.
     pub fn must_wait_seconds(&self, address: IpAddr) -> Option<u64> {
+        let key = address.to_string();
         let now_us = self.inner.parts.clock.monotonic_us();
-        self.inner.attempts.wait_seconds(address, now_us)
+        match self.inner.failures.take(&key, now_us) {
+            Ok(()) => {
+                self.inner.failures.refund(&key);
+                None
+            }
+            Err(seconds) => Some(seconds),
+        }
     }
 
     /// Counts a failed enrolment.
     pub fn enrollment_failed(&self, address: IpAddr) {
         let now_us = self.inner.parts.clock.monotonic_us();
-        self.inner.attempts.failed(address, now_us);
+        // None left is what the next attempt is told.
+        let _ = self.inner.failures.take(&address.to_string(), now_us);
     }
 }

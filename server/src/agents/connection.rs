@@ -53,7 +53,13 @@ pub async fn serve(mut socket: WebSocket, host_id: HostId, context: ConnectionCo
     let now_us = context.commands.clock().monotonic_us();
     let (connection, outbound) = connections.register(host_id, now_us);
     metrics::gauge!("fleetwright_agents_connected").increment(1.0);
-    let ending = match greet(&mut socket, &connection, &context).await {
+    let greeted = if context.hosts.registry().is_admitted(host_id) {
+        greet(&mut socket, &connection, &context).await
+    } else {
+        // Rejected, deleted or locked while the handshake was under way, before there was a connection to cut.
+        Err(Ending::new(1008, "the host may not connect"))
+    };
+    let ending = match greeted {
         Ok(()) => converse(&mut socket, &connection, outbound, &context).await,
         Err(ending) => ending,
     };

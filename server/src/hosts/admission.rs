@@ -110,10 +110,9 @@ pub fn admit_in(
     let (host, takes_use) = match (decision, known) {
         (AdmissionDecision::Refused, _) => return Err(AdmissionError::Rejected),
         (AdmissionDecision::Repeated, Some(host)) => (host, false),
-        (AdmissionDecision::Returned { identity, approval }, Some(host)) => (
-            returned_in(hosts, tx, host, identity, approval, &admission)?,
-            true,
-        ),
+        (AdmissionDecision::Returned { identity, approval }, Some(host)) => {
+            (returned_in(tx, host, identity, approval, &admission)?, true)
+        }
         (
             AdmissionDecision::New
             | AdmissionDecision::Repeated
@@ -135,8 +134,16 @@ pub fn admit_in(
             Approval::Pending | Approval::Rejected => "host.pending",
         };
         publish(hosts, tx, kind, host.id, json!({}));
-        let (registry, put) = (hosts.registry().clone(), host.clone());
-        tx.after_commit(move || registry.put(&put));
+        let (hosts, host) = (hosts.clone(), host.clone());
+        tx.after_commit(move || {
+            // In this order: a connection that is just being made either sees the new identity or is seen here.
+            hosts.registry().put(&host);
+            hosts.registry().set_reported(host.id, 0);
+            hosts
+                .parts()
+                .connections
+                .cut(host.id, "the host enrolled anew");
+        });
     }
     Ok(Admitted {
         host_id: host.id,
@@ -248,7 +255,6 @@ fn new_in(hosts: &Hosts, tx: &mut Tx<'_>, admission: &Admission) -> Result<Host,
 }
 
 fn returned_in(
-    hosts: &Hosts,
     tx: &mut Tx<'_>,
     mut host: Host,
     identity: Identity,
@@ -269,11 +275,6 @@ fn returned_in(
     store::save_enrolled_with_in(tx, id, admission.token_id)?;
     store::save_labels_in(tx, id, revision, &host.labels, &host.reported)?;
     store::save_reported_in(tx, id, revision, &host.reported, &host.labels)?;
-    let hosts = hosts.clone();
-    tx.after_commit(move || {
-        hosts.registry().set_reported(id, 0);
-        hosts.parts().connections.cut(id, "the host enrolled anew");
-    });
     Ok(host)
 }
 

@@ -96,6 +96,13 @@ impl HostRegistry {
         self.with(id, |_| ()).is_some()
     }
 
+    /// Whether the host may be connected at all: known, approved and not locked.
+    pub fn is_admitted(&self, id: HostId) -> bool {
+        self.with(id, |entry| {
+            entry.approval == Approval::Approved && !entry.locked
+        }) == Some(true)
+    }
+
     pub fn len(&self) -> usize {
         self.read(HashMap::len)
     }

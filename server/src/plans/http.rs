@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::State;
 use fleetwright_protocol::{HostId, Violation};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -18,15 +18,11 @@ use crate::http::{JsonBody, Problem};
 
 /// Hosts in one request: the size of the largest supported fleet.
 const HOSTS_MAX: usize = 100_000;
-/// Promised by the API for routes that take host ids.
-const BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Bytes of all plans together, so that a large file for many hosts is not multiplied without bound.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 pub fn router() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new()
-        .routes(routes!(plan_bulk))
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+    OpenApiRouter::new().routes(routes!(plan_bulk))
 }
 
 #[derive(Debug, Deserialize, ToSchema)]

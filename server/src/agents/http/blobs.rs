@@ -1,7 +1,7 @@
 //! `/blobs`: content for `deploy_file`, uploaded by operators.
 
 use axum::body::Body;
-use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::extract::{Path, State};
 use http::StatusCode;
 use serde_json::json;
 use utoipa_axum::router::OpenApiRouter;
@@ -16,10 +16,7 @@ use crate::db::DbError;
 use crate::http::Problem;
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new()
-        .routes(routes!(put_blob))
-        // The content is counted while it streams in.
-        .layer(DefaultBodyLimit::disable())
+    OpenApiRouter::new().routes(routes!(put_blob))
 }
 
 /// Stores content under its SHA-256. Repeated, it changes nothing.
