@@ -1,0 +1,9 @@
+//! Tests of the agent with real processes and real files in temporary folders, without a server: frames are put in and
+//! taken out by hand.
+
+mod delivery;
+mod harness;
+mod output;
+mod restarts;
+mod scripts;
+mod trees;
