@@ -1,5 +1,6 @@
 //! Where things are, and running cargo.
 
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -47,7 +48,11 @@ impl Profile {
 /// Builds these packages in one go.
 pub fn build(profile: Profile, packages: &[&str]) -> Result<()> {
     let mut command = cargo();
-    command.args(["build", "--quiet"]);
+    command.arg("build");
+    if !std::io::stderr().is_terminal() {
+        // A person wants to see that something happens; a log wants to stay readable.
+        command.arg("--quiet");
+    }
     if profile == Profile::Release {
         command.arg("--release");
     }

@@ -31,7 +31,8 @@ const KINDS: [(&str, &str, &str, u32); 3] = [
     ("db", "rocky", "9.5", 32_768),
 ];
 
-/// Enrols and starts them one after the other.
+/// Enrols all of them, lets them in, starts them. Pending hosts are turned away and try again ever later, so they are
+/// approved before they first connect.
 pub fn start(
     count: usize,
     place: &Place,
@@ -42,25 +43,27 @@ pub fn start(
     let token = enrollment_token(count, operator)?;
     let hosts = hosts(count);
     for host in &hosts {
-        let folder = place.folder.join("agents").join(&host.hostname);
+        let folder = folder(place, host);
         private_folder(&folder.join("data"))?;
         let config = folder.join("agent.toml");
         std::fs::write(&config, configuration(host, &folder, server))?;
         enroll(&config, server, &token).with_context(|| host.fqdn.clone())?;
-        let mut command = agent(&config);
+    }
+    say(&format!(
+        "{count} agents, each in a folder of {}",
+        place.folder.join("agents").display()
+    ));
+    operator.show(&["hosts", "approve", "--pending", "--yes"])?;
+    for host in &hosts {
+        let folder = folder(place, host);
+        let mut command = agent(&folder.join("agent.toml"));
         command.arg("run");
         children.spawn(&host.fqdn, command, &folder.join("agent.log"))?;
     }
-    say(&format!(
-        "{} agents, each in a folder of {}",
-        hosts.len(),
-        place.folder.join("agents").display()
-    ));
     Ok(hosts)
 }
 
-pub fn approve_and_tag(hosts: &[Host], operator: &Operator) -> Result<()> {
-    operator.show(&["hosts", "approve", "--pending", "--yes"])?;
+pub fn tag(hosts: &[Host], operator: &Operator) -> Result<()> {
     for tag in ["web", "db"] {
         let tagged: Vec<&str> = hosts
             .iter()
@@ -77,6 +80,10 @@ pub fn approve_and_tag(hosts: &[Host], operator: &Operator) -> Result<()> {
         }
     }
     operator.show(&["hosts", "list"])
+}
+
+fn folder(place: &Place, host: &Host) -> PathBuf {
+    place.folder.join("agents").join(&host.hostname)
 }
 
 fn hosts(count: usize) -> Vec<Host> {
