@@ -139,7 +139,28 @@ pub fn members(page: MemberPage) -> MemberPageView {
     }
 }
 
-/// The API's times have milliseconds.
+/// The API's times have exactly three digits after the second.
 fn time(at_us: i64) -> String {
-    format_rfc3339_us(at_us - at_us.rem_euclid(1_000))
+    let microseconds = at_us.rem_euclid(1_000_000);
+    let seconds = format_rfc3339_us(at_us - microseconds);
+    let whole = seconds.strip_suffix('Z').unwrap_or(&seconds);
+    format!("{whole}.{:03}Z", microseconds / 1_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_milliseconds() {
+        let cases = [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (1_767_225_600_000_000, "2026-01-01T00:00:00.000Z"),
+            (1_767_225_600_050_999, "2026-01-01T00:00:00.050Z"),
+            (-1, "1969-12-31T23:59:59.999Z"),
+        ];
+        for (at_us, text) in cases {
+            assert_eq!(time(at_us), text);
+        }
+    }
 }
