@@ -1,12 +1,13 @@
 //! `fleetwright modules`: what the server found in its modules folder and what became of it.
 
 use clap::Subcommand;
-use serde_json::json;
+use serde_json::{Value, json};
 
+use crate::Completion;
 use crate::failure::Failure;
 use crate::output::{self, Column};
 use crate::session::Session;
-use crate::{Completion, pages};
+use crate::table::{Cell, Tone};
 
 #[derive(Subcommand)]
 pub enum ModulesAction {
@@ -27,7 +28,7 @@ const COLUMNS: [Column; 5] = [
     },
     Column {
         title: "STATE",
-        cell: |module| output::status(module, "state"),
+        cell: |module| state_of(module),
     },
     Column {
         title: "FEATURES",
@@ -40,10 +41,27 @@ const COLUMNS: [Column; 5] = [
 ];
 
 pub fn run(session: &Session, action: ModulesAction) -> Result<Completion, Failure> {
-    if let ModulesAction::Rescan = action {
-        session.client.post("/modules/rescan", &json!({}))?;
+    let answer = match action {
+        ModulesAction::List => session.client.get("/modules")?,
+        ModulesAction::Rescan => session.client.post("/modules/rescan", &json!({}))?,
+    };
+    let modules = answer.get("items").and_then(Value::as_array);
+    let modules = modules.ok_or_else(|| Failure::Answer("a list without items".to_owned()))?;
+    output::items(session, modules, &COLUMNS)?;
+    if let Some(problem) = answer.get("folder_problem").and_then(Value::as_str) {
+        eprintln!("the modules folder is not looked into: {problem}");
     }
-    let modules = pages::collect(&session.client, "/modules", usize::MAX)?;
-    output::items(session, &modules, &COLUMNS)?;
     Ok(Completion::Done)
+}
+
+/// `running` is good for a module, unlike for an operation, where it means waiting.
+fn state_of(module: &Value) -> Cell {
+    let state = output::field(module, "state");
+    let tone = match state.as_str() {
+        "running" => Tone::Good,
+        "failed" | "stuck" => Tone::Bad,
+        "unlicensed" | "starting" | "replacing" | "degraded" => Tone::Waiting,
+        _ => Tone::Plain,
+    };
+    Cell::toned(state, tone)
 }

@@ -46,6 +46,25 @@ const COLUMNS: [Column; 3] = [
     },
 ];
 
+const EXPLAIN_COLUMNS: [Column; 4] = [
+    Column {
+        title: "CRITERION",
+        cell: |explained| output::plain(explained, "criterion"),
+    },
+    Column {
+        title: "MATCHED",
+        cell: |explained| output::plain(explained, "matched"),
+    },
+    Column {
+        title: "NOT MATCHED",
+        cell: |explained| output::plain(explained, "not_matched"),
+    },
+    Column {
+        title: "NO DATA",
+        cell: |explained| output::plain(explained, "unknown"),
+    },
+];
+
 /// `all` is a word of this program: everything must be said explicitly, and this is how.
 pub fn selector(expression: &str) -> Value {
     if expression.trim() == "all" {
@@ -97,8 +116,8 @@ fn show(session: &Session, args: &SelectArgs, answer: &Value) -> Result<(), Fail
         let hosts = named(session, &ids)?;
         output::items(session, &hosts, &COLUMNS)?;
     }
-    if let Some(explain) = answer.get("explain") {
-        output::data(session.format, explain)?;
+    if let Some(explained) = answer.get("explain").and_then(Value::as_array) {
+        output::items(session, explained, &EXPLAIN_COLUMNS)?;
     }
     let count = answer
         .get("count")

@@ -37,9 +37,9 @@ impl Cell {
     /// A status word, in the colour of what it means.
     pub fn status(word: &str) -> Self {
         let tone = match word {
-            "succeeded" | "online" | "approved" | "loaded" | "active" => Tone::Good,
-            "failed" | "rejected" | "refused" | "expired" | "quarantined" | "stuck" => Tone::Bad,
-            "partial" | "queued" | "running" | "pending" | "paused" | "grace" => Tone::Waiting,
+            "succeeded" | "online" | "approved" => Tone::Good,
+            "failed" | "rejected" => Tone::Bad,
+            "partial" | "queued" | "running" | "pending" => Tone::Waiting,
             "skipped" | "cancelled" | "offline" => Tone::Faint,
             _ => Tone::Plain,
         };
