@@ -1,6 +1,9 @@
 //! Who is in which group, as bitmaps over the index: own explicit and own dynamic members, and those of all descendants.
 //! Remembered for one revision of the inventory and one generation of the groups. No I/O.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

@@ -234,3 +234,35 @@ on_each_database! {
         bench.named(&fits).await;
     }
 }
+
+on_each_database! {
+    async fn groups_of_the_largest_size_are_read_again_after_a_restart(database: TestDatabase) {
+        let bench = Bench::start(&database).await;
+        let ids: Vec<String> = (1..=100_000).map(text).collect();
+        let mut made = Vec::new();
+        for name in ["a", "b"] {
+            let body = json!({"name": name, "explicit_host_ids": ids, "selector": {"explicit_host_ids": ids}});
+            made.push(bench.create(body).await);
+        }
+        let again = Bench::start_again(&database).await;
+        // Two of them are more than one read, and more than one page.
+        let first = again.get(GROUPS).await.json();
+        assert_eq!(first["items"].as_array().unwrap().len(), 1);
+        assert!(first["next_cursor"].is_string());
+        let last = again.get(&at(&made[1])).await.json();
+        assert_eq!(last["explicit_host_ids"].as_array().unwrap().len(), 100_000);
+        assert_eq!(last["selector"]["explicit_host_ids"], json!(ids));
+    }
+
+    async fn a_replica_sees_what_another_has_changed(database: TestDatabase) {
+        let bench = Bench::start(&database).await;
+        let replica = Bench::start_again(&database).await;
+        let web = bench.named("web").await;
+        assert_eq!(replica.get(&at(&web)).await.status, 200);
+        bench.send("PUT", &at(&web), json!({"name": "www"})).await;
+        assert_eq!(replica.get(&at(&web)).await.json()["name"], "www");
+        bench.send("DELETE", &at(&web), Value::Null).await;
+        assert_eq!(replica.get(&at(&web)).await.status, 404);
+        assert_eq!(replica.get(GROUPS).await.json()["items"], json!([]));
+    }
+}
