@@ -1,7 +1,9 @@
 //! Tests of the agent with real processes and real files in temporary folders, without a server: frames are put in and
 //! taken out by hand.
 
+mod connection;
 mod delivery;
+mod fake_server;
 mod harness;
 mod output;
 mod restarts;

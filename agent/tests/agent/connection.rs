@@ -1,0 +1,320 @@
+//! The real program against a server that says what the test says: enrolment, connection, renewal.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Output;
+
+use fleetwright_protocol::{AgentFrame, ServerFrame};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::fake_server::{FakeServer, HOST_ID, Running, program};
+use crate::harness::{Host, command, script_command, wait};
+
+/// A day, as the server gives.
+const DAY: i64 = 86_400;
+
+fn within(work: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(work);
+}
+
+async fn enroll(server: &FakeServer, host: &Host, seconds_left: i64) -> Value {
+    let (url, token) = (server.url(), server.token());
+    let mut enroll = program(host, &["enroll", "--server", &url, "--token", &token]);
+    let client = tokio::task::spawn_blocking(move || enroll.output().unwrap());
+    let asked = server.enroll(seconds_left).await;
+    let output = client.await.unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    asked
+}
+
+fn status(host: &Host) -> Value {
+    let output = program(host, &["status", "--json"]).output().unwrap();
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Waits until `status` shows this state of the connection.
+fn wait_for_state(host: &Host, state: &str) {
+    wait(state, || status(host)["connection"]["state"] == state);
+}
+
+fn mode(path: &Path) -> u32 {
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn an_agent_enrols_runs_reconnects_and_stops() {
+    within(async {
+        let (server, host) = (FakeServer::start().await, Host::new());
+        let asked = enroll(&server, &host, DAY).await;
+        assert_eq!(
+            asked["token"], "fwe_secret",
+            "the fingerprint is the agent's business"
+        );
+        let data = &host.config.data_dir;
+        for file in ["agent.key", "agent.crt", "ca.crt", "identity.json"] {
+            assert_eq!(mode(&data.join(file)), 0o600, "{file}");
+        }
+        assert_eq!(status(&host)["host_id"], HOST_ID);
+        let agent = Running::start(&host);
+        let mut link = server.link().await;
+        assert_eq!(link.generation, Some(1));
+        let first = link.expect("hello", |frame| Some(frame)).await;
+        let AgentFrame::Hello(hello) = first else {
+            panic!("{first:?} came first")
+        };
+        assert_eq!(hello.boot_id, "first-boot");
+        link.welcome().await;
+        wait_for_state(&host, "connected");
+        link.expect("a heartbeat", |frame| {
+            matches!(frame, AgentFrame::Heartbeat(_)).then_some(())
+        })
+        .await;
+        let run = script_command("echo over the wire");
+        link.send(&ServerFrame::Command(run.clone())).await;
+        let outcome = link
+            .expect("the end", |frame| match frame {
+                AgentFrame::CommandFinished { outcome, .. } => Some(outcome),
+                _ => None,
+            })
+            .await;
+        assert_eq!(outcome.stdout.head, b"over the wire\n");
+        // Not acknowledged: said again on the next connection.
+        link.close(1001, "restarting").await;
+        let mut link = server.link().await;
+        link.welcome().await;
+        link.expect("the end again", |frame| {
+            matches!(frame, AgentFrame::CommandFinished { .. }).then_some(())
+        })
+        .await;
+        link.send(&ServerFrame::Ack {
+            command_id: run.command_id,
+            attempt: 1,
+        })
+        .await;
+        let ended = tokio::task::spawn_blocking(move || agent.stop());
+        link.closed().await;
+        assert!(ended.await.unwrap(), "it ends well when asked to");
+        assert_eq!(status(&host)["running"], false);
+    });
+}
+
+#[test]
+fn blobs_come_over_the_agents_own_identity_and_are_verified() {
+    within(async {
+        let (server, host) = (FakeServer::start().await, Host::new());
+        enroll(&server, &host, DAY).await;
+        let _agent = Running::start(&host);
+        let mut link = server.link().await;
+        link.welcome().await;
+        let blob = vec![7; 2_000_000];
+        let sha256 = hex::encode(Sha256::digest(&blob));
+        for (sent, succeeds) in [(blob.as_slice(), true), (&blob[1..], false)] {
+            let path = host.path(if succeeds { "good" } else { "bad" });
+            let parameters = json!({"path": path, "blob_sha256": sha256});
+            let deploy =
+                command(json!({"operation_type": "deploy_file", "parameters": parameters}));
+            link.send(&ServerFrame::Command(deploy)).await;
+            let asked = server.asked().await;
+            assert_eq!(
+                asked.line,
+                format!("GET /api/v1/agent/blobs/{sha256} HTTP/1.1")
+            );
+            assert_eq!(asked.generation, Some(1), "asked with the certificate");
+            asked.answer("200 OK", sent).await;
+            let outcome = link
+                .expect("the end", |frame| match frame {
+                    AgentFrame::CommandFinished { outcome, .. } => Some(outcome),
+                    _ => None,
+                })
+                .await;
+            assert_eq!(outcome.changed, succeeds, "{}", outcome.message);
+            assert_eq!(path.exists(), succeeds);
+        }
+        assert_eq!(std::fs::read(host.path("good")).unwrap(), blob);
+    });
+}
+
+#[test]
+fn a_server_without_the_pinned_authority_is_told_nothing() {
+    within(async {
+        let (server, other, host) = (
+            FakeServer::start().await,
+            FakeServer::start().await,
+            Host::new(),
+        );
+        let (url, token) = (server.url(), other.token());
+        let mut enroll = program(&host, &["enroll", "--server", &url, "--token", &token]);
+        let client = tokio::task::spawn_blocking(move || enroll.output().unwrap());
+        server.refused_by_client().await;
+        let output: Output = client.await.unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let bare = program(
+            &host,
+            &["enroll", "--server", &url, "--token", "fwe_secret"],
+        )
+        .output()
+        .unwrap();
+        assert_eq!(bare.status.code(), Some(1));
+        assert!(
+            String::from_utf8_lossy(&bare.stderr).contains("--ca"),
+            "it says what is missing"
+        );
+        assert_eq!(status(&host)["enrolled"], false);
+    });
+}
+
+#[test]
+fn a_refused_enrolment_shows_the_servers_reason() {
+    within(async {
+        let (server, host) = (FakeServer::start().await, Host::new());
+        std::fs::write(host.path("ca.pem"), server.ca_pem()).unwrap();
+        let ca = host.path("ca.pem").display().to_string();
+        let url = server.url();
+        let mut enroll = program(
+            &host,
+            &[
+                "enroll", "--server", &url, "--token", "fwe_old", "--ca", &ca,
+            ],
+        );
+        let client = tokio::task::spawn_blocking(move || enroll.output().unwrap());
+        let problem =
+            json!({"code": "enrollment-token-invalid", "detail": "The token has expired."});
+        server
+            .asked()
+            .await
+            .answer("401 Unauthorized", problem.to_string().as_bytes())
+            .await;
+        let output = client.await.unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(
+            said.contains("enrollment-token-invalid") && said.contains("has expired"),
+            "{said}"
+        );
+    });
+}
+
+#[test]
+fn a_host_that_is_not_approved_keeps_asking_and_a_wrong_protocol_is_named() {
+    within(async {
+        let (server, host) = (FakeServer::start().await, Host::new());
+        enroll(&server, &host, DAY).await;
+        let _agent = Running::start(&host);
+        let problem = json!({"code": "forbidden", "detail": "This host waits for approval."});
+        for _ in 0..2 {
+            let asked = server.asked().await;
+            assert!(asked.line.starts_with("GET /api/v1/agent/connect "));
+            asked
+                .answer("403 Forbidden", problem.to_string().as_bytes())
+                .await;
+            wait("the refusal is noted", || {
+                let connection = status(&host)["connection"].clone();
+                connection["state"] == "not_approved" || connection["state"] == "connecting"
+            });
+        }
+        wait_for_state(&host, "not_approved");
+        assert!(
+            status(&host)["connection"]["detail"]
+                .as_str()
+                .unwrap()
+                .contains("waits for approval")
+        );
+        let mut link = server.link().await;
+        link.expect("hello", |frame| {
+            matches!(frame, AgentFrame::Hello(_)).then_some(())
+        })
+        .await;
+        link.close(1002, "this server speaks 2.0").await;
+        wait_for_state(&host, "wrong_protocol");
+    });
+}
+
+#[test]
+fn a_certificate_past_two_thirds_of_its_life_is_renewed_before_connecting() {
+    within(async {
+        let (server, host) = (FakeServer::start().await, Host::new());
+        enroll(&server, &host, 3_600).await;
+        let agent = Running::start(&host);
+        let asked = server.asked().await;
+        assert!(
+            asked.line.starts_with("POST /api/v1/agent/renew "),
+            "{}",
+            asked.line
+        );
+        assert_eq!(asked.generation, Some(1));
+        let certificate_pem = server.sign(asked.body["csr_pem"].as_str().unwrap(), 2, DAY);
+        let answer =
+            json!({"certificate_pem": certificate_pem, "ca_pem": server.ca_pem(), "generation": 2});
+        asked.answer("200 OK", answer.to_string().as_bytes()).await;
+        let mut link = server.link().await;
+        assert_eq!(
+            link.generation,
+            Some(2),
+            "the new certificate is used at once"
+        );
+        link.welcome().await;
+        wait_for_state(&host, "connected");
+        assert_eq!(status(&host)["generation"], 2);
+        drop(agent);
+    });
+}
+
+#[test]
+fn a_certificate_that_ended_too_long_ago_asks_for_a_new_enrolment() {
+    within(async {
+        let (server, host) = (FakeServer::start().await, Host::new());
+        enroll(&server, &host, -31 * DAY).await;
+        let _agent = Running::start(&host);
+        wait_for_state(&host, "must_enrol_again");
+    });
+}
+
+#[test]
+fn unenrolling_forgets_and_a_second_agent_is_refused() {
+    within(async {
+        let (server, host) = (FakeServer::start().await, Host::new());
+        enroll(&server, &host, DAY).await;
+        let again = program(
+            &host,
+            &[
+                "enroll",
+                "--server",
+                &server.url(),
+                "--token",
+                &server.token(),
+            ],
+        )
+        .output()
+        .unwrap();
+        assert_eq!(again.status.code(), Some(1), "it has an identity");
+        let agent = Running::start(&host);
+        let link = server.link().await;
+        for words in [["run", ""], ["unenroll", "--yes"]] {
+            let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
+            let output = program(&host, &words).output().unwrap();
+            assert_eq!(output.status.code(), Some(1));
+            assert!(String::from_utf8_lossy(&output.stderr).contains("another agent runs"));
+        }
+        drop((agent, link));
+        assert!(
+            program(&host, &["unenroll", "--yes"])
+                .output()
+                .unwrap()
+                .status
+                .success()
+        );
+        assert!(!host.config.data_dir.join("agent.key").exists());
+        let run = program(&host, &["run"]).output().unwrap();
+        assert!(String::from_utf8_lossy(&run.stderr).contains("not enrolled"));
+    });
+}
