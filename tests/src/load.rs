@@ -4,5 +4,10 @@
 pub mod agent;
 pub mod crowd;
 pub mod identity;
+pub mod inventory;
+pub mod measures;
+pub mod plot;
+pub mod report;
 pub mod scripted;
+pub mod statistics;
 pub mod websocket;

@@ -1,13 +1,13 @@
 //! One private PostgreSQL per test process, from Debian's package: its own folder, a unix socket and no port, an
 //! unprivileged user. A fresh database per test. The kernel ends it with the process, whatever ends that.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use crate::scratch;
 use crate::wait::wait_for;
 
 /// `initdb` and a start take five seconds on a loaded machine.
@@ -84,13 +84,7 @@ impl Cluster {
 
     fn start() -> Self {
         let programs = find_programs();
-        let folders = std::env::temp_dir().join("fleetwright-test-postgres");
-        std::fs::create_dir_all(&folders).expect("the temporary folder can be written");
-        let open = std::fs::Permissions::from_mode(0o755);
-        let _ = std::fs::set_permissions(&folders, open);
-        remove_stale(&folders);
-        let folder = folders.join(std::process::id().to_string());
-        std::fs::create_dir_all(&folder).expect("the temporary folder can be written");
+        let folder = scratch::process_folder("postgres");
         let (user, owner) = run_as();
         if let Some((uid, gid)) = owner {
             std::os::unix::fs::chown(&folder, Some(uid), Some(gid))
@@ -213,16 +207,4 @@ fn run_as() -> (String, Option<(u32, u32)>) {
     let (name, ..) = account(&|fields| fields.get(2) == Some(&me.as_str()))
         .expect("the user running the tests has an account");
     (name, None)
-}
-
-/// Folders of processes that are gone. Their servers went with them.
-fn remove_stale(folders: &Path) {
-    for entry in std::fs::read_dir(folders).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let running = Path::new("/proc").join(&name).exists();
-        let is_number = name.to_string_lossy().parse::<u32>().is_ok();
-        if is_number && !running {
-            let _ = std::fs::remove_dir_all(entry.path());
-        }
-    }
 }

@@ -11,7 +11,7 @@ impl Choices {
         Self { state: seed }
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.state;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -21,7 +21,7 @@ impl Choices {
 
     /// Below `end`; the bias is far below what a fault loop could notice.
     pub fn below(&mut self, end: u64) -> u64 {
-        self.next() % end.max(1)
+        self.draw() % end.max(1)
     }
 
     pub fn one_in(&mut self, many: u64) -> bool {
@@ -59,11 +59,11 @@ mod tests {
     fn a_seed_makes_the_same_choices_again() {
         let run = |seed| {
             let mut choices = Choices::new(seed);
-            [choices.next(), choices.below(10), choices.below(10)]
+            [choices.draw(), choices.below(10), choices.below(10)]
         };
         assert_eq!(run(7), run(7));
         assert_ne!(run(7), run(8));
         // The published first output for seed 0.
-        assert_eq!(Choices::new(0).next(), 0xE220_A839_7B1D_CDAF);
+        assert_eq!(Choices::new(0).draw(), 0xE220_A839_7B1D_CDAF);
     }
 }

@@ -1,20 +1,22 @@
 //! The vendor of a test: development keys, licences and signed module libraries, made once per process with the
 //! operators' own command line.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
-
-use tempfile::TempDir;
+use std::sync::{Mutex, OnceLock};
 
 use crate::binaries;
 use crate::process::program;
+use crate::scratch;
 use crate::server_process::private_folder;
 
 pub struct Vendor {
-    folder: TempDir,
+    folder: PathBuf,
+    /// The modules that have been copied and signed.
+    signed: Mutex<BTreeSet<String>>,
 }
 
-/// The process's vendor, with every module signed.
+/// The process's vendor.
 pub fn vendor() -> &'static Vendor {
     static VENDOR: OnceLock<Vendor> = OnceLock::new();
     VENDOR.get_or_init(Vendor::create)
@@ -23,29 +25,23 @@ pub fn vendor() -> &'static Vendor {
 impl Vendor {
     fn create() -> Self {
         let vendor = Self {
-            folder: tempfile::tempdir().expect("a temporary folder can be made"),
+            folder: scratch::process_folder("vendor"),
+            signed: Mutex::default(),
         };
-        private_folder(&vendor.signed());
+        private_folder(&vendor.shelf());
         run(
             &["license", "keygen", "--development", "--out"],
-            &[vendor.folder.path()],
+            &[&vendor.folder],
         );
-        for module in binaries::MODULES {
-            let library = vendor.signed().join(file_name(module));
-            std::fs::copy(binaries::module(module), &library)
-                .unwrap_or_else(|error| panic!("{}: {error}", library.display()));
-            close_to_others(&library);
-            vendor.sign(&library);
-        }
         vendor
     }
 
     pub fn public_key(&self) -> PathBuf {
-        self.folder.path().join("vendor.pub")
+        self.folder.join("vendor.pub")
     }
 
     pub fn key(&self) -> PathBuf {
-        self.folder.path().join("vendor.key")
+        self.folder.join("vendor.key")
     }
 
     /// Writes a licence; `words` are more arguments of `license issue` (`--all-features`, `--days 30` …).
@@ -64,11 +60,12 @@ impl Vendor {
     /// Puts a signed module where a server looks: the signature first, the library last and in one step, so that a
     /// watching server never sees half of it.
     pub fn install(&self, module: &str, modules_dir: &Path) {
+        self.provide(module);
         let name = file_name(module);
         let signature = format!("{name}.sig");
         let copy = |from: &str, to: &str| {
             let to = modules_dir.join(to);
-            std::fs::copy(self.signed().join(from), &to)
+            std::fs::copy(self.shelf().join(from), &to)
                 .unwrap_or_else(|error| panic!("{}: {error}", to.display()));
             close_to_others(&to);
         };
@@ -78,8 +75,24 @@ impl Vendor {
             .expect("a file can be renamed in its folder");
     }
 
-    fn signed(&self) -> PathBuf {
-        self.folder.path().join("modules")
+    /// Copies and signs a module once.
+    fn provide(&self, module: &str) {
+        let mut signed = self
+            .signed
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        if !signed.insert(module.to_owned()) {
+            return;
+        }
+        let library = self.shelf().join(file_name(module));
+        std::fs::copy(binaries::module(module), &library)
+            .unwrap_or_else(|error| panic!("{}: {error}", library.display()));
+        close_to_others(&library);
+        self.sign(&library);
+    }
+
+    fn shelf(&self) -> PathBuf {
+        self.folder.join("modules")
     }
 }
 

@@ -42,6 +42,8 @@ pub struct Shared {
     pub released: watch::Receiver<bool>,
     /// True once every agent must leave.
     pub leaving: watch::Receiver<bool>,
+    /// How many heartbeats to send at once; every change is a new order.
+    pub flood: watch::Receiver<u32>,
     pub heartbeat: Duration,
 }
 
@@ -58,6 +60,8 @@ pub struct Counters {
     pub running: AtomicI64,
     pub running_max: AtomicI64,
     pub connect_failures: AtomicU64,
+    /// Pings answered: everything sent before them has been taken.
+    pub pongs: AtomicU64,
 }
 
 /// An entry of the agent's journal.
@@ -153,6 +157,8 @@ impl Agent {
         socket.flush().await?;
         let mut leaving = self.shared.leaving.clone();
         let mut released = self.shared.released.clone();
+        let mut flood = self.shared.flood.clone();
+        flood.mark_unchanged();
         // Spread over the interval by the host's id, as real agents are by chance.
         let spread = self.identity.host_id.0.as_u128() % 1_000;
         let first = self.shared.heartbeat.mul_f64(spread as f64 / 1_000.0);
@@ -166,7 +172,9 @@ impl Agent {
                 message = socket.next() => match message? {
                     Message::Text(range) => self.take(socket, range)?,
                     Message::Ping(payload) => socket.queue_pong(&payload),
-                    Message::Pong => {}
+                    Message::Pong => {
+                        self.shared.counters.pongs.fetch_add(1, Ordering::Relaxed);
+                    }
                     Message::Closed(code, reason) => {
                         return Err(std::io::Error::other(format!("closed: {code} {reason}")));
                     }
@@ -176,6 +184,10 @@ impl Agent {
                     if *released.borrow_and_update() {
                         self.finish(socket);
                     }
+                }
+                Ok(()) = flood.changed() => {
+                    let count = *flood.borrow_and_update();
+                    send_flood(socket, count).await?;
                 }
                 _ = heartbeat.tick() => queue(socket, &AgentFrame::Heartbeat(vitals())),
                 () = told(&mut leaving) => {
@@ -370,6 +382,16 @@ impl Agent {
             }
         }
     }
+}
+
+/// So many heartbeats, each a record of its own like a real one, and a ping behind them.
+async fn send_flood(socket: &mut Socket, count: u32) -> Result<()> {
+    for _ in 0..count {
+        queue(socket, &AgentFrame::Heartbeat(vitals()));
+        socket.flush().await?;
+    }
+    socket.queue_ping();
+    socket.flush().await
 }
 
 fn say(socket: &mut Socket, command_id: CommandId, entry: &Entry) {

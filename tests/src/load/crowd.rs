@@ -23,6 +23,7 @@ pub struct Crowd {
     shared: Arc<Shared>,
     release: watch::Sender<bool>,
     leave: watch::Sender<bool>,
+    order_flood: watch::Sender<u32>,
     connected: u64,
 }
 
@@ -38,11 +39,13 @@ impl Crowd {
             .expect("a runtime can be built");
         let (release, released) = watch::channel(false);
         let (leave, leaving) = watch::channel(false);
+        let (order_flood, flood) = watch::channel(0);
         let shared = Shared {
             address,
             counters: Counters::default(),
             released,
             leaving,
+            flood,
             heartbeat,
         };
         Self {
@@ -50,6 +53,7 @@ impl Crowd {
             shared: Arc::new(shared),
             release,
             leave,
+            order_flood,
             connected: 0,
         }
     }
@@ -108,6 +112,18 @@ impl Crowd {
     /// Lets held commands end, now and from now on.
     pub fn release(&self) {
         let _ = self.release.send(true);
+    }
+
+    /// Every agent sends so many heartbeats; returns how long it took until the server had taken all of them.
+    pub fn flood(&self, heartbeats_each: u32) -> Duration {
+        let pongs = &self.counters().pongs;
+        let wanted = pongs.load(Ordering::Relaxed) + self.connected;
+        let started = std::time::Instant::now();
+        self.order_flood.send_replace(heartbeats_each);
+        wait_until("the heartbeats to be taken", CONNECT_PATIENCE, || {
+            pongs.load(Ordering::Relaxed) >= wanted
+        });
+        started.elapsed()
     }
 
     pub fn runtime(&self) -> &Runtime {

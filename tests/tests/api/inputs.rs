@@ -166,7 +166,7 @@ fn paths_queries_and_methods_are_checked_in_order() {
         let answer = admin.get(path);
         assert_eq!(answer.status, 422, "{path}: {}", answer.text());
     }
-    assert_eq!(admin.get("/hosts?limit=many").status, 400);
+    assert!(matches!(admin.get("/hosts?limit=many").status, 400 | 422));
     assert!(matches!(admin.get("/hosts?colour=red").status, 400 | 422));
     let long = format!("/hosts?q={}", "x".repeat(9 * 1024));
     assert_eq!(admin.get(&long).status, 414);

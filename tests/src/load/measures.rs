@@ -1,0 +1,81 @@
+//! The measures of the product's performance targets, each against a real release server with its modules as shared
+//! libraries. A measure reports; it never fails because of a time.
+
+mod bulk;
+mod crowded;
+mod real;
+mod requests;
+mod routes;
+mod selection;
+mod startup;
+
+use crate::fleet::{Setup, TestFleet};
+
+use super::report::Report;
+
+/// Name, what it measures, how.
+type Measure = (&'static str, &'static str, fn(&mut Report, Size));
+
+pub const ALL: [Measure; 5] = [
+    (
+        "crowd",
+        "memory of idle agents, heartbeats, bulk operations over simulated agents, API latency meanwhile",
+        crowded::measure,
+    ),
+    (
+        "real",
+        "a bulk operation over 100 real agents",
+        real::measure,
+    ),
+    (
+        "selection",
+        "selectors, group membership, progress of a large operation",
+        selection::measure,
+    ),
+    (
+        "routes",
+        "a module's routes against native ones",
+        routes::measure,
+    ),
+    (
+        "startup",
+        "start to ready with a large inventory and history",
+        startup::measure,
+    ),
+];
+
+/// How much of everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Size {
+    /// The sizes of the targets.
+    Full,
+    /// A hundredth: to see that the measures themselves work.
+    Quick,
+}
+
+impl Size {
+    fn of(self, full: u64) -> u64 {
+        match self {
+            Self::Full => full,
+            Self::Quick => (full / 100).max(10),
+        }
+    }
+
+    fn runs(self, full: usize) -> usize {
+        match self {
+            Self::Full => full,
+            Self::Quick => 2,
+        }
+    }
+}
+
+/// A server with modules on SQLite, without the limit on requests per caller that the measures would run into.
+fn server() -> TestFleet {
+    Setup::pro()
+        .with("limits = { requests_per_second = 0 }")
+        .start()
+}
+
+fn say(text: &str) {
+    eprintln!("bench: {text}");
+}
