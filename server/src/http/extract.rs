@@ -27,7 +27,8 @@ pub struct OptionalJsonBody<T>(pub T);
 #[derive(Clone, Copy, Debug)]
 pub struct PathId<T>(pub T);
 
-/// The query string. An unknown parameter is a 422, so that a typo is not ignored.
+/// The query string. An unknown parameter is a 422, so that a typo is not ignored; text where a number belongs is
+/// a 400.
 #[derive(Clone, Copy, Debug)]
 pub struct StrictQuery<T>(pub T);
 
@@ -147,6 +148,10 @@ fn query<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
     match parsed {
         Ok(value) if violations.is_empty() => Ok(value),
         Ok(_) => Err(Problem::invalid(violations)),
+        // A word where a number belongs was never understood; a word that is not among those known was.
+        Err((_, detail)) if violations.is_empty() && !detail.contains("unknown variant") => {
+            Err(Problem::malformed(detail))
+        }
         Err((pointer, detail)) => {
             violations.push(Violation::new(pointer, "invalid-field", detail));
             Err(Problem::invalid(violations))
@@ -182,28 +187,33 @@ mod tests {
     struct Wanted {
         limit: Option<u32>,
         q: Option<String>,
+        order: Option<Order>,
+    }
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    #[serde(rename_all = "snake_case")]
+    enum Order {
+        Up,
+        Down,
     }
 
     #[test]
     fn a_query_is_read_or_refused_never_ignored() {
-        let read: Wanted = query("limit=5&q=a%20b").expect("read");
+        let read: Wanted = query("limit=5&q=a%20b&order=up").expect("read");
+        assert_eq!(read.order, Some(Order::Up));
         assert_eq!(read.limit, Some(5));
         assert_eq!(read.q.as_deref(), Some("a b"));
         assert_eq!(query::<Wanted>("").expect("empty"), Wanted::default());
         let refused = |text| {
             let problem = query::<Wanted>(text).expect_err("refused");
-            (
-                problem.code().to_owned(),
-                problem.errors()[0].pointer.clone(),
-            )
+            let pointer = problem.errors().first().map(|one| one.pointer.clone());
+            (problem.code().to_owned(), pointer.unwrap_or_default())
         };
         assert_eq!(refused("limt=5"), ("unknown-field".into(), "/limt".into()));
-        assert_eq!(
-            refused("limit=x"),
-            ("invalid-field".into(), "/limit".into())
-        );
-        assert_eq!(refused("limit=-1").0, "invalid-field");
-        assert_eq!(refused("limit=1&limit=2").0, "invalid-field");
+        assert_eq!(refused("order=sideways").0, "invalid-field");
+        for malformed in ["limit=x", "limit=-1", "limit=1&limit=2", "limit="] {
+            assert_eq!(refused(malformed).0, "malformed", "{malformed}");
+        }
     }
 
     #[test]

@@ -105,9 +105,16 @@ pub async fn refresh(
     if !token.starts_with(bearer::REFRESH_TOKEN_PREFIX) || token.len() > bearer::BEARER_CHARS_MAX {
         return Err(AuthError::Refused);
     }
+    let throttled = |retry_after_seconds| AuthError::Throttled {
+        retry_after_seconds,
+    };
+    auth.failures_by_address
+        .take(address, now_us)
+        .map_err(throttled)?;
     let digest = bearer::digest(token);
     let fresh = bearer::new_secret(bearer::REFRESH_TOKEN_PREFIX);
     let fresh_digest = fresh.digest;
+    let peer = address.to_owned();
     let (request_id, address) = (request_id.to_owned(), address.to_owned());
     let identities = auth.identities.clone();
     let session = auth
@@ -134,6 +141,7 @@ pub async fn refresh(
         })
         .await?;
     let session = session.ok_or(AuthError::Refused)?;
+    auth.failures_by_address.refund(&peer);
     view(auth, now_us, session, fresh)
 }
 
