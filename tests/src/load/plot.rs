@@ -28,25 +28,8 @@ pub struct Plot {
 
 impl Plot {
     pub fn svg(&self) -> String {
-        let points = || self.series.iter().flat_map(|series| &series.points);
-        let x_low = points()
-            .map(|(x, _)| *x)
-            .fold(f64::INFINITY, f64::min)
-            .max(1.0);
-        let x_high = points().map(|(x, _)| *x).fold(x_low * 1.001, f64::max);
-        let y_high = points()
-            .map(|(_, y)| *y)
-            .chain(self.target)
-            .fold(f64::MIN_POSITIVE, f64::max)
-            * 1.1;
-        let place = |x: f64, y: f64| {
-            let across = (x.max(1.0).log10() - x_low.log10()) / (x_high.log10() - x_low.log10());
-            let up = y / y_high;
-            (
-                LEFT + across * (WIDTH - LEFT - RIGHT),
-                HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM),
-            )
-        };
+        let scale = Scale::of(self);
+        let place = |x: f64, y: f64| scale.place(x, y);
         let mut svg = format!(
             r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="12"><rect width="100%" height="100%" fill="white"/>"#
         );
@@ -60,13 +43,13 @@ impl Plot {
         );
         text(&mut svg, 10.0, TOP - 12.0, "start", &self.y_label);
         for step in 0..=4 {
-            let value = y_high * f64::from(step) / 4.0;
-            let (_, y) = place(x_low, value);
+            let value = scale.y_high * f64::from(step) / 4.0;
+            let (_, y) = place(1.0, value);
             line(&mut svg, (LEFT, y), (WIDTH - RIGHT, y), "#dddddd", "");
             text(&mut svg, LEFT - 8.0, y + 4.0, "end", &label(value));
         }
         if let Some(target) = self.target {
-            let (_, y) = place(x_low, target);
+            let (_, y) = place(1.0, target);
             line(&mut svg, (LEFT, y), (WIDTH - RIGHT, y), "#c00000", "6 4");
             text(&mut svg, WIDTH - RIGHT, y - 5.0, "end", "target");
         }
@@ -98,6 +81,39 @@ impl Plot {
         }
         svg.push_str("</svg>\n");
         svg
+    }
+}
+
+/// From sizes and values to places in the frame; across is logarithmic.
+struct Scale {
+    x_low: f64,
+    x_high: f64,
+    y_high: f64,
+}
+
+impl Scale {
+    fn of(plot: &Plot) -> Self {
+        let points = || plot.series.iter().flat_map(|series| &series.points);
+        let x_low = points()
+            .map(|(x, _)| *x)
+            .fold(f64::INFINITY, f64::min)
+            .max(1.0);
+        let highest = points().map(|(_, y)| *y).chain(plot.target);
+        Self {
+            x_low,
+            x_high: points().map(|(x, _)| *x).fold(x_low * 1.001, f64::max),
+            y_high: highest.fold(f64::MIN_POSITIVE, f64::max) * 1.1,
+        }
+    }
+
+    fn place(&self, x: f64, y: f64) -> (f64, f64) {
+        let from = self.x_low.log10();
+        let across = (x.max(1.0).log10() - from) / (self.x_high.log10() - from);
+        let up = y / self.y_high;
+        (
+            LEFT + across * (WIDTH - LEFT - RIGHT),
+            HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM),
+        )
     }
 }
 
