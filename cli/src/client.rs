@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 use ureq::http::{Method, Request, Response, StatusCode};
-use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};
+use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Body};
 
 use crate::problem::Problem;
+use crate::roots;
 
 /// Under the server's own deadline of 30 s per request there is always an answer; this is for a dead network.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(40);
@@ -70,8 +71,8 @@ impl Client {
             )));
         }
         let roots = match roots {
-            Some(pem) => certificates(pem),
-            None => system_roots(),
+            Some(pem) => roots::parse(pem),
+            None => roots::of_this_machine(),
         };
         let agent = Agent::config_builder()
             .http_status_as_error(false)
@@ -344,33 +345,6 @@ fn is_passing(error: &ClientError) -> bool {
         ClientError::Unreachable { .. } | ClientError::Broken { .. } => true,
         ClientError::NotJson(_) | ClientError::BadAddress(_) => false,
     }
-}
-
-fn certificates(pem: &[u8]) -> Vec<Certificate<'static>> {
-    ureq::tls::parse_pem(pem)
-        .filter_map(|item| match item {
-            Ok(PemItem::Certificate(certificate)) => Some(certificate),
-            _ => None,
-        })
-        .collect()
-}
-
-/// The machine's trusted roots: where the common distributions keep them, or `SSL_CERT_FILE`.
-fn system_roots() -> Vec<Certificate<'static>> {
-    let named = std::env::var("SSL_CERT_FILE").ok();
-    let known = [
-        "/etc/ssl/certs/ca-certificates.crt",
-        "/etc/pki/tls/certs/ca-bundle.crt",
-        "/etc/ssl/ca-bundle.pem",
-        "/etc/ssl/cert.pem",
-    ];
-    named
-        .iter()
-        .map(String::as_str)
-        .chain(known)
-        .find_map(|path| std::fs::read(path).ok())
-        .map(|pem| certificates(&pem))
-        .unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -1,10 +1,13 @@
 //! `fleetwright hosts`: the inventory, approval, tags, and one operation on one host.
 
+mod admission;
+mod tags;
+
 use clap::Subcommand;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::args::ListArgs;
-use crate::client::{ClientError, escape};
+use crate::client::escape;
 use crate::commands;
 use crate::failure::Failure;
 use crate::output::{self, Column};
@@ -73,9 +76,6 @@ pub enum HostsAction {
     },
 }
 
-/// A host changes when it connects or its facts do; not several times in a row.
-const TAG_ATTEMPTS: u32 = 3;
-
 const COLUMNS: [Column; 7] = [
     Column {
         title: "NAME",
@@ -126,9 +126,9 @@ pub fn run(session: &Session, action: HostsAction) -> Result<Completion, Failure
             output::items(session, &hosts, &COLUMNS)?;
         }
         HostsAction::Show { host, watch } => show(session, &host, watch)?,
-        HostsAction::Approve { hosts, pending } => approve(session, &hosts, pending)?,
-        HostsAction::Reject { hosts } => reject(session, &hosts)?,
-        HostsAction::Tag { hosts, add, remove } => tag(session, &hosts, &add, &remove)?,
+        HostsAction::Approve { hosts, pending } => admission::approve(session, &hosts, pending)?,
+        HostsAction::Reject { hosts } => admission::reject(session, &hosts)?,
+        HostsAction::Tag { hosts, add, remove } => tags::tag(session, &hosts, &add, &remove)?,
         HostsAction::Delete { host } => delete(session, &host)?,
         HostsAction::Run {
             host,
@@ -225,114 +225,6 @@ fn show(session: &Session, host: &str, watch: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-fn approve(session: &Session, hosts: &[String], pending: bool) -> Result<(), Failure> {
-    let ids = if pending {
-        let waiting = pages::collect(
-            &session.client,
-            "/hosts?approval_status=pending",
-            usize::MAX,
-        )?;
-        let names: Vec<String> = waiting.iter().map(name_of).collect();
-        if waiting.is_empty() {
-            return output::line("no host waits for approval");
-        }
-        prompt::confirm(
-            session,
-            &format!("Approve {} hosts ({})?", names.len(), some_of(&names)),
-        )?;
-        waiting
-            .iter()
-            .map(|host| output::field(host, "id"))
-            .collect()
-    } else {
-        hosts
-            .iter()
-            .map(|host| resolve(session, host))
-            .collect::<Result<Vec<_>, _>>()?
-    };
-    // The server takes 8 MiB here; a page of ids at a time is well below it.
-    for chunk in ids.chunks(1_000) {
-        session
-            .client
-            .post("/hosts/approve", &json!({ "host_ids": chunk }))?;
-    }
-    note(session, &format!("approved {}", hosts_word(ids.len())))
-}
-
-fn reject(session: &Session, hosts: &[String]) -> Result<(), Failure> {
-    let ids = hosts
-        .iter()
-        .map(|host| resolve(session, host))
-        .collect::<Result<Vec<_>, _>>()?;
-    prompt::confirm(
-        session,
-        &format!("Reject {} ({})?", hosts_word(ids.len()), some_of(hosts)),
-    )?;
-    for id in &ids {
-        session
-            .client
-            .post(&format!("/hosts/{id}/reject"), &json!({}))?;
-    }
-    note(session, &format!("rejected {}", hosts_word(ids.len())))
-}
-
-fn tag(
-    session: &Session,
-    hosts: &[String],
-    add: &[String],
-    remove: &[String],
-) -> Result<(), Failure> {
-    if add.is_empty() && remove.is_empty() {
-        return Err(Failure::Input(
-            "nothing to do: use --add TAG or --remove TAG".to_owned(),
-        ));
-    }
-    for host in hosts {
-        let changed = tag_host(session, &resolve(session, host)?, add, remove)?;
-        let shown = format!("{}: {}", name_of(&changed), output::field(&changed, "tags"));
-        note(session, &shown)?;
-    }
-    Ok(())
-}
-
-/// Replaces the operator's tags, as they were read; if the host changed in between, reads again.
-fn tag_host(
-    session: &Session,
-    id: &str,
-    add: &[String],
-    remove: &[String],
-) -> Result<Value, Failure> {
-    let path = format!("/hosts/{id}");
-    let mut attempts = 1..=TAG_ATTEMPTS;
-    loop {
-        let known = session.client.get(&path)?;
-        let revision = format!("\"{}\"", output::field(&known, "revision"));
-        let body = json!({ "tags": retagged(&known, add, remove) });
-        match session.client.patch(&path, &body, &revision) {
-            Err(ClientError::Problem(problem))
-                if problem.status == 412 && attempts.next().is_some() => {}
-            result => return Ok(result?),
-        }
-    }
-}
-
-fn retagged(host: &Value, add: &[String], remove: &[String]) -> Vec<String> {
-    let known = host
-        .get("operator_tags")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str);
-    let mut tags: Vec<String> = known
-        .map(str::to_owned)
-        .chain(add.iter().cloned())
-        .collect();
-    tags.retain(|tag| !remove.contains(tag));
-    tags.sort();
-    tags.dedup();
-    tags
-}
-
 fn delete(session: &Session, host: &str) -> Result<(), Failure> {
     let id = resolve(session, host)?;
     prompt::confirm(
@@ -344,7 +236,7 @@ fn delete(session: &Session, host: &str) -> Result<(), Failure> {
 }
 
 /// A line for people; machines get the exit code.
-fn note(session: &Session, text: &str) -> Result<(), Failure> {
+pub fn note(session: &Session, text: &str) -> Result<(), Failure> {
     if session.is_for_people() {
         output::line(text)
     } else {
@@ -360,26 +252,11 @@ pub fn hosts_word(count: usize) -> String {
     }
 }
 
-/// The first few names, for a question that stays one line.
-fn some_of(names: &[String]) -> String {
-    let shown = names.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
-    if names.len() > 5 {
-        format!("{shown}, …")
-    } else {
-        shown
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use serde_json::json;
 
-    #[test]
-    fn tags_are_added_and_removed_without_doubles() {
-        let host = json!({"tags": ["agent", "web", "old"], "operator_tags": ["web", "old"]});
-        let tags = retagged(&host, &["web".into(), "blue".into()], &["old".into()]);
-        assert_eq!(tags, ["blue", "web"]);
-    }
+    use super::*;
 
     #[test]
     fn a_host_is_found_by_its_whole_name_only() {

@@ -22,6 +22,8 @@ mod pages;
 mod problem;
 mod progress;
 mod prompt;
+mod report;
+mod roots;
 mod run;
 mod script;
 mod select;

@@ -7,7 +7,7 @@ use crate::failure::Failure;
 use crate::hosts::hosts_word;
 use crate::script::ScriptArgs;
 use crate::session::Session;
-use crate::{Completion, bulk, follow, output, prompt, select};
+use crate::{Completion, follow, output, prompt, report, select};
 
 #[derive(Args)]
 pub struct RunArgs {
@@ -81,7 +81,7 @@ pub fn run(session: &Session, args: &RunArgs) -> Result<Completion, Failure> {
         follow::to_the_end(session, &format!("/fleet/bulk/{id}")).inspect_err(|_| {
             eprintln!("bulk operation {id} goes on: fleetwright bulk show {id} --watch");
         })?;
-    bulk::report(session, &operation)
+    report::report(session, &operation)
 }
 
 fn request(args: &RunArgs) -> Result<Value, Failure> {
