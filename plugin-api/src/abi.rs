@@ -24,11 +24,18 @@ pub use host::{
 };
 pub use router::{FleetRouter, FleetRouter_TO};
 
+// The types the server's side needs to name, so that only the loader depends on where they come from.
+pub use abi_stable::sabi_trait::TD_Opaque;
+pub use abi_stable::std_types::{RBox, ROption, RResult, RStr, RString, RVec};
+pub use async_ffi::FfiFuture;
+
+/// A module's router, owned.
+pub type FleetRouterBox = FleetRouter_TO<RBox<()>>;
+
 use abi_stable::StableAbi;
 use abi_stable::abi_stability::abi_checking::check_layout_compatibility;
 use abi_stable::library::RootModule;
 use abi_stable::sabi_types::VersionStrings;
-use abi_stable::std_types::{RResult, RVec};
 use abi_stable::type_layout::TypeLayout;
 
 /// The first bytes of every info head.

@@ -43,8 +43,8 @@ pub use signals::Signals;
 
 pub use crate::wire::{
     AuditEntry, CallContext, Cell, CommandOutput, CommandPage, CommandStatus, CommandView,
-    FeatureState, HostChange, HostChanges, HostRecord, OfflinePolicy, RespondRecord, ResultPage,
-    SetAction, SetControl, SetCreate, SetPreview, SetView,
+    FeatureState, HostChange, HostChanges, HostRecord, OfflinePolicy, RespondRecord, SetAction,
+    SetControl, SetCreate, SetPreview, SetView,
 };
 pub use fleetwright_protocol::{CommandId, HostId, SetId, Violation};
 

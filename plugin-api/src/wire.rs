@@ -351,15 +351,6 @@ fn cancelled() -> String {
     "cancelled".to_owned()
 }
 
-/// Results of a set in the order they were stored. Pass `next_seq` back for more.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct ResultPage {
-    pub items: Vec<CommandView>,
-    pub next_seq: u64,
-    pub at_end: bool,
-}
-
 /// The query of `fleet.sets/1` `commands`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CommandQuery {
@@ -369,15 +360,6 @@ pub struct CommandQuery {
     /// The ordinal to start at.
     #[serde(default)]
     pub cursor: u64,
-    pub limit: u32,
-}
-
-/// The query of `fleet.sets/1` `results`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ResultQuery {
-    pub set_id: SetId,
-    #[serde(default)]
-    pub after_seq: u64,
     pub limit: u32,
 }
 

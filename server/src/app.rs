@@ -25,6 +25,9 @@ use crate::hosts::{Hosts, HostsParts};
 use crate::http::idempotency::Idempotency;
 use crate::http::page::Cursors;
 use crate::http::{limits, openapi, router};
+use crate::licensing::trust::TrustError;
+use crate::licensing::{Licensing, LicensingParts, TrustedKeys};
+use crate::modules::{Modules, ModulesParts};
 
 /// Everything handlers and loops reach. Fields are handles that are cheap to clone.
 pub struct App {
@@ -38,6 +41,8 @@ pub struct App {
     pub hosts: Hosts,
     pub agents: Agents,
     pub commands: Commands,
+    pub licensing: Licensing,
+    pub modules: Modules,
     pub idempotency: Idempotency,
     pub cursors: Cursors,
     pub request_rate: RateLimit,
@@ -63,6 +68,10 @@ pub enum StartError {
     CursorKey(std::io::Error),
     #[error("the folder for outputs: {0}")]
     Outputs(std::io::Error),
+    #[error(transparent)]
+    TrustedKeys(#[from] TrustError),
+    #[error("the threads for modules: {0}")]
+    Modules(std::io::Error),
     #[error(transparent)]
     Auth(#[from] AuthStartError),
     #[error(transparent)]
@@ -108,12 +117,39 @@ impl App {
             signals.clone(),
             spool,
         );
+        let idempotency = Idempotency::default();
+        let trusted = TrustedKeys::load(&config.trusted_keys, config.allow_development_keys)?;
+        let licensing = Licensing::load(LicensingParts {
+            clock: clock.clone(),
+            db: db.clone(),
+            signals: signals.clone(),
+            registry: hosts.registry().clone(),
+            trusted: trusted.clone(),
+            license_file: config.license_file.clone(),
+        })
+        .await?;
+        let modules = Modules::load(ModulesParts {
+            modules_dir: config.modules_dir.clone(),
+            data_dir: config.data_dir.clone(),
+            trusted,
+            clock: clock.clone(),
+            db: db.clone(),
+            signals: signals.clone(),
+            hosts: hosts.clone(),
+            commands: commands.clone(),
+            idempotency: idempotency.clone(),
+            licensing: licensing.clone(),
+        })
+        .await
+        .map_err(StartError::Modules)?;
         let app = Self {
             auth: Auth::start(db.clone(), clock.clone(), &config.data_dir, &config.limits)?,
             cursors: Cursors::from_file(&config.data_dir.join("cursor.key"))
                 .map_err(StartError::CursorKey)?,
             request_rate: limits::request_rate(config.limits.requests_per_second),
-            idempotency: Idempotency::default(),
+            idempotency,
+            licensing,
+            modules,
             core_document: router::core_document(),
             shutdown: CancellationToken::new(),
             config: Arc::new(config),
@@ -133,8 +169,8 @@ impl App {
     /// What must be true before requests are sent here, with whether it is.
     pub async fn readiness(&self) -> Vec<(&'static str, bool)> {
         let database = self.db.read(Statement::new("SELECT 1")).await.is_ok();
-        // Migrations are applied before anything listens.
-        vec![("database", database), ("migrations", true)]
+        // Migrations are applied and modules are looked at before anything listens.
+        vec![("database", database), ("migrations", true), ("modules", true)]
     }
 
     pub fn agents_online(&self) -> usize {
@@ -143,7 +179,7 @@ impl App {
 
     /// The OpenAPI document as of now.
     pub fn openapi(&self) -> Value {
-        openapi::with_modules(self.core_document.clone(), Vec::new())
+        openapi::with_modules(self.core_document.clone(), vec![self.modules.openapi()])
     }
 }
 

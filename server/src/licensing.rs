@@ -1,1 +1,113 @@
-//! See the files beside this one.
+//! The licence: which features may be used now. Verified offline, looked at again while the server runs, and never able
+//! to strand what is under way: after a lapse only new work is refused.
+//!
+//! `decide` says what a licence means at a time, `store` keeps it and the clock's floor, `trust` reads the vendor's
+//! keys, `actions` loads, watches and replaces it.
+
+pub mod actions;
+pub mod decide;
+pub mod http;
+mod store;
+pub mod trust;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use fleetwright_plugin_api::wire::FeatureState;
+use semver::Version;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::SharedClock;
+use crate::db::{Db, DbError};
+use crate::events::Signals;
+use crate::hosts::HostRegistry;
+
+pub use decide::{Access, Reason, Standing};
+pub use trust::TrustedKeys;
+
+/// The signal that a feature's state has changed.
+pub const LICENSE_SIGNAL: &str = "license";
+
+/// What licensing needs of the rest of the server.
+pub struct LicensingParts {
+    pub clock: SharedClock,
+    pub db: Db,
+    pub signals: Signals,
+    pub registry: HostRegistry,
+    pub trusted: TrustedKeys,
+    /// The watched file, beside the licence that `PUT /license` stored.
+    pub license_file: Option<PathBuf>,
+}
+
+/// A handle on the licence; cheap to clone.
+#[derive(Clone)]
+pub struct Licensing {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    parts: LicensingParts,
+    installation_id: String,
+    current: ArcSwap<Standing>,
+    /// One look at a time: a look reads, decides and remembers.
+    looking: tokio::sync::Mutex<actions::Memory>,
+}
+
+impl Licensing {
+    /// Reads the licence and decides for the first time. Starts nothing; see [`Licensing::run`].
+    pub async fn load(parts: LicensingParts) -> Result<Self, DbError> {
+        let installation_id = store::installation_id(&parts.db, parts.clock.new_id()).await?;
+        let memory = actions::Memory::load(&parts.db).await?;
+        let inner = Inner {
+            parts,
+            installation_id,
+            current: ArcSwap::from_pointee(Standing::default()),
+            looking: tokio::sync::Mutex::new(memory),
+        };
+        let licensing = Self {
+            inner: Arc::new(inner),
+        };
+        licensing.look().await?;
+        Ok(licensing)
+    }
+
+    /// Looks at the file, the stored licence and the clock again and again until shutdown.
+    pub async fn run(self, shutdown: CancellationToken) {
+        actions::run(self, shutdown).await;
+    }
+
+    pub fn current(&self) -> Arc<Standing> {
+        self.inner.current.load_full()
+    }
+
+    /// What requests of a feature of a module may do now.
+    pub fn access(&self, feature: &str, module: &str, version: &Version) -> Access {
+        self.inner.current.load().access(feature, module, version)
+    }
+
+    /// The same for a module's own loops.
+    pub fn feature_state(&self, feature: &str, module: &str, version: &Version) -> FeatureState {
+        let (new_work, reason) = match self.access(feature, module, version) {
+            Access::Full => (true, None),
+            Access::ContinueOnly(reason) | Access::Nothing(reason) => {
+                (false, Some(reason.as_str().to_owned()))
+            }
+        };
+        FeatureState {
+            feature: feature.to_owned(),
+            new_work,
+            reason,
+        }
+    }
+
+    /// Names this installation; a licence may be for one alone.
+    pub fn installation_id(&self) -> &str {
+        &self.inner.installation_id
+    }
+
+    /// Decides again now.
+    pub async fn look(&self) -> Result<(), DbError> {
+        actions::look(self).await
+    }
+}

@@ -67,8 +67,6 @@ pub trait SetsApi: Send + Sync + 'static {
     fn get(&self, ids: RVec<u8>) -> FfiFuture<RResult<AbiPayload, AbiError>>;
     /// `query`: JSON `{set_id, status?, cursor, limit}`. JSON `CommandPage`.
     fn commands(&self, query: RVec<u8>) -> FfiFuture<RResult<AbiPayload, AbiError>>;
-    /// `query`: JSON `{set_id, after_seq, limit}`. JSON `ResultPage`.
-    fn results(&self, query: RVec<u8>) -> FfiFuture<RResult<AbiPayload, AbiError>>;
     /// JSON `CommandView` or null.
     fn command_of_host(
         &self,
@@ -99,7 +97,7 @@ pub trait HostsApi: Send + Sync + 'static {
 
 #[sabi_trait]
 pub trait SignalsApi: Send + Sync + 'static {
-    /// Answers once any of the keys was published after generation `since`; gives the newest generation.
+    /// Answers once any of the keys was published after generation `since` (0: ever); gives the newest generation.
     fn wait(&self, keys: RVec<RString>, since: u64) -> FfiFuture<u64>;
     #[sabi(last_prefix_field)]
     fn publish(&self, key: RString);

@@ -30,6 +30,9 @@ pub enum HostError {
     Invalid(String),
     #[error("the server is shutting down")]
     ShuttingDown,
+    /// Refused in a way the client should be told (a set that is not valid, a key in use).
+    #[error("refused: {0}")]
+    Refused(Box<Problem>),
     #[error("{0}")]
     Internal(String),
 }
@@ -87,6 +90,7 @@ impl From<AbiError> for HostError {
             error_code::NOT_FOUND | error_code::UNKNOWN_METHOD => Self::NotFound(message),
             error_code::INVALID => Self::Invalid(message),
             error_code::SHUTTING_DOWN => Self::ShuttingDown,
+            error_code::PROBLEM => Self::Refused(Box::new(Problem::from_json(&detail))),
             _ => Self::Internal(message),
         }
     }
@@ -109,6 +113,9 @@ impl From<HostError> for AbiError {
             HostError::NotFound(text) => Self::new(error_code::NOT_FOUND, text),
             HostError::Invalid(text) => Self::new(error_code::INVALID, text),
             HostError::ShuttingDown => Self::new(error_code::SHUTTING_DOWN, message),
+            HostError::Refused(problem) => {
+                Self::new(error_code::PROBLEM, message).with_detail(&problem.to_json(""))
+            }
             HostError::Internal(text) => Self::new(error_code::INTERNAL, text),
         }
     }
@@ -177,6 +184,7 @@ mod tests {
             HostError::NotFound("x".to_owned()),
             HostError::Invalid("sql".to_owned()),
             HostError::ShuttingDown,
+            HostError::Refused(Box::new(Problem::conflict("in-progress", "x"))),
             HostError::Internal("x".to_owned()),
         ];
         for error in errors {

@@ -12,7 +12,7 @@ pub const PROBLEM_JSON: &str = "application/problem+json";
 
 /// What went wrong, for a client. `code` is a stable slug that clients branch on; `detail` is for people and never tells
 /// internals.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Problem {
     pub status: u16,
     pub code: String,
@@ -214,6 +214,7 @@ impl From<HostError> for Problem {
                 tracing::warn!(%error, "a host service is unavailable");
                 Self::unavailable()
             }
+            HostError::Refused(problem) => *problem,
             HostError::Guard { .. }
             | HostError::Constraint { .. }
             | HostError::TooLarge(_)

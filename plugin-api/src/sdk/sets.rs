@@ -7,11 +7,11 @@ use fleetwright_protocol::{CommandId, HostId, SetId};
 use serde::de::DeserializeOwned;
 
 use super::{
-    CommandOutput, CommandPage, CommandStatus, CommandView, HostError, ResultPage, SetCreate,
-    SetPreview, SetView,
+    CommandOutput, CommandPage, CommandStatus, CommandView, HostError, SetCreate, SetPreview,
+    SetView,
 };
 use crate::abi::{AbiError, AbiPayload, SetsApi_TO};
-use crate::wire::{CommandQuery, ResultQuery};
+use crate::wire::CommandQuery;
 
 /// `fleet.sets/1`. Changing a set is a step of a [`Batch`](super::Batch).
 #[derive(Clone)]
@@ -48,24 +48,6 @@ impl Sets {
                     set_id,
                     status,
                     cursor,
-                    limit,
-                })?)
-                .await,
-        )
-    }
-
-    /// Terminal rows in the order their results were stored, after `after_seq`.
-    pub async fn results(
-        &self,
-        set_id: SetId,
-        after_seq: u64,
-        limit: u32,
-    ) -> Result<ResultPage, HostError> {
-        decode(
-            self.api
-                .results(encode(&ResultQuery {
-                    set_id,
-                    after_seq,
                     limit,
                 })?)
                 .await,

@@ -17,7 +17,7 @@ impl Signals {
         Self { api: Arc::new(api) }
     }
 
-    /// Waits until any of the keys is published after generation `since` (0: from now on), and gives the generation to
+    /// Waits until any of the keys is published after generation `since` (0: ever), and gives the generation to
     /// pass next time.
     pub async fn wait(&self, keys: &[String], since: u64) -> u64 {
         let keys: RVec<RString> = keys.iter().map(|key| RString::from(key.as_str())).collect();

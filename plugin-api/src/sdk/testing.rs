@@ -93,7 +93,7 @@ impl TestHost {
         };
         let shared = Shared {
             state: Mutex::new(state),
-            generation: watch::Sender::new(1),
+            generation: watch::Sender::new(0),
             methods: Mutex::default(),
             sql,
         };

@@ -122,6 +122,8 @@ pub fn stop_on_signals(app: &AppState) -> Result<(), RunError> {
 fn spawn_loops(app: &AppState, loops: &TaskTracker) {
     loops.spawn(app.hosts.clone().run(app.shutdown.clone()));
     loops.spawn(app.agents.clone().run(app.shutdown.clone()));
+    loops.spawn(app.licensing.clone().run(app.shutdown.clone()));
+    loops.spawn(app.modules.clone().run(app.shutdown.clone()));
     let commands = app.commands.clone();
     until_shutdown(app, loops, watch_silence(commands));
     let swept = app.clone();

@@ -15,6 +15,7 @@ use super::access::BASE;
 use super::problem::Problem;
 use super::{docs, envelope, gate, health, openapi};
 use crate::app::AppState;
+use crate::modules::http::mount_fleet_routes;
 
 /// The routes of every part, below the base, with their description.
 pub fn api() -> OpenApiRouter<AppState> {
@@ -27,6 +28,8 @@ pub fn api() -> OpenApiRouter<AppState> {
         .merge(crate::commands::http::router())
         .merge(crate::agents::http::router())
         .merge(crate::plans::http::router())
+        .merge(crate::modules::http::router())
+        .merge(crate::licensing::http::router())
 }
 
 /// The core's own document, without modules.
@@ -38,6 +41,7 @@ pub fn core_document() -> Value {
 /// The whole router, ready to serve.
 pub fn router(app: AppState) -> Router {
     let (api, _) = api().split_for_parts();
+    let api = mount_fleet_routes(api, app.modules.clone());
     Router::new()
         .nest(BASE, api)
         .route("/healthz", get(health::healthz))

@@ -14,10 +14,10 @@ use crate::abi::{
     DbApi, FeaturesApi, HostsApi, LogApi, LogRecord, Op, SetsApi, SignalsApi, error_code, op_kind,
 };
 use crate::sdk::{
-    CallContext, CallError, CommandPage, HostChange, HostChanges, Payload, ResultPage, SetAction,
-    SetCreate, SetPreview, SetView,
+    CallContext, CallError, CommandPage, HostChange, HostChanges, Payload, SetAction, SetCreate,
+    SetPreview, SetView,
 };
-use crate::wire::{CommandQuery, ResultQuery};
+use crate::wire::CommandQuery;
 
 #[derive(Clone)]
 pub(super) struct Fake(pub(super) Arc<Shared>);
@@ -57,11 +57,6 @@ impl SignalsApi for Fake {
     fn wait(&self, _keys: RVec<RString>, since: u64) -> FfiFuture<u64> {
         let mut generation = self.0.generation.subscribe();
         async move {
-            let since = if since == 0 {
-                *generation.borrow()
-            } else {
-                since
-            };
             let newer = generation.wait_for(|generation| *generation > since).await;
             // The sender lives in the state that this future's caller holds.
             newer.map_or(since, |generation| *generation)
@@ -161,27 +156,6 @@ impl SetsApi for Fake {
                 None
             };
             CommandPage { items, next_cursor }
-        }))
-    }
-
-    fn results(&self, query: RVec<u8>) -> Answer<AbiPayload> {
-        ready(&parse::<ResultQuery>(&query).map(|query| {
-            let state = self.0.state();
-            let rows = state
-                .commands
-                .get(&query.set_id)
-                .map(Vec::as_slice)
-                .unwrap_or_default();
-            let ended = rows
-                .iter()
-                .filter(|row| row.status.is_terminal() && row.ordinal >= query.after_seq);
-            let items: Vec<_> = ended.take(query.limit as usize).cloned().collect();
-            let next_seq = items.last().map_or(query.after_seq, |row| row.ordinal + 1);
-            ResultPage {
-                at_end: items.len() < query.limit as usize,
-                items,
-                next_seq,
-            }
         }))
     }
 

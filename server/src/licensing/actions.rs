@@ -1,0 +1,252 @@
+//! Looks at the licence: reads it from the file and from the database, decides what it means now, and remembers the
+//! clock's floor and the features granted. The result is swapped in for requests to read.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fleetwright_plugin_api::wire::AuditEntry;
+use fleetwright_signing::{Claims, KeyId, LicenseError, license};
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+use tokio_util::sync::CancellationToken;
+
+use super::decide::{self, Licensed, Refusal, Standing};
+use super::{LICENSE_SIGNAL, Licensing, TrustedKeys, store};
+use crate::audit::{self, AuditContext};
+use crate::db::{Db, DbError};
+
+/// How soon a dropped licence file, an expiry or an outgrown host limit is noticed.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How much the clock may advance before its floor is stored again: turning it back gains less than this.
+const FLOOR_STEP_US: i64 = 60 * 1_000_000;
+
+/// What looking remembers between looks.
+pub struct Memory {
+    floor_us: i64,
+    stored_floor_us: i64,
+    once_licensed: BTreeSet<String>,
+}
+
+impl Memory {
+    pub(super) async fn load(db: &Db) -> Result<Self, DbError> {
+        let floor_us = store::floor_us(db).await?;
+        let once_licensed = store::once_licensed(db).await?;
+        Ok(Self {
+            floor_us,
+            stored_floor_us: floor_us,
+            once_licensed,
+        })
+    }
+}
+
+/// Why an offered licence is not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    #[error(transparent)]
+    License(#[from] LicenseError),
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error("the licence has expired")]
+    Expired,
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+pub(super) async fn run(licensing: Licensing, shutdown: CancellationToken) {
+    let mut every = tokio::time::interval(LOOK_EVERY);
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            _ = every.tick() => {}
+        }
+        if let Err(error) = look(&licensing).await {
+            // The last decision stands; the clock goes on counting at the next look.
+            tracing::warn!(%error, "the licence cannot be looked at");
+        }
+    }
+}
+
+/// Reads, decides, remembers, swaps in.
+pub(super) async fn look(licensing: &Licensing) -> Result<(), DbError> {
+    let parts = &licensing.inner.parts;
+    let mut memory = licensing.inner.looking.lock().await;
+    let stored = store::license(&parts.db).await?;
+    let file = match &parts.license_file {
+        Some(path) => read_file(path).await,
+        None => None,
+    };
+    memory.floor_us = memory.floor_us.max(parts.clock.now_us());
+    let now_s = memory.floor_us.div_euclid(1_000_000);
+    let (license, problem) = choose(
+        &parts.trusted,
+        [file, stored.map(Ok)].into_iter().flatten().collect(),
+        now_s,
+        licensing.installation_id(),
+    );
+    if let Some(license) = &license {
+        remember(&parts.db, &mut memory, &license.claims).await?;
+    }
+    let standing = Standing {
+        license,
+        problem,
+        once_licensed: memory.once_licensed.clone(),
+        hosts: parts.registry.approved_count() as u64,
+    };
+    swap_in(licensing, standing);
+    Ok(())
+}
+
+/// Stores a licence for good, with its audit row. It takes effect before this answers.
+pub async fn install(
+    licensing: &Licensing,
+    context: AuditContext,
+    text: String,
+) -> Result<(), InstallError> {
+    let parts = &licensing.inner.parts;
+    let (claims, _) = license::verify(&parts.trusted.keys, parts.trusted.allow_development, &text)?;
+    let now_us = parts.clock.now_us();
+    let floor_us = licensing.inner.looking.lock().await.floor_us.max(now_us);
+    let phase = decide::phase(
+        &claims,
+        floor_us.div_euclid(1_000_000),
+        licensing.installation_id(),
+    )?;
+    if phase == decide::Phase::Expired {
+        return Err(InstallError::Expired);
+    }
+    let entry = audit_entry(&claims, &text);
+    parts
+        .db
+        .write(move |tx| {
+            store::put_license(tx, text.trim())?;
+            audit::append(tx, now_us, &context, &entry)
+        })
+        .await?;
+    look(licensing).await?;
+    Ok(())
+}
+
+fn audit_entry(claims: &Claims, text: &str) -> AuditEntry {
+    let detail = json!({
+        "sha256": hex::encode(Sha256::digest(text.trim().as_bytes())),
+        "features": claims.features,
+        "expires_at_s": claims.exp,
+    });
+    audit::entry("license.install", "license", &claims.sub, detail)
+}
+
+/// Of the licences offered, the one in force that was issued last; else why none is.
+fn choose(
+    trusted: &TrustedKeys,
+    offered: Vec<Result<String, String>>,
+    now_s: i64,
+    installation: &str,
+) -> (Option<Licensed>, Option<String>) {
+    let mut best: Option<Licensed> = None;
+    let mut problem = None;
+    for text in offered {
+        match text.and_then(|text| read(trusted, &text, now_s, installation)) {
+            Ok(license)
+                if best
+                    .as_ref()
+                    .is_none_or(|best| license.claims.iat > best.claims.iat) =>
+            {
+                best = Some(license);
+            }
+            Ok(_) => {}
+            Err(reason) => problem = problem.or(Some(reason)),
+        }
+    }
+    (best, problem)
+}
+
+fn read(
+    trusted: &TrustedKeys,
+    text: &str,
+    now_s: i64,
+    installation: &str,
+) -> Result<Licensed, String> {
+    let (claims, id): (Claims, KeyId) =
+        license::verify(&trusted.keys, trusted.allow_development, text)
+            .map_err(|error| error.to_string())?;
+    let phase =
+        decide::phase(&claims, now_s, installation).map_err(|refusal| refusal.to_string())?;
+    Ok(Licensed {
+        claims,
+        key_id: id.to_string(),
+        development: id.is_development(),
+        phase,
+    })
+}
+
+/// The file's text; `None` where there is no file, which is no problem: it may be dropped later.
+async fn read_file(path: &Path) -> Option<Result<String, String>> {
+    let unreadable =
+        |error: std::io::Error| Some(Err(format!("the licence file cannot be read: {error}")));
+    match tokio::fs::metadata(path).await {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
+        Err(error) => return unreadable(error),
+        Ok(metadata) if !metadata.is_file() || metadata.len() > license::TEXT_BYTES_MAX as u64 => {
+            return Some(Err("the licence file is not a licence".to_owned()));
+        }
+        Ok(_) => {}
+    }
+    match tokio::fs::read(path).await {
+        Ok(bytes) => {
+            Some(String::from_utf8(bytes).map_err(|_| "the licence is not readable".to_owned()))
+        }
+        Err(error) => unreadable(error),
+    }
+}
+
+async fn remember(db: &Db, memory: &mut Memory, claims: &Claims) -> Result<(), DbError> {
+    if memory.floor_us >= memory.stored_floor_us + FLOOR_STEP_US {
+        store::raise_floor(db, memory.floor_us).await?;
+        memory.stored_floor_us = memory.floor_us;
+    }
+    let granted: BTreeSet<String> = decide::known_features(claims).map(str::to_owned).collect();
+    if !granted.is_subset(&memory.once_licensed) {
+        let all: BTreeSet<String> = memory.once_licensed.union(&granted).cloned().collect();
+        store::put_once_licensed(db, &all).await?;
+        memory.once_licensed = all;
+    }
+    Ok(())
+}
+
+fn swap_in(licensing: &Licensing, standing: Standing) {
+    let before = licensing.inner.current.load();
+    if **before == standing {
+        return;
+    }
+    let told = before.license != standing.license || before.problem != standing.problem;
+    let over = before.is_over_host_limit() != standing.is_over_host_limit();
+    let describe = describe(&standing);
+    let problem = standing.problem.clone();
+    licensing.inner.current.store(Arc::new(standing));
+    if told {
+        match problem {
+            None => tracing::info!("licence: {describe}"),
+            Some(problem) => tracing::warn!("licence: {describe}; {problem}"),
+        }
+    }
+    if told || over {
+        licensing.inner.parts.signals.publish(LICENSE_SIGNAL);
+    }
+}
+
+fn describe(standing: &Standing) -> String {
+    match &standing.license {
+        None => "none, community edition".to_owned(),
+        Some(license) => {
+            let features: Vec<&str> = decide::known_features(&license.claims).collect();
+            format!(
+                "{} for {} ({})",
+                license.phase.as_str(),
+                license.claims.sub,
+                features.join(", ")
+            )
+        }
+    }
+}

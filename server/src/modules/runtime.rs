@@ -1,0 +1,73 @@
+//! The threads that poll modules' futures. Never the server's own workers: a module that blocks its thread slows modules
+//! only. When a module is stuck for good its threads are given up and others take their place.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use arc_swap::ArcSwap;
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::task::JoinHandle;
+
+/// Enough that a few slow polls do not hold up the rest; measured as sufficient on two cores.
+const THREADS: usize = 4;
+/// Sets of threads given up before the server stops replacing them: a stuck module is refused at the door, so more than
+/// a few mean that modules keep being replaced by ones that hang.
+const REPLACEMENTS_MAX: u32 = 16;
+
+/// Handle on the threads; cheap to clone.
+#[derive(Clone)]
+pub struct ModuleRuntime {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    current: ArcSwap<Handle>,
+    replaced: AtomicU32,
+}
+
+impl ModuleRuntime {
+    pub fn start() -> std::io::Result<Self> {
+        let inner = Inner {
+            current: ArcSwap::from_pointee(threads()?),
+            replaced: AtomicU32::new(0),
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
+    }
+
+    pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.inner.current.load().spawn(future)
+    }
+
+    /// Gives the present threads up to whoever blocks them and starts others.
+    pub fn replace_threads(&self) {
+        if self.inner.replaced.fetch_add(1, Ordering::Relaxed) >= REPLACEMENTS_MAX {
+            tracing::error!(
+                "modules block their threads again and again; no more threads are started for them"
+            );
+            return;
+        }
+        match threads() {
+            Ok(handle) => self.inner.current.store(Arc::new(handle)),
+            Err(error) => tracing::error!(%error, "no more threads for modules can be started"),
+        }
+    }
+}
+
+/// A runtime that is never dropped: dropping it would wait for, or end, whatever still runs on it.
+fn threads() -> std::io::Result<Handle> {
+    let runtime: Runtime = Builder::new_multi_thread()
+        .worker_threads(THREADS)
+        .thread_name("modules")
+        .enable_all()
+        .build()?;
+    let handle = runtime.handle().clone();
+    std::mem::forget(runtime);
+    Ok(handle)
+}

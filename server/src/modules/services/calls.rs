@@ -1,0 +1,37 @@
+//! `fleet.call/1`: another module's method, or any route of the server, in process.
+
+use fleetwright_plugin_api::abi::{
+    AbiError, AbiPayload, AbiRequest, AbiResponse, CallApi, Ctx, FfiFuture, RResult, RString,
+};
+use fleetwright_plugin_api::guard;
+
+use super::Services;
+
+impl CallApi for Services {
+    fn invoke(
+        &self,
+        ctx: Ctx,
+        module: RString,
+        method: RString,
+        payload: AbiPayload,
+    ) -> FfiFuture<RResult<AbiPayload, AbiError>> {
+        let modules = self.modules.clone();
+        let call = async move {
+            modules
+                .invoke(ctx, module.as_str(), method, payload)
+                .await
+                .into()
+        };
+        guard::future(self.runtime.clone(), call, |message| {
+            RResult::RErr(super::panicked(message))
+        })
+    }
+
+    fn route(&self, request: AbiRequest) -> FfiFuture<RResult<AbiResponse, AbiError>> {
+        let modules = self.modules.clone();
+        let call = async move { modules.route(request).await.into() };
+        guard::future(self.runtime.clone(), call, |message| {
+            RResult::RErr(super::panicked(message))
+        })
+    }
+}
