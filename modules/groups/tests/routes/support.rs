@@ -4,7 +4,9 @@ pub mod database;
 
 use bytes::Bytes;
 use fleetwright_module_groups::Groups;
-use fleetwright_plugin_api::sdk::testing::{TestClient, TestHost, TestResponse, host_record};
+use fleetwright_plugin_api::sdk::testing::{
+    SqlBackend, TestClient, TestHost, TestResponse, host_record,
+};
 use fleetwright_plugin_api::sdk::{HostId, HostRecord};
 use fleetwright_tests::databases::TestDatabase;
 use serde_json::{Value, json};
@@ -27,7 +29,11 @@ impl Bench {
 
     /// Another replica, or the same server after a restart.
     pub async fn start_again(database: &TestDatabase) -> Self {
-        let server = TestHost::new(Some(database::backend(database.db.clone())));
+        Self::on(database::backend(database.db.clone())).await
+    }
+
+    pub async fn on(backend: std::sync::Arc<dyn SqlBackend>) -> Self {
+        let server = TestHost::new(Some(backend));
         let (module, client) = server.start::<Groups>("groups").await.unwrap();
         Self {
             server,

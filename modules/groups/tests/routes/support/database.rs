@@ -11,11 +11,49 @@ use fleetwright_plugin_api::sdk::{HostError, Module as _};
 use fleetwright_server::db::{Db, DbError, Dialect, MigrationText, Rows, Statement};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use tokio::sync::Barrier;
 
 struct Backend(Db);
 
 pub fn backend(db: Db) -> Arc<dyn SqlBackend> {
     Arc::new(Backend(db))
+}
+
+/// A database whose commits wait until two are there.
+pub struct Meeting {
+    inner: Arc<dyn SqlBackend>,
+    barrier: Arc<Barrier>,
+}
+
+impl Meeting {
+    pub fn of_two(db: Db) -> Arc<dyn SqlBackend> {
+        Arc::new(Self {
+            inner: backend(db),
+            barrier: Arc::new(Barrier::new(2)),
+        })
+    }
+}
+
+impl SqlBackend for Meeting {
+    fn dialect(&self) -> u32 {
+        self.inner.dialect()
+    }
+
+    fn read(
+        &self,
+        statements: Vec<AbiStatement>,
+    ) -> BoxFuture<'static, Result<Vec<AbiTable>, HostError>> {
+        self.inner.read(statements)
+    }
+
+    fn commit(&self, ops: Vec<(usize, Op)>) -> BoxFuture<'static, Result<(), HostError>> {
+        let (inner, barrier) = (Arc::clone(&self.inner), Arc::clone(&self.barrier));
+        async move {
+            barrier.wait().await;
+            inner.commit(ops).await
+        }
+        .boxed()
+    }
 }
 
 /// Applies the module's migrations, as the server does before it starts a module.
