@@ -274,6 +274,33 @@ on_each_database! {
         assert_eq!(record(&followed, id).unwrap().hostname.as_deref(), Some("x"));
     }
 
+    async fn hellos_that_come_together_are_all_recorded(test: TestDatabase) {
+        let folder = tempfile::tempdir().unwrap();
+        let office = Office::open(&test.db, folder.path(), &ManualClock::at(START_US)).await;
+        let mut ids = Vec::new();
+        for number in 0..20 {
+            ids.push(office.approved(&format!("h{number}.test")).await);
+        }
+        let revision = office.hosts.revision();
+        let unknown = HostId(Uuid::from_u128(1));
+        let said = ids.iter().chain([&unknown]).map(|id| {
+            let (hosts, id) = (office.hosts.clone(), *id);
+            // Half of them say something new; the first of a host is never a lost journal.
+            let name = if id.as_bytes()[15] % 2 == 0 { "new.test" } else { "other.test" };
+            async move { actions::record_hello(&hosts, id, &hello(name, 7)).await.unwrap() }
+        });
+        for recorded in futures_util::future::join_all(said).await {
+            assert!(!recorded.journal_changed);
+        }
+        assert_eq!(office.hosts.revision(), revision + 20);
+        let followed = office.followed().await;
+        for id in ids {
+            let name = if id.as_bytes()[15] % 2 == 0 { "new.test" } else { "other.test" };
+            assert_eq!(record(&followed, id).unwrap().fqdn.as_deref(), Some(name));
+        }
+        assert_eq!(office.save_presence().await, 20);
+    }
+
     async fn a_lost_journal_is_reported_until_its_commands_are_closed(test: TestDatabase) {
         let folder = tempfile::tempdir().unwrap();
         let office = Office::open(&test.db, folder.path(), &ManualClock::at(START_US)).await;
