@@ -208,8 +208,15 @@ on_each_database! {
         for id in &ids {
             assert_eq!(office.hosts.registry().get(*id).unwrap().approval, Approval::Approved);
         }
-        let outcome = actions::approve_hosts(&office.hosts, operator(), ids).await.unwrap();
+        let outcome = actions::approve_hosts(&office.hosts, operator(), ids.clone()).await.unwrap();
         assert_eq!((outcome.approved, outcome.unchanged), (0, 3));
+        assert_eq!(office.hosts.registry().approved_count(), 3);
+        actions::reject_host(&office.hosts, operator(), ids[0]).await.unwrap();
+        actions::delete_host(&office.hosts, &office.commands, operator(), ids[1], any).await.unwrap();
+        let restarted = Office::open(&test.db, folder.path(), &office.clock).await;
+        for registry in [office.hosts.registry(), restarted.hosts.registry()] {
+            assert_eq!((registry.approved_count(), registry.len()), (1, 2));
+        }
         assert_eq!(audited(&test.db, "host.approve").await, 2);
     }
 
