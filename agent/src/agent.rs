@@ -34,6 +34,9 @@ const INPUTS_WAITING_MAX: usize = 64;
 /// How often a waiting renewal is looked at: the wall clock may step.
 const RENEWAL_LOOK: Duration = Duration::from_secs(60);
 
+/// A connection that lasted this long was a good one: the next is tried at once.
+const STOOD: Duration = Duration::from_secs(10);
+
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
     #[error(transparent)]
@@ -77,7 +80,11 @@ pub fn lock(data_dir: &Path) -> Result<DataLock, AgentError> {
 }
 
 /// Runs until `stop` says so. Runs under way go on without the agent.
-pub async fn run(config: &Config, mut stop: watch::Receiver<bool>) -> Result<(), AgentError> {
+pub async fn run(
+    config: &Config,
+    launcher: Launcher,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), AgentError> {
     let _lock = lock(&config.data_dir)?;
     let identity = Identity::load(&config.data_dir)?;
     let url = config
@@ -89,11 +96,7 @@ pub async fn run(config: &Config, mut stop: watch::Receiver<bool>) -> Result<(),
         enrolment::tls_of(&identity)?,
     ));
     let journal = open_journal(&config.data_dir)?;
-    let executor = executor(
-        config,
-        Launcher::this_program(),
-        Blobs::Server(Arc::clone(&client)),
-    )?;
+    let executor = executor(config, launcher, Blobs::Server(Arc::clone(&client)))?;
     let settings = Settings {
         concurrency: config.concurrency,
         boot_id_file: config.boot_id_file().to_owned(),
@@ -214,7 +217,7 @@ impl Link<'_> {
         self.note(ConnectionState::Connecting, "");
         let (end, mut ended) = watch::channel(false);
         let data_dir = self.config.data_dir.clone();
-        let mut stood = false;
+        let mut welcome_at = None;
         let renewal_due = until_renewal(&self.identity, self.renewal_chance);
         let surroundings = Surroundings {
             inputs: &self.inputs,
@@ -224,7 +227,7 @@ impl Link<'_> {
             heartbeat_seconds_default: self.config.heartbeat_seconds_or_default(),
         };
         let on_welcome = || {
-            stood = true;
+            welcome_at = Some(tokio::time::Instant::now());
             tracing::info!("connected");
             status::note(
                 &data_dir,
@@ -244,7 +247,7 @@ impl Link<'_> {
                 }
             }
         };
-        if stood {
+        if welcome_at.is_some_and(|at| at.elapsed() >= STOOD) {
             self.backoff.reset();
         }
         reason

@@ -11,6 +11,8 @@ use clap::{Args, Parser, Subcommand};
 use fleetwright_agent::certificate::Validity;
 use fleetwright_agent::config::Config;
 use fleetwright_agent::identity::{self, Identity, IdentityError};
+use fleetwright_agent::launch::Launcher;
+use fleetwright_agent::supervisor::spawner::Spawner;
 use fleetwright_agent::{agent, clock, enrolment, logging, run_folder, status};
 use fleetwright_protocol::limits::TIMEOUT_SECONDS_DEFAULT;
 use tokio::signal::unix::{SignalKind, signal};
@@ -107,8 +109,10 @@ fn dispatch(arguments: CommandLine) -> anyhow::Result<ExitCode> {
     match arguments.command {
         Command::Enroll(arguments) => runtime()?.block_on(enroll(&config, arguments))?,
         Command::Run => {
+            // Before the runtime: a fork wants a process with one thread.
+            let launcher = Launcher::this_program().with_spawner(Spawner::start().ok());
             let runtime = runtime()?;
-            let done = runtime.block_on(run(&config));
+            let done = runtime.block_on(run(&config, launcher));
             // A thread that waits for an adopted run must not keep the agent from ending.
             runtime.shutdown_background();
             done?;
@@ -128,7 +132,7 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .context("cannot start the runtime")
 }
 
-async fn run(config: &Config) -> anyhow::Result<()> {
+async fn run(config: &Config, launcher: Launcher) -> anyhow::Result<()> {
     let (stop, stopped) = watch::channel(false);
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -142,7 +146,7 @@ async fn run(config: &Config) -> anyhow::Result<()> {
         // Kept, so that the receiver never takes its end for a stop.
         std::future::pending::<()>().await;
     });
-    Ok(agent::run(config, stopped).await?)
+    Ok(agent::run(config, launcher, stopped).await?)
 }
 
 async fn enroll(config: &Config, arguments: EnrollArguments) -> anyhow::Result<()> {

@@ -72,6 +72,8 @@ struct Waiting {
 
 struct Running {
     attempt: u32,
+    /// `None` for one that an earlier agent started.
+    lease: Option<Lease>,
     kill: watch::Sender<bool>,
 }
 

@@ -49,12 +49,12 @@ pub struct Run {
 /// What a job tells while it is carried out.
 #[derive(Debug)]
 pub enum RunEvent {
-    /// A supervisor waits. It goes only on `true`, after this is in the journal.
+    /// A supervisor waits. It goes only on `Ok`, after this is in the journal.
     Launched {
         run: Run,
         pid: u32,
         start_ticks: u64,
-        go: oneshot::Sender<bool>,
+        go: oneshot::Sender<Result<(), NotStartedReason>>,
     },
     /// Nothing was started, provably.
     NotStarted {
@@ -182,8 +182,11 @@ impl Executor {
         };
         // An agent that is shutting down hears nothing, and then nothing goes.
         let _ = events.send(launched).await;
-        if !may_go.await.unwrap_or(false) {
-            return Conclusion::NotStarted(NotStartedReason::DiskFull);
+        if let Err(reason) = may_go
+            .await
+            .unwrap_or(Err(NotStartedReason::AgentRestarted))
+        {
+            return Conclusion::NotStarted(reason);
         }
         if let Err(error) = send(&spec, &mut channel).await {
             tracing::warn!(command = %run.command_id, %error, "a supervisor did not take its run");

@@ -2,7 +2,7 @@
 //! after one that was lost.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -18,11 +18,13 @@ use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 
 use crate::procfs::{self, Process};
+use crate::supervisor::spawner::Spawner;
 use crate::supervisor::spec::{COMMAND_VARIABLE, Report};
 use crate::supervisor::{self, signals, tree};
 
-/// Starts supervisors: this program once more, under another first argument.
+/// Starts supervisors: from the spawner, or as this program once more under another first argument.
 pub struct Launcher {
+    spawner: Option<Spawner>,
     program: PathBuf,
     /// Started and not yet waited for.
     children: Mutex<Vec<Child>>,
@@ -34,9 +36,17 @@ impl Launcher {
         Self::of(PathBuf::from("/proc/self/exe"))
     }
 
+    /// Asks the spawner, and does without it if it is gone.
+    #[must_use]
+    pub fn with_spawner(mut self, spawner: Option<Spawner>) -> Self {
+        self.spawner = spawner;
+        self
+    }
+
     /// Runs another file as the agent's program.
     pub fn of(program: PathBuf) -> Self {
         Self {
+            spawner: None,
             program,
             children: Mutex::new(Vec::new()),
         }
@@ -47,6 +57,12 @@ impl Launcher {
         self.reap();
         let (ours, theirs) = StdUnixStream::pair()?;
         ours.set_nonblocking(true)?;
+        if let Some(spawner) = &self.spawner {
+            match spawner.spawn(folder, theirs.as_fd()) {
+                Ok(()) => return UnixStream::from_std(ours),
+                Err(error) => tracing::debug!(%error, "the spawner does not answer; doing without"),
+            }
+        }
         let child = Command::new(&self.program)
             .arg0("fleetwright-agent")
             .arg(supervisor::ARGUMENT)

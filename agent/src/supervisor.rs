@@ -10,6 +10,7 @@ pub mod tree;
 mod child;
 mod live;
 pub mod signals;
+pub mod spawner;
 mod watch;
 
 use std::os::fd::OwnedFd;

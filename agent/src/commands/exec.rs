@@ -53,7 +53,7 @@ pub async fn run(config: &Config, arguments: ExecArguments) -> anyhow::Result<Ex
         match events.recv().await.context("the operation was aborted")? {
             RunEvent::Launched { go, .. } => {
                 // It has ended by itself if nobody listens.
-                let _ = go.send(true);
+                let _ = go.send(Ok(()));
             }
             RunEvent::NotStarted { reason, .. } => bail!("it did not start: {reason:?}"),
             RunEvent::Ended { outcome, .. } => break outcome,

@@ -205,7 +205,7 @@ impl Core {
                         command_id,
                         attempt,
                     });
-                    self.carry_out(waiting);
+                    self.carry_out(waiting).await;
                 }
                 Fate::Queue(waiting) => {
                     self.say(AgentFrame::CommandReceived {
@@ -315,7 +315,7 @@ impl Core {
 }
 
 /// Only scripts need a process that outlives the agent.
-fn execution(job: &Job) -> Execution {
+pub(super) fn execution(job: &Job) -> Execution {
     match &job.operation {
         Operation::RunScript(_) if !job.options.dry_run => Execution::Supervised,
         Operation::RunScript(_)

@@ -64,7 +64,7 @@ impl Core {
             }
             (Recovery::Adopt, Some(process), _) => {
                 tracing::info!(command = %run.command_id, pid = process.pid, "still runs; waiting for it");
-                let kill = self.note_running(run);
+                let kill = self.note_running(run, None);
                 tokio::spawn(Arc::clone(&self.executor).adopt(process, run, events, kill));
             }
             (Recovery::TakeExitRecord, _, Some(record)) => {
@@ -82,7 +82,7 @@ impl Core {
                 tracing::warn!(command = %run.command_id, "its outcome cannot be known");
                 let session_id = same_boot.then(|| supervisor_pid(&entry.state)).flatten();
                 // It holds a slot until nothing of it is left.
-                self.note_running(run);
+                self.note_running(run, None);
                 tokio::spawn(Arc::clone(&self.executor).give_up(run, session_id, events));
             }
         }

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::Core;
 use super::uploads::{Next, Part};
 use crate::executor::Run;
-use crate::journal::{ClosedAs, Durability, Entry, Record, State};
+use crate::journal::{ClosedAs, Durability, Entry, Execution, Record, State};
 use crate::run_folder;
 use crate::supervisor::spool;
 
@@ -45,13 +45,21 @@ impl Core {
         };
         let attempt = entry.attempt;
         match entry.state.clone() {
-            State::Received | State::Starting { .. } => {
+            State::Received
+            | State::Starting {
+                execution: Execution::Supervised,
+                ..
+            } => {
                 self.say(AgentFrame::CommandReceived {
                     command_id,
                     attempt,
                 });
             }
-            State::Started { .. } => {
+            State::Starting {
+                execution: Execution::InProcess,
+                ..
+            }
+            | State::Started { .. } => {
                 self.say(AgentFrame::CommandReceived {
                     command_id,
                     attempt,

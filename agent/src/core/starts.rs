@@ -6,7 +6,9 @@ use std::time::Duration;
 use fleetwright_protocol::{AgentFrame, NotStartedReason, Outcome};
 use tokio::sync::watch;
 
+use super::intake::execution;
 use super::{Core, LEASE_LOOK, Running, Waiting};
+use crate::decide::Lease;
 use crate::executor::{Run, RunEvent};
 use crate::journal::{Durability, Execution, Record, State};
 use crate::{clock, run_folder};
@@ -48,8 +50,7 @@ impl Core {
                 .append(vec![self.starting(&next)], Durability::Synced)
                 .await
             {
-                // The sync may have taken its time.
-                Ok(()) => self.carry_out(next),
+                Ok(()) => self.carry_out(next).await,
                 Err(error) => {
                     tracing::warn!(%error, "a start cannot be journalled");
                     self.did_not_start(next.run, NotStartedReason::DiskFull)
@@ -60,20 +61,37 @@ impl Core {
     }
 
     /// Lets a command go whose start is in the journal.
-    pub(super) fn carry_out(&mut self, waiting: Waiting) {
-        let Waiting { run, job, .. } = waiting;
-        let kill = self.note_running(run);
+    pub(super) async fn carry_out(&mut self, waiting: Waiting) {
+        let Waiting { run, job, lease } = waiting;
+        // The sync may have taken its time.
+        if let Err(reason) = lease.check(clock::boot_ms()) {
+            self.did_not_start(run, reason).await;
+            return;
+        }
+        if execution(&job) == Execution::InProcess {
+            // No supervisor says it later.
+            let Run {
+                command_id,
+                attempt,
+            } = run;
+            self.say(AgentFrame::CommandStarted {
+                command_id,
+                attempt,
+            });
+        }
+        let kill = self.note_running(run, Some(lease));
         let executor = Arc::clone(&self.executor);
         tokio::spawn(executor.carry_out(job, run, self.events_sender.clone(), kill));
     }
 
     /// Takes a slot. Returns what the job listens to.
-    pub(super) fn note_running(&mut self, run: Run) -> watch::Receiver<bool> {
+    pub(super) fn note_running(&mut self, run: Run, lease: Option<Lease>) -> watch::Receiver<bool> {
         let (kill, listen) = watch::channel(false);
         self.running.insert(
             run.command_id,
             Running {
                 attempt: run.attempt,
+                lease,
                 kill,
             },
         );
@@ -98,12 +116,9 @@ impl Core {
                     pid,
                     start_ticks,
                 };
-                let noted = self.append(vec![started], Durability::Written).await;
-                if let Err(error) = &noted {
-                    tracing::warn!(%error, "a start cannot be journalled");
-                }
+                let may_go = self.last_word(run, started).await;
                 // An error means that the job has ended by itself, which it will tell.
-                if go.send(noted.is_ok()).is_ok() && noted.is_ok() {
+                if go.send(may_go).is_ok() && may_go.is_ok() {
                     self.say(AgentFrame::CommandStarted {
                         command_id,
                         attempt,
@@ -116,6 +131,22 @@ impl Core {
             }
             RunEvent::Ended { run, outcome } => self.ended(run, outcome).await,
         }
+    }
+
+    /// Whether a supervisor that is ready may go: in time, and with its start in the journal.
+    async fn last_word(&mut self, run: Run, started: Record) -> Result<(), NotStartedReason> {
+        let lease = self
+            .running
+            .get(&run.command_id)
+            .and_then(|running| running.lease);
+        if let Some(lease) = lease {
+            lease.check(clock::boot_ms())?;
+        }
+        let noted = self.append(vec![started], Durability::Written).await;
+        noted.map_err(|error| {
+            tracing::warn!(%error, "a start cannot be journalled");
+            NotStartedReason::DiskFull
+        })
     }
 
     /// Notes and says that a command did not start under this attempt.
@@ -156,13 +187,7 @@ impl Core {
             attempt,
         } = run;
         self.free_slot(run);
-        if self.starts_in_process(run) {
-            // There is no supervisor to say it first, and no record of its own.
-            self.say(AgentFrame::CommandStarted {
-                command_id,
-                attempt,
-            });
-        }
+        // A supervisor has left a record of its own.
         let durability = if self.starts_in_process(run) {
             Durability::Synced
         } else {
@@ -172,10 +197,17 @@ impl Core {
         let record = Record::Exited {
             command_id,
             attempt,
-            outcome,
+            outcome: outcome.clone(),
         };
         if self.append_end(record, durability).await {
             self.say_again(command_id);
+        } else if !outcome.stdout.in_parts && !outcome.stderr.in_parts {
+            // True all the same; it is said again, and acknowledged, once the disk takes it.
+            self.say(AgentFrame::CommandFinished {
+                command_id,
+                attempt,
+                outcome,
+            });
         }
     }
 

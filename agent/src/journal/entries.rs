@@ -73,8 +73,17 @@ impl Entries {
         self.iter()
             .filter_map(|(command_id, entry)| {
                 let state = match entry.state {
-                    State::Received => JournalState::Received,
-                    State::Starting { .. } | State::Started { .. } => JournalState::Started,
+                    // A supervisor that has not been told to go has started nothing.
+                    State::Received
+                    | State::Starting {
+                        execution: Execution::Supervised,
+                        ..
+                    } => JournalState::Received,
+                    State::Starting {
+                        execution: Execution::InProcess,
+                        ..
+                    }
+                    | State::Started { .. } => JournalState::Started,
                     State::Exited(_) => JournalState::Exited,
                     State::NotStarted(_) => JournalState::NotStarted,
                     State::Closed(_) | State::CancelledUnseen => return None,
@@ -285,21 +294,14 @@ impl Entries {
             );
         }
         self.step(command_id, attempt, |state| match state {
-            // A supervisor that was never told to go leaves proof that nothing started.
-            State::Received
-            | State::Starting {
-                execution: Execution::Supervised,
-                ..
+            // A decided start may still be taken back, and a supervisor that was never told to go leaves proof that
+            // nothing started.
+            State::Received | State::Starting { .. } | State::Started { .. } => {
+                Some(State::NotStarted(reason))
             }
-            | State::Started { .. } => Some(State::NotStarted(reason)),
-            State::Starting {
-                execution: Execution::InProcess,
-                ..
+            State::Exited(_) | State::NotStarted(_) | State::Closed(_) | State::CancelledUnseen => {
+                None
             }
-            | State::Exited(_)
-            | State::NotStarted(_)
-            | State::Closed(_)
-            | State::CancelledUnseen => None,
         })
     }
 

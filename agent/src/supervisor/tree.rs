@@ -15,6 +15,11 @@ use crate::procfs::{self, Process};
 /// met again in the next turn of the outer loop.
 const STOP_ROUNDS_MAX: u32 = 64;
 
+/// The kernel needs about this long to end a few processes.
+const PAUSE_MIN: Duration = Duration::from_millis(2);
+/// A process that waits for a dead disk may take for ever; looking for it must not cost a processor.
+const PAUSE_MAX: Duration = Duration::from_millis(200);
+
 /// A child that ended and was waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ended {
@@ -41,6 +46,7 @@ pub fn kill_descendants(cgroup: Option<&Path>, mut pause: impl FnMut(Duration)) 
     // A fork bomb competes for the processor. Only root may do this, and without it the loop merely takes longer.
     let _ = setpriority_process(None, -20);
     let me = std::process::id();
+    let mut wait = PAUSE_MIN;
     loop {
         if let Some(cgroup) = cgroup {
             // One call for all of it where the kernel can (5.14); the walk below does it elsewhere.
@@ -54,7 +60,8 @@ pub fn kill_descendants(cgroup: Option<&Path>, mut pause: impl FnMut(Duration)) 
         for process in &found {
             signal(process, Signal::KILL);
         }
-        pause(Duration::from_millis(2));
+        pause(wait);
+        wait = (wait * 2).min(PAUSE_MAX);
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::fake_server::{FakeServer, HOST_ID, Running, program};
-use crate::harness::{Host, command, script_command, wait};
+use crate::harness::{Host, command, lives, pid_in, script_command, wait};
 
 /// A day, as the server gives.
 const DAY: i64 = 86_400;
@@ -68,7 +68,7 @@ fn an_agent_enrols_runs_reconnects_and_stops() {
         let agent = Running::start(&host);
         let mut link = server.link().await;
         assert_eq!(link.generation, Some(1));
-        let first = link.expect("hello", |frame| Some(frame)).await;
+        let first = link.expect("hello", Some).await;
         let AgentFrame::Hello(hello) = first else {
             panic!("{first:?} came first")
         };
@@ -105,6 +105,43 @@ fn an_agent_enrols_runs_reconnects_and_stops() {
         link.closed().await;
         assert!(ended.await.unwrap(), "it ends well when asked to");
         assert_eq!(status(&host)["running"], false);
+    });
+}
+
+/// `kill -9`: the supervisor (forked, not executed, in a running agent) outlives it, and the next agent finds it.
+#[test]
+fn an_agent_killed_under_a_script_finds_it_again() {
+    within(async {
+        let (server, host) = (FakeServer::start().await, Host::new());
+        enroll(&server, &host, DAY).await;
+        let agent = Running::start(&host);
+        let mut link = server.link().await;
+        link.welcome().await;
+        let folder = host.folder.path().display();
+        let run = script_command(&format!(
+            "echo $$ > {folder}/pid; while [ ! -e {folder}/go ]; do sleep 0.05; done; echo run >> {folder}/runs"
+        ));
+        link.send(&ServerFrame::Command(run.clone())).await;
+        link.expect("the start", |frame| {
+            matches!(frame, AgentFrame::CommandStarted { .. }).then_some(())
+        })
+        .await;
+        let pid = pid_in(&host.path("pid"));
+        drop((agent, link));
+        assert!(lives(pid));
+        let _agent = Running::start(&host);
+        let mut link = server.link().await;
+        link.welcome().await;
+        link.send(&ServerFrame::Command(run)).await;
+        std::fs::write(host.path("go"), "").unwrap();
+        let outcome = link
+            .expect("the end", |frame| match frame {
+                AgentFrame::CommandFinished { outcome, .. } => Some(outcome),
+                _ => None,
+            })
+            .await;
+        assert_eq!(outcome.exit_code, Some(0), "{}", outcome.message);
+        assert_eq!(std::fs::read_to_string(host.path("runs")).unwrap(), "run\n");
     });
 }
 
