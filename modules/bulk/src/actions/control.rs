@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::selection::{Expected, select};
-use super::{BulkError, OPERATIONS_SIGNAL, read, set_signal};
+use super::{BulkError, OPERATIONS_SIGNAL, read};
 use crate::decide::{self, Control, Verdict};
 use crate::request::Cancel;
 use crate::store::Header;
@@ -110,7 +110,6 @@ fn batch(header: &Header, set: &SetView, asked: &Control, action: SetAction) -> 
         })
         .audit(&audit)
         .signal(OPERATIONS_SIGNAL)
-        .signal(&set_signal(header.set_id))
 }
 
 fn detail(asked: &Control) -> Value {
