@@ -27,6 +27,8 @@ fn required_role(method: &str, path: &str) -> &'static str {
     if administration.iter().any(|prefix| path.starts_with(prefix))
         || (path == "/license" && method != "get")
         || path == "/modules/rescan"
+        // Spending is a job's business; how much may be spent is not.
+        || (path.starts_with("/fleet/budgets") && method != "get" && !path.ends_with("/spend"))
     {
         return "admin";
     }
