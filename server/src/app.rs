@@ -170,7 +170,11 @@ impl App {
     pub async fn readiness(&self) -> Vec<(&'static str, bool)> {
         let database = self.db.read(Statement::new("SELECT 1")).await.is_ok();
         // Migrations are applied and modules are looked at before anything listens.
-        vec![("database", database), ("migrations", true), ("modules", true)]
+        vec![
+            ("database", database),
+            ("migrations", true),
+            ("modules", true),
+        ]
     }
 
     pub fn agents_online(&self) -> usize {

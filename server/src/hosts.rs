@@ -52,7 +52,6 @@ struct Inner {
     feed: HostFeed,
     /// The latest heartbeat of every connected host.
     heartbeats: papaya::HashMap<HostId, Heartbeat>,
-    hellos: reports::HelloQueue,
 }
 
 impl Hosts {
@@ -66,7 +65,6 @@ impl Hosts {
                 registry,
                 feed,
                 heartbeats: papaya::HashMap::new(),
-                hellos: reports::HelloQueue::default(),
             }),
         })
     }

@@ -10,6 +10,7 @@ pub mod extract;
 pub mod gate;
 mod health;
 pub mod idempotency;
+pub mod in_process;
 mod json;
 pub mod limits;
 pub mod openapi;

@@ -12,6 +12,7 @@ use fleetwright_server::auth::{Auth, AuthError, Role};
 use fleetwright_server::clock::SystemClock;
 use fleetwright_server::config::{self, Config};
 use fleetwright_server::db::Db;
+use fleetwright_server::modules::loader::probe;
 use fleetwright_server::telemetry;
 
 /// The Fleetwright server.
@@ -38,6 +39,9 @@ enum Command {
     Admin(Admin),
     /// Print the version.
     Version,
+    /// Load the module on standard input and end: how the server tries one before it loads it.
+    #[command(hide = true)]
+    ProbeModule,
 }
 
 #[derive(Subcommand)]
@@ -70,6 +74,9 @@ fn execute(arguments: Arguments) -> Result<()> {
         println!("{}", env!("CARGO_PKG_VERSION"));
         return Ok(());
     }
+    if matches!(arguments.command, Command::ProbeModule) {
+        return Ok(probe::child()?);
+    }
     let config = load(arguments.config)?;
     match arguments.command {
         Command::Serve => on_runtime(serve(config)),
@@ -83,7 +90,7 @@ fn execute(arguments: Arguments) -> Result<()> {
             role,
             password_stdin,
         }) => on_runtime(create_user(config, name, role, password_stdin)),
-        Command::Version => Ok(()),
+        Command::Version | Command::ProbeModule => Ok(()),
     }
 }
 
@@ -104,6 +111,7 @@ async fn serve(config: Config) -> Result<()> {
     telemetry::start_logging(&config.log)?;
     let metrics = telemetry::start_metrics()?;
     fleetwright_server::install_crypto();
+    probe::enable(std::env::current_exe()?);
     let password = config.admin_password.clone();
     let (app, workers) = App::build(config, SystemClock::shared(), Some(metrics)).await?;
     run::stop_on_signals(&app)?;

@@ -137,7 +137,7 @@ async fn identify(app: &App, headers: &HeaderMap) -> Result<Identity, Problem> {
 }
 
 /// 403 unless role, scopes and tenant allow it.
-fn authorise(
+pub(super) fn authorise(
     principal: &Principal,
     access: Access,
     method: &Method,

@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 
 use super::access::BASE;
 use super::problem::Problem;
-use super::{docs, envelope, gate, health, openapi};
+use super::{docs, envelope, gate, health, in_process, openapi};
 use crate::app::AppState;
 use crate::modules::http::mount_fleet_routes;
 
@@ -42,6 +42,12 @@ pub fn core_document() -> Value {
 pub fn router(app: AppState) -> Router {
     let (api, _) = api().split_for_parts();
     let api = mount_fleet_routes(api, app.modules.clone());
+    let inside = Router::new()
+        .nest(BASE, api.clone())
+        .fallback(unknown)
+        .method_not_allowed_fallback(wrong_method);
+    app.modules
+        .set_in_process(in_process::serve(inside.with_state(app.clone())));
     Router::new()
         .nest(BASE, api)
         .route("/healthz", get(health::healthz))

@@ -9,6 +9,7 @@
 )]
 
 mod file;
+pub mod probe;
 
 use std::os::fd::{IntoRawFd as _, OwnedFd};
 

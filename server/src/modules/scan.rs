@@ -17,8 +17,8 @@ use super::{
 };
 use crate::licensing::TrustedKeys;
 
-/// Loading maps a file and runs its constructors; one that takes longer will not come back.
-const LOAD_DEADLINE: Duration = Duration::from_secs(30);
+/// Loading maps a file and runs its constructors, after a child did the same; one that takes longer will not come back.
+const LOAD_DEADLINE: Duration = Duration::from_secs(60);
 
 /// A file that may be loaded: signed by a trusted vendor, for this server.
 struct Candidate {
@@ -350,16 +350,21 @@ async fn load(modules: &Modules, candidate: &Candidate) -> Result<Library, Strin
         .map_err(|error| error.to_string());
     let opening = async {
         let (sealed, info) = (sealed?, info?);
-        let opening = tokio::task::spawn_blocking(move || Library::open(sealed, &info));
-        match tokio::time::timeout(LOAD_DEADLINE, opening).await {
-            Ok(Ok(opened)) => opened.map_err(|error| {
+        let opening = tokio::task::spawn_blocking(move || {
+            if let Some(program) = loader::probe::program() {
+                loader::probe::try_in_child(program, &sealed)?;
+            }
+            Library::open(sealed, &info).map_err(|error| {
                 if let LoadError::Layout { report, .. } = &error {
                     tracing::debug!(report, "the layout checker's report");
                 }
                 error.to_string()
-            }),
+            })
+        });
+        match tokio::time::timeout(LOAD_DEADLINE, opening).await {
+            Ok(Ok(opened)) => opened,
             Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err("it did not come back from loading within 30 s".to_owned()),
+            Err(_) => Err("it did not come back from loading within a minute".to_owned()),
         }
     };
     let opened = opening.await;

@@ -1,0 +1,95 @@
+//! Requests that a module makes of the server, in process: the same routes and the same rules about roles, scopes and
+//! tenants, with the identity the module passes on instead of a bearer. Nothing here is reachable from outside.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse as _, Response};
+use fleetwright_plugin_api::wire::CallContext;
+use http_body_util::BodyExt as _;
+use tower::ServiceExt as _;
+
+use super::access::{self, Lookup};
+use super::problem::Problem;
+use super::{gate, limits, request_id};
+use crate::auth::{Caller, Principal, Role, Scopes};
+use crate::modules::InProcess;
+
+/// Serves requests with `routes`, which must have no gate of their own.
+pub fn serve(routes: Router) -> InProcess {
+    let routes = routes.layer(from_fn(admit));
+    Arc::new(move |request, context| {
+        let routes = routes.clone();
+        Box::pin(async move {
+            let id = context.request_id.clone();
+            request_id::within(id, answer(routes, request, context)).await
+        })
+    })
+}
+
+async fn answer(
+    routes: Router,
+    request: http::Request<Bytes>,
+    context: CallContext,
+) -> http::Response<Bytes> {
+    let mut request = request.map(Body::from);
+    request.extensions_mut().insert(caller(context));
+    let response = match routes.oneshot(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
+    };
+    let (parts, body) = response.into_parts();
+    // A stream is read to its end; an endless one is ended by the caller's own deadline.
+    let body = body
+        .collect()
+        .await
+        .map(http_body_util::Collected::to_bytes)
+        .unwrap_or_default();
+    http::Response::from_parts(parts, body)
+}
+
+/// The module's own loops act with what every Pro route asks at most of a person who operates.
+fn caller(context: CallContext) -> Caller {
+    Caller {
+        principal: Principal {
+            id: context.principal,
+            name: context.principal_name,
+            role: Role::from_name(&context.role).unwrap_or(Role::Operator),
+            tenant: context.tenant,
+            scopes: Scopes::default(),
+        },
+        request_id: context.request_id,
+        address: context.address,
+        // The key belongs to the caller's own request, whose answer is not this one.
+        idempotency: None,
+    }
+}
+
+async fn admit(mut request: Request, next: Next) -> Response {
+    let matched = request.extensions().get::<MatchedPath>().cloned();
+    let pattern = matched
+        .as_ref()
+        .map_or(request.uri().path(), MatchedPath::as_str);
+    if let Lookup::Known(rule) = access::rule(request.method(), pattern) {
+        DefaultBodyLimit::max(limits::body_bytes_max(rule.body)).apply(&mut request);
+        let Some(caller) = request.extensions().get::<Caller>() else {
+            return Problem::unauthenticated().into_response();
+        };
+        let allowed = gate::authorise(
+            &caller.principal,
+            rule.access,
+            request.method(),
+            request.uri().path(),
+        );
+        if let Err(problem) = allowed {
+            return problem.into_response();
+        }
+    } else if matched.is_some() {
+        // A route without a rule, or without this method: default deny.
+        return Problem::forbidden("Nobody may use this route.").into_response();
+    }
+    next.run(request).await
+}
