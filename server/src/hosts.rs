@@ -52,6 +52,7 @@ struct Inner {
     feed: HostFeed,
     /// The latest heartbeat of every connected host.
     heartbeats: papaya::HashMap<HostId, Heartbeat>,
+    hellos: reports::HelloQueue,
 }
 
 impl Hosts {
@@ -65,6 +66,7 @@ impl Hosts {
                 registry,
                 feed,
                 heartbeats: papaya::HashMap::new(),
+                hellos: reports::HelloQueue::default(),
             }),
         })
     }

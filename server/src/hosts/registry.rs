@@ -43,10 +43,16 @@ pub struct HostRegistry {
 
 struct Inner {
     clock: SharedClock,
-    hosts: RwLock<HashMap<HostId, Entry>>,
+    hosts: RwLock<Registered>,
     /// Hosts whose presence differs, or may differ, from what is stored.
     flipped: Mutex<Vec<HostId>>,
     flipped_some: Notify,
+}
+
+struct Registered {
+    by_id: HashMap<HostId, Entry>,
+    /// How many of them are approved.
+    approved: usize,
 }
 
 struct Entry {
@@ -81,7 +87,10 @@ impl HostRegistry {
         Ok(Self {
             inner: Arc::new(Inner {
                 clock,
-                hosts: RwLock::new(hosts),
+                hosts: RwLock::new(Registered {
+                    approved: hosts.values().filter(|entry| entry.is_approved()).count(),
+                    by_id: hosts,
+                }),
                 flipped: Mutex::new(Vec::new()),
                 flipped_some: Notify::new(),
             }),
@@ -104,21 +113,16 @@ impl HostRegistry {
     }
 
     pub fn len(&self) -> usize {
-        self.read(HashMap::len)
+        self.read(|registered| registered.by_id.len())
     }
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Approved hosts: what a licence counts. Walks the registry; not for request paths.
+    /// Approved hosts: what a licence counts.
     pub fn approved_count(&self) -> usize {
-        self.read(|hosts| {
-            let approved = hosts
-                .values()
-                .filter(|entry| entry.approval == Approval::Approved);
-            approved.count()
-        })
+        self.read(|registered| registered.approved)
     }
 
     /// The host has just been heard from. Brings a host back that was taken for offline.
@@ -136,8 +140,9 @@ impl HostRegistry {
 
     /// Every host's last sign of life, in µs since the epoch; hosts never seen are left out.
     pub fn last_seen(&self) -> Vec<(HostId, i64)> {
-        self.read(|hosts| {
-            let all = hosts
+        self.read(|registered| {
+            let all = registered
+                .by_id
                 .iter()
                 .map(|(id, entry)| (*id, entry.last_seen_us.load(Ordering::Relaxed)));
             all.filter(|(_, seen)| *seen > 0).collect()
@@ -162,8 +167,8 @@ impl HostRegistry {
     /// Takes every host that has been silent for too long for offline; returns them.
     pub(super) fn expire_silent(&self) -> Vec<HostId> {
         let latest = self.inner.clock.monotonic_us() - OFFLINE_AFTER_US;
-        let silent: Vec<HostId> = self.read(|hosts| {
-            let silent = hosts.iter().filter(|(_, entry)| {
+        let silent: Vec<HostId> = self.read(|registered| {
+            let silent = registered.by_id.iter().filter(|(_, entry)| {
                 entry.online.load(Ordering::Relaxed)
                     && entry.heard_us.load(Ordering::Relaxed) < latest
             });
@@ -246,8 +251,8 @@ impl HostRegistry {
 
     /// Hosts seen since their last seen time was stored.
     pub(super) fn seen_since_stored(&self) -> Vec<(HostId, i64)> {
-        self.read(|hosts| {
-            let seen = hosts.iter().filter_map(|(id, entry)| {
+        self.read(|registered| {
+            let seen = registered.by_id.iter().filter_map(|(id, entry)| {
                 let now = entry.last_seen_us.load(Ordering::Relaxed);
                 (now != entry.stored_last_seen_us.load(Ordering::Relaxed)).then_some((*id, now))
             });
@@ -287,9 +292,12 @@ impl HostRegistry {
             locked: host.identity.locked_reason.is_some(),
             current: host.identity.current,
         };
-        self.write(|hosts| {
+        self.write(|registered| {
             let fresh = || Entry::new(&row, NEVER);
-            let entry = hosts.entry(row.id).or_insert_with(fresh);
+            let known = registered.by_id.get(&row.id);
+            registered.approved -= usize::from(known.is_some_and(Entry::is_approved));
+            registered.approved += usize::from(row.approval == Approval::Approved);
+            let entry = registered.by_id.entry(row.id).or_insert_with(fresh);
             entry.approval = row.approval;
             entry.locked = row.locked;
             entry.current = row.current;
@@ -297,9 +305,11 @@ impl HostRegistry {
     }
 
     pub(super) fn set_approval(&self, ids: &[HostId], approval: Approval) {
-        self.write(|hosts| {
+        self.write(|registered| {
             for id in ids {
-                if let Some(entry) = hosts.get_mut(id) {
+                if let Some(entry) = registered.by_id.get_mut(id) {
+                    registered.approved -= usize::from(entry.is_approved());
+                    registered.approved += usize::from(approval == Approval::Approved);
                     entry.approval = approval;
                     entry.locked = false;
                 }
@@ -308,14 +318,17 @@ impl HostRegistry {
     }
 
     pub(super) fn remove(&self, id: HostId) {
-        self.write(|hosts| hosts.remove(&id));
+        self.write(|registered| {
+            let removed = registered.by_id.remove(&id);
+            registered.approved -= usize::from(removed.is_some_and(|entry| entry.is_approved()));
+        });
     }
 
     fn with<T>(&self, id: HostId, look: impl FnOnce(&Entry) -> T) -> Option<T> {
-        self.read(|hosts| hosts.get(&id).map(look))
+        self.read(|registered| registered.by_id.get(&id).map(look))
     }
 
-    fn read<T>(&self, look: impl FnOnce(&HashMap<HostId, Entry>) -> T) -> T {
+    fn read<T>(&self, look: impl FnOnce(&Registered) -> T) -> T {
         // A poisoned lock only means that some reader panicked; no writer leaves an entry half changed.
         match self.inner.hosts.read() {
             Ok(hosts) => look(&hosts),
@@ -323,7 +336,7 @@ impl HostRegistry {
         }
     }
 
-    fn write<T>(&self, change: impl FnOnce(&mut HashMap<HostId, Entry>) -> T) -> T {
+    fn write<T>(&self, change: impl FnOnce(&mut Registered) -> T) -> T {
         match self.inner.hosts.write() {
             Ok(mut hosts) => change(&mut hosts),
             Err(poisoned) => change(&mut poisoned.into_inner()),
@@ -344,6 +357,10 @@ impl Entry {
             heard_us: AtomicI64::new(if row.online { now_monotonic_us } else { NEVER }),
             reported_digest: AtomicI64::new(0),
         }
+    }
+
+    fn is_approved(&self) -> bool {
+        self.approval == Approval::Approved
     }
 
     fn meta(&self) -> HostMeta {
