@@ -33,7 +33,7 @@ fn required_role(method: &str, path: &str) -> &'static str {
         return "admin";
     }
     // These only evaluate.
-    let asks = ["/fleet/select"];
+    let asks = ["/fleet/select", "/fleet/schedules/preview"];
     if method == "get" || asks.contains(&path) {
         "viewer"
     } else {

@@ -1,4 +1,4 @@
-//! The server killed at random moments while bulk operations run on real agents: nothing acknowledged is lost, nothing
+//! The server, and then its agents, killed at random moments while bulk operations run: nothing acknowledged is lost, nothing
 //! runs twice, nothing outside the selection runs, limits hold, and everything ends.
 
 use std::collections::BTreeMap;
@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use fleetwright_tests::client::{Client, is_terminal, number, text};
 use fleetwright_tests::databases::Engine;
 use fleetwright_tests::fleet::{Setup, TestFleet};
+use fleetwright_tests::http::Request;
 use fleetwright_tests::seed::{Choices, rounds, seed_of};
 use fleetwright_tests::wait::{pause, wait_for};
 use serde_json::{Value, json};
@@ -14,7 +15,7 @@ use serde_json::{Value, json};
 use crate::ledger::{Ledger, Run, overlap};
 
 const HOSTS: usize = 5;
-/// Agents back off up to a minute; after a kill or two they are back much sooner.
+/// A start lease that nobody answers for runs out after 90 s.
 const PATIENCE: Duration = Duration::from_secs(150);
 
 struct Trial {
@@ -66,7 +67,13 @@ impl Trial {
             "selector": {"tags": ["in"]},
             "max_concurrency": limit,
         });
-        let answered = self.start(number, &body);
+        let started = Instant::now();
+        // Some kills hit while the request is under way.
+        let kill_after = self.choices.one_in(3).then(|| self.choices.below(30_000));
+        let answered = match kill_after {
+            Some(microseconds) => self.start_and_kill(number, &body, microseconds),
+            None => self.start(number, &body),
+        };
         let mut operation = Operation {
             number,
             id: String::new(),
@@ -106,30 +113,42 @@ impl Trial {
             pause(Duration::from_millis(self.choices.below(600)));
             self.fleet.server.restart();
         }
+        let up = started.elapsed();
+        self.bounce_agents();
         self.check(&operation);
+        eprintln!(
+            "round {number}: up after {up:.1?}, ended after {:.1?}",
+            started.elapsed()
+        );
+    }
+
+    /// Kills and starts every agent: they would wait out a back-off that grows with each lost connection, and an agent
+    /// that is killed must not start anything twice either.
+    fn bounce_agents(&mut self) {
+        for agent in &mut self.fleet.agents {
+            agent.kill();
+            agent.run();
+        }
+    }
+
+    fn request(&self, number: u64, body: &Value) -> Request {
+        let request = self.fleet.admin.request("POST", "/fleet/bulk");
+        let key = format!("operation-{number}");
+        request.header("idempotency-key", &key).json(body)
     }
 
     /// `None` if the answer was lost.
-    fn start(&mut self, number: u64, body: &Value) -> Option<String> {
-        let admin = &self.fleet.admin;
-        let request = admin
-            .request("POST", "/fleet/bulk")
-            .header("idempotency-key", &format!("operation-{number}"))
-            .json(body);
-        // Some kills hit while the request is under way.
-        let kill_after = self.choices.one_in(3).then(|| self.choices.below(30_000));
-        let Some(microseconds) = kill_after else {
-            return posted(admin, &request);
-        };
-        let asking = admin.clone();
+    fn start(&self, number: u64, body: &Value) -> Option<String> {
+        posted(&self.fleet.admin, &self.request(number, body))
+    }
+
+    fn start_and_kill(&mut self, number: u64, body: &Value, microseconds: u64) -> Option<String> {
+        let (asking, request) = (self.fleet.admin.clone(), self.request(number, body));
         std::thread::scope(|scope| {
             let answer = scope.spawn(move || posted(&asking, &request));
             pause(Duration::from_micros(microseconds));
-            self.fleet.server.kill();
-            let answer = answer.join().expect("asking does not panic");
-            self.fleet.server.launch();
-            self.fleet.server.wait_ready();
-            answer
+            self.fleet.server.restart();
+            answer.join().expect("asking does not panic")
         })
     }
 
@@ -229,7 +248,7 @@ impl Trial {
     }
 }
 
-fn posted(client: &Client, request: &fleetwright_tests::http::Request) -> Option<String> {
+fn posted(client: &Client, request: &Request) -> Option<String> {
     let answer = client.try_send(request).ok()?;
     assert_eq!(answer.status, 202, "{}", answer.text());
     Some(text(&answer.json(), "id"))
