@@ -90,21 +90,11 @@ fn test_threads() -> String {
     cores.clamp(2, TEST_THREADS_MAX).to_string()
 }
 
+/// Plain `cargo test`: a test binary is one process with one private database cluster; a runner that starts a process
+/// for each test would start a cluster for each.
 fn test_command() -> Command {
-    let threads = test_threads();
-    let mut command = if has_subcommand("nextest") {
-        words(&[
-            "nextest",
-            "run",
-            "--workspace",
-            "--no-fail-fast",
-            "--test-threads",
-            &threads,
-        ])
-    } else {
-        words(&["test", "--quiet", "--workspace", "--no-fail-fast"])
-    };
-    command.env("RUST_TEST_THREADS", threads);
+    let mut command = words(&["test", "--quiet", "--workspace", "--no-fail-fast"]);
+    command.env("RUST_TEST_THREADS", test_threads());
     command
 }
 

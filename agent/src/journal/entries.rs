@@ -116,68 +116,26 @@ impl Entries {
                 attempt,
                 boot_id,
                 execution,
-            } => self.step(*command_id, *attempt, |state| match state {
-                State::Received => Some(State::Starting {
-                    boot_id: boot_id.as_str().into(),
-                    execution: *execution,
-                }),
-                State::Starting { .. }
-                | State::Started { .. }
-                | State::Exited(_)
-                | State::NotStarted(_)
-                | State::Closed(_)
-                | State::CancelledUnseen => None,
+            } => self.step(*command_id, *attempt, |state| {
+                state.after_starting(boot_id, *execution)
             }),
             Record::Started {
                 command_id,
                 attempt,
                 pid,
                 start_ticks,
-            } => self.step(*command_id, *attempt, |state| match state {
-                State::Starting {
-                    boot_id,
-                    execution: Execution::Supervised,
-                } => Some(State::Started {
-                    boot_id: boot_id.clone(),
-                    pid: *pid,
-                    start_ticks: *start_ticks,
-                }),
-                State::Starting {
-                    execution: Execution::InProcess,
-                    ..
-                }
-                | State::Received
-                | State::Started { .. }
-                | State::Exited(_)
-                | State::NotStarted(_)
-                | State::Closed(_)
-                | State::CancelledUnseen => None,
+            } => self.step(*command_id, *attempt, |state| {
+                state.after_started(*pid, *start_ticks)
             }),
             Record::Exited {
                 command_id,
                 attempt,
                 outcome,
-            } => self.step(*command_id, *attempt, |state| match state {
-                State::Received | State::Starting { .. } | State::Started { .. } => {
-                    Some(State::Exited(Arc::new((**outcome).clone())))
-                }
-                State::Exited(_)
-                | State::NotStarted(_)
-                | State::Closed(_)
-                | State::CancelledUnseen => None,
-            }),
+            } => self.step(*command_id, *attempt, |state| state.after_exited(outcome)),
             Record::Acked {
                 command_id,
                 attempt,
-            } => self.step(*command_id, *attempt, |state| match state {
-                State::Exited(_) => Some(State::Closed(ClosedAs::Finished)),
-                State::NotStarted(reason) => Some(State::Closed(ClosedAs::NotStarted(*reason))),
-                State::Received
-                | State::Starting { .. }
-                | State::Started { .. }
-                | State::Closed(_)
-                | State::CancelledUnseen => None,
-            }),
+            } => self.step(*command_id, *attempt, State::after_acked),
             Record::Cancelled {
                 command_id,
                 expires_unix_ms,
@@ -409,6 +367,68 @@ fn entry_records(command_id: CommandId, entry: &Entry) -> Vec<Record> {
         });
     }
     records
+}
+
+/// What each record makes of the state before it; `None` where it cannot follow.
+impl State {
+    fn after_starting(&self, boot_id: &str, execution: Execution) -> Option<Self> {
+        match self {
+            Self::Received => Some(Self::Starting {
+                boot_id: boot_id.into(),
+                execution,
+            }),
+            Self::Starting { .. }
+            | Self::Started { .. }
+            | Self::Exited(_)
+            | Self::NotStarted(_)
+            | Self::Closed(_)
+            | Self::CancelledUnseen => None,
+        }
+    }
+
+    fn after_started(&self, pid: u32, start_ticks: u64) -> Option<Self> {
+        match self {
+            Self::Starting {
+                boot_id,
+                execution: Execution::Supervised,
+            } => Some(Self::Started {
+                boot_id: boot_id.clone(),
+                pid,
+                start_ticks,
+            }),
+            Self::Starting {
+                execution: Execution::InProcess,
+                ..
+            }
+            | Self::Received
+            | Self::Started { .. }
+            | Self::Exited(_)
+            | Self::NotStarted(_)
+            | Self::Closed(_)
+            | Self::CancelledUnseen => None,
+        }
+    }
+
+    fn after_exited(&self, outcome: &Outcome) -> Option<Self> {
+        match self {
+            Self::Received | Self::Starting { .. } | Self::Started { .. } => {
+                Some(Self::Exited(Arc::new(outcome.clone())))
+            }
+            Self::Exited(_) | Self::NotStarted(_) | Self::Closed(_) | Self::CancelledUnseen => None,
+        }
+    }
+
+    fn after_acked(&self) -> Option<Self> {
+        match self {
+            Self::Exited(_) => Some(Self::Closed(ClosedAs::Finished)),
+            Self::NotStarted(reason) => Some(Self::Closed(ClosedAs::NotStarted(*reason))),
+            Self::Received
+            | Self::Starting { .. }
+            | Self::Started { .. }
+            | Self::Closed(_)
+            | Self::CancelledUnseen => None,
+        }
+    }
 }
 
 #[cfg(test)]

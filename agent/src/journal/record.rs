@@ -83,76 +83,76 @@ impl Record {
         }
     }
 
+    /// The first payload byte.
+    fn kind(&self) -> u8 {
+        match self {
+            Self::Received { .. } => 1,
+            Self::Starting { .. } => 2,
+            Self::Started { .. } => 3,
+            Self::Exited { .. } => 4,
+            Self::NotStarted { .. } => 5,
+            Self::Acked { .. } => 6,
+            Self::Cancelled { .. } => 7,
+            Self::Tombstone { .. } => 8,
+        }
+    }
+
+    /// 0 for a cancel, which is for every attempt.
+    fn attempt(&self) -> u32 {
+        match self {
+            Self::Received { attempt, .. }
+            | Self::Starting { attempt, .. }
+            | Self::Started { attempt, .. }
+            | Self::Exited { attempt, .. }
+            | Self::NotStarted { attempt, .. }
+            | Self::Acked { attempt, .. }
+            | Self::Tombstone { attempt, .. } => *attempt,
+            Self::Cancelled { .. } => 0,
+        }
+    }
+
     /// The payload bytes: kind, command id, then the fields in order, little-endian; texts run to the end.
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(48);
+        head(&mut bytes, self.kind(), self.command_id(), self.attempt());
         match self {
-            Self::Received {
-                command_id,
-                attempt,
-                expires_unix_ms,
-            } => {
-                head(&mut bytes, 1, *command_id, *attempt);
-                bytes.extend_from_slice(&expires_unix_ms.to_le_bytes());
-            }
             Self::Starting {
-                command_id,
-                attempt,
-                boot_id,
-                execution,
+                boot_id, execution, ..
             } => {
-                head(&mut bytes, 2, *command_id, *attempt);
                 bytes.push(execution_byte(*execution));
                 bytes.extend_from_slice(boot_id.as_bytes());
             }
             Self::Started {
-                command_id,
-                attempt,
-                pid,
-                start_ticks,
+                pid, start_ticks, ..
             } => {
-                head(&mut bytes, 3, *command_id, *attempt);
                 bytes.extend_from_slice(&pid.to_le_bytes());
                 bytes.extend_from_slice(&start_ticks.to_le_bytes());
             }
-            Self::Exited {
-                command_id,
-                attempt,
-                outcome,
-            } => {
-                head(&mut bytes, 4, *command_id, *attempt);
-                // An outcome is plain data with text keys: writing it to memory cannot fail, and an empty text
-                // would be refused when read back.
+            // An outcome is plain data with text keys: writing it to memory cannot fail, and an empty text would be
+            // refused when read back.
+            Self::Exited { outcome, .. } => {
                 bytes.extend(serde_json::to_vec(outcome).unwrap_or_default());
             }
             Self::NotStarted {
-                command_id,
-                attempt,
                 expires_unix_ms,
                 reason,
+                ..
             } => {
-                head(&mut bytes, 5, *command_id, *attempt);
                 bytes.extend_from_slice(&expires_unix_ms.to_le_bytes());
                 bytes.push(reason_byte(*reason));
             }
-            Self::Acked {
-                command_id,
-                attempt,
-            } => head(&mut bytes, 6, *command_id, *attempt),
-            Self::Cancelled {
-                command_id,
-                expires_unix_ms,
-            } => {
-                head(&mut bytes, 7, *command_id, 0);
-                bytes.extend_from_slice(&expires_unix_ms.to_le_bytes());
+            Self::Acked { .. } => {}
+            Self::Received {
+                expires_unix_ms, ..
             }
+            | Self::Cancelled {
+                expires_unix_ms, ..
+            } => bytes.extend_from_slice(&expires_unix_ms.to_le_bytes()),
             Self::Tombstone {
-                command_id,
-                attempt,
                 expires_unix_ms,
                 closed,
+                ..
             } => {
-                head(&mut bytes, 8, *command_id, *attempt);
                 bytes.extend_from_slice(&expires_unix_ms.to_le_bytes());
                 bytes.push(match closed {
                     ClosedAs::Finished => 0,

@@ -279,25 +279,7 @@ async fn take(
                 stream,
                 section,
             };
-            let end = offset.saturating_add(data.len() as u64);
-            let held =
-                if connection.is_working_on(command_id) {
-                    context.commands.spool().append(key, offset, data).await.map_err(|error| {
-                    tracing::error!(%host_id, %error, "an output part could not be spooled");
-                    Ending::new(1013, "the server cannot store it now; try again")
-                })?
-                } else {
-                    // Of a command that is over, or another host's: nothing is kept, and the agent may go on.
-                    end
-                };
-            let ack = ServerFrame::AckPart {
-                command_id,
-                attempt,
-                stream,
-                section,
-                offset: held,
-            };
-            connection.send_frame(&ack);
+            take_part(connection, context, key, offset, data).await?;
         }
         AgentFrame::CommandFinished {
             command_id,
@@ -308,10 +290,7 @@ async fn take(
             let output = spool
                 .collect(command_id, attempt, &mut outcome)
                 .await
-                .map_err(|error| {
-                    tracing::error!(%host_id, %error, "a spooled output could not be read");
-                    Ending::new(1013, "the server cannot store it now; try again")
-                })?;
+                .map_err(|error| spool_failed(host_id, &error))?;
             let said = Said::Finished(Box::new((*outcome, output)));
             context
                 .commands
@@ -320,6 +299,37 @@ async fn take(
         }
     }
     Ok(())
+}
+
+/// Keeps a part of a long output and says how much of its section is held. Of a command that is over, or another host's,
+/// nothing is kept, and the agent may go on.
+async fn take_part(
+    connection: &Connection,
+    context: &ConnectionContext,
+    key: PartKey,
+    offset: u64,
+    data: Vec<u8>,
+) -> Result<(), Ending> {
+    let end = offset.saturating_add(data.len() as u64);
+    let held = if connection.is_working_on(key.command_id) {
+        let appended = context.commands.spool().append(key, offset, data).await;
+        appended.map_err(|error| spool_failed(connection.host_id, &error))?
+    } else {
+        end
+    };
+    connection.send_frame(&ServerFrame::AckPart {
+        command_id: key.command_id,
+        attempt: key.attempt,
+        stream: key.stream,
+        section: key.section,
+        offset: held,
+    });
+    Ok(())
+}
+
+fn spool_failed(host_id: HostId, error: &std::io::Error) -> Ending {
+    tracing::error!(%host_id, %error, "output could not be spooled");
+    Ending::new(1013, "the server cannot store it now; try again")
 }
 
 /// Counts frames in one-second windows.
