@@ -268,7 +268,8 @@ on_each_database! {
         let listed = fleetwright_server::auth::store::tokens::page(&database.db, None, 10);
         let listed = listed.await.unwrap();
         assert_eq!(listed.len(), 2);
-        assert_eq!(listed[0].last_used_at_us, Some(desk.clock.now_us()));
+        let used = listed.iter().find(|token| token.id == id).unwrap();
+        assert_eq!(used.last_used_at_us, Some(desk.clock.now_us()));
         tokens::revoke(&desk.auth, AuditContext::system("test"), id).await.unwrap();
         assert!(!desk.knows(&secret).await);
         let again = tokens::revoke(&desk.auth, AuditContext::system("test"), id).await;
