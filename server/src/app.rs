@@ -118,30 +118,9 @@ impl App {
             spool,
         );
         let idempotency = Idempotency::default();
-        let trusted = TrustedKeys::load(&config.trusted_keys, config.allow_development_keys)?;
-        let licensing = Licensing::load(LicensingParts {
-            clock: clock.clone(),
-            db: db.clone(),
-            signals: signals.clone(),
-            registry: hosts.registry().clone(),
-            trusted: trusted.clone(),
-            license_file: config.license_file.clone(),
-        })
-        .await?;
-        let modules = Modules::load(ModulesParts {
-            modules_dir: config.modules_dir.clone(),
-            data_dir: config.data_dir.clone(),
-            trusted,
-            clock: clock.clone(),
-            db: db.clone(),
-            signals: signals.clone(),
-            hosts: hosts.clone(),
-            commands: commands.clone(),
-            idempotency: idempotency.clone(),
-            licensing: licensing.clone(),
-        })
-        .await
-        .map_err(StartError::Modules)?;
+        let parts = (db.clone(), clock.clone(), signals.clone());
+        let (licensing, modules) =
+            open_modules(&config, parts, &hosts, &commands, &idempotency).await?;
         let app = Self {
             auth: Auth::start(db.clone(), clock.clone(), &config.data_dir, &config.limits)?,
             cursors: Cursors::from_file(&config.data_dir.join("cursor.key"))
@@ -185,6 +164,41 @@ impl App {
     pub fn openapi(&self) -> Value {
         openapi::with_modules(self.core_document.clone(), vec![self.modules.openapi()])
     }
+}
+
+/// The licence, then the modules that it is about.
+async fn open_modules(
+    config: &Config,
+    (db, clock, signals): (Db, SharedClock, Signals),
+    hosts: &Hosts,
+    commands: &Commands,
+    idempotency: &Idempotency,
+) -> Result<(Licensing, Modules), StartError> {
+    let trusted = TrustedKeys::load(&config.trusted_keys, config.allow_development_keys)?;
+    let licensing = Licensing::load(LicensingParts {
+        clock: clock.clone(),
+        db: db.clone(),
+        signals: signals.clone(),
+        registry: hosts.registry().clone(),
+        trusted: trusted.clone(),
+        license_file: config.license_file.clone(),
+    })
+    .await?;
+    let modules = Modules::load(ModulesParts {
+        modules_dir: config.modules_dir.clone(),
+        data_dir: config.data_dir.clone(),
+        trusted,
+        clock,
+        db,
+        signals,
+        hosts: hosts.clone(),
+        commands: commands.clone(),
+        idempotency: idempotency.clone(),
+        licensing: licensing.clone(),
+    })
+    .await
+    .map_err(StartError::Modules)?;
+    Ok((licensing, modules))
 }
 
 /// The data folder holds keys: only its owner may look inside.

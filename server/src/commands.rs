@@ -11,7 +11,6 @@ pub mod create;
 pub mod decide;
 mod dispatcher;
 mod effects;
-mod follow;
 pub mod http;
 pub mod live_output;
 mod materialise;

@@ -1,5 +1,7 @@
 //! `/hosts/{id}/commands` and `/commands`: one operation on one host, its history, output and cancellation.
 
+mod follow;
+
 use std::collections::BTreeMap;
 
 use axum::Json;
@@ -15,7 +17,6 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::actions::{self, CommandError, NewCommand};
-use super::follow;
 use super::view::{self, CommandBody, OutputBody};
 use crate::app::AppState;
 use crate::audit::AuditContext;

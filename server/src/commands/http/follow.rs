@@ -14,9 +14,8 @@ use futures_util::stream::unfold;
 use serde_json::json;
 use tokio::sync::broadcast;
 
-use super::live_output::Chunk;
-use super::service::Commands;
-use super::view;
+use crate::commands::live_output::Chunk;
+use crate::commands::{Commands, view};
 use crate::events::Signals;
 
 /// As promised for every stream of the API.
