@@ -213,8 +213,10 @@ fn examine_file(trusted: &TrustedKeys, path: PathBuf, stamp: Stamp) -> Result<Ca
         signed,
     };
     let file = LibraryFile::read(&path).map_err(|error| refuse(error.to_string(), None, false))?;
-    let declared = fleetwright_signing::read_info(&file.bytes).map_err(|error| error.to_string());
-    let info = declared.and_then(|json| ModuleInfo::parse(json).map_err(|error| error.to_string()));
+    // Of a file that is cut off, or for another machine, that is what to say, not that its signature is wrong.
+    let declared = fleetwright_signing::read_info(&file.bytes)
+        .map_err(|error| refuse(error.to_string(), None, false))?;
+    let info = ModuleInfo::parse(declared).map_err(|error| error.to_string());
     let said = info.as_ref().ok();
     let verified = fleetwright_signing::verify_module(
         &trusted.keys,

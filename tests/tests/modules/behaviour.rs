@@ -1,0 +1,162 @@
+//! A running module: what it gets of the server, and what its misbehaviour costs (itself only).
+
+use std::time::Duration;
+
+use fleetwright_tests::wait::{wait_for, wait_until};
+use serde_json::{Value, json};
+
+use crate::fixtures::{PATIENCE, start_with_fixture, wait_state};
+
+fn misbehave(
+    fleet: &fleetwright_tests::fleet::TestFleet,
+    how: &str,
+) -> fleetwright_tests::http::Answer {
+    fleet
+        .admin
+        .post(&format!("/fleet/x-fixture/misbehave/{how}"), &json!({}))
+}
+
+#[test]
+fn a_panic_answers_500_for_that_request_only() {
+    let fleet = start_with_fixture();
+    for how in ["panic", "drop-panic"] {
+        let answer = misbehave(&fleet, how);
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (500, "internal"),
+            "{how}"
+        );
+        fleet.admin.get("/fleet/x-fixture/room").expect(200);
+    }
+    assert_eq!(
+        misbehave(&fleet, "panic-in-task").expect(200),
+        json!({"task_failed": true})
+    );
+    fleet.admin.get("/hosts").expect(200);
+    assert!(
+        fleet.server.log().contains("asked to"),
+        "the panic is in the server's log"
+    );
+}
+
+#[test]
+fn streams_flow_and_one_that_panics_ends_alone() {
+    let fleet = start_with_fixture();
+    let mut events = fleet.admin.events("/fleet/x-fixture/stream/good");
+    let mut seen = Vec::new();
+    while let Ok(Some(event)) = events.next_event() {
+        seen.push(event.data);
+    }
+    assert_eq!(seen, ["event 0", "event 1", "event 2"]);
+
+    let mut events = fleet.admin.events("/fleet/x-fixture/stream/panic");
+    let mut count = 0;
+    while let Ok(Some(_)) = events.next_event() {
+        count += 1;
+    }
+    assert_eq!(count, 1, "it ends where it panics");
+    fleet.admin.get("/fleet/x-fixture/room").expect(200);
+}
+
+#[test]
+fn writes_are_guarded_audited_and_answered_the_same_when_repeated() {
+    let fleet = start_with_fixture();
+    let write = |key: &str, body: &Value| {
+        let request = fleet
+            .admin
+            .request("POST", "/fleet/x-fixture/notes")
+            .json(body);
+        fleet.admin.send(&request.header("idempotency-key", key))
+    };
+    let note = json!({"id": 1, "text": "once"});
+    assert_eq!(write("k", &note).expect(201), json!({"id": 1}));
+    let again = write("k", &note);
+    assert_eq!(again.header("idempotent-replayed"), Some("true"));
+    assert_eq!(again.expect(201), json!({"id": 1}));
+    let other = write("k", &json!({"id": 2, "text": "twice"}));
+    assert_eq!(
+        (other.status, other.code().as_str()),
+        (422, "idempotency-mismatch")
+    );
+
+    let told = misbehave(&fleet, "guard").expect(200);
+    assert_eq!(
+        told["host"],
+        "the guard of operation 1 did not hold (0 rows)"
+    );
+    let notes = fleet.admin.get("/fleet/x-fixture/notes").expect(200);
+    assert_eq!(
+        notes["items"],
+        json!([{"id": 1, "text": "once"}]),
+        "a batch that failed wrote nothing"
+    );
+
+    let audit = fleet.admin.all("/audit");
+    let writes = audit
+        .iter()
+        .filter(|row| row["action"] == "fixture.write")
+        .count();
+    assert_eq!(writes, 1);
+}
+
+#[test]
+fn the_cores_tables_are_out_of_reach() {
+    let fleet = start_with_fixture();
+    for how in ["foreign-table", "foreign-write"] {
+        let told = misbehave(&fleet, how).expect(200);
+        assert_eq!(
+            told["host"], "not allowed: the table `hosts` is not one of the module's own",
+            "{how}"
+        );
+    }
+}
+
+#[test]
+fn modules_call_each_other_as_the_caller_and_hear_why_one_is_not_there() {
+    let fleet = start_with_fixture();
+    let answer = misbehave(&fleet, "invoke").expect(200);
+    assert_eq!(answer["blob"], json!([1, 2]));
+    assert_eq!(answer["json"]["was"], "hello");
+    let principal = answer["json"]["for"].as_str().unwrap_or_default();
+    assert!(principal.starts_with("token:"), "{answer}");
+    let absent = misbehave(&fleet, "invoke-absent");
+    assert_eq!(
+        (absent.status, absent.json()["reason"].as_str()),
+        (402, Some("module_not_installed"))
+    );
+}
+
+#[test]
+fn a_module_that_blocks_its_thread_is_stuck_while_everything_else_lives() {
+    let fleet = start_with_fixture();
+    let blocked: Vec<_> = (0..4)
+        .map(|_| {
+            let client = fleet.admin.clone();
+            std::thread::spawn(move || {
+                client
+                    .post("/fleet/x-fixture/misbehave/block", &json!({}))
+                    .status
+            })
+        })
+        .collect();
+    wait_for("the module to be stuck", PATIENCE, || {
+        fleet.admin.get("/hosts").expect(200);
+        let state = crate::fixtures::listed(&fleet, "fixture")?;
+        (state["state"] == "stuck").then_some(())
+    });
+    let answer = fleet.admin.get("/fleet/x-fixture/room");
+    assert_eq!(
+        (answer.status, answer.header("retry-after").is_some()),
+        (503, true)
+    );
+    for thread in blocked {
+        let status = thread.join().expect("a client");
+        assert!(matches!(status, 200 | 503), "{status}");
+    }
+    wait_state(&fleet, "fixture", "running");
+    wait_until(
+        "its routes to answer again",
+        Duration::from_secs(10),
+        || fleet.admin.get("/fleet/x-fixture/room").status == 200,
+    );
+}

@@ -1,0 +1,155 @@
+//! Modules come, are licensed and are replaced while the server runs.
+
+use fleetwright_tests::wait::wait_for;
+use serde_json::json;
+
+use crate::fixtures::{
+    FOREIGN, GOOD, PATIENCE, claims, drop_module, library, listed, patched, put_license, start,
+    start_with_fixture, wait_state,
+};
+
+fn version(bytes: Vec<u8>, to: &str) -> Vec<u8> {
+    patched(
+        bytes,
+        "\"version\":\"1.0.0\"",
+        &format!("\"version\":\"{to}\""),
+    )
+}
+
+#[test]
+fn a_dropped_module_and_then_a_licence_work_without_a_restart() {
+    let fleet = start();
+    let room = || fleet.admin.get("/fleet/x-fixture/room");
+    assert_eq!(room().status, 404, "nobody declares it yet");
+    drop_module(&fleet, "fixture.so", &library(GOOD));
+    wait_state(&fleet, "fixture", "unlicensed");
+    let answer = room();
+    assert_eq!(
+        (answer.status, answer.code().as_str()),
+        (402, "feature-not-available")
+    );
+    let body = answer.json();
+    assert_eq!(
+        (&body["feature"], &body["module"]),
+        (&json!("x_fixture"), &json!("fixture"))
+    );
+    assert_eq!(body["reason"], "not_licensed");
+    put_license(&fleet, &claims(&["x_fixture"]));
+    wait_state(&fleet, "fixture", "running");
+    let body = room().expect(200);
+    assert_eq!(
+        (&body["role"], &body["spawned"]),
+        (&json!("admin"), &json!(7))
+    );
+}
+
+#[test]
+fn checks_come_in_order_and_the_module_sees_only_what_passed_them() {
+    let fleet = start_with_fixture();
+    let (viewer, operator) = (
+        fleet.admin.token_of_role("viewer"),
+        fleet.admin.token_of_role("operator"),
+    );
+    let nobody = fleetwright_tests::client::Client::anonymous(fleet.server.listen);
+    for path in ["/fleet/x-fixture/room", "/fleet/nonsense", "/fleet/bulk"] {
+        assert_eq!(nobody.get(path).status, 401, "{path}");
+    }
+    assert_eq!(viewer.get("/fleet/nonsense").status, 404);
+    let other = viewer.put("/fleet/x-fixture/room", &json!({}));
+    assert_eq!((other.status, other.header("allow")), (405, Some("GET")));
+    assert_eq!(
+        viewer
+            .post("/fleet/x-fixture/notes", &json!("garbage"))
+            .status,
+        403
+    );
+    assert_eq!(
+        operator.post("/fleet/x-fixture/admin", &json!({})).status,
+        403
+    );
+    assert_eq!(
+        viewer.post("/fleet/bulk", &json!({})).status,
+        403,
+        "the role before the licence"
+    );
+    assert_eq!(operator.post("/fleet/bulk", &json!({})).status, 402);
+    assert_eq!(
+        viewer.get("/fleet/x-fixture/room").expect(200)["role"],
+        "viewer"
+    );
+    let unknown = operator.post(
+        "/fleet/x-fixture/notes",
+        &json!({"id": 1, "text": "a", "txet": "b"}),
+    );
+    assert_eq!(
+        (unknown.status, unknown.code().as_str()),
+        (422, "unknown-field")
+    );
+    let large = vec![b' '; 1024 * 1024 + 1];
+    let request = operator
+        .request("POST", "/fleet/x-fixture/notes")
+        .bytes(large);
+    assert_eq!(
+        operator
+            .send(&request.header("content-type", "application/json"))
+            .status,
+        413
+    );
+}
+
+#[test]
+fn a_newer_file_replaces_the_module_and_an_older_one_is_refused() {
+    let fleet = start_with_fixture();
+    fleet
+        .admin
+        .post("/fleet/x-fixture/notes", &json!({"id": 1, "text": "kept"}))
+        .expect(201);
+    let newer = version(library(GOOD), "1.1.0");
+    drop_module(&fleet, "fixture.so", &newer);
+    wait_for("the newer version to run", PATIENCE, || {
+        listed(&fleet, "fixture")
+            .filter(|item| item["version"] == "1.1.0" && item["state"] == "running")
+    });
+    let notes = fleet.admin.get("/fleet/x-fixture/notes").expect(200);
+    assert_eq!(notes["items"], json!([{"id": 1, "text": "kept"}]));
+
+    drop_module(&fleet, "older.so", &version(library(GOOD), "1.0.9"));
+    let refused = wait_for("the older file to be listed", PATIENCE, || {
+        let items = fleet.admin.get("/modules").expect(200);
+        items["items"]
+            .as_array()?
+            .iter()
+            .find(|item| item["file"] == "older.so")
+            .cloned()
+    });
+    assert_eq!(refused["reason"], "version 1.1.0 is loaded, which is newer");
+    fleet.admin.get("/fleet/x-fixture/room").expect(200);
+}
+
+#[test]
+fn a_restart_brings_modules_back_and_remembers_the_newest_version() {
+    let mut fleet = start_with_fixture();
+    fleet.server.restart();
+    wait_state(&fleet, "fixture", "running");
+    let path = fleet.server.settings.modules_dir().join("fixture.so");
+    fleet.server.kill();
+    std::fs::remove_file(path).expect("removed");
+    drop_module(&fleet, "fixture.so", &version(library(GOOD), "0.9.0"));
+    fleet.server.launch();
+    fleet.server.wait_ready();
+    let item = wait_state(&fleet, "fixture", "failed");
+    assert_eq!(
+        item["reason"],
+        "version 1.0.0 has been installed here, which is newer"
+    );
+}
+
+#[test]
+fn a_module_of_another_workspace_loads_and_runs() {
+    let fleet = start();
+    drop_module(&fleet, "foreign.so", &library(FOREIGN));
+    put_license(&fleet, &claims(&["x_foreign"]));
+    wait_state(&fleet, "foreign", "running");
+    let answer = fleet.admin.get("/fleet/x-foreign/hello").expect(200);
+    assert_eq!(answer, json!({"hello": "from elsewhere", "slept": true}));
+}
