@@ -197,6 +197,7 @@ fn apply_one(
         Said::Finished(result) => {
             let (outcome, output) = &**result;
             let said = Report::Finished { attempt, outcome };
+            let is_repeated = row.answered && attempt == row.state.attempt;
             let reaction = decide::on_report(&mut row.state, &said, now_us);
             effects.frames.push((row.host_id, ack(report)));
             if reaction.store_outcome {
@@ -208,7 +209,7 @@ fn apply_one(
                 if !output.is_empty() {
                     outputs.push((row.id, output.clone()));
                 }
-            } else if reaction.late && row.result.is_none() {
+            } else if reaction.late && row.result.is_none() && !is_repeated {
                 row.late_result = Some(late(attempt, outcome, now_us));
             }
         }

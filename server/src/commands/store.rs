@@ -19,6 +19,8 @@ pub struct CommandRow {
     pub host_id: HostId,
     pub ordinal: u64,
     pub state: CommandState,
+    /// A result of its last attempt is stored already: the same one again says nothing new.
+    pub answered: bool,
     /// What a result adds; written only if set.
     pub result: Option<StoredResult>,
     pub late_result: Option<String>,
@@ -66,7 +68,7 @@ impl StoredOutput {
 
 const STATE_COLUMNS: &str = "c.id, c.set_id, c.host_id, c.ordinal, c.status, c.reason, c.attempt, c.cancel_requested, \
      c.kill_requested, c.sent_at, c.slot, c.due_at, c.started_at, c.finished_at, s.expires_at, s.timeout_seconds, \
-     s.cancel_reason";
+     s.cancel_reason, CAST(CASE WHEN c.changed IS NULL THEN 0 ELSE 1 END AS BIGINT)";
 
 /// Loads the named commands with what decisions need of their sets. Unknown ids are absent.
 pub fn load(tx: &mut Tx<'_>, ids: &[CommandId]) -> Result<Vec<CommandRow>, DbError> {
@@ -362,6 +364,7 @@ fn command_row(row: &Row) -> Result<CommandRow, RowError> {
                 .and_then(known_reason)
                 .unwrap_or("cancelled"),
         },
+        answered: row.flag(17)?,
         result: None,
         late_result: None,
     })

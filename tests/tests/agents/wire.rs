@@ -149,7 +149,14 @@ fn a_duplicate_result_is_acknowledged_and_changes_nothing() {
     agent.say(&finished(command, 1, Outcome::succeeded(true)));
     agent.hear_type("ack");
     let after = fleet.admin.get(&format!("/commands/{id}")).expect(200);
-    for field in ["status", "changed", "finished_at", "exit_code", "reason"] {
+    for field in [
+        "status",
+        "changed",
+        "finished_at",
+        "exit_code",
+        "reason",
+        "late_result",
+    ] {
         assert_eq!(after[field], before[field], "{field}");
     }
 }
