@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use fleetwright_protocol::frame::{AgentFrame, Hello, PROTOCOL_VERSION, ServerFrame};
 use fleetwright_protocol::limits::{HEARTBEAT_SECONDS_DEFAULT, PEER_SILENT_SECONDS_MAX};
-use fleetwright_protocol::{CommandId, HostId};
+use fleetwright_protocol::{CommandId, HostId, Outcome};
 use tokio::sync::mpsc;
 
 use super::connections::{Connection, Outbound};
@@ -30,6 +30,18 @@ const FRAMES_PER_SECOND_MAX: u32 = 2_000;
 pub struct ConnectionContext {
     pub commands: Commands,
     pub hosts: Hosts,
+}
+
+impl ConnectionContext {
+    async fn report(&self, host_id: HostId, command_id: CommandId, attempt: u32, said: Said) {
+        let report = AgentReport {
+            host_id,
+            command_id,
+            attempt,
+            said,
+        };
+        self.commands.report(report).await;
+    }
 }
 
 /// Why a connection ends, as told to the agent.
@@ -209,18 +221,14 @@ fn broken(error: &axum::Error) -> Ending {
     }
 }
 
+/// Handles one frame. A command's receipt needs no word: its start lease counts on the agent's clock from there, and
+/// the server's own deadline covers the rest.
 async fn take(
     frame: AgentFrame,
     connection: &Arc<Connection>,
     context: &ConnectionContext,
 ) -> Result<(), Ending> {
     let host_id = connection.host_id;
-    let report = |command_id, attempt, said| AgentReport {
-        host_id,
-        command_id,
-        attempt,
-        said,
-    };
     match frame {
         AgentFrame::Hello(_) => return Err(Ending::new(1002, "hello comes once")),
         AgentFrame::Heartbeat(heartbeat) => context.hosts.record_heartbeat(host_id, heartbeat),
@@ -229,26 +237,22 @@ async fn take(
                 .await
                 .map_err(|error| unavailable(host_id, &error))?;
         }
-        // The start lease counts from here on the agent's clock; the server's own deadline covers the rest.
         AgentFrame::CommandReceived { .. } => {}
         AgentFrame::CommandStarted {
             command_id,
             attempt,
         } => {
             context
-                .commands
-                .report(report(command_id, attempt, Said::Started))
-                .await;
+                .report(host_id, command_id, attempt, Said::Started)
+                .await
         }
         AgentFrame::CommandNotStarted {
             command_id,
             attempt,
             reason,
         } => {
-            context
-                .commands
-                .report(report(command_id, attempt, Said::NotStarted(reason)))
-                .await;
+            let said = Said::NotStarted(reason);
+            context.report(host_id, command_id, attempt, said).await;
         }
         AgentFrame::CommandOutput {
             command_id,
@@ -284,20 +288,25 @@ async fn take(
         AgentFrame::CommandFinished {
             command_id,
             attempt,
-            mut outcome,
-        } => {
-            let spool = context.commands.spool();
-            let output = spool
-                .collect(command_id, attempt, &mut outcome)
-                .await
-                .map_err(|error| spool_failed(host_id, &error))?;
-            let said = Said::Finished(Box::new((*outcome, output)));
-            context
-                .commands
-                .report(report(command_id, attempt, said))
-                .await;
-        }
+            outcome,
+        } => take_finished(context, host_id, command_id, attempt, *outcome).await?,
     }
+    Ok(())
+}
+
+/// Hands in a result together with what was spooled of its output.
+async fn take_finished(
+    context: &ConnectionContext,
+    host_id: HostId,
+    command_id: CommandId,
+    attempt: u32,
+    mut outcome: Outcome,
+) -> Result<(), Ending> {
+    let spool = context.commands.spool();
+    let output = spool.collect(command_id, attempt, &mut outcome).await;
+    let output = output.map_err(|error| spool_failed(host_id, &error))?;
+    let said = Said::Finished(Box::new((outcome, output)));
+    context.report(host_id, command_id, attempt, said).await;
     Ok(())
 }
 
