@@ -4,7 +4,6 @@
 mod arrival;
 mod control;
 mod counters;
-mod groups;
 mod selection;
 
 use std::sync::Arc;
