@@ -19,8 +19,9 @@ use tokio::sync::watch;
 use super::identity::Identity;
 use super::websocket::{Message, Socket};
 
-/// Reconnecting agents of a test want to be back soon; the real back-off is the real agent's business.
-const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
+/// As real agents wait: anywhere up to a second after the first failure, doubling, up to a minute.
+const FIRST_PAUSE_MAX: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_secs(60);
 pub const CONNECT_PATH: &str = "/api/v1/agent/connect";
 
 /// What an agent does with a command.
@@ -102,6 +103,8 @@ pub struct Agent {
     /// What runs now and when it ends; one at a time, like a real agent. The rest waits in order.
     running: Option<(CommandId, Option<tokio::time::Instant>)>,
     waiting: std::collections::VecDeque<CommandId>,
+    /// Connections lost in a row without a welcome.
+    failures: u32,
 }
 
 impl Agent {
@@ -122,6 +125,7 @@ impl Agent {
             journal: HashMap::new(),
             running: None,
             waiting: std::collections::VecDeque::new(),
+            failures: 0,
         }
     }
 
@@ -136,10 +140,19 @@ impl Agent {
             }
             let mut leaving = self.shared.leaving.clone();
             tokio::select! {
-                () = tokio::time::sleep(RECONNECT_PAUSE) => {}
+                () = tokio::time::sleep(self.reconnect_pause()) => {}
                 () = told(&mut leaving) => {}
             }
         }
+    }
+
+    fn reconnect_pause(&mut self) -> Duration {
+        let longest = FIRST_PAUSE_MAX
+            .saturating_mul(1 << self.failures.min(6))
+            .min(PAUSE_MAX);
+        self.failures += 1;
+        let thousandths = uuid::Uuid::new_v4().as_u128() % 1_000;
+        longest.mul_f64(thousandths as f64 / 1_000.0)
     }
 
     async fn connection(&mut self) -> Result<()> {
@@ -239,6 +252,7 @@ impl Agent {
         match (frame.kind, frame.command_id) {
             ("welcome", _) => {
                 counters.welcomed.fetch_add(1, Ordering::Relaxed);
+                self.failures = 0;
                 self.say_again(socket);
             }
             ("command", Some(id)) => self.command(socket, id, frame.attempt),

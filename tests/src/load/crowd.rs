@@ -105,6 +105,18 @@ impl Crowd {
         );
     }
 
+    /// Runs `fault`, which costs every agent its connection, and returns how long it took from its end until the server
+    /// had welcomed all of them again.
+    pub fn reconnect_after(&self, fault: impl FnOnce()) -> Duration {
+        let wanted = self.counters().welcomed.load(Ordering::Relaxed) + self.connected;
+        fault();
+        let started = std::time::Instant::now();
+        wait_until("every agent to be back", CONNECT_PATIENCE, || {
+            self.counters().welcomed.load(Ordering::Relaxed) >= wanted
+        });
+        started.elapsed()
+    }
+
     pub fn counters(&self) -> &Counters {
         &self.shared.counters
     }

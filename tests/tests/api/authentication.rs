@@ -172,3 +172,34 @@ fn health_and_metrics_need_no_token_and_tell_no_secret() {
         assert!(!answer.text().contains(ADMIN_PASSWORD));
     }
 }
+
+#[test]
+fn a_token_outside_its_scopes_is_forbidden() {
+    let fleet = community();
+    let body = json!({"name": "narrow", "role": "admin", "scopes": ["hosts:read"]});
+    let made = fleet.admin.post("/tokens", &body).expect(201);
+    let caller = fleet.admin.with_token(&text(&made, "token"));
+    assert_eq!(caller.get("/hosts").status, 200);
+    let id = "01890000-0000-7000-8000-000000000000";
+    for answer in [
+        caller.get("/audit"),
+        caller.get("/fleet/bulk"),
+        caller.delete(&format!("/hosts/{id}")),
+        caller.post("/tokens", &json!({"name": "wider", "role": "admin"})),
+    ] {
+        assert_problem(&answer, 403, "forbidden", "outside its scopes");
+    }
+}
+
+#[test]
+fn a_compressed_body_is_refused_unread() {
+    let fleet = community();
+    let request = fleet
+        .admin
+        .request("POST", "/enrollment-tokens")
+        .header("content-type", "application/json")
+        .header("content-encoding", "gzip")
+        .bytes(vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0]);
+    let answer = fleet.admin.send(&request);
+    assert!(matches!(answer.status, 413 | 415), "{}", answer.text());
+}

@@ -4,6 +4,7 @@
 mod arrival;
 mod control;
 mod counters;
+mod groups;
 mod selection;
 
 use std::sync::Arc;

@@ -26,7 +26,7 @@ pub fn measure(report: &mut Report, size: Size) {
 }
 
 fn one_size(report: &mut Report, size: Size, hosts: u64, is_largest: bool) {
-    let fleet = server();
+    let mut fleet = server();
     let mut crowd = Crowd::new(fleet.server.agent_listen, HEARTBEAT);
     say(&format!("enrolling {hosts} simulated agents"));
     let identities = enroll(report, &fleet, &crowd, hosts);
@@ -63,6 +63,25 @@ fn one_size(report: &mut Report, size: Size, hosts: u64, is_largest: bool) {
         heartbeats(report, size, &fleet, &crowd, hosts);
     }
     bulk_runs(report, size, &fleet, hosts);
+    if is_largest {
+        storm(report, &mut fleet, &crowd, hosts);
+    }
+}
+
+/// The server is killed and started: everybody comes back at once.
+fn storm(report: &mut Report, fleet: &mut TestFleet, crowd: &Crowd, hosts: u64) {
+    let back = crowd.reconnect_after(|| fleet.server.restart());
+    report.add(
+        Measurement::new(
+            "all agents back after a killed server",
+            hosts,
+            "s",
+            spread(&[back.as_secs_f64()]),
+            Better::Lower,
+        )
+        .target(120.0)
+        .limited_by("the agents' back-off, then handshakes"),
+    );
 }
 
 fn enroll(report: &mut Report, fleet: &TestFleet, crowd: &Crowd, hosts: u64) -> Vec<Arc<Identity>> {
