@@ -189,6 +189,7 @@ struct Link<'a> {
 
 impl Link<'_> {
     async fn keep_up(&mut self) {
+        self.note(ConnectionState::Connecting, "");
         loop {
             if let Renewal::EnrolAgain = self.renewal() {
                 let why = "the certificate ended more than 30 days ago: enrol again with --force";
@@ -214,7 +215,6 @@ impl Link<'_> {
 
     /// One connection, ended early when the certificate has been renewed.
     async fn connection(&mut self) -> SessionEnd {
-        self.note(ConnectionState::Connecting, "");
         let (end, mut ended) = watch::channel(false);
         let data_dir = self.config.data_dir.clone();
         let mut welcome_at = None;
@@ -257,7 +257,10 @@ impl Link<'_> {
     fn after(&mut self, end: &SessionEnd) -> Duration {
         let detail = end.to_string();
         match end {
-            SessionEnd::Ended => Duration::ZERO,
+            SessionEnd::Ended => {
+                self.note(ConnectionState::Connecting, "");
+                Duration::ZERO
+            }
             SessionEnd::WrongProtocol(_) => {
                 tracing::error!("{detail}; one side must be upgraded");
                 self.note(ConnectionState::WrongProtocol, &detail);

@@ -11,6 +11,7 @@ const FILE: &str = "status.json";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ConnectionState {
+    /// Before the first answer. Later attempts leave standing what the last one found, so that the reason can be read.
     Connecting,
     Connected,
     /// An operator has to let this host in first.

@@ -255,7 +255,6 @@ fn a_host_that_is_not_approved_keeps_asking_and_a_wrong_protocol_is_named() {
                 .answer("403 Forbidden", problem.to_string().as_bytes())
                 .await;
         }
-        // One reading holds both: the agent may already be asking again by the next.
         wait("the refusal is noted", || {
             let connection = status(&host)["connection"].clone();
             connection["state"] == "not_approved"
@@ -268,6 +267,11 @@ fn a_host_that_is_not_approved_keeps_asking_and_a_wrong_protocol_is_named() {
             matches!(frame, AgentFrame::Hello(_)).then_some(())
         })
         .await;
+        assert_eq!(
+            status(&host)["connection"]["state"],
+            "not_approved",
+            "a new attempt leaves standing what the last one found"
+        );
         link.close(1002, "this server speaks 2.0").await;
         wait_for_state(&host, "wrong_protocol");
     });

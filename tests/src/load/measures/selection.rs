@@ -72,8 +72,9 @@ pub fn database_url(fleet: &TestFleet) -> String {
 
 fn selectors(report: &mut Report, fleet: &TestFleet, hosts: u64) {
     for (name, expression, target, share) in SELECTORS {
-        let body = json!({"expression": expression, "count_only": true});
-        let found = fleet.admin.post("/fleet/select", &body).expect(200);
+        let body = json!({"expression": expression});
+        let path = "/fleet/select?count_only=true";
+        let found = fleet.admin.post(path, &body).expect(200);
         let count = number(&found, "count");
         assert!(
             count > 0 && count < hosts,
@@ -83,7 +84,7 @@ fn selectors(report: &mut Report, fleet: &TestFleet, hosts: u64) {
             share == 0 || count == hosts * share / 100,
             "{expression} selects {count}"
         );
-        let request = fleet.admin.request("POST", "/fleet/select").json(&body);
+        let request = fleet.admin.request("POST", path).json(&body);
         repeat(&fleet.admin, &request, WARM_UP, 200);
         let took = repeat(&fleet.admin, &request, REQUESTS, 200);
         let p99 = milliseconds(percentile(&took, 99.0));
