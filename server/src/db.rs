@@ -53,6 +53,7 @@ struct Inner {
     target: open::Target,
     writer: Writer,
     readers: Readers,
+    guest_readers: Readers,
 }
 
 impl Db {
@@ -65,6 +66,7 @@ impl Db {
         let mut connection = target.connect_writer().await?;
         connection.check_version().await?;
         let readers = target.connect_readers().await?;
+        let guest_readers = target.guest_readers();
         let writer = Writer::start(target.clone(), connection)?;
         Ok(Self {
             inner: Arc::new(Inner {
@@ -72,6 +74,7 @@ impl Db {
                 target,
                 writer,
                 readers,
+                guest_readers,
             }),
         })
     }
@@ -103,6 +106,14 @@ impl Db {
         self.inner.readers.read_all(statements).await
     }
 
+    /// The same on the readers set aside for modules, of which one that hangs may keep some for ever.
+    pub async fn read_all_as_guest(
+        &self,
+        statements: Vec<Statement>,
+    ) -> Result<Vec<Rows>, DbError> {
+        self.inner.guest_readers.read_all(statements).await
+    }
+
     /// Runs `work` in a transaction and answers when it is on disk. Concurrent writes share one commit; each
     /// is all or nothing. `work` runs on the writer's own thread, so it must not wait for anything but its
     /// statements. Dropping the returned future does not stop the write.
@@ -119,5 +130,6 @@ impl Db {
     pub async fn close(&self) {
         self.inner.writer.stop().await;
         self.inner.readers.close().await;
+        self.inner.guest_readers.close().await;
     }
 }

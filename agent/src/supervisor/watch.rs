@@ -19,8 +19,10 @@ use crate::clock;
 /// After the program has ended, whoever it left behind may keep its output open for ever; what such a one prints within
 /// this time still counts. A pipeline's last words come sooner.
 const LINGER_MS: u64 = 250;
+/// Enough for what most commands say: pages that are not touched cost nothing.
+const READ_BYTES: usize = 4 * 1024;
 /// The size of a pipe's buffer on Linux: one read empties it.
-const READ_BYTES: usize = 64 * 1024;
+const READ_BYTES_MAX: usize = 64 * 1024;
 /// Reads of one stream before the clock and the other stream get their turn.
 const READS_PER_TURN: u32 = 16;
 
@@ -163,6 +165,9 @@ impl Watch<'_> {
                         self.live
                             .push(output.stream, output.spool.total_bytes(), data, now_ms);
                         output.spool.push(data);
+                        if count == self.buffer.len() && count < READ_BYTES_MAX {
+                            self.buffer.resize(READ_BYTES_MAX, 0);
+                        }
                     }
                     Err(rustix::io::Errno::INTR) => {}
                     Err(rustix::io::Errno::AGAIN) => break,

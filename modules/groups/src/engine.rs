@@ -88,6 +88,14 @@ impl Engine {
 
     /// All groups, with every change that was acknowledged before this was called.
     pub async fn catalog(&self) -> Result<Arc<Catalog>, HostError> {
+        let known = self.known_catalog();
+        if store::generation(self.inner.host.db()).await? == known.generation() {
+            return Ok(known);
+        }
+        self.read_catalog().await
+    }
+
+    async fn read_catalog(&self) -> Result<Arc<Catalog>, HostError> {
         for _ in 0..READS_MAX {
             let known = self.known_catalog();
             let (changes, consistent) =

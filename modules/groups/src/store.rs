@@ -26,6 +26,19 @@ const GROUPS_PER_READ: usize = 500;
 const COLUMNS: &str = "id, name, description, parent_id, explicit_host_ids, selector, selector_host_ids, \
      created_at, updated_at, revision, generation";
 
+const NEWEST: &str = "SELECT generation FROM groups_graph WHERE id = 1";
+
+/// The newest generation: all that most requests need to read.
+pub async fn generation(db: &Database) -> Result<i64, HostError> {
+    newest(&db.read_one(Statement::new(NEWEST)).await?)
+}
+
+fn newest(graph: &Table) -> Result<i64, HostError> {
+    let row = graph.first();
+    let row = row.ok_or_else(|| HostError::Internal("groups_graph has no row".to_owned()))?;
+    Ok(row.integer(0)?)
+}
+
 /// Changes since a generation, and whether they are exactly those up to `changes.generation`. If not, somebody wrote in
 /// between and the next call brings the rest.
 pub async fn changes(db: &Database, since: i64) -> Result<(Changes, bool), HostError> {
@@ -35,9 +48,8 @@ pub async fn changes(db: &Database, since: i64) -> Result<(Changes, bool), HostE
             "a read answered other tables".to_owned(),
         ));
     };
-    let row = graph.first();
-    let row = row.ok_or_else(|| HostError::Internal("groups_graph has no row".to_owned()))?;
-    let mut generation = row.integer(0)?;
+    let newest = newest(graph)?;
+    let mut generation = newest;
     let mut changes = Changes::default();
     for row in &removed.rows {
         changes.removed.push(row.id(0)?);
@@ -47,7 +59,7 @@ pub async fn changes(db: &Database, since: i64) -> Result<(Changes, bool), HostE
     {
         generation = last.integer(1)?;
     }
-    let mut consistent = generation == row.integer(0)?;
+    let mut consistent = generation == newest;
     for ids in chunks(written)? {
         let table = db.read_one(by_ids(&ids)).await?;
         consistent &= table.rows.len() == ids.len();
@@ -174,7 +186,7 @@ fn head_statements(since: i64) -> Vec<Statement> {
     // Who knows no group yet need not hear of those that are gone.
     let removed_since = if since == 0 { i64::MAX } else { since };
     vec![
-        Statement::new("SELECT generation FROM groups_graph WHERE id = 1"),
+        Statement::new(NEWEST),
         Statement::new(
             "SELECT id, octets FROM groups_group WHERE generation > $1 ORDER BY generation, id",
         )

@@ -6,7 +6,7 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
-use super::connection::{Connection, failure, open_postgres, open_sqlite};
+use super::connection::{Connection, open_postgres, open_sqlite};
 use super::readers::Readers;
 use super::{DbError, Dialect};
 
@@ -14,6 +14,8 @@ use super::{DbError, Dialect};
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Readers serve requests on two to eight cores; more would only queue in the page cache.
 const READERS_MAX: u32 = 6;
+/// Modules have their own: one that hangs while it holds them takes none from the server.
+const GUEST_READERS_MAX: u32 = 4;
 /// A reader that cannot be had within this time means the database is down.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Rows the SQLite thread may run ahead of the reader.
@@ -67,27 +69,33 @@ impl Target {
         }
     }
 
+    /// The server's own readers, the first of them connected.
     pub(super) async fn connect_readers(&self) -> Result<Readers, DbError> {
+        let readers = self.readers(READERS_MAX);
+        readers.connect().await?;
+        Ok(readers)
+    }
+
+    /// Readers for modules, connected when needed.
+    pub(super) fn guest_readers(&self) -> Readers {
+        self.readers(GUEST_READERS_MAX)
+    }
+
+    fn readers(&self, connections_max: u32) -> Readers {
         match self {
-            Self::Sqlite(options) => {
-                let pool = SqlitePoolOptions::new()
-                    .max_connections(READERS_MAX)
+            Self::Sqlite(options) => Readers::Sqlite(
+                SqlitePoolOptions::new()
+                    .max_connections(connections_max)
                     .acquire_timeout(ACQUIRE_TIMEOUT)
                     .test_before_acquire(false)
-                    .connect_with(options.clone().pragma("query_only", "on"))
-                    .await
-                    .map_err(failure)?;
-                Ok(Readers::Sqlite(pool))
-            }
-            Self::Postgres(options) => {
-                let pool = PgPoolOptions::new()
-                    .max_connections(READERS_MAX)
+                    .connect_lazy_with(options.clone().pragma("query_only", "on")),
+            ),
+            Self::Postgres(options) => Readers::Postgres(
+                PgPoolOptions::new()
+                    .max_connections(connections_max)
                     .acquire_timeout(ACQUIRE_TIMEOUT)
-                    .connect_with(options.clone())
-                    .await
-                    .map_err(failure)?;
-                Ok(Readers::Postgres(pool))
-            }
+                    .connect_lazy_with(options.clone()),
+            ),
         }
     }
 }

@@ -12,6 +12,15 @@ pub(super) enum Readers {
 }
 
 impl Readers {
+    /// Makes sure that one connection stands.
+    pub(super) async fn connect(&self) -> Result<(), DbError> {
+        match self {
+            Self::Sqlite(pool) => drop(pool.acquire().await.map_err(failure)?),
+            Self::Postgres(pool) => drop(pool.acquire().await.map_err(failure)?),
+        }
+        Ok(())
+    }
+
     pub(super) async fn read(&self, statement: Statement) -> Result<Rows, DbError> {
         match self {
             Self::Sqlite(pool) => {
@@ -26,7 +35,16 @@ impl Readers {
     }
 
     /// A transaction dropped half-way (the caller went away) is rolled back by the driver.
-    pub(super) async fn read_all(&self, statements: Vec<Statement>) -> Result<Vec<Rows>, DbError> {
+    pub(super) async fn read_all(
+        &self,
+        mut statements: Vec<Statement>,
+    ) -> Result<Vec<Rows>, DbError> {
+        // One statement has a snapshot of its own: no need to begin and end one.
+        if statements.len() == 1
+            && let Some(statement) = statements.pop()
+        {
+            return Ok(vec![self.read(statement).await?]);
+        }
         let mut results = Vec::with_capacity(statements.len());
         match self {
             Self::Sqlite(pool) => {

@@ -2,6 +2,7 @@
 //! only. When a module is stuck for good its threads are given up and others take their place.
 
 use std::future::Future;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -9,8 +10,9 @@ use arc_swap::ArcSwap;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinHandle;
 
-/// Enough that a few slow polls do not hold up the rest; measured as sufficient on two cores.
-const THREADS: usize = 4;
+/// One for each core wakes fewest threads for a request. Two at least, so that one slow poll does not hold up the rest.
+const THREADS_MIN: usize = 2;
+const THREADS_MAX: usize = 8;
 /// Sets of threads given up before the server stops replacing them: a stuck module is refused at the door, so more than
 /// a few mean that modules keep being replaced by ones that hang.
 const REPLACEMENTS_MAX: u32 = 16;
@@ -62,8 +64,9 @@ impl ModuleRuntime {
 
 /// A runtime that is never dropped: dropping it would wait for, or end, whatever still runs on it.
 fn threads() -> std::io::Result<Handle> {
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let runtime: Runtime = Builder::new_multi_thread()
-        .worker_threads(THREADS)
+        .worker_threads(cores.clamp(THREADS_MIN, THREADS_MAX))
         .thread_name("modules")
         .enable_all()
         .build()?;

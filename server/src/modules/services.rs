@@ -1,5 +1,6 @@
-//! What a module gets of the server: the interfaces of the module API, each bound to that module. All work runs as tasks
-//! of the server's own runtime; the module's threads only wait for it, and a caller that goes away ends nothing.
+//! What a module gets of the server: the interfaces of the module API, each bound to that module. Work runs as tasks of
+//! the server's own runtime; the module's threads only wait for it, and a caller that goes away ends nothing. Reads of the
+//! module's tables are the exception: they run where they are waited for, on connections that only modules use.
 
 mod calls;
 mod database;
@@ -68,7 +69,20 @@ impl Services {
         })
     }
 
-    /// The same for JSON answers.
+    /// Runs `work` on the thread that waits for it, which spares two hops between threads. Only for work that may end
+    /// with its caller and holds nothing that the server needs.
+    fn answer_in_place<T, F>(&self, work: F) -> FfiFuture<RResult<T, AbiError>>
+    where
+        F: Future<Output = Result<T, HostError>> + Send + 'static,
+        T: Send + 'static,
+    {
+        let work = async move { RResult::from(work.await.map_err(AbiError::from)) };
+        guard::future(self.runtime.clone(), work, |message| {
+            RResult::RErr(AbiError::new(error_code::PANICKED, message))
+        })
+    }
+
+    /// The same as [`Self::answer`] for JSON answers.
     fn answer_json<T, F>(&self, work: F) -> FfiFuture<RResult<AbiPayload, AbiError>>
     where
         F: Future<Output = Result<T, HostError>> + Send + 'static,

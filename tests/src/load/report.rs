@@ -60,6 +60,12 @@ impl Measurement {
     }
 
     #[must_use]
+    pub fn named(mut self, measure: &str) -> Self {
+        measure.clone_into(&mut self.measure);
+        self
+    }
+
+    #[must_use]
     pub fn target(mut self, target: f64) -> Self {
         self.target = Some(target);
         self.met = Some(match self.better {

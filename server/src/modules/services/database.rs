@@ -31,16 +31,11 @@ impl DbApi for Services {
 
     fn read(&self, statements: RVec<AbiStatement>) -> FfiFuture<RResult<RVec<AbiTable>, AbiError>> {
         let me = self.clone();
-        self.answer(async move {
+        self.answer_in_place(async move {
             let statements = sql::reads(statements, &me.module)?;
-            let results = me
-                .modules
-                .parts()
-                .db
-                .read_all(statements)
-                .await
-                .map_err(database_error)?;
-            sql::tables(results).map(RVec::from)
+            let db = &me.modules.parts().db;
+            let results = db.read_all_as_guest(statements).await;
+            sql::tables(results.map_err(database_error)?).map(RVec::from)
         })
     }
 
