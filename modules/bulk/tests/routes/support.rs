@@ -1,17 +1,16 @@
 //! A bulk module on a test host: real database, fake core. Its groups module answers selectors that name a number of
 //! hosts: `{"hosts": 3}`.
 
-pub mod database;
-
 use std::sync::Arc;
 
 use bytes::Bytes;
 use fleetwright_module_bulk::Bulk;
 use fleetwright_plugin_api::sdk::testing::{TestClient, TestHost, TestResponse};
 use fleetwright_plugin_api::sdk::{
-    CallContext, CallError, CommandId, CommandStatus, CommandView, HostId, Payload, Problem, SetId,
-    SetView, Violation,
+    CallContext, CallError, CommandId, CommandStatus, CommandView, HostId, Module as _, Payload,
+    Problem, SetId, SetView, Violation,
 };
+use fleetwright_server::modules::testing::ModuleDatabase;
 use fleetwright_tests::databases::TestDatabase;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -28,8 +27,9 @@ pub struct Bench {
 
 impl Bench {
     pub async fn start(database: &TestDatabase) -> Self {
-        database::migrate(&database.db).await;
-        let server = TestHost::new(Some(database::backend(database.db.clone())));
+        let db = database.db.clone();
+        let tables = ModuleDatabase::migrated(db, "bulk", &Bulk::migrations()).await;
+        let server = TestHost::new(Some(Arc::new(tables.unwrap())));
         server.on_invoke("groups", "select", |_context, payload| select(&payload));
         let (module, client) = server.start::<Bulk>("bulk").await.unwrap();
         let host = server.host("bulk");

@@ -4,8 +4,8 @@ use fleetwright_plugin_api::sdk::Payload;
 use fleetwright_tests::on_each_database;
 use serde_json::{Value, json};
 
-use crate::support::database::Meeting;
-use crate::support::{Bench, GROUPS, problem, text};
+use crate::support::meeting::Meeting;
+use crate::support::{Bench, GROUPS, problem, tables, text};
 
 fn at(id: &str) -> String {
     format!("{GROUPS}/{id}")
@@ -37,7 +37,7 @@ on_each_database! {
         assert!(view["selector"].to_string().contains(&web), "{}", view["selector"]);
         let read = bench.get(&at(id)).await;
         assert_eq!(read.json(), view);
-        let again = Bench::start_again(&database).await;
+        let again = Bench::start(&database).await;
         assert_eq!(again.get(&at(id)).await.json(), view);
         let state = bench.server.state();
         assert_eq!(state.audits.len(), 2);
@@ -127,7 +127,7 @@ on_each_database! {
         let bench = Bench::start(&database).await;
         let (a, b) = (bench.named("a").await, bench.named("b").await);
         // Both have decided before either has written.
-        let racing = Bench::on(Meeting::of_two(database.db.clone())).await;
+        let racing = Bench::on(Meeting::of_two(tables(&database).await)).await;
         let (a_path, b_path) = (at(&a), at(&b));
         let under = racing.send("PUT", &a_path, json!({"name": "a", "parent_id": b}));
         let names = racing.send("PUT", &b_path, json!({"name": "b", "parent_id": a}));
@@ -160,7 +160,7 @@ on_each_database! {
         assert_eq!((moved["parent_id"].as_str(), &moved["revision"]), (Some(top.as_str()), &json!(2)));
         assert_eq!(bench.send("DELETE", &at(&top), Value::Null).await.status, 204);
         assert_eq!(bench.get(&at(&leaf)).await.json()["parent_id"], Value::Null);
-        assert_eq!(Bench::start_again(&database).await.get(&at(&leaf)).await.json()["revision"], 3);
+        assert_eq!(Bench::start(&database).await.get(&at(&leaf)).await.json()["revision"], 3);
         bench.named("middle").await;
     }
 
@@ -243,7 +243,7 @@ on_each_database! {
             let body = json!({"name": name, "explicit_host_ids": ids, "selector": {"explicit_host_ids": ids}});
             made.push(bench.create(body).await);
         }
-        let again = Bench::start_again(&database).await;
+        let again = Bench::start(&database).await;
         // Two of them are more than one read, and more than one page.
         let first = again.get(GROUPS).await.json();
         assert_eq!(first["items"].as_array().unwrap().len(), 1);
@@ -255,7 +255,7 @@ on_each_database! {
 
     async fn a_replica_sees_what_another_has_changed(database: TestDatabase) {
         let bench = Bench::start(&database).await;
-        let replica = Bench::start_again(&database).await;
+        let replica = Bench::start(&database).await;
         let web = bench.named("web").await;
         assert_eq!(replica.get(&at(&web)).await.status, 200);
         bench.send("PUT", &at(&web), json!({"name": "www"})).await;

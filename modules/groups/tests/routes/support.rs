@@ -1,19 +1,29 @@
 //! A groups module on a test host: real database, fake inventory.
 
-pub mod database;
+pub mod meeting;
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use fleetwright_module_groups::Groups;
 use fleetwright_plugin_api::sdk::testing::{
     SqlBackend, TestClient, TestHost, TestResponse, host_record,
 };
-use fleetwright_plugin_api::sdk::{HostId, HostRecord};
+use fleetwright_plugin_api::sdk::{HostId, HostRecord, Module as _};
+use fleetwright_server::modules::testing::ModuleDatabase;
 use fleetwright_tests::databases::TestDatabase;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 pub const SELECT: &str = "/api/v1/fleet/select";
 pub const GROUPS: &str = "/api/v1/fleet/groups";
+
+/// The module's tables as the server lends them, migrated.
+pub async fn tables(database: &TestDatabase) -> Arc<dyn SqlBackend> {
+    let tables =
+        ModuleDatabase::migrated(database.db.clone(), "groups", &Groups::migrations()).await;
+    Arc::new(tables.unwrap())
+}
 
 pub struct Bench {
     pub server: TestHost,
@@ -23,16 +33,10 @@ pub struct Bench {
 
 impl Bench {
     pub async fn start(database: &TestDatabase) -> Self {
-        database::migrate(&database.db).await;
-        Self::start_again(database).await
+        Self::on(tables(database).await).await
     }
 
-    /// Another replica, or the same server after a restart.
-    pub async fn start_again(database: &TestDatabase) -> Self {
-        Self::on(database::backend(database.db.clone())).await
-    }
-
-    pub async fn on(backend: std::sync::Arc<dyn SqlBackend>) -> Self {
+    pub async fn on(backend: Arc<dyn SqlBackend>) -> Self {
         let server = TestHost::new(Some(backend));
         let (module, client) = server.start::<Groups>("groups").await.unwrap();
         Self {
