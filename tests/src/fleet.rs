@@ -92,6 +92,7 @@ impl TestFleet {
             trusted_key: Some(vendor().public_key()),
             license_file: folder.path().join("license.jwt"),
             extra: setup.extra,
+            notify_socket: None,
         };
         if setup.modules {
             count(Kind::SharedObject);

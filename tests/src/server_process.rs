@@ -27,6 +27,8 @@ pub struct ServerSettings {
     pub license_file: PathBuf,
     /// More lines of TOML, before any table.
     pub extra: String,
+    /// Where systemd would listen for how far the server is.
+    pub notify_socket: Option<PathBuf>,
 }
 
 impl ServerSettings {
@@ -96,6 +98,9 @@ impl ServerProcess {
             .arg("--config")
             .arg(&config)
             .env("FLEETWRIGHT_ADMIN_PASSWORD", ADMIN_PASSWORD);
+        if let Some(socket) = &self.settings.notify_socket {
+            command.env("NOTIFY_SOCKET", socket);
+        }
         let log = self.settings.folder.join("server.log");
         self.process = Some(Process::spawn("the server", &command, &log));
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use rustls::ServerConfig;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use sd_notify::NotifyState;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -92,7 +93,9 @@ pub async fn serve(app: AppState, workers: Workers, listeners: Listeners) -> Res
         ConnectionLimits::AGENTS,
         app.shutdown.clone(),
     ));
+    tell_supervisor(NotifyState::Ready);
     app.shutdown.cancelled().await;
+    tell_supervisor(NotifyState::Stopping);
     tracing::info!("stopping");
     app.connections.cut_all("the server is stopping");
     loops.close();
@@ -102,6 +105,13 @@ pub async fn serve(app: AppState, workers: Workers, listeners: Listeners) -> Res
     app.db.close().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Tells systemd, if it has started this server, how far it is.
+fn tell_supervisor(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(false, &[state]) {
+        tracing::warn!(%error, "systemd could not be told");
+    }
 }
 
 /// Cancels the shutdown token at SIGTERM or SIGINT.

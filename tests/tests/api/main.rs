@@ -8,6 +8,7 @@ mod inputs;
 mod operations;
 mod pages;
 mod roles;
+mod supervision;
 
 use fleetwright_tests::fleet::{Setup, TestFleet};
 use fleetwright_tests::http::Answer;
