@@ -66,8 +66,11 @@ pub fn start_metrics() -> Result<PrometheusHandle, TelemetryError> {
         "http_request_seconds",
         "Time to the response's head, by route."
     );
-    metrics::describe_gauge!("agents_online", "Hosts with a live connection.");
-    metrics::describe_counter!("commands_finished_total", "Commands by their final status.");
+    metrics::describe_gauge!("fleetwright_agents_online", "Hosts with a live connection.");
+    metrics::describe_counter!(
+        "fleetwright_commands_finished_total",
+        "Commands by their final status."
+    );
     Ok(handle)
 }
 
@@ -84,12 +87,12 @@ pub fn count_request(method: &str, route: &str, status: u16, took: Duration) {
 
 /// `status` is a command's terminal status.
 pub fn count_commands_finished(status: &'static str, count: u64) {
-    metrics::counter!("commands_finished_total", "status" => status).increment(count);
+    metrics::counter!("fleetwright_commands_finished_total", "status" => status).increment(count);
 }
 
 pub fn set_agents_online(count: usize) {
     // Far below 2^53: exact.
-    metrics::gauge!("agents_online").set(count as f64);
+    metrics::gauge!("fleetwright_agents_online").set(count as f64);
 }
 
 /// A panic becomes a log line like everything else.

@@ -64,7 +64,6 @@ pub async fn serve(mut socket: WebSocket, host_id: HostId, context: ConnectionCo
     let connections = context.commands.connections().clone();
     let now_us = context.commands.clock().monotonic_us();
     let (connection, outbound) = connections.register(host_id, now_us);
-    metrics::gauge!("fleetwright_agents_connected").increment(1.0);
     let greeted = if context.hosts.registry().is_admitted(host_id) {
         greet(&mut socket, &connection, &context).await
     } else {
@@ -75,7 +74,6 @@ pub async fn serve(mut socket: WebSocket, host_id: HostId, context: ConnectionCo
         Ok(()) => converse(&mut socket, &connection, outbound, &context).await,
         Err(ending) => ending,
     };
-    metrics::gauge!("fleetwright_agents_connected").decrement(1.0);
     if connections.remove(&connection)
         && let Err(error) = hosts::actions::record_offline(&context.hosts, vec![host_id]).await
     {

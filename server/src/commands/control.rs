@@ -205,6 +205,9 @@ fn note_change(
     if over || waits_again {
         effects.resolved.push((row.host_id, row.id));
     }
+    if over {
+        *effects.finished.entry(after.status).or_default() += 1;
+    }
     if before.slot && !after.slot {
         effects.wake.insert(row.set_id);
     }

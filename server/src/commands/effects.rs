@@ -1,14 +1,16 @@
 //! What must happen after a commit: wake the dispatcher, tell agents, tell followers. Collected inside the
 //! transaction, released by its `after_commit` hook, so that nothing is ever said that is not stored.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use fleetwright_plugin_api::wire::CommandStatus;
 use fleetwright_protocol::{CommandId, HostId, ServerFrame, SetId};
 use tokio::sync::mpsc;
 
 use super::notices::Notices;
 use crate::agents::connections::Connections;
 use crate::db::Tx;
+use crate::telemetry;
 
 /// A hint to the dispatcher; it reads the database for the truth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +51,8 @@ pub(super) struct Effects {
     pub frames: Vec<(HostId, ServerFrame)>,
     /// Hosts that spoke of other hosts' commands.
     pub cut: Vec<HostId>,
+    /// Commands that have just reached a terminal status, by that status.
+    pub finished: BTreeMap<CommandStatus, u64>,
 }
 
 impl Effects {
@@ -76,5 +80,8 @@ impl Effects {
             outlets.hint(hint);
         }
         outlets.notices.changed(self.changed);
+        for (status, count) in self.finished {
+            telemetry::count_commands_finished(status.as_str(), count);
+        }
     }
 }

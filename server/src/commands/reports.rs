@@ -141,7 +141,7 @@ fn apply_in(tx: &mut Tx<'_>, commands: &Commands, reports: &[AgentReport]) -> Re
             }
         }
         if row.state.status.is_terminal() {
-            finished.push((row.id, row.state.status));
+            finished.push(row.id);
         }
     })?;
     // What is left is about commands the server no longer has (retention): let the agents forget them.
@@ -157,10 +157,8 @@ fn apply_in(tx: &mut Tx<'_>, commands: &Commands, reports: &[AgentReport]) -> Re
     let spooled: Vec<(CommandId, u32)> = reports.iter().filter_map(spooled_attempt).collect();
     let commands = commands.clone();
     tx.after_commit(move || {
-        for (id, status) in finished {
+        for id in finished {
             commands.live_output().finish(id);
-            metrics::counter!("fleetwright_commands_finished_total", "status" => status.as_str())
-                .increment(1);
         }
         for (id, attempt) in spooled {
             commands.forget_parts(id, attempt);
