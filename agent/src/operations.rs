@@ -3,6 +3,7 @@
 
 pub mod deploy_file;
 pub mod run_script;
+pub mod tools;
 
 use std::io;
 

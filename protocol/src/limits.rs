@@ -32,3 +32,5 @@ pub const EXPIRES_IN_SECONDS_DEFAULT: u64 = 86_400;
 pub const FACT_CHARS_MAX: usize = 512;
 /// Most entries kept of a fact list (addresses, tags) or map (attributes).
 pub const FACT_ENTRIES_MAX: usize = 64;
+/// A result's details: a thousand packages or steps with a sentence each.
+pub const DETAILS_BYTES_MAX: usize = 256 * 1024;

@@ -75,6 +75,10 @@ pub struct Outcome {
     /// Whether the host is different now.
     #[serde(default)]
     pub changed: bool,
+    /// What there is to say of the parts (each package, each step of a plan), as a JSON object of at most
+    /// [`DETAILS_BYTES_MAX`](crate::limits::DETAILS_BYTES_MAX) bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub details: Option<serde_json::Value>,
     /// A sentence for a person; never output of the operation.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
@@ -95,6 +99,7 @@ impl Outcome {
             exit_code: None,
             signal: None,
             changed,
+            details: None,
             message: String::new(),
             duration_ms: 0,
             stdout: OutputSummary::default(),
