@@ -36,7 +36,7 @@ pub async fn generation(db: &Database) -> Result<i64, HostError> {
 fn newest(graph: &Table) -> Result<i64, HostError> {
     let row = graph.first();
     let row = row.ok_or_else(|| HostError::Internal("groups_graph has no row".to_owned()))?;
-    Ok(row.integer(0)?)
+    row.integer(0)
 }
 
 /// Changes since a generation, and whether they are exactly those up to `changes.generation`. If not, somebody wrote in

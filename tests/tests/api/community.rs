@@ -75,6 +75,15 @@ fn authentication_comes_before_the_licence_and_nonsense_is_not_for_sale() {
     let answer = viewer.post("/fleet/bulk", &json!({}));
     assert_problem(&answer, 403, "forbidden", "a viewer");
     assert_eq!(viewer.get("/fleet/bulk").status, 402);
+    // Neither a key nor a body that nobody would take changes what is said first.
+    let large = json!({"operation_type": "x".repeat(9 * 1024 * 1024)});
+    for (client, status) in [(&viewer, 403), (&fleet.admin, 402)] {
+        let keyed = client
+            .request("POST", "/fleet/bulk")
+            .header("idempotency-key", "k");
+        let answer = client.send(&keyed.json(&large));
+        assert_eq!(answer.status, status, "{}", answer.text());
+    }
 }
 
 #[test]

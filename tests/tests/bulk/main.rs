@@ -5,6 +5,7 @@ mod arrival;
 mod control;
 mod counters;
 mod groups;
+mod repeated;
 mod selection;
 
 use std::sync::Arc;

@@ -86,16 +86,15 @@ impl Modules {
         *forwarded.method_mut() = parts.method;
         *forwarded.uri_mut() = relative(&uri);
         *forwarded.headers_mut() = without_credentials(parts.headers);
+        // Counted before it is looked at: who replaces the module waits for all that may still find it serving.
+        let request = loaded.activity.request();
         let Some(router) = loaded.serving() else {
             return Err(not_serving(&loaded));
         };
-        let answer = self
-            .call(
-                &loaded,
-                router.handle(abi_request(&caller.to_context(), forwarded)),
-            )
-            .await;
-        match answer {
+        let answer = router.handle(abi_request(&caller.to_context(), forwarded));
+        // The key stays taken for as long as the module works, also when the client has gone.
+        let held = (request, caller.idempotency);
+        match self.call(&loaded, held, answer).await {
             Ok(answer) => Ok(self.response(&loaded, answer)),
             Err(CallFailure::Deadline) => {
                 let detail = "The module did not answer within 30 s.";
@@ -149,7 +148,7 @@ impl Modules {
         })
     }
 
-    /// Takes the request's idempotency key, unless the edge has done so.
+    /// Takes the request's idempotency key.
     async fn begin_once(
         &self,
         mut caller: Caller,
@@ -164,9 +163,6 @@ impl Modules {
         else {
             return Ok(Begun::Go(caller));
         };
-        if caller.idempotency.is_some() {
-            return Ok(Begun::Go(caller));
-        }
         let parts = self.parts();
         let path = uri
             .path_and_query()

@@ -41,12 +41,20 @@ impl DbApi for Services {
 
     fn commit(&self, ctx: Ctx, ops: RVec<Op>) -> FfiFuture<RResult<(), AbiError>> {
         let me = self.clone();
-        self.answer(async move { me.commit_batch(CallContext::from(&ctx), ops.into()).await })
+        let context = CallContext::from(&ctx);
+        // Held from here on: the request may be given up before the batch has its turn.
+        let claim = self.modules.parts().idempotency.claim(context.idempotency);
+        self.answer(async move { me.commit_batch(context, claim, ops.into()).await })
     }
 }
 
 impl Services {
-    async fn commit_batch(&self, context: CallContext, ops: Vec<Op>) -> Result<(), HostError> {
+    async fn commit_batch(
+        &self,
+        context: CallContext,
+        claim: Option<IdempotencyClaim>,
+        ops: Vec<Op>,
+    ) -> Result<(), HostError> {
         if ops.len() > OPS_MAX {
             return Err(HostError::Invalid(format!(
                 "{} operations in one batch, at most {OPS_MAX}",
@@ -57,7 +65,10 @@ impl Services {
             .into_iter()
             .map(|op| self.step(op))
             .collect::<Result<_, _>>()?;
-        let claim = self.modules.parts().idempotency.claim(context.idempotency);
+        if context.idempotency != 0 && claim.is_none() {
+            let given_up = "the request this belongs to has been given up";
+            return Err(HostError::Unavailable(given_up.to_owned()));
+        }
         let me = self.clone();
         let db = &self.modules.parts().db;
         let written = db.write(move |tx| {
@@ -136,7 +147,7 @@ impl Services {
                     &record.headers,
                     &record.body,
                 )?),
-                // The request has no key, or its client has gone and nobody will repeat it.
+                // The request has no key.
                 None => Ok(()),
             },
         }
