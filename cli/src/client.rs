@@ -341,7 +341,11 @@ pub fn rest(pause: Duration) {
 /// Whether the same request may well succeed a moment later.
 fn is_passing(error: &ClientError) -> bool {
     match error {
-        ClientError::Problem(problem) => problem.status == StatusCode::SERVICE_UNAVAILABLE.as_u16(),
+        // In progress: an attempt whose answer was lost, and which the server still carries out.
+        ClientError::Problem(problem) => {
+            problem.status == StatusCode::SERVICE_UNAVAILABLE.as_u16()
+                || problem.code == "in-progress"
+        }
         ClientError::Unreachable { .. } | ClientError::Broken { .. } => true,
         ClientError::NotJson(_) | ClientError::BadAddress(_) => false,
     }

@@ -332,6 +332,9 @@ mod tests {
                 ("FLEETWRIGHT_ALLOW_DEVELOPMENT_KEYS", "true"),
                 ("FLEETWRIGHT_AGENT_NAMES", "a.example, 10.0.0.1"),
                 ("FLEETWRIGHT_ADMIN_PASSWORD", "12345"),
+                // The command line's, which may be set in the same shell.
+                ("FLEETWRIGHT_SERVER", "https://fleet.example"),
+                ("FLEETWRIGHT_TOKEN", "fwt_x"),
                 ("PATH", "/bin"),
             ],
         )

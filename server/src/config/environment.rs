@@ -5,8 +5,13 @@ use toml::{Table, Value};
 use super::{Config, ConfigError};
 
 const PREFIX: &str = "FLEETWRIGHT_";
-/// Variables of our other programs share the prefix.
-const FOREIGN_PREFIXES: [&str; 2] = ["FLEETWRIGHT_AGENT__", "FLEETWRIGHT_CLI_"];
+/// The operators' command line shares the prefix with these.
+const OF_THE_COMMAND_LINE: [&str; 4] = [
+    "FLEETWRIGHT_SERVER",
+    "FLEETWRIGHT_TOKEN",
+    "FLEETWRIGHT_CA",
+    "FLEETWRIGHT_CONFIG",
+];
 /// The agent's variables start with `FLEETWRIGHT_AGENT_`, as do two of our own.
 const OWN_AGENT_KEYS: [&str; 2] = ["FLEETWRIGHT_AGENT_LISTEN", "FLEETWRIGHT_AGENT_NAMES"];
 
@@ -51,10 +56,8 @@ fn is_ours(variable: &str) -> bool {
     if OWN_AGENT_KEYS.contains(&variable) {
         return true;
     }
-    let foreign = variable.starts_with("FLEETWRIGHT_AGENT_")
-        || FOREIGN_PREFIXES
-            .iter()
-            .any(|prefix| variable.starts_with(prefix));
+    let foreign =
+        variable.starts_with("FLEETWRIGHT_AGENT_") || OF_THE_COMMAND_LINE.contains(&variable);
     variable.starts_with(PREFIX) && !foreign
 }
 

@@ -85,8 +85,9 @@ pub(super) async fn look(licensing: &Licensing) -> Result<(), DbError> {
         now_s,
         licensing.installation_id(),
     );
+    remember_time(&parts.db, &mut memory).await?;
     if let Some(license) = &license {
-        remember(&parts.db, &mut memory, &license.claims).await?;
+        remember_features(&parts.db, &mut memory, &license.claims).await?;
     }
     let standing = Standing {
         license,
@@ -137,7 +138,7 @@ fn audit_entry(claims: &Claims, text: &str) -> AuditEntry {
     audit::entry("license.install", "license", &claims.sub, detail)
 }
 
-/// Of the licences offered, the one in force that was issued last; else why none is.
+/// Of the licences offered, the best one; else why none is in force.
 fn choose(
     trusted: &TrustedKeys,
     offered: Vec<Result<String, String>>,
@@ -148,11 +149,7 @@ fn choose(
     let mut problem = None;
     for text in offered {
         match text.and_then(|text| read(trusted, &text, now_s, installation)) {
-            Ok(license)
-                if best
-                    .as_ref()
-                    .is_none_or(|best| license.claims.iat > best.claims.iat) =>
-            {
+            Ok(license) if best.as_ref().is_none_or(|best| license.outranks(best)) => {
                 best = Some(license);
             }
             Ok(_) => {}
@@ -201,11 +198,16 @@ async fn read_file(path: &Path) -> Option<Result<String, String>> {
     }
 }
 
-async fn remember(db: &Db, memory: &mut Memory, claims: &Claims) -> Result<(), DbError> {
+/// Without a licence too: one that comes later must not find the clock turned back.
+async fn remember_time(db: &Db, memory: &mut Memory) -> Result<(), DbError> {
     if memory.floor_us >= memory.stored_floor_us + FLOOR_STEP_US {
         store::raise_floor(db, memory.floor_us).await?;
         memory.stored_floor_us = memory.floor_us;
     }
+    Ok(())
+}
+
+async fn remember_features(db: &Db, memory: &mut Memory, claims: &Claims) -> Result<(), DbError> {
     let granted: BTreeSet<String> = decide::known_features(claims).map(str::to_owned).collect();
     if !granted.is_subset(&memory.once_licensed) {
         let all: BTreeSet<String> = memory.once_licensed.union(&granted).cloned().collect();

@@ -29,6 +29,14 @@ pub struct Licensed {
     pub phase: Phase,
 }
 
+impl Licensed {
+    /// One that allows new work beats one that has lapsed; of two alike the one issued later counts.
+    pub fn outranks(&self, other: &Self) -> bool {
+        let rank = |license: &Self| (license.phase != Phase::Expired, license.claims.iat);
+        rank(self) > rank(other)
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     Active,
@@ -232,6 +240,24 @@ mod tests {
 
     fn access(standing: &Standing, feature: &str) -> Access {
         standing.access(feature, "groups", &Version::new(1, 2, 0))
+    }
+
+    #[test]
+    fn a_lapsed_trial_does_not_hide_the_licence_before_it() {
+        let license = |iat, phase| Licensed {
+            claims: Claims { iat, ..claims() },
+            key_id: String::new(),
+            development: false,
+            phase,
+        };
+        for (better, worse) in [
+            (license(1, Phase::Active), license(2, Phase::Expired)),
+            (license(1, Phase::Grace), license(2, Phase::Expired)),
+            (license(2, Phase::Grace), license(1, Phase::Active)),
+            (license(2, Phase::Expired), license(1, Phase::Expired)),
+        ] {
+            assert!(better.outranks(&worse) && !worse.outranks(&better));
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Users, sessions, API tokens, the audit chain and idempotency records on both databases.
 
+mod licence;
+
 use std::sync::Arc;
 use std::time::Duration;
 
