@@ -143,6 +143,7 @@ pub fn executor(config: &Config, launcher: Launcher, blobs: Blobs) -> Result<Exe
     Ok(Executor {
         data_dir: config.data_dir.clone(),
         policy: config.policy.clone(),
+        system: config.system.clone(),
         own_user,
         launcher,
         blobs,

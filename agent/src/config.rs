@@ -1,13 +1,17 @@
 //! The agent's settings: a TOML file, overridden by the environment. An unknown key is an error, because a misspelt
 //! policy must not be a policy that allows everything.
 
+mod service_manager;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use fleetwright_protocol::OperationType;
 use fleetwright_protocol::limits::HEARTBEAT_SECONDS_DEFAULT;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
+
+pub use service_manager::ServiceManagerSetting;
 
 /// Variables with this prefix override the file; `__` stands between levels.
 const PREFIX: &str = "FLEETWRIGHT_AGENT_";
@@ -63,14 +67,14 @@ pub enum LogFormat {
 }
 
 /// What touches the machine, so that tests and demonstrations can point it elsewhere.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SystemSettings {
     pub reboot_command: Option<Vec<String>>,
     pub shutdown_command: Option<Vec<String>>,
     pub boot_id_file: Option<PathBuf>,
     pub package_manager: Option<Vec<String>>,
-    pub service_manager: Option<String>,
+    pub service_manager: Option<ServiceManagerSetting>,
     /// A cgroup (v2) folder that runs get their own cgroups in; `none` turns cgroups off. Default: the agent's own
     /// cgroup, if it is not the root and may be written.
     pub cgroup: Option<String>,

@@ -20,9 +20,9 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::decide::Lease;
 use crate::executor::{Executor, Run, RunEvent};
-use crate::job::{self, Job};
+use crate::job::Job;
 use crate::journal::{Durability, JournalError, JournalStore, Record};
-use crate::{clock, facts};
+use crate::{abilities, clock, facts};
 use uploads::Uploads;
 
 /// What the connection brings.
@@ -145,7 +145,7 @@ impl Core {
             tags: self.settings.tags.clone(),
             attributes: self.settings.attributes.clone(),
             capabilities: Capabilities {
-                operations: job::SUPPORTED.to_vec(),
+                operations: abilities::operations(&self.executor.system),
                 concurrency: self.settings.concurrency,
             },
             journal: self.open_entries(),

@@ -1,11 +1,11 @@
 //! Carries out one job, away from the journal: it tells `core` when a supervisor is there (and waits for the word to
 //! go), and how it ended.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use fleetwright_protocol::operation::{DeployFile, RunScript};
+use fleetwright_protocol::operation::DeployFile;
 use fleetwright_protocol::outcome::FailureReason;
 use fleetwright_protocol::{CommandId, ExecutionOptions, NotStartedReason, Operation, Outcome};
 use tokio::io::AsyncWriteExt;
@@ -13,16 +13,16 @@ use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::blobs::Blobs;
-use crate::config::PolicySettings;
+use crate::config::{PolicySettings, SystemSettings};
 use crate::job::Job;
 use crate::launch::{self, Launcher};
 use crate::operations::deploy_file::{self, Content, Stop};
-use crate::operations::{CannotRun, run_script};
+use crate::operations::{CannotRun, ending, run_script};
 use crate::output::LiveOutput;
 use crate::procfs::{self, Process};
 use crate::supervisor::exit_record::ExitRecord;
 use crate::supervisor::spec::{Report, RunSpec};
-use crate::{cgroup, run_folder};
+use crate::{cgroup, operate, run_folder};
 
 /// Killed processes are gone in milliseconds, unless the kernel cannot end them.
 const LEFTOVERS_PATIENCE: Duration = Duration::from_secs(10);
@@ -31,6 +31,7 @@ const LEFTOVERS_PATIENCE: Duration = Duration::from_secs(10);
 pub struct Executor {
     pub data_dir: PathBuf,
     pub policy: PolicySettings,
+    pub system: SystemSettings,
     /// The account the agent runs as.
     pub own_user: String,
     pub launcher: Launcher,
@@ -86,13 +87,14 @@ impl Executor {
             Operation::RunScript(script) if job.options.dry_run => {
                 Conclusion::Ended(Box::new(run_script::dry_run(script, &job.options)))
             }
-            Operation::RunScript(script) => self.run_script(script, &job, run, &events, kill).await,
+            Operation::RunScript(_) | Operation::ServiceControl(_) => {
+                self.supervise(&job, run, &events, kill).await
+            }
             Operation::DeployFile(file) => {
                 Conclusion::Ended(Box::new(self.deploy_file(file, &job, run, kill).await))
             }
             // Refused before they come here; see `job::SUPPORTED`.
-            Operation::ServiceControl(_)
-            | Operation::InstallPackage(_)
+            Operation::InstallPackage(_)
             | Operation::RemovePackage(_)
             | Operation::Reboot(_)
             | Operation::Shutdown(_)
@@ -148,15 +150,14 @@ impl Executor {
         ));
     }
 
-    async fn run_script(
+    async fn supervise(
         &self,
-        script: &RunScript,
         job: &Job,
         run: Run,
         events: &mpsc::Sender<RunEvent>,
         mut kill: watch::Receiver<bool>,
     ) -> Conclusion {
-        let (spec, mut channel) = match self.launch(script, job, run).await {
+        let (spec, mut channel) = match self.launch(job, run).await {
             Ok(launched) => launched,
             Err(CannotRun::DiskFull) => return Conclusion::NotStarted(NotStartedReason::DiskFull),
             Err(refusal @ CannotRun::Refused(_)) => {
@@ -195,20 +196,13 @@ impl Executor {
     }
 
     /// Writes the folder of the run and starts its supervisor.
-    async fn launch(
-        &self,
-        script: &RunScript,
-        job: &Job,
-        run: Run,
-    ) -> Result<(RunSpec, UnixStream), CannotRun> {
+    async fn launch(&self, job: &Job, run: Run) -> Result<(RunSpec, UnixStream), CannotRun> {
         let folder = run_folder::path(&self.data_dir, run.command_id, run.attempt);
         let mut spec = if job.options.run_as.is_some() {
             // The name service may have to ask over the network.
-            let (script, options, timeout) =
-                (script.clone(), job.options.clone(), job.timeout_seconds);
-            let folder = folder.clone();
+            let (job, system, folder) = (job.clone(), self.system.clone(), folder.clone());
             let prepared = tokio::task::spawn_blocking(move || {
-                run_script::prepare(&script, &options, run.command_id, &folder, timeout)
+                prepare(&job, &system, run.command_id, &folder)
             });
             match prepared.await {
                 Ok(spec) => spec?,
@@ -219,13 +213,7 @@ impl Executor {
                 }
             }
         } else {
-            run_script::prepare(
-                script,
-                &job.options,
-                run.command_id,
-                &folder,
-                job.timeout_seconds,
-            )?
+            prepare(job, &self.system, run.command_id, &folder)?
         };
         if let Some(parent) = &self.cgroup_parent {
             spec.cgroup = cgroup::create(parent, run.command_id, run.attempt);
@@ -364,6 +352,31 @@ impl Executor {
     }
 }
 
+/// Makes the folder of a run and says what its supervisor is to run.
+fn prepare(
+    job: &Job,
+    system: &SystemSettings,
+    command_id: CommandId,
+    folder: &Path,
+) -> Result<RunSpec, CannotRun> {
+    match &job.operation {
+        Operation::RunScript(script) => run_script::prepare(
+            script,
+            &job.options,
+            command_id,
+            folder,
+            job.timeout_seconds,
+        ),
+        Operation::DeployFile(_)
+        | Operation::ServiceControl(_)
+        | Operation::InstallPackage(_)
+        | Operation::RemovePackage(_)
+        | Operation::Reboot(_)
+        | Operation::Shutdown(_)
+        | Operation::ApplyDeploymentPlan(_) => operate::prepare(job, system, command_id, folder),
+    }
+}
+
 async fn conclude(run: Run, conclusion: Conclusion, events: &mpsc::Sender<RunEvent>) {
     let event = match conclusion {
         Conclusion::NotStarted(reason) => RunEvent::NotStarted { run, reason },
@@ -378,7 +391,7 @@ async fn send(spec: &RunSpec, channel: &mut UnixStream) -> std::io::Result<()> {
 }
 
 fn conclusion(record: ExitRecord) -> Conclusion {
-    match run_script::outcome(record) {
+    match ending::outcome(record) {
         Some(outcome) => Conclusion::Ended(Box::new(outcome)),
         None => Conclusion::NotStarted(NotStartedReason::AgentRestarted),
     }

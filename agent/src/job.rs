@@ -4,8 +4,12 @@ use fleetwright_protocol::validate;
 use fleetwright_protocol::{ExecutionOptions, Operation, OperationType, Violation};
 use serde_json::Value;
 
-/// The operation types this agent carries out.
-pub const SUPPORTED: [OperationType; 2] = [OperationType::RunScript, OperationType::DeployFile];
+/// The operation types this agent carries out, on a host that has what they need; see `abilities`.
+pub const SUPPORTED: [OperationType; 3] = [
+    OperationType::RunScript,
+    OperationType::DeployFile,
+    OperationType::ServiceControl,
+];
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Job {

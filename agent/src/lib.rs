@@ -2,6 +2,7 @@
 //! and keeps the journal, `session` is the connection, `supervisor` is the process that outlives the agent around each
 //! script, `operations` are what commands do. The binary in `main.rs` only reads its arguments.
 
+pub mod abilities;
 pub mod accounts;
 pub mod agent;
 pub mod backoff;
@@ -21,6 +22,7 @@ pub mod job;
 pub mod journal;
 pub mod launch;
 pub mod logging;
+pub mod operate;
 pub mod operations;
 pub mod output;
 pub mod policy;

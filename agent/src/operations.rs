@@ -2,7 +2,11 @@
 //! decided in `core`.
 
 pub mod deploy_file;
+pub mod ending;
+pub mod result;
 pub mod run_script;
+pub mod service_control;
+pub mod surroundings;
 pub mod tools;
 
 use std::io;

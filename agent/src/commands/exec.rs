@@ -4,12 +4,12 @@ use std::io::{Read, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use fleetwright_agent::blobs::Blobs;
 use fleetwright_agent::config::Config;
 use fleetwright_agent::executor::{Run, RunEvent};
 use fleetwright_agent::launch::Launcher;
-use fleetwright_agent::{agent, job, policy, run_folder};
+use fleetwright_agent::{abilities, agent, job, policy, run_folder};
 use fleetwright_protocol::outcome::OutcomeStatus;
 use fleetwright_protocol::{CommandId, Outcome};
 use tokio::sync::{mpsc, watch};
@@ -36,6 +36,7 @@ pub async fn run(config: &Config, arguments: ExecArguments) -> anyhow::Result<Ex
         &job.options,
         &executor.own_user,
     )?;
+    abilities::check(job.operation.operation_type(), &config.system).map_err(|why| anyhow!(why))?;
     let run = Run {
         command_id: CommandId(Uuid::new_v4()),
         attempt: 1,

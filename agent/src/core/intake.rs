@@ -12,7 +12,7 @@ use crate::decide::{self, Lease, OnCancel, OnCommand};
 use crate::executor::Run;
 use crate::job::{self, BadJob, Job};
 use crate::journal::{Durability, Execution, Record};
-use crate::{clock, policy};
+use crate::{abilities, clock, policy};
 
 /// Room a run needs: both ends of two streams (4 MiB) twice, and the journal.
 const FREE_BYTES_MIN: u64 = 16 * 1024 * 1024;
@@ -137,6 +137,11 @@ impl Core {
             }
         };
         let executor = &self.executor;
+        let kind = job.operation.operation_type();
+        if let Err(why) = abilities::check(kind, &executor.system) {
+            tracing::warn!(command = %run.command_id, operation = kind.as_str(), why, "not for this host");
+            return Fate::Refuse(NotStartedReason::Unsupported);
+        }
         if let Err(refused) = policy::check(
             &executor.policy,
             &job.operation,
@@ -314,13 +319,13 @@ impl Core {
     }
 }
 
-/// Only scripts need a process that outlives the agent.
+/// Whatever runs programs needs a process that outlives the agent.
 pub(super) fn execution(job: &Job) -> Execution {
     match &job.operation {
         Operation::RunScript(_) if !job.options.dry_run => Execution::Supervised,
+        Operation::ServiceControl(_) => Execution::Supervised,
         Operation::RunScript(_)
         | Operation::DeployFile(_)
-        | Operation::ServiceControl(_)
         | Operation::InstallPackage(_)
         | Operation::RemovePackage(_)
         | Operation::Reboot(_)

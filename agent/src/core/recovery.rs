@@ -8,7 +8,7 @@ use super::Core;
 use crate::decide::{self, Evidence, Recovery, Supervisor};
 use crate::executor::{Run, RunEvent};
 use crate::journal::{Entry, State};
-use crate::operations::run_script;
+use crate::operations::ending;
 use crate::procfs::{self, Process};
 use crate::run_folder;
 use crate::supervisor::exit_record::{Ending, ExitRecord};
@@ -68,7 +68,7 @@ impl Core {
                 tokio::spawn(Arc::clone(&self.executor).adopt(process, run, events, kill));
             }
             (Recovery::TakeExitRecord, _, Some(record)) => {
-                if let Some(outcome) = run_script::outcome(record) {
+                if let Some(outcome) = ending::outcome(record) {
                     later(
                         events,
                         RunEvent::Ended {

@@ -10,6 +10,7 @@ use fleetwright_protocol::OutputSummary;
 use serde::{Deserialize, Serialize};
 
 use crate::checked::{self, Next};
+use crate::operations::result::OwnResult;
 
 const FILE_NAME: &str = "exit";
 
@@ -46,6 +47,8 @@ pub struct ExitRecord {
     /// Why less output was kept than there is room for; empty if all is well.
     #[serde(default)]
     pub output_trouble: String,
+    #[serde(default)]
+    pub result: OwnResult,
 }
 
 impl ExitRecord {
@@ -56,6 +59,7 @@ impl ExitRecord {
             stdout: OutputSummary::default(),
             stderr: OutputSummary::default(),
             output_trouble: String::new(),
+            result: OwnResult::NotExpected,
         }
     }
 

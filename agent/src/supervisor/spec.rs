@@ -27,6 +27,8 @@ pub struct RunSpec {
     /// Whether the folder of the run holds a file `stdin`.
     pub has_stdin: bool,
     pub account: Option<AccountIds>,
+    /// Whether the run says in a file of its folder what came of it; see `operations::result`.
+    pub leaves_result: bool,
     pub timeout_ms: u64,
     /// A fresh cgroup (v2) for the run.
     pub cgroup: Option<PathBuf>,
@@ -180,6 +182,7 @@ mod tests {
             working_directory: "/".into(),
             has_stdin: false,
             account: None,
+            leaves_result: false,
             timeout_ms: 1,
             cgroup: None,
         };

@@ -15,6 +15,7 @@ use super::spec::RunSpec;
 use super::spool::Spool;
 use super::{child, tree};
 use crate::clock;
+use crate::operations::result::OwnResult;
 
 /// After the program has ended, whoever it left behind may keep its output open for ever; what such a one prints within
 /// this time still counts. A pipeline's last words come sooner.
@@ -63,6 +64,11 @@ pub fn run(spec: &RunSpec, folder: &Path, signals: &Signals, live: Live) -> (Liv
         stdout: stdout.0,
         stderr: stderr.0,
         output_trouble,
+        result: if spec.leaves_result {
+            OwnResult::read(folder)
+        } else {
+            OwnResult::NotExpected
+        },
     };
     (watch.live, record)
 }

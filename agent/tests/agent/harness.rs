@@ -1,7 +1,9 @@
 //! An agent's core in a temporary folder, with the real program as supervisor, and a hand on its frames.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -47,11 +49,31 @@ impl Host {
 
     /// With more lines of settings.
     pub fn with(settings: &str) -> Self {
+        Self::with_system(settings, |_| Vec::new())
+    }
+
+    /// With more lines of settings, and the tools that stand for the system's own. Those that are not named do not
+    /// work: no test touches the machine it runs on.
+    pub fn with_system(settings: &str, system: impl Fn(&Path) -> Vec<(&str, Value)>) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let mut tools = BTreeMap::from([
+            ("cgroup", json!("none")),
+            ("boot_id_file", json!(folder.path().join("boot_id"))),
+            ("reboot_command", json!(["/bin/false"])),
+            ("shutdown_command", json!(["/bin/false"])),
+            ("package_manager", json!(["/bin/false"])),
+            ("service_manager", json!("none")),
+        ]);
+        tools.extend(system(folder.path()));
+        // JSON's texts and lists of texts are TOML's too.
+        let tools: Vec<String> = tools
+            .iter()
+            .map(|(key, value)| format!("{key} = {value}"))
+            .collect();
         let text = format!(
-            "data_dir = {:?}\n{settings}\n[system]\ncgroup = \"none\"\nboot_id_file = {:?}\n",
+            "data_dir = {:?}\n{settings}\n[system]\n{}\n",
             folder.path().join("data"),
-            folder.path().join("boot_id"),
+            tools.join("\n"),
         );
         std::fs::write(folder.path().join("boot_id"), "first-boot\n").unwrap();
         std::fs::write(folder.path().join("agent.toml"), &text).unwrap();
@@ -285,6 +307,22 @@ pub fn pid_in(path: &Path) -> u32 {
 
 pub fn lives(pid: u32) -> bool {
     procfs::process(pid).is_some_and(|process| !process.zombie)
+}
+
+/// A program of the test's own.
+pub fn write_program(path: &Path, script: &str) {
+    // Another thread may fork while this one has the file open for writing, and then it could not be run.
+    let new = path.with_extension("new");
+    std::fs::write(&new, script).unwrap();
+    let copied = Command::new("cp").arg(&new).arg(path).status().unwrap();
+    assert!(copied.success());
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// The lines of a file that may not be there.
+pub fn lines(path: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    text.lines().map(str::to_owned).collect()
 }
 
 pub fn stdout(outcome: &Outcome) -> String {

@@ -8,4 +8,5 @@ mod harness;
 mod output;
 mod restarts;
 mod scripts;
+mod services;
 mod trees;

@@ -1,0 +1,53 @@
+//! What this host can be asked to do: the operation types the agent knows, less those whose tools the host lacks.
+
+use fleetwright_protocol::OperationType;
+
+use crate::config::SystemSettings;
+use crate::job;
+use crate::operations::service_control::ServiceManager;
+
+/// Why the host cannot carry out operations of this type, if it cannot. Looks at the host anew: tools come and go.
+pub fn check(kind: OperationType, system: &SystemSettings) -> Result<(), String> {
+    match kind {
+        OperationType::ServiceControl => {
+            ServiceManager::detect(system.service_manager.as_ref()).map(drop)
+        }
+        OperationType::RunScript
+        | OperationType::DeployFile
+        | OperationType::InstallPackage
+        | OperationType::RemovePackage
+        | OperationType::Reboot
+        | OperationType::Shutdown
+        | OperationType::ApplyDeploymentPlan => Ok(()),
+    }
+}
+
+/// The types this host carries out.
+pub fn operations(system: &SystemSettings) -> Vec<OperationType> {
+    job::SUPPORTED
+        .into_iter()
+        .filter(|kind| check(*kind, system).is_ok())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ServiceManagerSetting;
+
+    #[test]
+    fn a_host_without_a_service_manager_does_not_claim_to_control_services() {
+        for (setting, expected) in [
+            (ServiceManagerSetting::None, false),
+            (ServiceManagerSetting::Systemd, true),
+        ] {
+            let system = SystemSettings {
+                service_manager: Some(setting),
+                ..SystemSettings::default()
+            };
+            let claimed = operations(&system);
+            assert!(claimed.contains(&OperationType::RunScript));
+            assert_eq!(claimed.contains(&OperationType::ServiceControl), expected);
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! The operations that use the system's own tools run in a process of their own, under a supervisor as a script does:
+//! so they can be timed out, cancelled and outlive the agent. This is that process, and the order it gets. It knows
+//! nothing of the server or the journal.
+
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+
+use fleetwright_protocol::outcome::{FailureReason, OutcomeStatus};
+use fleetwright_protocol::{CommandId, Operation, Outcome};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::accounts;
+use crate::config::SystemSettings;
+use crate::job::{self, Job};
+use crate::operations::result::{self, OperationResult};
+use crate::operations::service_control::{self, ServiceManager};
+use crate::operations::tools::{SystemTools, Tools};
+use crate::operations::{CannotRun, account_for, surroundings};
+use crate::run_folder;
+use crate::supervisor::spec::RunSpec;
+
+/// The hidden first argument that makes the agent's program carry out one operation; the folder of the run follows.
+pub const ARGUMENT: &str = "__operate";
+
+/// The program of the supervisor, which is this one, also after its file has been replaced by an upgrade.
+const PROGRAM: &str = "/proc/self/exe";
+const ORDER: &str = "operation.json";
+
+/// What is to be done, and with what.
+#[derive(Serialize, Deserialize)]
+struct Order {
+    /// As a command brings it.
+    operation: Value,
+    timeout_seconds: u64,
+    system: SystemSettings,
+}
+
+/// Writes the order into `folder`, which is made, and says what its supervisor is to run.
+pub fn prepare(
+    job: &Job,
+    system: &SystemSettings,
+    command_id: CommandId,
+    folder: &Path,
+) -> Result<RunSpec, CannotRun> {
+    let account = account_for(&job.options)?;
+    let owner = account.as_ref().map(|account| &account.ids);
+    let written = order(job, system).and_then(|order| {
+        run_folder::create(folder)?;
+        run_folder::write(folder, ORDER, 0o600, &order, owner)?;
+        run_folder::write(folder, result::FILE_NAME, 0o600, b"", owner)
+    });
+    written.map_err(|error| CannotRun::because("cannot write the operation", &error))?;
+    Ok(RunSpec {
+        command_id,
+        program: PROGRAM.to_owned(),
+        arguments: vec![
+            ARGUMENT.to_owned(),
+            surroundings::text_of(folder.to_owned())?,
+        ],
+        environment: surroundings::environment(
+            job.options.environment.iter(),
+            command_id,
+            account.as_ref(),
+        )?,
+        working_directory: job
+            .options
+            .working_directory
+            .clone()
+            .unwrap_or_else(|| "/".to_owned()),
+        has_stdin: false,
+        account: account.map(|account| account.ids),
+        leaves_result: true,
+        timeout_ms: job.timeout_seconds.saturating_mul(1_000),
+        cgroup: None,
+    })
+}
+
+/// Carries out the order in `folder` and leaves the result there.
+pub fn main(folder: &Path) -> ExitCode {
+    let outcome = match read(folder) {
+        Ok((job, system)) => carry_out(&job, &system, &mut SystemTools),
+        Err(why) => Outcome::failed(FailureReason::AgentError, why),
+    };
+    let status = outcome.status;
+    match (OperationResult::of(outcome).write(folder), status) {
+        (Ok(()), OutcomeStatus::Succeeded) => ExitCode::SUCCESS,
+        (Ok(()), OutcomeStatus::Failed) => ExitCode::FAILURE,
+        (Err(error), OutcomeStatus::Succeeded | OutcomeStatus::Failed) => {
+            eprintln!("cannot write the result: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn order(job: &Job, system: &SystemSettings) -> io::Result<Vec<u8>> {
+    let mut operation = serde_json::to_value(&job.operation)?;
+    if let Value::Object(fields) = &mut operation {
+        fields.insert("options".to_owned(), json!(job.options));
+    }
+    Ok(serde_json::to_vec(&Order {
+        operation,
+        timeout_seconds: job.timeout_seconds,
+        system: system.clone(),
+    })?)
+}
+
+fn read(folder: &Path) -> Result<(Job, SystemSettings), String> {
+    let bytes = std::fs::read(folder.join(ORDER))
+        .map_err(|error| format!("cannot read the operation: {error}"))?;
+    let order: Order = serde_json::from_slice(&bytes)
+        .map_err(|error| format!("the operation is not understood: {error}"))?;
+    let job =
+        job::parse(&order.operation, order.timeout_seconds).map_err(|error| error.to_string())?;
+    Ok((job, order.system))
+}
+
+fn carry_out(job: &Job, system: &SystemSettings, tools: &mut dyn Tools) -> Outcome {
+    let dry_run = job.options.dry_run;
+    match &job.operation {
+        Operation::ServiceControl(control) => {
+            match ServiceManager::detect(system.service_manager.as_ref()) {
+                Ok(manager) => {
+                    let privileged = accounts::is_root() || !manager.needs_root();
+                    service_control::carry_out(control, dry_run, &manager, privileged, tools)
+                }
+                Err(why) => Outcome::failed(FailureReason::AgentError, why),
+            }
+        }
+        Operation::RunScript(_)
+        | Operation::DeployFile(_)
+        | Operation::InstallPackage(_)
+        | Operation::RemovePackage(_)
+        | Operation::Reboot(_)
+        | Operation::Shutdown(_)
+        | Operation::ApplyDeploymentPlan(_) => Outcome::failed(
+            FailureReason::AgentError,
+            format!(
+                "{} is not done this way",
+                job.operation.operation_type().as_str()
+            ),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_reads_back_as_the_job_and_the_settings_it_was_made_of() {
+        let folder = tempfile::tempdir().unwrap();
+        let operation = json!({
+            "operation_type": "service_control",
+            "parameters": {"service": "web", "action": "restart"},
+            "options": {"dry_run": true, "environment": {"A": "b"}},
+        });
+        let job = job::parse(&operation, 77).unwrap();
+        let system = SystemSettings {
+            reboot_command: Some(vec!["/bin/false".to_owned()]),
+            service_manager: Some(crate::config::ServiceManagerSetting::OpenRc),
+            ..SystemSettings::default()
+        };
+        let id = CommandId(uuid::Uuid::nil());
+        let run = folder.path().join("run");
+        let spec = prepare(&job, &system, id, &run).unwrap();
+        assert_eq!(spec.arguments, [ARGUMENT, run.to_str().unwrap()]);
+        assert_eq!((spec.timeout_ms, spec.leaves_result), (77_000, true));
+        assert_eq!(spec.environment["A"], "b");
+        assert_eq!(read(&run), Ok((job, system)));
+    }
+}
