@@ -139,11 +139,22 @@ fn a_module_that_blocks_its_thread_is_stuck_while_everything_else_lives() {
             })
         })
         .collect();
+    let began = std::time::Instant::now();
+    let mut took = Vec::new();
     wait_for("the module to be stuck", PATIENCE, || {
+        let asked = std::time::Instant::now();
         fleet.admin.get("/hosts").expect(200);
+        took.push(asked.elapsed());
         let state = crate::fixtures::listed(&fleet, "fixture")?;
         (state["state"] == "stuck").then_some(())
     });
+    took.sort_unstable();
+    let p99 = took[took.len() * 99 / 100];
+    println!(
+        "stuck after {:?}; {} requests of the core meanwhile, p99 {p99:?}",
+        began.elapsed(),
+        took.len()
+    );
     let answer = fleet.admin.get("/fleet/x-fixture/room");
     assert_eq!(
         (answer.status, answer.header("retry-after").is_some()),
