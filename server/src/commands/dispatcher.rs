@@ -3,6 +3,8 @@
 //! looked at by itself, so a fleet that is mostly offline is not walked over and over.
 
 mod send;
+#[cfg(test)]
+mod tests;
 mod walk;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};

@@ -44,7 +44,7 @@ struct Inner {
 /// The background work, to be started once.
 pub struct Workers {
     commands: Commands,
-    hints: mpsc::UnboundedReceiver<Hint>,
+    pub(super) hints: mpsc::UnboundedReceiver<Hint>,
     reports: mpsc::Receiver<AgentReport>,
 }
 

@@ -121,7 +121,7 @@ pub fn status_name(online: bool) -> &'static str {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// An approved host at this revision; its id is the revision.

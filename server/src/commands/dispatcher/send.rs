@@ -119,6 +119,10 @@ impl Dispatcher {
                     {
                         self.hosts.insert(command.host_id);
                     }
+                    // The walk has gone past it, and it may still wait.
+                    if let Some(work) = self.work.get_mut(&command.set_id) {
+                        work.rescan = true;
+                    }
                 }
             }
         }

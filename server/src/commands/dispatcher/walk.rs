@@ -192,7 +192,7 @@ impl Dispatcher {
             return Ok(Step::Rest);
         };
         work.cursor = next_cursor;
-        let walked_all = next_cursor > waiting.last().map_or(0, |last| last.ordinal);
+        let walked_all = waiting.last().is_none_or(|last| next_cursor > last.ordinal);
         if out_of_slots && set.view.max_running > 0 {
             return Ok(Step::Rest);
         }
