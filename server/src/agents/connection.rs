@@ -10,11 +10,11 @@ use fleetwright_protocol::limits::{HEARTBEAT_SECONDS_DEFAULT, PEER_SILENT_SECOND
 use fleetwright_protocol::{CommandId, HostId, Outcome};
 use tokio::sync::mpsc;
 
-use super::connections::{Connection, Outbound};
+use super::connections::Connection;
 use crate::commands::Commands;
 use crate::commands::live_output::Chunk;
 use crate::commands::outputs::PartKey;
-use crate::commands::reports::{AgentReport, Said, settle_hello_in};
+use crate::commands::reports::{AgentReport, Greeting, Said, settle_hello_in};
 use crate::db::DbError;
 use crate::hosts::{self, Hosts};
 
@@ -22,6 +22,8 @@ use crate::hosts::{self, Hosts};
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
 /// A frame that cannot be written within this time means a reader that is gone.
 const WRITE_WITHIN: Duration = Duration::from_secs(10);
+/// The last word is a courtesy: a connection that is cut must be gone within 5 s.
+const GOODBYE_WITHIN: Duration = Duration::from_secs(2);
 /// Frames per second an agent may send before it is slowed down: a hundred times what an honest one needs.
 const FRAMES_PER_SECOND_MAX: u32 = 2_000;
 
@@ -64,15 +66,21 @@ pub async fn serve(mut socket: WebSocket, host_id: HostId, context: ConnectionCo
     let connections = context.commands.connections().clone();
     let now_us = context.commands.clock().monotonic_us();
     let (connection, outbound) = connections.register(host_id, now_us);
-    let greeted = if context.hosts.registry().is_admitted(host_id) {
-        greet(&mut socket, &connection, &context).await
-    } else {
-        // Rejected, deleted or locked while the handshake was under way, before there was a connection to cut.
-        Err(Ending::new(1008, "the host may not connect"))
+    let conversation = async {
+        if !context.hosts.registry().is_admitted(host_id) {
+            // Rejected, deleted or locked while the handshake was under way, before there was a connection to cut.
+            return Ending::new(1008, "the host may not connect");
+        }
+        match greet(&mut socket, &connection, &context).await {
+            Ok(()) => converse(&mut socket, &connection, outbound, &context).await,
+            Err(ending) => ending,
+        }
     };
-    let ending = match greeted {
-        Ok(()) => converse(&mut socket, &connection, outbound, &context).await,
-        Err(ending) => ending,
+    // Around all of it: a cut waits for no write, no queue and no database.
+    let ending = tokio::select! {
+        biased;
+        cut = connection.until_cut() => Ending::new(cut.code, cut.reason),
+        ending = conversation => ending,
     };
     if connections.remove(&connection)
         && let Err(error) = hosts::actions::record_offline(&context.hosts, vec![host_id]).await
@@ -84,7 +92,7 @@ pub async fn serve(mut socket: WebSocket, host_id: HostId, context: ConnectionCo
         code: ending.code,
         reason: ending.reason.into(),
     };
-    let _ = tokio::time::timeout(WRITE_WITHIN, socket.send(Message::Close(Some(close)))).await;
+    let _ = tokio::time::timeout(GOODBYE_WITHIN, socket.send(Message::Close(Some(close)))).await;
 }
 
 /// The `hello`: what the agent is, and what its journal holds of the commands the server believes it has.
@@ -105,36 +113,37 @@ async fn greet(
     let recorded = hosts::actions::record_hello(&context.hosts, host_id, &hello)
         .await
         .map_err(|error| unavailable(host_id, &error))?;
-    let commands = context.commands.clone();
     let Hello {
         journal,
         journal_id,
         capabilities,
         ..
     } = hello;
-    let handle = commands.clone();
-    let working_on: Vec<CommandId> = commands
+    let greeting = Greeting {
+        connection: connection.clone(),
+        welcome: ServerFrame::Welcome {
+            protocol: PROTOCOL_VERSION.to_owned(),
+            server_version: env!("CARGO_PKG_VERSION").to_owned(),
+            host_id,
+            heartbeat_seconds: HEARTBEAT_SECONDS_DEFAULT,
+        },
+        concurrency: capabilities.concurrency,
+        journal,
+        journal_changed: recorded.journal_changed,
+    };
+    let commands = context.commands.clone();
+    context
+        .commands
         .db()
         .write(move |tx| {
-            let working_on =
-                settle_hello_in(tx, &handle, host_id, &journal, recorded.journal_changed)?;
-            if recorded.journal_changed {
+            if greeting.journal_changed {
                 // Together with the end of the lost journal's commands, so that a crash loses neither.
                 hosts::actions::save_journal_in(tx, host_id, journal_id)?;
             }
-            Ok::<_, DbError>(working_on)
+            settle_hello_in(tx, &commands, greeting)
         })
         .await
-        .map_err(|error| unavailable(host_id, &error))?;
-    connection.send_frame(&ServerFrame::Welcome {
-        protocol: PROTOCOL_VERSION.to_owned(),
-        server_version: env!("CARGO_PKG_VERSION").to_owned(),
-        host_id,
-        heartbeat_seconds: HEARTBEAT_SECONDS_DEFAULT,
-    });
-    connection.open(capabilities.concurrency, working_on);
-    commands.host_ready(host_id);
-    Ok(())
+        .map_err(|error| unavailable(host_id, &error))
 }
 
 async fn read_hello(socket: &mut WebSocket) -> Result<Hello, Ending> {
@@ -163,23 +172,22 @@ fn unavailable(host_id: HostId, error: &DbError) -> Ending {
 async fn converse(
     socket: &mut WebSocket,
     connection: &Arc<Connection>,
-    mut outbound: mpsc::Receiver<Outbound>,
+    mut outbound: mpsc::Receiver<String>,
     context: &ConnectionContext,
 ) -> Ending {
     let mut window = Window::default();
     loop {
         tokio::select! {
             biased;
-            message = outbound.recv() => match message {
-                Some(Outbound::Text(text)) => {
-                    let sent = tokio::time::timeout(WRITE_WITHIN, socket.send(Message::text(text))).await;
-                    if !matches!(sent, Ok(Ok(()))) {
-                        return Ending::new(1001, "does not read");
-                    }
+            text = outbound.recv() => {
+                let Some(text) = text else {
+                    return Ending::new(1001, "the server let go");
+                };
+                let sent = tokio::time::timeout(WRITE_WITHIN, socket.send(Message::text(text))).await;
+                if !matches!(sent, Ok(Ok(()))) {
+                    return Ending::new(1001, "does not read");
                 }
-                Some(Outbound::Close(code, reason)) => return Ending::new(code, reason),
-                None => return Ending::new(1001, "the server let go"),
-            },
+            }
             message = socket.recv() => {
                 let text = match message {
                     Some(Ok(Message::Text(text))) => text,
@@ -258,7 +266,7 @@ async fn take(
             offset,
             data,
         } => {
-            if connection.is_working_on(command_id) {
+            if connection.is_running(command_id) {
                 let chunk = Chunk {
                     stream,
                     offset,
@@ -318,7 +326,7 @@ async fn take_part(
     data: Vec<u8>,
 ) -> Result<(), Ending> {
     let end = offset.saturating_add(data.len() as u64);
-    let held = if connection.is_working_on(key.command_id) {
+    let held = if connection.is_working_on(key.command_id, key.attempt) {
         let appended = context.commands.spool().append(key, offset, data).await;
         appended.map_err(|error| spool_failed(connection.host_id, &error))?
     } else {

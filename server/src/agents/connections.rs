@@ -1,22 +1,25 @@
 //! The live connections: who is connected, what each host is working on, and how to reach it. Only memory: after a
 //! restart agents dial in again and say what they hold.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use fleetwright_protocol::{CommandId, HostId, ServerFrame};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 /// Frames that may wait for a slow reader before its connection is dropped. An honest agent runs a handful of
 /// commands at a time; this is memory we are willing to lose to a bad one.
 const OUTBOUND_MAX: usize = 256;
+/// Commands one agent works on at a time, whatever it claims: the most its configuration may ask for. Each may have
+/// output waiting here.
+const CONCURRENCY_MAX: u32 = 64;
 
-/// What the connection's own task is told.
-#[derive(Debug)]
-pub enum Outbound {
-    Text(String),
-    /// Close with this WebSocket code and reason.
-    Close(u16, &'static str),
+/// Why the server ends a connection: a WebSocket close code and its reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    pub code: u16,
+    pub reason: &'static str,
 }
 
 /// One live connection of one host.
@@ -24,19 +27,30 @@ pub struct Connection {
     pub host_id: HostId,
     /// Tells this connection apart from the host's earlier and later ones.
     pub epoch: u64,
-    outbound: mpsc::Sender<Outbound>,
-    concurrency: AtomicU32,
-    working_on: Mutex<Vec<CommandId>>,
+    outbound: mpsc::Sender<String>,
+    work: Mutex<Work>,
     /// Something waits for this host to have room.
     waiting: AtomicBool,
     /// Monotonic µs of the last frame.
     last_heard_us: AtomicU64,
+    /// Beside the queue of frames, so that a full queue or a reader that does not read delays no cut.
+    over: CancellationToken,
+    cut: OnceLock<Cut>,
+}
+
+/// What an agent has been given.
+#[derive(Default)]
+struct Work {
+    /// How many commands it takes at a time; 0 until its `hello` is settled.
+    concurrency: u32,
+    /// With their attempts.
+    commands: Vec<(CommandId, u32)>,
 }
 
 /// Whether a host can take one more command now.
-#[derive(Debug, PartialEq, Eq)]
 pub enum Room {
-    Reserved,
+    /// On this very connection: whatever becomes of the command is said to it, never to a later one.
+    Reserved(Arc<Connection>),
     /// It works on as many as it can; it will be reported when it has room.
     Busy,
     Offline,
@@ -54,22 +68,23 @@ struct Inner {
 }
 
 impl Connections {
-    /// Registers a new connection in place of the host's earlier one, which is told to close. Nothing is sent
+    /// Registers a new connection in place of the host's earlier one, which is over from now on. Nothing is sent
     /// to it until [`Connection::open`] has been called.
     pub fn register(
         &self,
         host_id: HostId,
         now_us: i64,
-    ) -> (Arc<Connection>, mpsc::Receiver<Outbound>) {
+    ) -> (Arc<Connection>, mpsc::Receiver<String>) {
         let (outbound, receiver) = mpsc::channel(OUTBOUND_MAX);
         let connection = Arc::new(Connection {
             host_id,
             epoch: self.inner.epochs.fetch_add(1, Ordering::Relaxed),
             outbound,
-            concurrency: AtomicU32::new(0),
-            working_on: Mutex::new(Vec::new()),
+            work: Mutex::default(),
             waiting: AtomicBool::new(false),
             last_heard_us: AtomicU64::new(now_us.unsigned_abs()),
+            over: CancellationToken::new(),
+            cut: OnceLock::new(),
         });
         let earlier = self
             .inner
@@ -78,13 +93,14 @@ impl Connections {
             .insert(host_id, connection.clone())
             .cloned();
         if let Some(earlier) = earlier {
-            earlier.close(1000, "replaced by a newer connection");
+            earlier.cut(1000, "replaced by a newer connection");
         }
         (connection, receiver)
     }
 
-    /// Removes this very connection; returns whether it was the host's live one.
+    /// Removes this very connection, which is over; returns whether it was the host's live one.
     pub fn remove(&self, connection: &Connection) -> bool {
+        connection.cut(1001, "ended");
         let guard = self.inner.live.pin();
         guard
             .remove_if(&connection.host_id, |_, live| {
@@ -112,26 +128,26 @@ impl Connections {
     /// Ends the host's connection, if it has one (rejected, deleted, locked, misbehaving).
     pub fn cut(&self, host_id: HostId, reason: &'static str) {
         if let Some(connection) = self.get(host_id) {
-            connection.close(1008, reason);
+            connection.cut(1008, reason);
         }
     }
 
     /// Ends every connection: the server is going down.
     pub fn cut_all(&self, reason: &'static str) {
         for connection in self.inner.live.pin().values() {
-            connection.close(1001, reason);
+            connection.cut(1001, reason);
         }
     }
 
-    /// Takes room for a command on its host.
-    pub fn reserve(&self, host_id: HostId, command_id: CommandId) -> Room {
+    /// Takes room for a command's attempt on its host.
+    pub fn reserve(&self, host_id: HostId, command_id: CommandId, attempt: u32) -> Room {
         match self.inner.live.pin().get(&host_id) {
             None => Room::Offline,
-            Some(connection) => connection.reserve(command_id),
+            Some(connection) => Connection::reserve(connection, command_id, attempt),
         }
     }
 
-    /// Gives room back; returns whether something waits for it.
+    /// Gives back room that the host's live connection has for a command; returns whether something waits for it.
     pub fn resolve(&self, host_id: HostId, command_id: CommandId) -> bool {
         match self.inner.live.pin().get(&host_id) {
             None => false,
@@ -139,17 +155,13 @@ impl Connections {
         }
     }
 
-    /// Sends text to a host; dropped if it is not connected (it will be resent after its next `hello`).
-    pub fn send_text(&self, host_id: HostId, text: String) {
-        if let Some(connection) = self.inner.live.pin().get(&host_id) {
-            connection.send(Outbound::Text(text));
-        }
-    }
-
+    /// Sends to a host whose `hello` is settled. To any other it is not said: what it must know is settled by its
+    /// next `hello`, and `welcome` comes first.
     pub fn send(&self, host_id: HostId, frame: &ServerFrame) {
-        match serde_json::to_string(frame) {
-            Ok(text) => self.send_text(host_id, text),
-            Err(error) => tracing::error!(%error, "a server frame could not be encoded"),
+        if let Some(connection) = self.inner.live.pin().get(&host_id)
+            && connection.is_open()
+        {
+            connection.send_frame(frame);
         }
     }
 
@@ -157,22 +169,41 @@ impl Connections {
     pub fn cut_silent(&self, before_us: i64) {
         for connection in self.inner.live.pin().values() {
             if connection.last_heard_us.load(Ordering::Relaxed) < before_us.unsigned_abs() {
-                connection.close(1001, "silent for too long");
+                connection.cut(1001, "silent for too long");
             }
         }
     }
 }
 
 impl Connection {
-    /// Starts accepting commands: at most `concurrency` at a time, already working on `working_on`.
-    pub fn open(&self, concurrency: u32, working_on: Vec<CommandId>) {
-        *self.working() = working_on;
-        self.concurrency
-            .store(concurrency.max(1), Ordering::Release);
+    /// Says `welcome` and starts accepting commands: at most `concurrency` at a time, already working on
+    /// `working_on`. Called in the commit that settles the `hello`, so that what later commits say of these commands
+    /// comes after it.
+    pub fn open(&self, welcome: &ServerFrame, concurrency: u32, working_on: Vec<(CommandId, u32)>) {
+        self.send_frame(welcome);
+        *self.work() = Work {
+            concurrency: concurrency.clamp(1, CONCURRENCY_MAX),
+            commands: working_on,
+        };
     }
 
-    pub fn is_working_on(&self, command_id: CommandId) -> bool {
-        self.working().contains(&command_id)
+    /// Whether its `hello` is settled.
+    pub fn is_open(&self) -> bool {
+        self.work().concurrency > 0
+    }
+
+    /// Whether nothing may be sent to it any more: it has ended, is being cut, or a newer one has taken its place.
+    pub fn is_over(&self) -> bool {
+        self.over.is_cancelled()
+    }
+
+    pub fn is_working_on(&self, command_id: CommandId, attempt: u32) -> bool {
+        self.work().commands.contains(&(command_id, attempt))
+    }
+
+    /// The same for frames that name no attempt.
+    pub fn is_running(&self, command_id: CommandId) -> bool {
+        self.work().commands.iter().any(|(id, _)| *id == command_id)
     }
 
     pub fn heard(&self, now_us: i64) {
@@ -182,87 +213,178 @@ impl Connection {
 
     pub fn send_frame(&self, frame: &ServerFrame) {
         match serde_json::to_string(frame) {
-            Ok(text) => self.send(Outbound::Text(text)),
+            Ok(text) => self.send_text(text),
             Err(error) => tracing::error!(%error, "a server frame could not be encoded"),
         }
     }
 
-    pub fn close(&self, code: u16, reason: &'static str) {
-        self.send(Outbound::Close(code, reason));
-    }
-
-    /// A full queue means a reader that does not read: losing the frame is safe, because what was not acknowledged
-    /// is settled at the next `hello`; the silence check ends the connection.
-    fn send(&self, message: Outbound) {
-        if self.outbound.try_send(message).is_err() {
-            tracing::debug!(host_id = %self.host_id, "dropped a frame for a slow or closed connection");
+    /// A full queue means a reader that does not read: the connection is dropped, because a frame that is lost while
+    /// it lives would be missed for good; the next `hello` settles what was not said.
+    pub fn send_text(&self, text: String) {
+        if self.is_over() {
+            return;
+        }
+        if let Err(mpsc::error::TrySendError::Full(_)) = self.outbound.try_send(text) {
+            self.cut(1001, "does not read");
         }
     }
 
-    fn reserve(&self, command_id: CommandId) -> Room {
-        let mut working = self.working();
-        let concurrency = self.concurrency.load(Ordering::Acquire);
-        if concurrency == 0 {
-            // Registered, but its hello is not settled yet; it is examined again when it is.
-            return Room::Offline;
-        }
-        if working.len() >= usize::try_from(concurrency).unwrap_or(usize::MAX) {
-            self.waiting.store(true, Ordering::Relaxed);
-            return Room::Busy;
-        }
-        working.push(command_id);
-        Room::Reserved
+    /// Ends it at once, whatever its task is doing. The first reason stands.
+    pub fn cut(&self, code: u16, reason: &'static str) {
+        let _ = self.cut.set(Cut { code, reason });
+        self.over.cancel();
     }
 
-    fn resolve(&self, command_id: CommandId) -> bool {
-        let mut working = self.working();
-        working.retain(|id| *id != command_id);
+    /// Waits until it is cut.
+    pub async fn until_cut(&self) -> Cut {
+        self.over.cancelled().await;
+        // It is set before the token is cancelled.
+        self.cut.get().copied().unwrap_or(Cut {
+            code: 1001,
+            reason: "ended",
+        })
+    }
+
+    /// Gives room back; returns whether something waits for it.
+    pub fn resolve(&self, command_id: CommandId) -> bool {
+        let mut work = self.work();
+        work.commands.retain(|(id, _)| *id != command_id);
         self.waiting.swap(false, Ordering::Relaxed)
     }
 
-    fn working(&self) -> std::sync::MutexGuard<'_, Vec<CommandId>> {
+    fn reserve(connection: &Arc<Self>, command_id: CommandId, attempt: u32) -> Room {
+        let mut work = connection.work();
+        if work.concurrency == 0 || connection.is_over() {
+            // Registered, but its hello is not settled yet; it is examined again when it is.
+            return Room::Offline;
+        }
+        if work.commands.len() >= usize::try_from(work.concurrency).unwrap_or(usize::MAX) {
+            connection.waiting.store(true, Ordering::Relaxed);
+            return Room::Busy;
+        }
+        work.commands.push((command_id, attempt));
+        Room::Reserved(Arc::clone(connection))
+    }
+
+    fn work(&self) -> MutexGuard<'_, Work> {
         // Nothing panics while holding it; a poisoned list is still a list.
-        self.working_on
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::FutureExt as _;
     use uuid::Uuid;
+
+    const HOST: HostId = HostId(Uuid::from_u128(1));
+
+    fn command(number: u128) -> CommandId {
+        CommandId(Uuid::from_u128(number))
+    }
+
+    fn welcome() -> ServerFrame {
+        ServerFrame::Settings {
+            heartbeat_seconds: 10,
+        }
+    }
+
+    fn open(connections: &Connections) -> (Arc<Connection>, mpsc::Receiver<String>) {
+        let (connection, mut receiver) = connections.register(HOST, 0);
+        connection.open(&welcome(), 1, Vec::new());
+        receiver.try_recv().expect("the welcome");
+        (connection, receiver)
+    }
 
     #[test]
     fn a_host_takes_as_many_commands_as_it_can_run() {
         let connections = Connections::default();
-        let host = HostId(Uuid::from_u128(1));
-        let (first, second) = (CommandId(Uuid::from_u128(2)), CommandId(Uuid::from_u128(3)));
-        assert_eq!(connections.reserve(host, first), Room::Offline);
-        let (connection, _receiver) = connections.register(host, 0);
-        assert_eq!(
-            connections.reserve(host, first),
-            Room::Offline,
+        let (first, second) = (command(2), command(3));
+        let reserve = |id| connections.reserve(HOST, id, 1);
+        assert!(matches!(reserve(first), Room::Offline));
+        let (connection, _receiver) = connections.register(HOST, 0);
+        assert!(
+            matches!(reserve(first), Room::Offline),
             "hello is not settled"
         );
-        connection.open(1, Vec::new());
-        assert_eq!(connections.reserve(host, first), Room::Reserved);
-        assert_eq!(connections.reserve(host, second), Room::Busy);
-        assert!(connections.resolve(host, first), "the second one waits");
-        assert_eq!(connections.reserve(host, second), Room::Reserved);
+        connection.open(&welcome(), 1, Vec::new());
+        assert!(matches!(reserve(first), Room::Reserved(_)));
+        assert!(matches!(reserve(second), Room::Busy));
+        assert!(connections.resolve(HOST, first), "the second one waits");
+        assert!(matches!(reserve(second), Room::Reserved(_)));
     }
 
     #[test]
     fn an_older_connection_does_not_remove_a_newer_one() {
         let connections = Connections::default();
-        let host = HostId(Uuid::from_u128(1));
-        let (old, mut old_receiver) = connections.register(host, 0);
-        let (_new, _receiver) = connections.register(host, 0);
-        assert!(matches!(
-            old_receiver.try_recv(),
-            Ok(Outbound::Close(1000, _))
-        ));
+        let (old, _old_receiver) = connections.register(HOST, 0);
+        let (_new, _receiver) = connections.register(HOST, 0);
+        let cut = old.until_cut().now_or_never().expect("it is over");
+        assert_eq!(cut.code, 1000);
         assert!(!connections.remove(&old));
-        assert!(connections.is_connected(host));
+        assert!(connections.is_connected(HOST));
+    }
+
+    #[test]
+    fn what_was_reserved_on_a_replaced_connection_never_reaches_the_newer_one() {
+        let connections = Connections::default();
+        let (_old, mut old_receiver) = open(&connections);
+        let Room::Reserved(reserved) = connections.reserve(HOST, command(2), 1) else {
+            panic!("there is room");
+        };
+        let (new, mut receiver) = connections.register(HOST, 0);
+        assert!(reserved.is_over());
+        reserved.send_text("a command".to_owned());
+        new.open(&welcome(), 1, vec![(command(2), 1)]);
+        reserved.send_text("a command".to_owned());
+        reserved.resolve(command(2));
+        assert!(new.is_working_on(command(2), 1), "another one's room");
+        receiver.try_recv().expect("the welcome");
+        assert!(receiver.try_recv().is_err() && old_receiver.try_recv().is_err());
+    }
+
+    #[test]
+    fn nothing_is_said_before_the_welcome() {
+        let connections = Connections::default();
+        let (connection, mut receiver) = connections.register(HOST, 0);
+        let cancel = ServerFrame::Cancel {
+            command_id: command(2),
+            kill: true,
+        };
+        connections.send(HOST, &cancel);
+        connection.open(&welcome(), 1, Vec::new());
+        connections.send(HOST, &cancel);
+        let said: Vec<_> = std::iter::from_fn(|| receiver.try_recv().ok()).collect();
+        assert_eq!(said.len(), 2, "{said:?}");
+        assert!(said[0].contains("settings") && said[1].contains("cancel"));
+    }
+
+    #[test]
+    fn a_cut_does_not_wait_behind_frames_that_nobody_reads() {
+        let connections = Connections::default();
+        let (connection, _receiver) = open(&connections);
+        for _ in 0..OUTBOUND_MAX {
+            connection.send_text(String::new());
+        }
+        assert!(!connection.is_over());
+        connections.cut(HOST, "rejected");
+        let cut = connection.until_cut().now_or_never().expect("at once");
+        assert_eq!((cut.code, cut.reason), (1008, "rejected"));
+    }
+
+    #[test]
+    fn a_connection_that_loses_a_frame_is_dropped() {
+        let connections = Connections::default();
+        let (connection, _receiver) = open(&connections);
+        for _ in 0..=OUTBOUND_MAX {
+            connection.send_text(String::new());
+        }
+        let cut = connection.until_cut().now_or_never().expect("at once");
+        assert_eq!(cut.reason, "does not read");
+        assert!(matches!(
+            connections.reserve(HOST, command(2), 1),
+            Room::Offline
+        ));
     }
 }

@@ -208,7 +208,8 @@ fn note_change(
     if over {
         *effects.finished.entry(after.status).or_default() += 1;
     }
-    if before.slot && !after.slot {
+    // With the last one over the dispatcher forgets the set; with a slot free it sends the next.
+    if over || (before.slot && !after.slot) {
         effects.wake.insert(row.set_id);
     }
 }

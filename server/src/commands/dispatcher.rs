@@ -8,7 +8,6 @@ mod tests;
 mod walk;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
 
 use fleetwright_protocol::{HostId, SetId};
@@ -53,10 +52,9 @@ pub(super) async fn run(commands: Commands, mut hints: mpsc::UnboundedReceiver<H
     }
 }
 
-/// What the dispatcher remembers of a set while it is open. All of it can be lost.
+/// What the dispatcher remembers of a set while it is open. All of it can be lost. There may be as many open sets as
+/// there are commands waiting for hosts that are away, so the operation (up to 768 KiB) is not among it.
 struct SetWork {
-    /// The encoded operation, shared by every frame.
-    operation: Arc<str>,
     /// The next ordinal to look at.
     cursor: u64,
     /// Something before the cursor may wait.

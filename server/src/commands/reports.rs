@@ -16,6 +16,7 @@ use super::decide::{self, Report};
 use super::effects::{Effects, Hint};
 use super::service::Commands;
 use super::store::{self, CommandRow, StoredOutput, StoredResult};
+use crate::agents::connections::Connection;
 use crate::audit::AuditContext;
 use crate::db::{DbError, Tx};
 
@@ -75,15 +76,31 @@ async fn store_batch(commands: &Commands, reports: &Arc<Vec<AgentReport>>) -> Re
         .await
 }
 
-/// What a new connection's journal says of every command the server believes to be on that host. Returns the
-/// commands the host still works on, and cancels it must hear again.
+/// A new connection and what its `hello` said of commands.
+pub struct Greeting {
+    pub connection: Arc<Connection>,
+    pub welcome: ServerFrame,
+    pub concurrency: u32,
+    pub journal: Vec<JournalEntry>,
+    pub journal_changed: bool,
+}
+
+/// Settles what a new connection's journal says of every command the server believes to be on that host. With the
+/// commit the connection is open: it has heard its welcome and the cancels it must hear again, counts what it still
+/// works on, and is given more. All of that happens in commit order, so whatever ends one of these commands from then
+/// on finds it there, and whatever was sent through an older connection has been seen here.
 pub fn settle_hello_in(
     tx: &mut Tx<'_>,
     commands: &Commands,
-    host_id: HostId,
-    journal: &[JournalEntry],
-    journal_changed: bool,
-) -> Result<Vec<CommandId>, DbError> {
+    greeting: Greeting,
+) -> Result<(), DbError> {
+    let Greeting {
+        connection,
+        welcome,
+        concurrency,
+        journal,
+        journal_changed,
+    } = greeting;
     let entries: HashMap<CommandId, (u32, JournalState)> = journal
         .iter()
         .map(|entry| (entry.command_id, (entry.attempt, entry.state)))
@@ -91,7 +108,7 @@ pub fn settle_hello_in(
     let now_us = commands.now_us();
     let mut effects = Effects::default();
     let mut working_on = Vec::new();
-    let rows = store::load_open_of_host(tx, host_id)?;
+    let rows = store::load_open_of_host(tx, connection.host_id)?;
     change_rows(tx, rows, now_us, &mut effects, |row, effects| {
         let attempt = entries.get(&row.id).copied();
         decide::on_report(
@@ -103,7 +120,7 @@ pub fn settle_hello_in(
             now_us,
         );
         if !row.state.status.is_terminal() && row.state.sent_at.is_some() {
-            working_on.push(row.id);
+            working_on.push((row.id, row.state.attempt));
             if row.state.cancel_requested || row.state.kill_requested {
                 let frame = ServerFrame::Cancel {
                     command_id: row.id,
@@ -113,8 +130,11 @@ pub fn settle_hello_in(
             }
         }
     })?;
+    effects.hints.push(Hint::Host(connection.host_id));
+    // Before the effects: cancels come after the welcome.
+    tx.after_commit(move || connection.open(&welcome, concurrency, working_on));
     effects.after_commit(tx, commands.outlets());
-    Ok(working_on)
+    Ok(())
 }
 
 fn apply_in(tx: &mut Tx<'_>, commands: &Commands, reports: &[AgentReport]) -> Result<(), DbError> {

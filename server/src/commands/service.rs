@@ -123,11 +123,6 @@ impl Commands {
         &self.inner.outlets
     }
 
-    /// A host has connected and its `hello` is settled: it can be given work.
-    pub fn host_ready(&self, host_id: HostId) {
-        self.inner.outlets.hint(Hint::Host(host_id));
-    }
-
     /// Removes an attempt's spooled output, in the background.
     pub(super) fn forget_parts(&self, id: CommandId, attempt: u32) {
         let spool = self.inner.spool.clone();

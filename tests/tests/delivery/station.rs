@@ -10,11 +10,11 @@ use fleetwright_plugin_api::wire::{
 };
 use fleetwright_protocol::frame::{CommandFrame, JournalEntry};
 use fleetwright_protocol::{CommandId, Facts, HostId, Outcome, ServerFrame, SetId};
-use fleetwright_server::agents::connections::{Connection, Connections, Outbound};
+use fleetwright_server::agents::connections::{Connection, Connections, Cut};
 use fleetwright_server::clock::ManualClock;
 use fleetwright_server::commands::create::SetError;
 use fleetwright_server::commands::outputs::Spool;
-use fleetwright_server::commands::reports::{AgentReport, Said, settle_hello_in};
+use fleetwright_server::commands::reports::{AgentReport, Greeting, Said, settle_hello_in};
 use fleetwright_server::commands::store::StoredOutput;
 use fleetwright_server::commands::{Commands, control, create};
 use fleetwright_server::db::{Db, DbError};
@@ -114,22 +114,31 @@ impl Station {
 
     /// Connects a host whose journal holds these entries.
     pub async fn connect(&self, number: u128, journal: Vec<JournalEntry>, new_disk: bool) -> Agent {
+        let mut agent = self.dial(number);
+        self.settle(&agent, journal, new_disk).await;
+        agent.welcome().await;
+        agent
+    }
+
+    /// A connection whose `hello` is still to come.
+    pub fn dial(&self, number: u128) -> Agent {
         let host = host_id(number);
         let (connection, inbox) = self.connections.register(host, 0);
-        let commands = self.commands.clone();
-        let working_on = self
-            .commands
-            .db()
-            .write(move |tx| settle_hello_in(tx, &commands, host, &journal, new_disk))
-            .await
-            .unwrap();
-        connection.open(1, working_on);
-        self.commands.host_ready(host);
         Agent {
             host,
             inbox,
-            _connection: connection,
+            connection,
         }
+    }
+
+    pub async fn settle(&self, agent: &Agent, journal: Vec<JournalEntry>, new_disk: bool) {
+        let commands = self.commands.clone();
+        let greeting = agent.greeting(journal, new_disk);
+        let settled = self
+            .commands
+            .db()
+            .write(move |tx| settle_hello_in(tx, &commands, greeting));
+        settled.await.unwrap();
     }
 
     pub async fn create(&self, hosts: Vec<HostId>, max_running: u64) -> SetView {
@@ -220,17 +229,42 @@ impl Station {
 
 pub struct Agent {
     pub host: HostId,
-    pub inbox: Receiver<Outbound>,
-    _connection: Arc<Connection>,
+    pub inbox: Receiver<String>,
+    pub connection: Arc<Connection>,
 }
 
 impl Agent {
     pub async fn frame(&mut self) -> ServerFrame {
         let message = tokio::time::timeout(PATIENCE, self.inbox.recv()).await;
         match message.expect("a frame comes in time") {
-            Some(Outbound::Text(text)) => serde_json::from_str(&text).unwrap(),
-            other => panic!("expected a frame, got {other:?}"),
+            Some(text) => serde_json::from_str(&text).unwrap(),
+            None => panic!("expected a frame, not the end"),
         }
+    }
+
+    pub fn greeting(&self, journal: Vec<JournalEntry>, journal_changed: bool) -> Greeting {
+        Greeting {
+            connection: self.connection.clone(),
+            welcome: ServerFrame::Welcome {
+                protocol: "1.0".to_owned(),
+                server_version: String::new(),
+                host_id: self.host,
+                heartbeat_seconds: 10,
+            },
+            concurrency: 1,
+            journal,
+            journal_changed,
+        }
+    }
+
+    pub async fn welcome(&mut self) {
+        let frame = self.frame().await;
+        assert!(matches!(frame, ServerFrame::Welcome { .. }), "{frame:?}");
+    }
+
+    pub async fn cut(&self) -> Cut {
+        let cut = tokio::time::timeout(PATIENCE, self.connection.until_cut()).await;
+        cut.expect("it is cut in time")
     }
 
     pub async fn command(&mut self) -> CommandFrame {

@@ -8,7 +8,6 @@ use std::time::Duration;
 use fleetwright_plugin_api::wire::{HostChange, HostRecord};
 use fleetwright_protocol::{Facts, HostId};
 use fleetwright_server::agents::admittance::{self, AdmittanceError};
-use fleetwright_server::agents::connections::Outbound;
 use fleetwright_server::agents::csr::Csr;
 use fleetwright_server::agents::enrollment::{self, EnrollError};
 use fleetwright_server::agents::generations::Refusal;
@@ -136,10 +135,10 @@ on_each_database! {
         // After a restart the second generation still is the current one.
         let office = Office::open(&test.db, folder.path(), &clock).await;
         admittance::admit_connection(&office.agents, second).await.unwrap();
-        let (_connection, mut outbound) = office.connections.register(id, 0);
+        let (connection, _outbound) = office.connections.register(id, 0);
         let clone = admittance::renew(&office.agents, first, &csr, operator()).await;
         assert!(matches!(clone, Err(AdmittanceError::Refused(Refusal::Locked))));
-        assert!(matches!(outbound.try_recv(), Ok(Outbound::Close(1008, _))), "the live socket is cut");
+        assert!(connection.is_over(), "the live socket is cut");
         assert_eq!(audited(&test.db, "host.lock").await, 1);
         for certificate in [first, second] {
             let refused = admittance::admit_connection(&office.agents, certificate).await;
@@ -160,9 +159,9 @@ on_each_database! {
         let enrolled = office.enroll(&token, &machine).await.unwrap();
         let (id, csr) = (enrolled.admitted.host_id, Csr::parse(&machine.csr()).unwrap());
         let presented = certificate(&enrolled.certificate_pem);
-        let (_connection, mut outbound) = office.connections.register(id, 0);
+        let (connection, _outbound) = office.connections.register(id, 0);
         actions::reject_host(&office.hosts, operator(), id).await.unwrap();
-        assert!(matches!(outbound.try_recv(), Ok(Outbound::Close(1008, _))));
+        assert_eq!(connection.until_cut().await.code, 1008);
         let twice = actions::reject_host(&office.hosts, operator(), id).await;
         assert!(matches!(twice, Err(HostError::InvalidTransition(_))));
         for token in [token, office.token(1, true).await] {

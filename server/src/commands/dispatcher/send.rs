@@ -2,6 +2,7 @@
 //! it is decided inside that transaction, so a pause or a cancel that has been acknowledged is never overtaken.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use fleetwright_protocol::frame::command_frame;
 use fleetwright_protocol::limits::START_WITHIN_MS;
@@ -9,14 +10,36 @@ use fleetwright_protocol::{CommandId, HostId, SetId};
 
 use super::Dispatcher;
 use super::walk::slots;
-use crate::agents::connections::Room;
+use crate::agents::connections::{Connection, Room};
 use crate::commands::decide::CommandState;
 use crate::commands::store;
 use crate::commands::store::reads::{self, Waiting};
 use crate::commands::store::sets::{self, CancelMode, CounterDelta, SetRow};
 use crate::db::{DbError, Tx};
 
+/// Operations held while one batch is sent: some forty of the largest, thousands of ordinary ones.
+const OPERATIONS_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// A command with the connection that has room for it, the only one it may be sent through.
+#[derive(Clone)]
+pub(super) struct Pick {
+    command: Waiting,
+    connection: Arc<Connection>,
+}
+
 impl Dispatcher {
+    /// Takes room for a command on its host, if there is any now.
+    pub(super) fn pick(&self, command: Waiting) -> Option<Pick> {
+        let connections = self.commands.connections();
+        match connections.reserve(command.host_id, command.id, command.attempt) {
+            Room::Reserved(connection) => Some(Pick {
+                command,
+                connection,
+            }),
+            Room::Busy | Room::Offline => None,
+        }
+    }
+
     /// Sends what waits for these hosts, oldest first.
     pub(super) async fn serve_hosts(&mut self, hosts: &[HostId]) -> Result<(), DbError> {
         let waiting = self.waiting_of_hosts(hosts).await?;
@@ -51,17 +74,12 @@ impl Dispatcher {
                 if let Some(work) = self.work.get_mut(&command.set_id) {
                     work.rescan = true;
                 }
-            } else if self
-                .commands
-                .connections()
-                .reserve(command.host_id, command.id)
-                == Room::Reserved
-            {
+            } else if let Some(pick) = self.pick(command) {
                 *free -= 1;
-                picks.push(command);
+                picks.push(pick);
             }
         }
-        self.send(&picks).await
+        self.send(picks).await
     }
 
     /// What waits for these hosts. If that is more than one query gives, some of the hosts are left for later.
@@ -85,72 +103,101 @@ impl Dispatcher {
     }
 
     /// Marks the picks as sent and writes them to their connections. Their room has been reserved; it is given back
-    /// for those the transaction refuses.
-    pub(super) async fn send(&mut self, picks: &[Waiting]) -> Result<(), DbError> {
+    /// for those that are not sent after all.
+    pub(super) async fn send(&mut self, picks: Vec<Pick>) -> Result<(), DbError> {
         if picks.is_empty() {
             return Ok(());
         }
         let now_us = self.commands.now_us();
-        let list = picks.to_vec();
-        let marked = self
-            .commands
-            .db()
-            .write(move |tx| mark_sent_in(tx, &list, now_us))
-            .await;
-        let sent = match marked {
-            Ok(sent) => sent,
-            Err(error) => {
-                for command in picks {
-                    self.commands
-                        .connections()
-                        .resolve(command.host_id, command.id);
-                }
-                return Err(error);
-            }
+        let mut operations = HashMap::new();
+        let marked = self.mark_sent(&picks, &mut operations, now_us).await;
+        let (sent, failed) = match marked {
+            Ok(sent) => (sent, None),
+            Err(error) => (HashMap::new(), Some(error)),
         };
-        for command in picks {
-            match sent.get(&command.id) {
-                Some(terms) => self.write(command, *terms, now_us),
-                None => {
-                    if self
-                        .commands
-                        .connections()
-                        .resolve(command.host_id, command.id)
-                    {
-                        self.hosts.insert(command.host_id);
-                    }
-                    // The walk has gone past it, and it may still wait.
-                    if let Some(work) = self.work.get_mut(&command.set_id) {
-                        work.rescan = true;
-                    }
-                }
+        for pick in picks {
+            let Waiting {
+                id,
+                set_id,
+                host_id,
+                ..
+            } = pick.command;
+            let operation = operations.get(&set_id);
+            if let (Some(operation), Some(terms)) = (operation, sent.get(&id)) {
+                self.write(&pick, operation, *terms, now_us);
+                continue;
             }
+            if pick.connection.resolve(id) || operation.is_none() {
+                self.hosts.insert(host_id);
+            }
+            // The walk has gone past it, and it may still wait.
+            if let Some(work) = self.work.get_mut(&set_id) {
+                work.rescan = true;
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Only of sets whose operation is at hand, so that nothing is marked that cannot be written.
+    async fn mark_sent(
+        &self,
+        picks: &[Pick],
+        operations: &mut HashMap<SetId, String>,
+        now_us: i64,
+    ) -> Result<HashMap<CommandId, Terms>, DbError> {
+        self.load_operations(picks, operations).await?;
+        let list: Vec<Pick> = picks
+            .iter()
+            .filter(|pick| operations.contains_key(&pick.command.set_id))
+            .cloned()
+            .collect();
+        let db = self.commands.db();
+        db.write(move |tx| mark_sent_in(tx, &list, now_us)).await
+    }
+
+    /// The encoded operations of the picks' sets, as many as fit; the rest of the picks is for the next time.
+    async fn load_operations(
+        &self,
+        picks: &[Pick],
+        operations: &mut HashMap<SetId, String>,
+    ) -> Result<(), DbError> {
+        let mut bytes = 0;
+        for pick in picks {
+            let id = pick.command.set_id;
+            if operations.contains_key(&id) {
+                continue;
+            }
+            if bytes >= OPERATIONS_BYTES_MAX {
+                return Ok(());
+            }
+            let rows = self.commands.db().read(sets::select_operation(id)).await?;
+            let row = rows
+                .first()
+                .ok_or_else(|| DbError::Statement(format!("set {id} has no contents")))?;
+            let operation = row.text(0)?.to_owned();
+            bytes += operation.len();
+            operations.insert(id, operation);
         }
         Ok(())
     }
 
-    fn write(&self, command: &Waiting, terms: Terms, now_us: i64) {
-        let Some(work) = self.work.get(&command.set_id) else {
-            return;
-        };
+    pub(super) fn write(&self, pick: &Pick, operation: &str, terms: Terms, now_us: i64) {
         let ttl_ms = u64::try_from((terms.expires_at - now_us) / 1_000).unwrap_or(0);
         let frame = command_frame(
-            command.id,
-            command.attempt,
-            &work.operation,
+            pick.command.id,
+            pick.command.attempt,
+            operation,
             terms.timeout_seconds,
             START_WITHIN_MS,
             ttl_ms,
         );
-        self.commands
-            .connections()
-            .send_text(command.host_id, frame);
+        pick.connection.send_text(frame);
     }
 }
 
 /// What the frame says of its set.
 #[derive(Clone, Copy)]
-struct Terms {
+pub(super) struct Terms {
     timeout_seconds: u64,
     expires_at: i64,
 }
@@ -159,15 +206,20 @@ fn may_send(set: &SetRow, now_us: i64) -> bool {
     !set.view.paused && set.cancel == CancelMode::None && now_us < set.view.expires_at_us
 }
 
-/// Marks as many of the picks as their sets allow at this very moment, in order.
-fn mark_sent_in(
+/// Marks as many of the picks as their sets allow at this very moment, in order. One whose connection is over is left
+/// waiting: the host's next `hello` may be settled already, and nothing after it would notice that it never arrived.
+/// A connection that is replaced only after this look settles what is marked here, because its `hello` comes later.
+pub(super) fn mark_sent_in(
     tx: &mut Tx<'_>,
-    picks: &[Waiting],
+    picks: &[Pick],
     now_us: i64,
 ) -> Result<HashMap<CommandId, Terms>, DbError> {
     let mut by_set: BTreeMap<SetId, Vec<&Waiting>> = BTreeMap::new();
     for pick in picks {
-        by_set.entry(pick.set_id).or_default().push(pick);
+        if !pick.connection.is_over() {
+            let of_set = by_set.entry(pick.command.set_id).or_default();
+            of_set.push(&pick.command);
+        }
     }
     let mut sent = HashMap::new();
     let mut deltas = BTreeMap::new();

@@ -1,12 +1,22 @@
 //! The dispatcher without its task: driven step by step, so that what it does when there is nothing to do can be seen.
 
+use std::sync::Arc;
+
 use fleetwright_plugin_api::wire::{OfflinePolicy, SetCreate, SetView};
 
+use fleetwright_protocol::ServerFrame;
+use fleetwright_protocol::frame::{CommandFrame, JournalEntry, JournalState};
+use futures_util::poll;
+
+use super::send::mark_sent_in;
 use super::*;
-use crate::agents::connections::Connections;
+use crate::agents::connections::{Connection, Connections};
 use crate::clock::ManualClock;
+use crate::commands::actions::host_deleted_in;
 use crate::commands::create::create_in;
 use crate::commands::outputs::Spool;
+use crate::commands::reports::{Greeting, settle_hello_in};
+use crate::commands::store::reads::{self, Waiting};
 use crate::db::Db;
 use crate::events::Signals;
 use crate::hosts::host::tests::host;
@@ -17,10 +27,45 @@ const START_US: i64 = 1_700_000_000_000_000;
 /// Far more steps than any of these tests has work for.
 const STEPS_MAX: usize = 50;
 
+struct Agent {
+    connection: Arc<Connection>,
+    inbox: mpsc::Receiver<String>,
+}
+
+impl Agent {
+    fn heard(&mut self) -> Vec<ServerFrame> {
+        std::iter::from_fn(|| self.inbox.try_recv().ok())
+            .map(|text| serde_json::from_str(&text).unwrap())
+            .collect()
+    }
+
+    /// The attempts of the commands it was sent.
+    fn attempts(&mut self) -> Vec<u32> {
+        let commands = self.heard().into_iter().filter_map(|frame| match frame {
+            ServerFrame::Command(CommandFrame { attempt, .. }) => Some(attempt),
+            _ => None,
+        });
+        commands.collect()
+    }
+
+    fn greeting(&self, journal: Vec<JournalEntry>) -> Greeting {
+        Greeting {
+            connection: self.connection.clone(),
+            welcome: ServerFrame::Settings {
+                heartbeat_seconds: 10,
+            },
+            concurrency: 1,
+            journal,
+            journal_changed: false,
+        }
+    }
+}
+
 struct Bench {
     dispatcher: Dispatcher,
     hints: mpsc::UnboundedReceiver<Hint>,
     hosts: Vec<HostId>,
+    clock: Arc<ManualClock>,
     _folder: tempfile::TempDir,
 }
 
@@ -44,7 +89,7 @@ impl Bench {
         let registry = HostRegistry::load(&db, clock.clone()).await.unwrap();
         let (commands, workers) = Commands::new(
             db,
-            clock,
+            clock.clone(),
             registry,
             Connections::default(),
             Signals::default(),
@@ -54,6 +99,7 @@ impl Bench {
             dispatcher: Dispatcher::new(commands),
             hints: workers.hints,
             hosts: ids,
+            clock,
             _folder: folder,
         }
     }
@@ -78,6 +124,29 @@ impl Bench {
             .db()
             .write(move |tx| create_in(tx, &commands, &request, hosts, "test", "user:x"));
         created.await.unwrap()
+    }
+
+    fn dial(&self, host: HostId) -> Agent {
+        let (connection, inbox) = self.dispatcher.commands.connections().register(host, 0);
+        Agent { connection, inbox }
+    }
+
+    async fn settle(&self, agent: &Agent, journal: Vec<JournalEntry>) {
+        let commands = self.dispatcher.commands.clone();
+        let greeting = agent.greeting(journal);
+        let settled = self
+            .dispatcher
+            .commands
+            .db()
+            .write(move |tx| settle_hello_in(tx, &commands, greeting));
+        settled.await.unwrap();
+    }
+
+    async fn waiting(&self, set: SetId) -> Vec<Waiting> {
+        let statement = reads::waiting_of_set(set, 0, 10);
+        let rows = self.dispatcher.commands.db().read(statement).await.unwrap();
+        let waiting = rows.iter_rows().map(reads::waiting);
+        waiting.collect::<Result<_, _>>().unwrap()
     }
 
     /// Takes what is hinted and steps until there is nothing left to do; returns how many steps that took.
@@ -107,4 +176,113 @@ async fn a_set_whose_hosts_are_all_offline_is_walked_once() {
     let mut bench = Bench::with_hosts(2).await;
     bench.create(false).await;
     assert!(bench.run_until_idle().await <= 2);
+}
+
+#[tokio::test]
+async fn what_was_picked_for_a_replaced_connection_is_sent_once_through_the_new_one() {
+    let mut bench = Bench::with_hosts(1).await;
+    let set = bench.create(false).await;
+    let host = bench.hosts[0];
+    let mut old = bench.dial(host);
+    bench.settle(&old, Vec::new()).await;
+    let waiting = bench.waiting(set.id).await;
+    let pick = bench.dispatcher.pick(waiting[0]).unwrap();
+    // The new connection's hello is settled before the command is marked as sent.
+    let mut new = bench.dial(host);
+    bench.settle(&new, Vec::new()).await;
+    bench.dispatcher.send(vec![pick]).await.unwrap();
+    assert_eq!(
+        bench.waiting(set.id).await.len(),
+        1,
+        "it was sent to nobody"
+    );
+    bench.run_until_idle().await;
+    assert!(old.attempts().is_empty());
+    assert_eq!(new.attempts(), [1]);
+    assert!(new.connection.is_working_on(waiting[0].id, 1));
+}
+
+#[tokio::test]
+async fn a_hello_settled_between_marking_and_writing_leaves_one_attempt_to_run() {
+    let mut bench = Bench::with_hosts(1).await;
+    let set = bench.create(false).await;
+    let host = bench.hosts[0];
+    let mut old = bench.dial(host);
+    bench.settle(&old, Vec::new()).await;
+    let waiting = bench.waiting(set.id).await;
+    let pick = bench.dispatcher.pick(waiting[0]).unwrap();
+    let picks = vec![pick.clone()];
+    let db = bench.dispatcher.commands.db().clone();
+    let marked = db
+        .write(move |tx| mark_sent_in(tx, &picks, START_US))
+        .await
+        .unwrap();
+    let mut new = bench.dial(host);
+    bench.settle(&new, Vec::new()).await;
+    for terms in marked.values() {
+        bench.dispatcher.write(&pick, "{}", *terms, START_US);
+    }
+    bench.run_until_idle().await;
+    assert!(old.attempts().is_empty());
+    assert_eq!(
+        new.attempts(),
+        [2],
+        "the first attempt never reached the agent"
+    );
+}
+
+#[tokio::test]
+async fn a_command_that_ends_in_the_commit_of_its_hosts_hello_leaves_the_host_free() {
+    let mut bench = Bench::with_hosts(1).await;
+    let set = bench.create(false).await;
+    let host = bench.hosts[0];
+    let old = bench.dial(host);
+    bench.settle(&old, Vec::new()).await;
+    let id = bench.waiting(set.id).await[0].id;
+    bench.run_until_idle().await;
+    let db = bench.dispatcher.commands.db().clone();
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let mut holding = Box::pin(db.write(move |_| {
+        wait.recv().unwrap();
+        Ok::<_, DbError>(())
+    }));
+    assert!(poll!(holding.as_mut()).is_pending());
+    let new = bench.dial(host);
+    let journal = vec![JournalEntry {
+        command_id: id,
+        attempt: 1,
+        state: JournalState::Started,
+    }];
+    let mut settling = Box::pin(bench.settle(&new, journal));
+    assert!(poll!(settling.as_mut()).is_pending());
+    let commands = bench.dispatcher.commands.clone();
+    let mut ending = Box::pin(db.write(move |tx| host_deleted_in(tx, &commands, host)));
+    assert!(poll!(ending.as_mut()).is_pending());
+    go.send(()).unwrap();
+    holding.await.unwrap();
+    settling.await;
+    ending.await.unwrap();
+    assert!(new.connection.is_open() && !new.connection.is_running(id));
+}
+
+#[tokio::test]
+async fn a_set_is_forgotten_when_it_is_finished_however_that_came() {
+    for expires in [false, true] {
+        let mut bench = Bench::with_hosts(1).await;
+        let set = bench.create(expires).await;
+        bench.run_until_idle().await;
+        assert!(bench.dispatcher.work.contains_key(&set.id));
+        if expires {
+            bench.clock.advance(Duration::from_secs(601));
+            bench.dispatcher.take(Hint::Set(set.id));
+        } else {
+            // Never sent: no slot is freed.
+            let (commands, host) = (bench.dispatcher.commands.clone(), bench.hosts[0]);
+            let db = commands.db().clone();
+            let deleted = db.write(move |tx| host_deleted_in(tx, &commands, host));
+            deleted.await.unwrap();
+        }
+        bench.run_until_idle().await;
+        assert!(bench.dispatcher.work.is_empty(), "expires: {expires}");
+    }
 }

@@ -3,7 +3,6 @@
 use fleetwright_protocol::SetId;
 
 use super::{Dispatcher, SetWork, Step};
-use crate::agents::connections::Room;
 use crate::commands::control::{cancel_rows, change_rows};
 use crate::commands::decide;
 use crate::commands::effects::Effects;
@@ -16,6 +15,16 @@ use crate::db::DbError;
 /// Rows looked at, settled or sent in one step.
 const CHUNK: u32 = 500;
 
+/// What a step did for the set's rows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Growth {
+    /// They all exist already.
+    None,
+    /// More are to come.
+    Partly,
+    Done,
+}
+
 impl Dispatcher {
     pub(super) async fn step_set(&mut self, id: SetId) -> Result<Step, DbError> {
         let Some(set) = self.read_set(id).await? else {
@@ -26,7 +35,7 @@ impl Dispatcher {
         }
         self.prepare(&set).await?;
         let now_us = self.commands.now_us();
-        let materialising = self.materialise(&set).await?;
+        let growth = self.materialise(&set).await?;
         let cancelled = set.cancel != CancelMode::None;
         let expired = now_us >= set.view.expires_at_us;
         let step = if cancelled || expired {
@@ -34,9 +43,13 @@ impl Dispatcher {
         } else if set.view.paused {
             Step::Rest
         } else {
-            self.walk(&set, materialising).await?
+            self.walk(&set, growth == Growth::Partly).await?
         };
-        Ok(if materialising { Step::More } else { step })
+        Ok(match growth {
+            // The rows just made may be all there is to do: the set is looked at once more.
+            Growth::Partly | Growth::Done => Step::More,
+            Growth::None => step,
+        })
     }
 
     pub(super) async fn read_set(&self, id: SetId) -> Result<Option<SetRow>, DbError> {
@@ -56,14 +69,16 @@ impl Dispatcher {
             }
             return Ok(());
         }
-        let rows = self.commands.db().read(sets::select_contents(id)).await?;
-        let row = rows
-            .first()
-            .ok_or_else(|| DbError::Statement(format!("set {id} has no contents")))?;
-        let contents = sets::contents(row)?;
+        let mut frozen = None;
+        if set.materialised < set.view.total {
+            let rows = self.commands.db().read(sets::select_contents(id)).await?;
+            let row = rows
+                .first()
+                .ok_or_else(|| DbError::Statement(format!("set {id} has no contents")))?;
+            frozen = Some(Frozen::new(&sets::contents(row)?));
+        }
         let work = SetWork {
-            frozen: (set.materialised < set.view.total).then(|| Frozen::new(&contents)),
-            operation: contents.operation_json.into(),
+            frozen,
             cursor: 0,
             rescan: false,
             generation: set.view.generation,
@@ -74,14 +89,14 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// Returns whether more rows are to come after this chunk.
-    async fn materialise(&mut self, set: &SetRow) -> Result<bool, DbError> {
+    /// Gives the next chunk of hosts its rows.
+    async fn materialise(&mut self, set: &SetRow) -> Result<Growth, DbError> {
         let id = set.view.id;
         let Some(work) = self.work.get_mut(&id) else {
-            return Ok(false);
+            return Ok(Growth::None);
         };
         let Some(frozen) = work.frozen.take() else {
-            return Ok(false);
+            return Ok(Growth::None);
         };
         let commands = self.commands.clone();
         let (done, frozen) = self
@@ -92,11 +107,13 @@ impl Dispatcher {
                 Ok::<_, DbError>((done, frozen))
             })
             .await?;
-        let more = done < set.view.total;
-        if more && let Some(work) = self.work.get_mut(&id) {
+        if done >= set.view.total {
+            return Ok(Growth::Done);
+        }
+        if let Some(work) = self.work.get_mut(&id) {
             work.frozen = Some(frozen);
         }
-        Ok(more)
+        Ok(Growth::Partly)
     }
 
     /// Works off a chunk of a cancelled or expired set.
@@ -134,8 +151,6 @@ impl Dispatcher {
                         decide::on_expired(&mut row.state, now_us);
                     })?;
                 }
-                // This task settles the set already; no need to wake itself.
-                effects.wake.remove(&id);
                 effects.after_commit(tx, commands.outlets());
                 Ok::<_, DbError>(next)
             })
@@ -177,17 +192,10 @@ impl Dispatcher {
                 break;
             }
             next_cursor = command.ordinal + 1;
-            if self
-                .commands
-                .connections()
-                .reserve(command.host_id, command.id)
-                == Room::Reserved
-            {
-                picks.push(*command);
-            }
+            picks.extend(self.pick(*command));
         }
         let out_of_slots = picks.len() as u64 == slots;
-        self.send(&picks).await?;
+        self.send(picks).await?;
         let Some(work) = self.work.get_mut(&id) else {
             return Ok(Step::Rest);
         };
