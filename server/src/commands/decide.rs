@@ -34,6 +34,8 @@ pub struct CommandState {
     pub expires_at: i64,
     pub timeout_us: i64,
     pub cancel_reason: &'static str,
+    /// The set is cancelled as of now: what turns out not to have started does not start again.
+    pub set_cancelled: bool,
 }
 
 /// What an agent says about one command.
@@ -96,7 +98,7 @@ impl CommandState {
 
     /// The last attempt provably did not start: wait for another, unless there is a reason not to.
     fn requeue(&mut self, now_us: i64, pause_us: i64) -> Reaction {
-        if self.cancel_requested {
+        if self.cancel_requested || self.set_cancelled {
             self.end(CommandStatus::Skipped, Some(self.cancel_reason), now_us);
         } else if now_us >= self.expires_at {
             self.end(CommandStatus::Skipped, Some("expired"), now_us);
@@ -207,10 +209,21 @@ fn on_not_started(
     reason: NotStartedReason,
     now_us: i64,
 ) -> Reaction {
-    if state.status != CommandStatus::Queued || attempt != state.attempt || state.sent_at.is_none()
-    {
+    let was_sent = match state.status {
+        CommandStatus::Queued => state.sent_at.is_some(),
+        CommandStatus::Running => true,
+        CommandStatus::Held
+        | CommandStatus::Succeeded
+        | CommandStatus::Failed
+        | CommandStatus::Skipped => false,
+    };
+    if !was_sent || attempt != state.attempt {
         return Reaction::default();
     }
+    // An agent says that it starts a command just before it does; killed in between, its journal proves later that
+    // nothing ran.
+    state.status = CommandStatus::Queued;
+    state.started_at = None;
     match reason {
         NotStartedReason::Unsupported => {
             state.end(CommandStatus::Skipped, Some("unsupported"), now_us);
@@ -295,6 +308,7 @@ fn on_journal(
             state.end(CommandStatus::Failed, Some("outcome_unknown"), now_us);
             Reaction::default()
         }
+        // What is not started is said again by itself, with the reason that decides what becomes of it.
         (
             _,
             Some(

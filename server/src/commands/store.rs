@@ -68,7 +68,8 @@ impl StoredOutput {
 
 const STATE_COLUMNS: &str = "c.id, c.set_id, c.host_id, c.ordinal, c.status, c.reason, c.attempt, c.cancel_requested, \
      c.kill_requested, c.sent_at, c.slot, c.due_at, c.started_at, c.finished_at, s.expires_at, s.timeout_seconds, \
-     s.cancel_reason, CAST(CASE WHEN c.changed IS NULL THEN 0 ELSE 1 END AS BIGINT)";
+     s.cancel_reason, CAST(CASE WHEN c.changed IS NULL THEN 0 ELSE 1 END AS BIGINT), \
+     CAST(CASE WHEN s.cancel = 'none' THEN 0 ELSE 1 END AS BIGINT)";
 
 /// Loads the named commands with what decisions need of their sets. Unknown ids are absent.
 pub fn load(tx: &mut Tx<'_>, ids: &[CommandId]) -> Result<Vec<CommandRow>, DbError> {
@@ -363,6 +364,7 @@ fn command_row(row: &Row) -> Result<CommandRow, RowError> {
                 .as_deref()
                 .and_then(known_reason)
                 .unwrap_or("cancelled"),
+            set_cancelled: row.flag(18)?,
         },
         answered: row.flag(17)?,
         result: None,

@@ -20,6 +20,7 @@ fn sent() -> CommandState {
         expires_at: NOW + 3_600_000_000,
         timeout_us: 60_000_000,
         cancel_reason: "cancelled",
+        set_cancelled: false,
     }
 }
 
@@ -43,6 +44,56 @@ fn a_proof_of_not_starting_raises_the_attempt_and_frees_the_slot() {
     let reaction = on_report(&mut state, &report, NOW + 5);
     assert_eq!(reaction.requeued_after_us, Some(0));
     assert_eq!((state.attempt, state.sent_at, state.slot), (2, None, false));
+}
+
+#[test]
+fn a_proof_of_not_starting_stands_also_after_a_start_was_announced() {
+    use NotStartedReason as Reason;
+    // Reason, cancelled with `kill` meanwhile, set cancelled meanwhile; what becomes of it.
+    let cases = [
+        (Reason::AgentRestarted, false, false, None),
+        (Reason::LeaseExpired, false, false, None),
+        (Reason::AgentRestarted, true, false, Some("halted")),
+        (Reason::AgentRestarted, false, true, Some("halted")),
+        (Reason::Cancelled, true, false, Some("halted")),
+        (Reason::TtlExpired, false, false, Some("expired")),
+        (Reason::Unsupported, false, false, Some("unsupported")),
+    ];
+    for (reason, killed, set_cancelled, ends_as) in cases {
+        let mut state = CommandState {
+            cancel_reason: "halted",
+            ..sent()
+        };
+        on_report(&mut state, &Report::Started { attempt: 1 }, NOW + 1);
+        if killed {
+            on_cancel(&mut state, true, NOW + 2);
+        }
+        state.set_cancelled = set_cancelled;
+        let journal = Report::Journal {
+            attempt: Some((1, JournalState::NotStarted)),
+            journal_changed: false,
+        };
+        on_report(&mut state, &journal, NOW + 3);
+        assert_eq!(state.status, CommandStatus::Running, "the reason is awaited");
+        let other = Report::NotStarted { attempt: 2, reason };
+        on_report(&mut state, &other, NOW + 4);
+        assert_eq!(state.status, CommandStatus::Running, "another attempt's");
+        let report = Report::NotStarted { attempt: 1, reason };
+        let reaction = on_report(&mut state, &report, NOW + 5);
+        let case = format!("{reason:?} {killed} {set_cancelled}");
+        assert_eq!((state.started_at, state.slot, state.due_at), (None, false, None), "{case}");
+        match ends_as {
+            None => {
+                assert!(reaction.requeued_after_us.is_some(), "{case}");
+                let waits = (state.status, state.attempt, state.sent_at);
+                assert_eq!(waits, (CommandStatus::Queued, 2, None), "{case}");
+            }
+            Some(end) => {
+                let ended = (state.status, state.reason, state.attempt);
+                assert_eq!(ended, (CommandStatus::Skipped, Some(end), 1), "{case}");
+            }
+        }
+    }
 }
 
 #[test]
@@ -250,8 +301,9 @@ proptest! {
             }
             if state.attempt != before.attempt {
                 prop_assert_eq!(state.attempt, before.attempt + 1);
-                prop_assert_eq!(before.status, CommandStatus::Queued);
-                prop_assert!(before.started_at.is_none());
+                let is_proof = matches!(event, Event::NotStarted(attempt, _) if attempt == before.attempt);
+                prop_assert!(before.status == CommandStatus::Queued || is_proof);
+                prop_assert!(state.started_at.is_none());
             }
             prop_assert!(!state.slot || !state.status.is_terminal());
             prop_assert!(state.status.is_terminal() == state.finished_at.is_some());
