@@ -7,14 +7,15 @@ use std::time::Duration;
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use fleetwright_protocol::frame::{AgentFrame, Hello, PROTOCOL_VERSION, ServerFrame};
 use fleetwright_protocol::limits::{HEARTBEAT_SECONDS_DEFAULT, PEER_SILENT_SECONDS_MAX};
+use fleetwright_protocol::outcome::OutputSummary;
 use fleetwright_protocol::{CommandId, HostId, Outcome};
 use tokio::sync::mpsc;
 
 use super::connections::Connection;
 use crate::commands::Commands;
 use crate::commands::live_output::Chunk;
-use crate::commands::outputs::PartKey;
-use crate::commands::reports::{AgentReport, Greeting, Said, settle_hello_in};
+use crate::commands::outputs::{PartKey, Spool};
+use crate::commands::reports::{AgentReport, Greeting, Said, harmless_message, settle_hello_in};
 use crate::db::DbError;
 use crate::hosts::{self, Hosts};
 
@@ -41,6 +42,7 @@ impl ConnectionContext {
             command_id,
             attempt,
             said,
+            room: None,
         };
         self.commands.report(report).await;
     }
@@ -295,24 +297,39 @@ async fn take(
             command_id,
             attempt,
             outcome,
-        } => take_finished(context, host_id, command_id, attempt, *outcome).await?,
+        } => take_finished(connection, context, command_id, attempt, *outcome).await?,
     }
     Ok(())
 }
 
-/// Hands in a result together with what was spooled of its output.
+/// Hands in a result together with what was spooled of its output. Of what this host does not work on (another host's
+/// command, an earlier attempt, one that is over) no output is kept, so none is read.
 async fn take_finished(
+    connection: &Connection,
     context: &ConnectionContext,
-    host_id: HostId,
     command_id: CommandId,
     attempt: u32,
     mut outcome: Outcome,
 ) -> Result<(), Ending> {
-    let spool = context.commands.spool();
+    let host_id = connection.host_id;
+    let commands = &context.commands;
+    outcome.message = harmless_message(&outcome.message);
+    if !connection.is_working_on(command_id, attempt) {
+        outcome.stdout = OutputSummary::default();
+        outcome.stderr = OutputSummary::default();
+    }
+    let room = commands.room_for_result(Spool::bytes_of(&outcome)).await;
+    let spool = commands.spool();
     let output = spool.collect(command_id, attempt, &mut outcome).await;
     let output = output.map_err(|error| spool_failed(host_id, &error))?;
-    let said = Said::Finished(Box::new((outcome, output)));
-    context.report(host_id, command_id, attempt, said).await;
+    let report = AgentReport {
+        host_id,
+        command_id,
+        attempt,
+        said: Said::Finished(Box::new((outcome, output))),
+        room,
+    };
+    commands.report(report).await;
     Ok(())
 }
 

@@ -43,6 +43,17 @@ impl Spool {
         blocking(move || append(&path, section_max(key.section), offset, &data)).await
     }
 
+    /// The most memory that an outcome's output takes.
+    pub fn bytes_of(outcome: &Outcome) -> usize {
+        [&outcome.stdout, &outcome.stderr]
+            .iter()
+            .map(|stream| match stream.in_parts {
+                true => OUTPUT_HEAD_BYTES_MAX + OUTPUT_TAIL_BYTES_MAX,
+                false => stream.head.len(),
+            })
+            .sum()
+    }
+
     /// Collects an outcome's output for storing.
     pub async fn collect(
         &self,
@@ -109,6 +120,7 @@ impl Spool {
         if !summary.in_parts {
             let mut head = summary.head;
             head.truncate(OUTPUT_INLINE_BYTES_MAX);
+            head.shrink_to_fit();
             let total_bytes = summary.total_bytes.max(head.len() as u64);
             return Ok(StoredStream {
                 head,

@@ -9,7 +9,7 @@ use fleetwright_protocol::frame::{JournalEntry, JournalState};
 use fleetwright_protocol::outcome::{NotStartedReason, Outcome};
 use fleetwright_protocol::{CommandId, HostId, ServerFrame};
 use serde_json::json;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::control::change_rows;
 use super::decide::{self, Report};
@@ -19,9 +19,14 @@ use super::store::{self, CommandRow, StoredOutput, StoredResult};
 use crate::agents::connections::Connection;
 use crate::audit::AuditContext;
 use crate::db::{DbError, Tx};
+use crate::hosts::labels;
 
 /// Reports in one transaction: keeps it near 10 ms.
 const BATCH_MAX: usize = 1_000;
+/// Bytes of results in one transaction: four of the largest, which the writer stores in some 50 ms.
+const BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// The longest sentence kept of a result; output is kept elsewhere, and lists show this whole.
+const MESSAGE_CHARS_MAX: usize = 2_048;
 /// Between attempts while the database is away; agents wait meanwhile.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 /// Reports that may wait; then connections wait, then agents do.
@@ -34,6 +39,8 @@ pub struct AgentReport {
     pub command_id: CommandId,
     pub attempt: u32,
     pub said: Said,
+    /// What its result takes of the memory for results; given back when it is stored.
+    pub room: Option<OwnedSemaphorePermit>,
 }
 
 #[derive(Debug)]
@@ -44,32 +51,75 @@ pub enum Said {
     Finished(Box<(Outcome, StoredOutput)>),
 }
 
+/// An agent's sentence, short and without a character that could fool a terminal or that a database refuses.
+pub fn harmless_message(message: &str) -> String {
+    // Cut first: an escape is longer than its character, and escaping a megabyte would be wasted.
+    let short: String = message.chars().take(MESSAGE_CHARS_MAX).collect();
+    let clean = labels::escaped(&short);
+    clean.chars().take(MESSAGE_CHARS_MAX).collect()
+}
+
 /// Works off reports until the senders are gone.
 pub(super) async fn run(commands: Commands, mut queue: mpsc::Receiver<AgentReport>) {
-    let mut batch = Vec::new();
-    while queue.recv_many(&mut batch, BATCH_MAX).await > 0 {
-        let reports = Arc::new(std::mem::take(&mut batch));
-        while let Err(error) = store_batch(&commands, &reports).await {
-            let count = reports.len();
-            if matches!(error, DbError::Unavailable(_)) {
-                tracing::warn!(%error, count, "agent reports wait for the database");
-                tokio::time::sleep(RETRY_PAUSE).await;
-                continue;
-            }
-            // A defect. Nothing is acknowledged, so these agents say it again after their next hello.
-            tracing::error!(%error, count, "agent reports could not be stored");
-            for report in reports.iter() {
-                commands
-                    .connections()
-                    .cut(report.host_id, "the server could not store a report");
-            }
-            break;
+    let mut waiting = Vec::new();
+    while !waiting.is_empty() || queue.recv_many(&mut waiting, BATCH_MAX).await > 0 {
+        let rest = waiting.split_off(fitting(&waiting));
+        store_all(&commands, std::mem::replace(&mut waiting, rest)).await;
+    }
+}
+
+/// How many of the reports make one batch: as many as fit, and one at least.
+fn fitting(reports: &[AgentReport]) -> usize {
+    let mut bytes = 0_usize;
+    let fit = reports.iter().take_while(|report| {
+        bytes = bytes.saturating_add(report.bytes());
+        bytes <= BATCH_BYTES_MAX
+    });
+    fit.count().max(1)
+}
+
+impl AgentReport {
+    fn bytes(&self) -> usize {
+        match &self.said {
+            Said::Started | Said::NotStarted(_) => 0,
+            Said::Finished(result) => result.1.bytes(),
         }
     }
 }
 
-async fn store_batch(commands: &Commands, reports: &Arc<Vec<AgentReport>>) -> Result<(), DbError> {
-    let (handle, reports) = (commands.clone(), reports.clone());
+/// Stores the reports, all together if that goes; waits while the database is away.
+pub async fn store_all(commands: &Commands, reports: Vec<AgentReport>) {
+    let reports: Vec<Arc<AgentReport>> = reports.into_iter().map(Arc::new).collect();
+    let Err(error) = store_patiently(commands, &reports).await else {
+        return;
+    };
+    // A defect, and of one of them most likely: it must not cost the others their results.
+    tracing::error!(%error, count = reports.len(), "agent reports could not be stored together");
+    for report in reports {
+        if let Err(error) = store_patiently(commands, std::slice::from_ref(&report)).await {
+            let (host_id, command_id) = (report.host_id, report.command_id);
+            // It is not acknowledged, so this agent says it again after its next hello.
+            tracing::error!(%error, %host_id, %command_id, "an agent's report could not be stored");
+            let reason = "the server could not store a report";
+            commands.connections().cut(host_id, reason);
+        }
+    }
+}
+
+async fn store_patiently(commands: &Commands, reports: &[Arc<AgentReport>]) -> Result<(), DbError> {
+    loop {
+        match store_batch(commands, reports.to_vec()).await {
+            Err(error @ DbError::Unavailable(_)) => {
+                tracing::warn!(%error, count = reports.len(), "agent reports wait for the database");
+                tokio::time::sleep(RETRY_PAUSE).await;
+            }
+            other => return other,
+        }
+    }
+}
+
+async fn store_batch(commands: &Commands, reports: Vec<Arc<AgentReport>>) -> Result<(), DbError> {
+    let handle = commands.clone();
     commands
         .db()
         .write(move |tx| apply_in(tx, &handle, &reports))
@@ -137,7 +187,11 @@ pub fn settle_hello_in(
     Ok(())
 }
 
-fn apply_in(tx: &mut Tx<'_>, commands: &Commands, reports: &[AgentReport]) -> Result<(), DbError> {
+fn apply_in(
+    tx: &mut Tx<'_>,
+    commands: &Commands,
+    reports: &[Arc<AgentReport>],
+) -> Result<(), DbError> {
     let now_us = commands.now_us();
     let mut by_command: HashMap<CommandId, Vec<&AgentReport>> = HashMap::new();
     for report in reports {
@@ -152,10 +206,12 @@ fn apply_in(tx: &mut Tx<'_>, commands: &Commands, reports: &[AgentReport]) -> Re
     let mut outputs = Vec::new();
     let mut finished = Vec::new();
     let mut strangers = Vec::new();
+    let mut spooled = Vec::new();
     change_rows(tx, rows, now_us, &mut effects, |row, effects| {
         for report in by_command.remove(&row.id).unwrap_or_default() {
             if report.host_id == row.host_id {
                 apply_one(row, report, now_us, effects, &mut outputs);
+                spooled.extend(spooled_attempt(report));
             } else {
                 strangers.push((report.host_id, row.id));
             }
@@ -174,7 +230,6 @@ fn apply_in(tx: &mut Tx<'_>, commands: &Commands, reports: &[AgentReport]) -> Re
     }
     store::insert_outputs(tx, &outputs)?;
     effects.after_commit(tx, commands.outlets());
-    let spooled: Vec<(CommandId, u32)> = reports.iter().filter_map(spooled_attempt).collect();
     let commands = commands.clone();
     tx.after_commit(move || {
         for id in finished {
@@ -187,12 +242,12 @@ fn apply_in(tx: &mut Tx<'_>, commands: &Commands, reports: &[AgentReport]) -> Re
     Ok(())
 }
 
-fn apply_one(
+fn apply_one<'a>(
     row: &mut CommandRow,
-    report: &AgentReport,
+    report: &'a AgentReport,
     now_us: i64,
     effects: &mut Effects,
-    outputs: &mut Vec<(CommandId, StoredOutput)>,
+    outputs: &mut Vec<(CommandId, &'a StoredOutput)>,
 ) {
     let attempt = report.attempt;
     match &report.said {
@@ -225,7 +280,7 @@ fn apply_one(
                     message: outcome.message.clone(),
                 });
                 if !output.is_empty() {
-                    outputs.push((row.id, output.clone()));
+                    outputs.push((row.id, output));
                 }
             } else if reaction.late && row.result.is_none() && !is_repeated {
                 row.late_result = Some(late(attempt, outcome, now_us));
@@ -275,4 +330,47 @@ fn note_stranger(
         detail: json!({ "host_id": host_id }),
     };
     crate::audit::append(tx, now_us, &AuditContext::system("agents"), &entry)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::store::StoredStream;
+    use proptest::prelude::*;
+
+    fn result(bytes: usize) -> AgentReport {
+        let output = StoredOutput {
+            stdout: StoredStream {
+                head: vec![0; bytes],
+                ..StoredStream::default()
+            },
+            ..StoredOutput::default()
+        };
+        AgentReport {
+            host_id: HostId(uuid::Uuid::nil()),
+            command_id: CommandId(uuid::Uuid::nil()),
+            attempt: 1,
+            said: Said::Finished(Box::new((Outcome::succeeded(true), output))),
+            room: None,
+        }
+    }
+
+    #[test]
+    fn a_batch_holds_what_fits_and_one_at_least() {
+        let half = BATCH_BYTES_MAX / 2;
+        assert_eq!(fitting(&[result(half), result(half), result(1)]), 2);
+        assert_eq!(fitting(&[result(BATCH_BYTES_MAX + 1), result(1)]), 1);
+        assert_eq!(fitting(&[result(0), result(0)]), 2);
+    }
+
+    proptest! {
+        #[test]
+        fn a_message_is_short_and_harmless(characters in prop::collection::vec(any::<char>(), 0..3_000)) {
+            let message: String = characters.into_iter().collect();
+            let kept = harmless_message(&message);
+            prop_assert!(kept.chars().count() <= MESSAGE_CHARS_MAX);
+            prop_assert!(labels::bad_character(&kept).is_none());
+            prop_assert_eq!(harmless_message(&kept), kept);
+        }
+    }
 }

@@ -7,7 +7,7 @@ use fleetwright_plugin_api::wire::{
 };
 use fleetwright_protocol::{CommandId, HostId, SetId};
 use serde_json::Value;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use uuid::Uuid;
 
 use super::effects::{Hint, Outlets};
@@ -22,6 +22,10 @@ use crate::clock::SharedClock;
 use crate::db::{Db, DbError};
 use crate::events::Signals;
 use crate::hosts::registry::HostRegistry;
+
+/// Results in memory on their way to the database: sixteen of the largest, thousands of ordinary ones. Whoever comes
+/// next waits, which slows that agent down.
+const RESULTS_KIB_MAX: u32 = 64 * 1024;
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -38,6 +42,7 @@ struct Inner {
     live: LiveOutput,
     spool: Spool,
     reports: mpsc::Sender<AgentReport>,
+    results_kib: Arc<Semaphore>,
     runtime: tokio::runtime::Handle,
 }
 
@@ -74,6 +79,7 @@ impl Commands {
             live: LiveOutput::default(),
             spool,
             reports,
+            results_kib: Arc::new(Semaphore::new(RESULTS_KIB_MAX as usize)),
             runtime: tokio::runtime::Handle::current(),
         };
         let commands = Self {
@@ -129,6 +135,14 @@ impl Commands {
         self.inner
             .runtime
             .spawn(async move { spool.forget(id, attempt).await });
+    }
+
+    /// Waits for memory to hold a result of so many bytes until it is stored.
+    pub async fn room_for_result(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
+        let room = self.inner.results_kib.clone();
+        // Never closed. One result is far below the whole, so that it cannot wait for ever.
+        room.acquire_many_owned(kib.min(RESULTS_KIB_MAX)).await.ok()
     }
 
     /// Hands in what an agent said; waits while the queue is full, which slows that agent down.

@@ -64,6 +64,14 @@ impl StoredOutput {
     pub fn is_empty(&self) -> bool {
         self.stdout.total_bytes == 0 && self.stderr.total_bytes == 0
     }
+
+    /// How much of it is kept.
+    pub fn bytes(&self) -> usize {
+        [&self.stdout, &self.stderr]
+            .iter()
+            .map(|stream| stream.head.len() + stream.tail.len())
+            .sum()
+    }
 }
 
 const STATE_COLUMNS: &str = "c.id, c.set_id, c.host_id, c.ordinal, c.status, c.reason, c.attempt, c.cancel_requested, \
@@ -302,7 +310,7 @@ pub fn mark_sent(
 /// Stores outputs. A second result for the same command changes nothing.
 pub fn insert_outputs(
     tx: &mut Tx<'_>,
-    outputs: &[(CommandId, StoredOutput)],
+    outputs: &[(CommandId, &StoredOutput)],
 ) -> Result<(), DbError> {
     const SQL: &str = "INSERT INTO command_outputs (command_id, stdout_head, stdout_tail, stdout_bytes, \
         stdout_sha256, stderr_head, stderr_tail, stderr_bytes, stderr_sha256) \

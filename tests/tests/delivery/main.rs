@@ -11,8 +11,9 @@ use fleetwright_protocol::{Outcome, ServerFrame};
 use fleetwright_server::clock::ManualClock;
 use fleetwright_server::commands::actions;
 use fleetwright_server::commands::create::SetError;
-use fleetwright_server::commands::reports::Said;
-use fleetwright_server::db::DbError;
+use fleetwright_server::commands::reports::{Said, store_all};
+use fleetwright_server::commands::store::StoredOutput;
+use fleetwright_server::db::{DbError, Dialect};
 use fleetwright_tests::on_each_database;
 
 use station::{Agent, PATIENCE, START_US, Station, first_command, host_id, hosts, seed};
@@ -196,6 +197,50 @@ on_each_database! {
         station.finish(&liar, &frame, Outcome::succeeded(true)).await;
         assert_eq!(liar.cut().await.code, 1008);
         assert_eq!(station.set(set.id).await.succeeded, 0);
+    }
+
+    async fn a_report_that_cannot_be_stored_costs_the_others_nothing(test: TestDatabase) {
+        seed(&test.db, 2, 0).await;
+        let station = Station::start(&test.db, ManualClock::at(START_US)).await;
+        let mut good = station.connect(1, Vec::new(), false).await;
+        let mut bad = station.connect(2, Vec::new(), false).await;
+        let set = station.create(hosts(1..=2), 0).await;
+        let frames = [good.command().await, bad.command().await];
+        let mut output = StoredOutput::default();
+        output.stdout.total_bytes = 1;
+        // Text that PostgreSQL refuses and SQLite takes.
+        output.stdout.sha256 = "\0".to_owned();
+        let outcome = || Outcome::succeeded(true);
+        let reports = vec![
+            bad.report(&frames[1], Said::Finished(Box::new((outcome(), output)))),
+            good.report(&frames[0], Said::Finished(Box::new((outcome(), StoredOutput::default())))),
+        ];
+        store_all(&station.commands, reports).await;
+        assert_eq!(good.ack().await, frames[0].command_id);
+        assert!(!good.connection.is_over(), "it has done nothing wrong");
+        let refused = test.db.dialect() == Dialect::Postgres;
+        assert_eq!(bad.connection.is_over(), refused);
+        let done = if refused { 1 } else { 2 };
+        assert_eq!(station.set(set.id).await.succeeded, done);
+    }
+
+    async fn an_agent_that_announced_a_start_and_proves_there_was_none_is_given_it_again(test: TestDatabase) {
+        seed(&test.db, 1, 0).await;
+        let station = Station::start(&test.db, ManualClock::at(START_US)).await;
+        let mut agent = station.connect(1, Vec::new(), false).await;
+        let set = station.create(hosts(1..=1), 0).await;
+        let frame = agent.command().await;
+        station.say(&agent, &frame, Said::Started).await;
+        station.until(set.id, "the start", |set| set.running == 1).await;
+        let (command_id, attempt) = (frame.command_id, frame.attempt);
+        let journal = vec![JournalEntry { command_id, attempt, state: JournalState::NotStarted }];
+        let mut again = station.connect(1, journal, false).await;
+        station.say(&again, &frame, Said::NotStarted(NotStartedReason::AgentRestarted)).await;
+        assert_eq!(again.ack().await, command_id);
+        let next = again.command().await;
+        assert_eq!((next.command_id, next.attempt), (command_id, 2));
+        let set = station.set(set.id).await;
+        assert_eq!((set.queued, set.running), (1, 0));
     }
 
     async fn a_large_set_gets_all_its_rows_in_chunks_also_across_a_restart(test: TestDatabase) {

@@ -203,15 +203,7 @@ impl Station {
     }
 
     pub async fn say(&self, agent: &Agent, frame: &CommandFrame, said: Said) {
-        let (command_id, attempt) = (frame.command_id, frame.attempt);
-        self.commands
-            .report(AgentReport {
-                host_id: agent.host,
-                command_id,
-                attempt,
-                said,
-            })
-            .await;
+        self.commands.report(agent.report(frame, said)).await;
     }
 
     pub async fn rows(&self, set: SetId) -> BTreeMap<HostId, (CommandStatus, Option<String>)> {
@@ -239,6 +231,16 @@ impl Agent {
         match message.expect("a frame comes in time") {
             Some(text) => serde_json::from_str(&text).unwrap(),
             None => panic!("expected a frame, not the end"),
+        }
+    }
+
+    pub fn report(&self, frame: &CommandFrame, said: Said) -> AgentReport {
+        AgentReport {
+            host_id: self.host,
+            command_id: frame.command_id,
+            attempt: frame.attempt,
+            said,
+            room: None,
         }
     }
 

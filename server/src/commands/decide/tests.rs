@@ -74,14 +74,22 @@ fn a_proof_of_not_starting_stands_also_after_a_start_was_announced() {
             journal_changed: false,
         };
         on_report(&mut state, &journal, NOW + 3);
-        assert_eq!(state.status, CommandStatus::Running, "the reason is awaited");
+        assert_eq!(
+            state.status,
+            CommandStatus::Running,
+            "the reason is awaited"
+        );
         let other = Report::NotStarted { attempt: 2, reason };
         on_report(&mut state, &other, NOW + 4);
         assert_eq!(state.status, CommandStatus::Running, "another attempt's");
         let report = Report::NotStarted { attempt: 1, reason };
         let reaction = on_report(&mut state, &report, NOW + 5);
         let case = format!("{reason:?} {killed} {set_cancelled}");
-        assert_eq!((state.started_at, state.slot, state.due_at), (None, false, None), "{case}");
+        assert_eq!(
+            (state.started_at, state.slot, state.due_at),
+            (None, false, None),
+            "{case}"
+        );
         match ends_as {
             None => {
                 assert!(reaction.requeued_after_us.is_some(), "{case}");
