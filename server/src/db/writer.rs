@@ -172,13 +172,10 @@ impl Loop {
         while let Some(job) = next.take() {
             match &outcome {
                 Ok(()) => outcome = self.one(job, &mut answers, &mut hooks),
-                Err(error) => refuse(
-                    job,
-                    &error.to_string(),
-                    &self.runtime,
-                    &mut self.connection,
-                    self.target.dialect(),
-                ),
+                Err(error) => {
+                    let reason = error.to_string();
+                    self.refuse(job, &reason);
+                }
             }
             if answers.len() < GROUP_MAX && outcome.is_ok() {
                 match receiver.try_recv() {
@@ -212,7 +209,10 @@ impl Loop {
         answers: &mut Vec<Answer>,
         hooks: &mut Vec<Box<dyn FnOnce() + Send>>,
     ) -> Result<(), DbError> {
-        self.batch("SAVEPOINT one")?;
+        if let Err(error) = self.batch("SAVEPOINT one") {
+            self.refuse(job, &error.to_string());
+            return Err(error);
+        }
         let mut tx = Tx {
             runtime: &self.runtime,
             connection: &mut self.connection,
@@ -234,6 +234,21 @@ impl Loop {
             }
             // The panic hook has logged it; dropping the job's sender answers its caller.
             Err(_) => self.undo(),
+        }
+    }
+
+    /// Answers a write that cannot run because its group has already failed. It runs with a transaction whose every
+    /// statement fails, so that it answers with its own error type and touches nothing.
+    fn refuse(&mut self, job: Job, reason: &str) {
+        let mut tx = Tx {
+            runtime: &self.runtime,
+            connection: &mut self.connection,
+            dialect: self.target.dialect(),
+            hooks: Vec::new(),
+            broken: Some(reason),
+        };
+        if let Ok((_, answer)) = catch_unwind(AssertUnwindSafe(|| job(&mut tx))) {
+            answer(Err(reason.to_owned()));
         }
     }
 
@@ -263,22 +278,49 @@ impl Loop {
     }
 }
 
-/// Answers a write that cannot run because its group has already failed. It runs with a transaction whose every
-/// statement fails, so that it answers with its own error type and touches nothing.
-fn refuse(job: Job, reason: &str, runtime: &Handle, connection: &mut Connection, dialect: Dialect) {
-    let mut tx = Tx {
-        runtime,
-        connection,
-        dialect,
-        hooks: Vec::new(),
-        broken: Some(reason),
-    };
-    if let Ok((_, answer)) = catch_unwind(AssertUnwindSafe(|| job(&mut tx))) {
-        answer(Err(reason.to_owned()));
-    }
-}
-
 fn run_hook(hook: Box<dyn FnOnce() + Send>) {
     // A hook that panics must not take the writer with it; the panic hook has logged it.
     let _ = catch_unwind(AssertUnwindSafe(hook));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_whose_connection_breaks_before_it_begins_is_told_to_come_again() {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("test.db").display());
+        let target = Target::parse(&url).unwrap();
+        let mut connection = runtime.block_on(target.connect_writer()).unwrap();
+        let Connection::Sqlite(sqlite) = &mut connection else {
+            panic!("it is SQLite");
+        };
+        // From now on the database interrupts every statement.
+        let mut handle = runtime.block_on(sqlite.lock_handle()).unwrap();
+        handle.set_progress_handler(1, || false);
+        drop(handle);
+        let mut writer = Loop {
+            target,
+            connection,
+            runtime: runtime.handle().clone(),
+        };
+        let (sender, mut receiver) = oneshot::channel();
+        let job: Job = Box::new(move |tx| {
+            let result = tx.execute(Statement::new("SELECT 1"));
+            let answer: Answer = Box::new(move |verdict| {
+                let _ = sender.send((result, verdict));
+            });
+            (false, answer)
+        });
+        assert!(writer.one(job, &mut Vec::new(), &mut Vec::new()).is_err());
+        let (result, verdict) = receiver.try_recv().expect("it is answered");
+        assert!(matches!(result, Err(DbError::Unavailable(_))), "{result:?}");
+        assert!(verdict.is_err());
+    }
 }
