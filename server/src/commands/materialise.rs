@@ -125,7 +125,7 @@ fn birth(
         return (CommandStatus::Skipped, Some("host_deleted"));
     }
     if set.cancel != CancelMode::None {
-        return (CommandStatus::Skipped, Some("cancelled"));
+        return (CommandStatus::Skipped, Some(set.cancel_reason));
     }
     if now_us >= set.view.expires_at_us {
         return (CommandStatus::Skipped, Some("expired"));

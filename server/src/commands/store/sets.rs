@@ -6,6 +6,7 @@ use fleetwright_plugin_api::wire::{CommandStatus, SetView};
 use fleetwright_protocol::{HostId, SetId};
 use serde_json::json;
 
+use crate::commands::decide::known_reason;
 use crate::db::{ColumnKind, DbError, Dialect, Row, RowError, Statement, Tx};
 
 /// How far a set's cancellation goes.
@@ -40,6 +41,8 @@ pub struct SetRow {
     pub view: SetView,
     pub timeout_seconds: u64,
     pub cancel: CancelMode,
+    /// Why what has not started ends, once the set is cancelled.
+    pub cancel_reason: &'static str,
     pub born_held: bool,
     pub materialised: u64,
     pub in_flight: u64,
@@ -113,7 +116,7 @@ pub struct Contents {
 
 const COLUMNS: &str = "id, owner, operation_type, generation, revision, max_running, paused, cancel, total, held, queued, \
      running, succeeded, failed, skipped, skipped_cancelled, created_at, expires_at, started_at, finished_at, \
-     timeout_seconds, born_held, materialised, in_flight";
+     timeout_seconds, born_held, materialised, in_flight, cancel_reason";
 
 pub fn insert(tx: &mut Tx<'_>, set: &NewSet) -> Result<(), DbError> {
     let total = set.host_ids.len();
@@ -297,6 +300,11 @@ pub fn set_row(row: &Row) -> Result<SetRow, RowError> {
         },
         timeout_seconds: row.count(20)?,
         cancel,
+        cancel_reason: row
+            .optional_text(24)?
+            .as_deref()
+            .and_then(known_reason)
+            .unwrap_or("cancelled"),
         born_held: row.flag(21)?,
         materialised: row.count(22)?,
         in_flight: row.count(23)?,
