@@ -38,6 +38,7 @@ pub async fn sweep(app: &App) -> Result<(), DbError> {
     while commands::retention::sweep(&app.commands, commands_before_us).await? {
         tokio::time::sleep(BATCH_PAUSE).await;
     }
+    commands::retention::sweep_spool(&app.commands).await?;
     while audit::sweep(&app.db, audit_before_us).await? {
         tokio::time::sleep(BATCH_PAUSE).await;
     }

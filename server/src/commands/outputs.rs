@@ -1,6 +1,8 @@
 //! Long outputs on their way in: parts are appended to files, so that an interrupted upload resumes where it was, and
-//! the database sees one write at the end.
+//! the database sees one write at the end. Parts are taken only of what their host works on, so there are at most 4 MiB
+//! for each of these; what an attempt leaves behind that never brings its result is swept.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -105,6 +107,19 @@ impl Spool {
         }
     }
 
+    /// The attempts of which there are files, each once.
+    pub async fn attempts(&self) -> io::Result<Vec<(CommandId, u32)>> {
+        let directory = self.directory.clone();
+        blocking(move || {
+            let mut found = BTreeSet::new();
+            for entry in std::fs::read_dir(directory)? {
+                found.extend(entry?.file_name().to_str().and_then(attempt_of));
+            }
+            Ok(found.into_iter().collect())
+        })
+        .await
+    }
+
     async fn stream(
         &self,
         command_id: CommandId,
@@ -162,6 +177,15 @@ impl Spool {
             key.command_id, key.attempt
         ))
     }
+}
+
+/// Of a file's name: `<command>-<attempt>-<stream>-<section>.part`.
+fn attempt_of(name: &str) -> Option<(CommandId, u32)> {
+    /// Of a UUID's text form.
+    const ID_CHARS: usize = 36;
+    let id = name.get(..ID_CHARS)?.parse().ok()?;
+    let (attempt, _) = name.get(ID_CHARS..)?.strip_prefix('-')?.split_once('-')?;
+    Some((id, attempt.parse().ok()?))
 }
 
 fn section_max(section: Section) -> u64 {

@@ -1,6 +1,9 @@
-//! Deletes finished sets with their commands and outputs when their time has come, a small batch at a time.
+//! Deletes finished sets with their commands and outputs when their time has come, a small batch at a time; and parts of
+//! outputs whose result will never come.
 
-use fleetwright_protocol::SetId;
+use std::collections::BTreeSet;
+
+use fleetwright_protocol::{CommandId, SetId};
 use serde_json::json;
 
 use super::service::Commands;
@@ -37,4 +40,34 @@ pub async fn sweep(commands: &Commands, before_us: i64) -> Result<bool, DbError>
             Ok(true)
         })
         .await
+}
+
+/// Removes the spooled parts of every attempt that is not under way: its command is over, deleted, or at a later one.
+pub async fn sweep_spool(commands: &Commands) -> Result<(), DbError> {
+    let spooled = match commands.spool().attempts().await {
+        Ok(spooled) => spooled,
+        Err(error) => {
+            tracing::warn!(%error, "the spooled outputs could not be listed");
+            return Ok(());
+        }
+    };
+    for chunk in spooled.chunks(BATCH as usize) {
+        let list: Vec<_> = chunk
+            .iter()
+            .map(|(id, _)| json!([hex::encode(id.as_bytes())]))
+            .collect();
+        let statement =
+            sql::select_open_attempts(commands.db().dialect(), &json!(list).to_string());
+        let rows = commands.db().read(statement).await?;
+        let open: BTreeSet<(CommandId, i64)> = rows
+            .iter_rows()
+            .map(|row| Ok((row.id(0)?, row.integer(1)?)))
+            .collect::<Result<_, DbError>>()?;
+        for (id, attempt) in chunk {
+            if !open.contains(&(*id, i64::from(*attempt))) {
+                commands.spool().forget(*id, *attempt).await;
+            }
+        }
+    }
+    Ok(())
 }

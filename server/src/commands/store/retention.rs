@@ -35,3 +35,13 @@ pub fn delete_set(set_id: SetId) -> [Statement; 2] {
         Statement::new("DELETE FROM command_sets WHERE id = $1").bind(set_id),
     ]
 }
+
+/// Of these commands, those that are not over, with their attempts. `ids` as above.
+pub fn select_open_attempts(dialect: Dialect, ids: &str) -> Statement {
+    let source = dialect.rows_from_json("$1", &[("wanted", ColumnKind::Bytes)]);
+    let sql = format!(
+        "SELECT id, CAST(attempt AS BIGINT) FROM commands WHERE id IN (SELECT wanted FROM {source} AS v) \
+         AND status IN ('held', 'queued', 'running')"
+    );
+    Statement::new(sql).bind(ids)
+}
