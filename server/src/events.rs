@@ -3,6 +3,7 @@
 
 mod bus;
 pub mod http;
+pub mod rights;
 mod signals;
 
 pub use bus::{Event, EventId, Events, NumberedEvent, Subscription, Visibility};

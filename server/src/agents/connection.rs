@@ -12,6 +12,7 @@ use fleetwright_protocol::{CommandId, HostId, Outcome};
 use tokio::sync::mpsc;
 
 use super::connections::Connection;
+use super::identity::AgentCertificate;
 use crate::commands::Commands;
 use crate::commands::live_output::Chunk;
 use crate::commands::outputs::{PartKey, Spool};
@@ -63,8 +64,19 @@ impl Ending {
     }
 }
 
-/// Serves one connection until it ends. The caller has checked the certificate and the host's approval.
-pub async fn serve(mut socket: WebSocket, host_id: HostId, context: ConnectionContext) {
+/// Serves one connection until it ends, at the latest when its certificate does. The caller has checked the certificate
+/// and the host's approval.
+pub async fn serve(
+    mut socket: WebSocket,
+    certificate: AgentCertificate,
+    context: ConnectionContext,
+) {
+    let host_id = certificate.host_id;
+    let lifetime_us = certificate
+        .presented
+        .not_after_us
+        .saturating_sub(context.commands.now_us());
+    let lifetime = Duration::from_micros(u64::try_from(lifetime_us).unwrap_or(0));
     let connections = context.commands.connections().clone();
     let now_us = context.commands.clock().monotonic_us();
     let (connection, outbound) = connections.register(host_id, now_us);
@@ -83,6 +95,8 @@ pub async fn serve(mut socket: WebSocket, host_id: HostId, context: ConnectionCo
         biased;
         cut = connection.until_cut() => Ending::new(cut.code, cut.reason),
         ending = conversation => ending,
+        // An agent renews in good time and comes back with the newer one.
+        () = tokio::time::sleep(lifetime) => Ending::new(1008, "the certificate has expired"),
     };
     if connections.remove(&connection)
         && let Err(error) = hosts::actions::record_offline(&context.hosts, vec![host_id]).await

@@ -60,13 +60,24 @@ impl Identities {
 
     /// `None` for whatever is not a valid bearer now.
     pub async fn find(&self, bearer: &str, now_us: i64) -> Result<Option<Identity>, DbError> {
+        self.find_again(bearer, now_us, now_us).await
+    }
+
+    /// The same for a bearer that was valid at `since_us` and is not presented again, such as a stream's: a session's
+    /// token may have run out since then, the session may not.
+    pub async fn find_again(
+        &self,
+        bearer: &str,
+        since_us: i64,
+        now_us: i64,
+    ) -> Result<Option<Identity>, DbError> {
         if bearer.len() > bearer::BEARER_CHARS_MAX {
             return Ok(None);
         }
         let known = if bearer.starts_with(bearer::API_TOKEN_PREFIX) {
             self.api_token(bearer::digest(bearer)).await?
         } else {
-            match self.session_tokens.verify(now_us, bearer) {
+            match self.session_tokens.verify(since_us, bearer) {
                 Some(claim) => {
                     self.session(claim.session_id, claim.user_id, now_us)
                         .await?

@@ -206,6 +206,7 @@ fn note_change(
         effects.resolved.push((row.host_id, row.id));
     }
     if over {
+        effects.over.push(row.id);
         *effects.finished.entry(after.status).or_default() += 1;
     }
     // With the last one over the dispatcher forgets the set; with a slot free it sends the next.

@@ -7,6 +7,7 @@ use fleetwright_plugin_api::wire::CommandStatus;
 use fleetwright_protocol::{CommandId, HostId, ServerFrame, SetId};
 use tokio::sync::mpsc;
 
+use super::live_output::LiveOutput;
 use super::notices::Notices;
 use crate::agents::connections::Connections;
 use crate::db::Tx;
@@ -29,6 +30,7 @@ pub(super) struct Outlets {
     pub hints: mpsc::UnboundedSender<Hint>,
     pub notices: Notices,
     pub connections: Connections,
+    pub live: LiveOutput,
 }
 
 impl Outlets {
@@ -51,7 +53,9 @@ pub(super) struct Effects {
     pub frames: Vec<(HostId, ServerFrame)>,
     /// Hosts that spoke of other hosts' commands.
     pub cut: Vec<HostId>,
-    /// Commands that have just reached a terminal status, by that status.
+    /// Commands that have just reached a terminal status: their followers are told.
+    pub over: Vec<CommandId>,
+    /// The same, counted by that status.
     pub finished: BTreeMap<CommandStatus, u64>,
 }
 
@@ -70,6 +74,9 @@ impl Effects {
             if outlets.connections.resolve(host_id, command_id) {
                 outlets.hint(Hint::Host(host_id));
             }
+        }
+        for id in self.over {
+            outlets.live.finish(id);
         }
         for host_id in self.cut {
             outlets

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use fleetwright_plugin_api::wire::CommandView;
 use fleetwright_protocol::limits::{EXPIRES_IN_SECONDS_DEFAULT, TIMEOUT_SECONDS_DEFAULT};
 use fleetwright_protocol::{CommandId, ExecutionOptions, HostId, validate};
+use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
@@ -22,6 +23,7 @@ use crate::app::AppState;
 use crate::audit::AuditContext;
 use crate::auth::Caller;
 use crate::db::DbError;
+use crate::events::rights::end_of_stream;
 use crate::http::created::Created;
 use crate::http::extract::OptionalJsonBody;
 use crate::http::{JsonBody, Page, PathId, Problem, StrictQuery, page};
@@ -157,17 +159,17 @@ async fn get_command(
     responses((status = OK, body = OutputBody)))]
 async fn get_output(
     State(app): State<AppState>,
+    caller: Caller,
     PathId(id): PathId<CommandId>,
+    headers: HeaderMap,
     StrictQuery(query): StrictQuery<OutputQuery>,
 ) -> Result<Response, Problem> {
-    let found = app
-        .commands
-        .get(id)
-        .await?
-        .ok_or_else(|| Problem::not_found("command"))?;
+    if app.commands.get(id).await?.is_none() {
+        return Err(Problem::not_found("command"));
+    }
     if query.follow == Some(true) {
-        let events = follow::events(app.commands.clone(), app.signals.clone(), &found);
-        return Ok(events.into_response());
+        let end = end_of_stream(&app, &headers, caller.principal);
+        return Ok(follow::events(app.commands.clone(), id, end).into_response());
     }
     let stored = app.commands.output(id).await?.unwrap_or_default();
     Ok(Json(view::output(id.0, &stored, query.offset.unwrap_or(0))).into_response())

@@ -204,7 +204,6 @@ fn apply_in(
     let rows = store::load(tx, &ids)?;
     let mut effects = Effects::default();
     let mut outputs = Vec::new();
-    let mut finished = Vec::new();
     let mut strangers = Vec::new();
     let mut spooled = Vec::new();
     change_rows(tx, rows, now_us, &mut effects, |row, effects| {
@@ -215,9 +214,6 @@ fn apply_in(
             } else {
                 strangers.push((report.host_id, row.id));
             }
-        }
-        if row.state.status.is_terminal() {
-            finished.push(row.id);
         }
     })?;
     // What is left is about commands the server no longer has (retention): let the agents forget them.
@@ -232,9 +228,6 @@ fn apply_in(
     effects.after_commit(tx, commands.outlets());
     let commands = commands.clone();
     tx.after_commit(move || {
-        for id in finished {
-            commands.live_output().finish(id);
-        }
         for (id, attempt) in spooled {
             commands.forget_parts(id, attempt);
         }

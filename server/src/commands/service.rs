@@ -39,7 +39,6 @@ struct Inner {
     registry: HostRegistry,
     outlets: Outlets,
     signals: Signals,
-    live: LiveOutput,
     spool: Spool,
     reports: mpsc::Sender<AgentReport>,
     results_kib: Arc<Semaphore>,
@@ -69,6 +68,7 @@ impl Commands {
             hints,
             notices: Notices::default(),
             connections,
+            live: LiveOutput::default(),
         };
         let inner = Inner {
             db,
@@ -76,7 +76,6 @@ impl Commands {
             registry,
             outlets,
             signals,
-            live: LiveOutput::default(),
             spool,
             reports,
             results_kib: Arc::new(Semaphore::new(RESULTS_KIB_MAX as usize)),
@@ -118,7 +117,7 @@ impl Commands {
     }
 
     pub fn live_output(&self) -> &LiveOutput {
-        &self.inner.live
+        &self.inner.outlets.live
     }
 
     pub fn spool(&self) -> &Spool {

@@ -14,6 +14,7 @@ use tokio::sync::broadcast::error::RecvError;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::rights::end_of_stream;
 use super::{EventId, Events, NumberedEvent};
 use crate::app::AppState;
 use crate::auth::{Caller, Principal};
@@ -38,9 +39,9 @@ pub async fn follow(
     headers: HeaderMap,
 ) -> Sse<impl Stream<Item = Result<SseEvent, Infallible>>> {
     let last_seen = last_event_id(&headers);
+    let end = end_of_stream(&app, &headers, caller.principal.clone());
     let stream = events(&app.events, caller.principal, last_seen);
-    let until_shutdown = stream.take_until(app.shutdown.clone().cancelled_owned());
-    sse(until_shutdown)
+    sse(stream.take_until(end))
 }
 
 /// An SSE response with the comments the API promises.

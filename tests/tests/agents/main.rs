@@ -4,6 +4,7 @@
 mod delivery;
 mod identity;
 mod running;
+mod streams;
 mod wire;
 
 use fleetwright_tests::fleet::{Setup, TestFleet};

@@ -230,6 +230,30 @@ fn one_host_cannot_open_two_doors() {
 }
 
 #[test]
+fn a_rejected_host_that_reads_nothing_is_cut_at_once() {
+    let (fleet, host, _) = two_hosts();
+    let id = host.host_id.to_string();
+    let mut agent = ScriptedAgent::connect(fleet.server.agent_listen, Some(&host)).unwrap();
+    let mut greeting = hello(&host);
+    greeting.capabilities.concurrency = 64;
+    agent.say(&AgentFrame::Hello(Box::new(greeting)));
+    agent.hear_type("welcome");
+    // More than sockets hold: the server waits in the middle of a write.
+    let large = "#".repeat(700_000);
+    for _ in 0..24 {
+        fleet.admin.run_on_host(&id, &script(&large));
+    }
+    fleet
+        .admin
+        .post(&format!("/hosts/{id}/reject"), &json!({}))
+        .expect(200);
+    fleetwright_tests::wait::wait_until("the cut", Duration::from_secs(5), || {
+        fleet.admin.get(&format!("/hosts/{id}")).expect(200)["status"] == "offline"
+    });
+    drop(agent);
+}
+
+#[test]
 fn a_silent_peer_without_heartbeats_is_offline_in_time() {
     let (fleet, host, _) = two_hosts();
     let agent = ScriptedAgent::welcomed(fleet.server.agent_listen, &host);

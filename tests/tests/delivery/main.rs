@@ -2,17 +2,20 @@
 
 mod station;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use fleetwright_plugin_api::wire::{CommandStatus, SetAction, SetView};
-use fleetwright_protocol::frame::{CommandFrame, JournalEntry, JournalState};
+use fleetwright_protocol::frame::{CommandFrame, JournalEntry, JournalState, Section, Stream};
 use fleetwright_protocol::outcome::{FailureReason, NotStartedReason};
-use fleetwright_protocol::{Outcome, ServerFrame};
+use fleetwright_protocol::{CommandId, Outcome, ServerFrame};
 use fleetwright_server::clock::ManualClock;
-use fleetwright_server::commands::actions;
 use fleetwright_server::commands::create::SetError;
+use fleetwright_server::commands::live_output::Heard;
+use fleetwright_server::commands::outputs::PartKey;
 use fleetwright_server::commands::reports::{Said, store_all};
 use fleetwright_server::commands::store::StoredOutput;
+use fleetwright_server::commands::{actions, retention};
 use fleetwright_server::db::{DbError, Dialect};
 use fleetwright_tests::on_each_database;
 
@@ -241,6 +244,51 @@ on_each_database! {
         assert_eq!((next.command_id, next.attempt), (command_id, 2));
         let set = station.set(set.id).await;
         assert_eq!((set.queued, set.running), (1, 0));
+    }
+
+    async fn hosts_without_a_row_yet_end_for_the_reason_the_set_was_cancelled_for(test: TestDatabase) {
+        seed(&test.db, 600, 0).await;
+        let station = Station::start(&test.db, ManualClock::at(START_US)).await;
+        let cancel = SetAction::Cancel { kill: false, hosts: None, reason: "halted".to_owned() };
+        let set = station.create_and_control(hosts(1..=600), cancel).await;
+        let set = station.until(set.id, "the end", SetView::is_finished).await;
+        assert_eq!((set.skipped, set.skipped_cancelled), (600, 600));
+        let reasons: BTreeSet<_> = station.rows(set.id).await.into_values().collect();
+        assert_eq!(reasons, BTreeSet::from([(CommandStatus::Skipped, Some("halted".to_owned()))]));
+    }
+
+    async fn spooled_output_is_kept_only_of_attempts_under_way(test: TestDatabase) {
+        seed(&test.db, 2, 0).await;
+        let station = Station::start(&test.db, ManualClock::at(START_US)).await;
+        let mut first = station.connect(1, Vec::new(), false).await;
+        let mut second = station.connect(2, Vec::new(), false).await;
+        station.create(hosts(1..=2), 0).await;
+        let (runs, ends) = (first.command().await, second.command().await);
+        station.finish(&second, &ends, Outcome::succeeded(true)).await;
+        second.ack().await;
+        let unknown = CommandId(station.commands.new_id());
+        let spool = station.commands.spool();
+        let spooled = [(runs.command_id, 1), (runs.command_id, 2), (ends.command_id, 1), (unknown, 1)];
+        for (command_id, attempt) in spooled {
+            let key = PartKey { command_id, attempt, stream: Stream::Stdout, section: Section::Head };
+            spool.append(key, 0, b"x".to_vec()).await.unwrap();
+        }
+        retention::sweep_spool(&station.commands).await.unwrap();
+        assert_eq!(spool.attempts().await.unwrap(), [(runs.command_id, 1)]);
+    }
+
+    async fn a_followed_command_is_said_to_be_over_however_it_ends(test: TestDatabase) {
+        seed(&test.db, 1, 0).await;
+        let station = Station::start(&test.db, ManualClock::at(START_US)).await;
+        let mut agent = station.connect(1, Vec::new(), false).await;
+        let set = station.create(hosts(1..=1), 0).await;
+        let frame = agent.command().await;
+        let mut follower = station.commands.live_output().follow(frame.command_id);
+        // Nobody reports anything: the deadline ends it.
+        station.clock.advance(Duration::from_secs(600 + 60 + 121));
+        station.until(set.id, "the end of patience", SetView::is_finished).await;
+        let heard = tokio::time::timeout(PATIENCE, follower.hear()).await.unwrap();
+        assert!(matches!(heard, Heard::Over), "{heard:?}");
     }
 
     async fn a_large_set_gets_all_its_rows_in_chunks_also_across_a_restart(test: TestDatabase) {

@@ -141,8 +141,8 @@ impl Station {
         settled.await.unwrap();
     }
 
-    pub async fn create(&self, hosts: Vec<HostId>, max_running: u64) -> SetView {
-        let request = SetCreate {
+    fn request(&self, max_running: u64) -> SetCreate {
+        SetCreate {
             set_id: SetId(self.commands.new_id()),
             operation_type: "run_script".to_owned(),
             parameters: serde_json::json!({"script": "true"}),
@@ -152,12 +152,32 @@ impl Station {
             max_running,
             offline: OfflinePolicy::Queue,
             held: false,
-        };
+        }
+    }
+
+    pub async fn create(&self, hosts: Vec<HostId>, max_running: u64) -> SetView {
+        let request = self.request(max_running);
         let commands = self.commands.clone();
         let created = self
             .commands
             .db()
             .write(move |tx| create::create_in(tx, &commands, &request, hosts, "test", "user:x"));
+        created.await.unwrap()
+    }
+
+    /// In one transaction, so that a large set has no rows yet when it is controlled.
+    pub async fn create_and_control(&self, hosts: Vec<HostId>, action: SetAction) -> SetView {
+        let request = self.request(0);
+        let commands = self.commands.clone();
+        let created = self.commands.db().write(move |tx| {
+            create::create_in(tx, &commands, &request, hosts, "test", "user:x")?;
+            let control = SetControl {
+                set_id: request.set_id,
+                action,
+                expect_generation: None,
+            };
+            control::control_in(tx, &commands, &control)
+        });
         created.await.unwrap()
     }
 

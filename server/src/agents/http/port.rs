@@ -163,7 +163,7 @@ async fn connect(
         .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX)
         .max_message_size(FRAME_BYTES_MAX)
         .max_frame_size(FRAME_BYTES_MAX)
-        .on_upgrade(move |socket| connection::serve(socket, certificate.host_id, context));
+        .on_upgrade(move |socket| connection::serve(socket, certificate, context));
     Ok(response)
 }
 

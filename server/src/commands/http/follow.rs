@@ -7,51 +7,48 @@ use std::time::Duration;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use fleetwright_plugin_api::wire::CommandView;
 use fleetwright_protocol::CommandId;
 use futures_util::Stream;
-use futures_util::stream::unfold;
+use futures_util::stream::{StreamExt as _, unfold};
 use serde_json::json;
-use tokio::sync::broadcast;
 
-use crate::commands::live_output::Chunk;
+use crate::commands::live_output::{Chunk, Follower, Heard};
 use crate::commands::{Commands, view};
-use crate::events::Signals;
 
 /// As promised for every stream of the API.
 const COMMENT_EVERY: Duration = Duration::from_secs(15);
+/// Between looks while the database is away.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 struct Following {
     commands: Commands,
-    signals: Signals,
     id: CommandId,
-    /// `None` once the command has ended or the follower has fallen too far behind.
-    chunks: Option<broadcast::Receiver<Chunk>>,
-    /// Woken when the command's set changes.
-    set_key: [String; 1],
-    seen: u64,
+    follower: Follower,
+    /// The command itself is to be looked at: at the beginning, when it is said to be over, and as often as a comment
+    /// is due. Never once per chunk.
+    must_look: bool,
     over: bool,
 }
 
+/// Follows the command until it is over, or `end` comes.
 pub(super) fn events(
     commands: Commands,
-    signals: Signals,
-    command: &CommandView,
-) -> Sse<impl Stream<Item = Result<Event, Infallible>> + use<>> {
+    id: CommandId,
+    end: impl Future<Output = ()> + Send + 'static,
+) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let following = Following {
-        id: command.id,
-        chunks: Some(commands.live_output().follow(command.id)),
-        set_key: [format!("set:{}", command.set_id)],
+        id,
+        // Followed first and looked at then, so that an end in between is not missed.
+        follower: commands.live_output().follow(id),
         commands,
-        signals,
-        seen: 0,
+        must_look: true,
         over: false,
     };
     let stream = unfold(following, |mut following| async move {
         let event = following.next().await?;
         Some((Ok(event), following))
     });
-    Sse::new(stream).keep_alive(KeepAlive::new().interval(COMMENT_EVERY))
+    Sse::new(stream.take_until(end)).keep_alive(KeepAlive::new().interval(COMMENT_EVERY))
 }
 
 impl Following {
@@ -61,48 +58,33 @@ impl Following {
             return None;
         }
         loop {
-            if let Some(event) = self.finished().await {
-                self.over = true;
-                return Some(event);
-            }
-            if let Some(chunk) = self.wait().await {
-                return Some(output_event(&chunk));
-            }
-        }
-    }
-
-    /// Looks at the command itself; what cannot be read now is looked at again after the next wake-up.
-    async fn finished(&mut self) -> Option<Event> {
-        let Ok(Some(found)) = self.commands.get(self.id).await else {
-            return None;
-        };
-        found.status.is_terminal().then(|| {
-            let body = json!(view::command(found, None));
-            Event::default().event("finished").data(body.to_string())
-        })
-    }
-
-    /// Waits for live output or for a change of the set.
-    async fn wait(&mut self) -> Option<Chunk> {
-        let chunk = async {
-            match &mut self.chunks {
-                Some(chunks) => chunks.recv().await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            biased;
-            chunk = chunk => match chunk {
-                Ok(chunk) => Some(chunk),
-                Err(broadcast::error::RecvError::Lagged(_)) => None,
-                Err(broadcast::error::RecvError::Closed) => {
-                    self.chunks = None;
-                    None
+            if self.must_look {
+                match self.commands.get(self.id).await {
+                    Ok(Some(found)) if found.status.is_terminal() => {
+                        self.over = true;
+                        let body = json!(view::command(found, None));
+                        return Some(Event::default().event("finished").data(body.to_string()));
+                    }
+                    Ok(Some(_)) => self.must_look = false,
+                    // Deleted by retention.
+                    Ok(None) => return None,
+                    Err(_) => {
+                        tokio::time::sleep(RETRY_PAUSE).await;
+                        continue;
+                    }
                 }
-            },
-            seen = self.signals.wait(&self.set_key, self.seen) => {
-                self.seen = seen;
-                None
+            }
+            tokio::select! {
+                biased;
+                heard = self.follower.hear() => match heard {
+                    Heard::Chunk(chunk) => return Some(output_event(&chunk)),
+                    Heard::Missed => {}
+                    Heard::Over => {
+                        self.follower = self.commands.live_output().follow(self.id);
+                        self.must_look = true;
+                    }
+                },
+                () = tokio::time::sleep(COMMENT_EVERY) => self.must_look = true,
             }
         }
     }
