@@ -1,0 +1,192 @@
+//! Which package manager a host has: what the configuration says, else the family that the system says it belongs to,
+//! else whatever is there.
+
+use std::env;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use super::Manager;
+use super::apk::Apk;
+use super::apt::Apt;
+use super::brew::Brew;
+use super::dnf::Dnf;
+use super::family::Family;
+use super::freebsd::Pkg;
+use super::pacman::Pacman;
+use super::zypper::Zypper;
+
+static DNF: Dnf = Dnf {
+    tool: "dnf",
+    programs: &["dnf", "rpm"],
+};
+static YUM: Dnf = Dnf {
+    tool: "yum",
+    programs: &["yum", "rpm"],
+};
+/// In the order of trying, where the system does not say which is its own. Homebrew last: it comes on top of one.
+static FAMILIES: [&dyn Family; 8] = [&Apt, &DNF, &YUM, &Zypper, &Apk, &Pacman, &Pkg, &Brew];
+
+/// Where the system says what it is (systemd's os-release).
+const OS_RELEASE: [&str; 2] = ["/etc/os-release", "/usr/lib/os-release"];
+/// Where tools are looked for when the environment does not say.
+const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+pub fn detect(configured: Option<&[String]>) -> Result<Manager, String> {
+    if let Some(words) = configured {
+        return choose(words);
+    }
+    let about = OS_RELEASE
+        .iter()
+        .find_map(|path| fs::read_to_string(path).ok())
+        .unwrap_or_default();
+    let path = env::var("PATH").unwrap_or_else(|_| PATH_DEFAULT.to_owned());
+    let there = |tool: &str| {
+        path.split(':')
+            .any(|folder| is_program(&Path::new(folder).join(tool)))
+    };
+    candidates(&about)
+        .into_iter()
+        .find(|family| family.programs().iter().all(|tool| there(tool)))
+        .map(|family| Manager {
+            family,
+            prefix: Vec::new(),
+        })
+        .ok_or_else(|| {
+            let names: Vec<&str> = FAMILIES.iter().map(|family| family.name()).collect();
+            format!(
+                "this host has none of the package managers {}",
+                names.join(", ")
+            )
+        })
+}
+
+/// See [`Manager::detect`].
+fn choose(words: &[String]) -> Result<Manager, String> {
+    let found = words
+        .iter()
+        .enumerate()
+        .find_map(|(at, word)| Some((at, word, family_of(word)?)));
+    let Some((at, word, family)) = found else {
+        return Err(format!(
+            "package_manager is `{}`, and none of its words names a package manager",
+            words.join(" ")
+        ));
+    };
+    let prefix = if word.contains('/') {
+        words.to_vec()
+    } else if at + 1 == words.len() {
+        words.get(..at).unwrap_or_default().to_vec()
+    } else {
+        return Err(format!(
+            "package_manager has words after `{word}`; options of its own belong into its own configuration"
+        ));
+    };
+    Ok(Manager { family, prefix })
+}
+
+/// By the word's file name.
+fn family_of(word: &str) -> Option<&'static dyn Family> {
+    let name = match Path::new(word).file_name()?.to_str()? {
+        "apt-get" => "apt",
+        "dnf5" => "dnf",
+        name => name,
+    };
+    FAMILIES
+        .iter()
+        .find(|family| family.name() == name)
+        .copied()
+}
+
+/// All of them, those the system calls its own first: a Fedora may have apt installed, and a Debian dnf.
+fn candidates(os_release: &str) -> Vec<&'static dyn Family> {
+    let value = |key: &str| {
+        os_release
+            .lines()
+            .find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
+            .map(|value| value.trim().trim_matches(['"', '\'']))
+            .unwrap_or_default()
+    };
+    let own = value("ID")
+        .split_whitespace()
+        .chain(value("ID_LIKE").split_whitespace())
+        .find_map(names_of)
+        .unwrap_or_default();
+    let is_own = |family: &&dyn Family| own.contains(&family.name());
+    let (first, rest): (Vec<_>, Vec<_>) = FAMILIES.iter().copied().partition(is_own);
+    [first, rest].concat()
+}
+
+/// The managers of a system by its os-release id.
+fn names_of(id: &str) -> Option<&'static [&'static str]> {
+    match id {
+        "debian" | "ubuntu" => Some(&["apt"]),
+        "fedora" | "rhel" | "centos" | "amzn" => Some(&["dnf", "yum"]),
+        "suse" | "opensuse" | "sles" => Some(&["zypper"]),
+        "alpine" => Some(&["apk"]),
+        "arch" => Some(&["pacman"]),
+        "freebsd" => Some(&["pkg"]),
+        _ => None,
+    }
+}
+
+fn is_program(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen(words: &[&str]) -> Result<(&'static str, Vec<String>), String> {
+        let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        detect(Some(&words)).map(|manager| (manager.name(), manager.prefix))
+    }
+
+    #[test]
+    fn a_configured_manager_is_told_by_its_name() {
+        for (words, name, prefix) in [
+            (&["dnf"][..], "dnf", &[][..]),
+            (&["apt-get"], "apt", &[]),
+            (&["sudo", "-n", "zypper"], "zypper", &["sudo", "-n"]),
+            (&["env", "A=b", "apt-get"], "apt", &["env", "A=b"]),
+            (&["/opt/in-root/pacman"], "pacman", &["/opt/in-root/pacman"]),
+            (
+                &["/bin/sh", "/opt/in-root/apt", "/srv"],
+                "apt",
+                &["/bin/sh", "/opt/in-root/apt", "/srv"],
+            ),
+        ] {
+            let prefix = prefix.iter().map(|word| (*word).to_owned()).collect();
+            assert_eq!(chosen(words), Ok((name, prefix)), "{words:?}");
+        }
+        for bad in [
+            &["chroot", "/srv"][..],
+            &["apt-get", "--root=/x"],
+            &["/usr/bin/true"],
+        ] {
+            assert!(chosen(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_system_is_asked_for_its_own_manager_first() {
+        let first = |text: &str| candidates(text).first().map(|family| family.name());
+        for (text, expected) in [
+            ("ID=debian\n", "apt"),
+            ("ID=linuxmint\nID_LIKE=\"ubuntu debian\"\n", "apt"),
+            (
+                "NAME=x\nID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\n",
+                "dnf",
+            ),
+            ("ID=opensuse-leap\nID_LIKE=\"suse opensuse\"\n", "zypper"),
+            ("ID=alpine\n", "apk"),
+            ("ID=manjaro\nID_LIKE=arch\n", "pacman"),
+            ("ID=freebsd\n", "pkg"),
+            ("", "apt"),
+        ] {
+            assert_eq!(first(text), Some(expected), "{text}");
+            assert_eq!(candidates(text).len(), FAMILIES.len());
+        }
+    }
+}
