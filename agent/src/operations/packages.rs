@@ -53,13 +53,16 @@ pub struct Manager {
 impl Manager {
     /// Which manager this host has.
     ///
-    /// `configured` is the setting `[system] package_manager`. The first of its words whose file name is that of a
-    /// manager (`apt` or `apt-get`, `dnf`, `yum`, `zypper`, `apk`, `pacman`, `brew`, `pkg`) tells which. A family is
-    /// more than one tool (apt is `apt-get`, `apt-cache` and `dpkg-query`), so that word does not replace a tool:
-    /// - as a plain name it must be the last word and only chooses: `["dnf"]`, `["sudo", "-n", "apt-get"]`. The words
-    ///   before it are put in front of every call: `sudo -n dpkg-query …`.
-    /// - as a path it is a program of the host's owner that is given every call's words, the tool's name first:
-    ///   `["/opt/in-root/apt"]` is run as `/opt/in-root/apt dpkg-query …`, `/opt/in-root/apt env … apt-get …`.
+    /// `configured` is the setting `[system] package_manager`. It names the manager (`apt` or `apt-get`, `dnf`, `yum`,
+    /// `zypper`, `apk`, `pacman`, `brew`, `pkg`) in one of two ways. Either way it is put in front of every call and
+    /// replaces no tool: a manager is more than one (apt is `apt-get`, `apt-cache` and `dpkg-query`).
+    /// - The last word is the name, plain or in `/usr/bin` and its like: `["dnf"]`, `["sudo", "-n", "apt-get"]`. The
+    ///   words before it are put in front: `sudo -n dpkg-query …`.
+    /// - A word is the path of a program by that name somewhere else, `["/opt/in-root/apt"]`. All the words are put in
+    ///   front, so that program is given each call, the tool's name first: `/opt/in-root/apt dpkg-query …`, and for
+    ///   calls that set variables `/opt/in-root/apt env NAME=value … apt-get …`.
+    ///
+    /// With words in front, whether the agent may change packages is left to them: they may be what gives the right.
     pub fn detect(configured: Option<&[String]>) -> Result<Self, String> {
         detect::detect(configured)
     }
@@ -111,7 +114,7 @@ fn carry_out_as(
                 tools,
             };
             if dry_run {
-                run.foresee(&wanted)
+                run.foresee(&wanted, packages.refresh)
             } else {
                 run.carry_out(&wanted, packages.refresh)
             }

@@ -103,6 +103,7 @@ fn apt_does_what_every_manager_does() {
 #[test]
 fn apt_installs_the_version_asked_for() {
     let root = root();
+    play(&root, &COMMON[..1]);
     play(&root, &VERSIONS);
     machine_is_unchanged();
 }

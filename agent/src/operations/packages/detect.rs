@@ -63,26 +63,39 @@ pub fn detect(configured: Option<&[String]>) -> Result<Manager, String> {
 
 /// See [`Manager::detect`].
 fn choose(words: &[String]) -> Result<Manager, String> {
-    let found = words
+    if let Some((last, before)) = words.split_last()
+        && let Some(family) = family_of(last)
+        && is_plain(last)
+    {
+        return Ok(Manager {
+            family,
+            prefix: before.to_vec(),
+        });
+    }
+    words
         .iter()
-        .enumerate()
-        .find_map(|(at, word)| Some((at, word, family_of(word)?)));
-    let Some((at, word, family)) = found else {
-        return Err(format!(
-            "package_manager is `{}`, and none of its words names a package manager",
-            words.join(" ")
-        ));
-    };
-    let prefix = if word.contains('/') {
-        words.to_vec()
-    } else if at + 1 == words.len() {
-        words.get(..at).unwrap_or_default().to_vec()
-    } else {
-        return Err(format!(
-            "package_manager has words after `{word}`; options of its own belong into its own configuration"
-        ));
-    };
-    Ok(Manager { family, prefix })
+        .filter(|word| !is_plain(word) && !word.contains('='))
+        .find_map(|word| family_of(word))
+        .map(|family| Manager {
+            family,
+            prefix: words.to_vec(),
+        })
+        .ok_or_else(|| {
+            format!(
+                "package_manager is `{}`: it neither ends with the name of a package manager nor has a program of that name",
+                words.join(" ")
+            )
+        })
+}
+
+/// A manager itself, not a program in front of its tools.
+fn is_plain(word: &str) -> bool {
+    match Path::new(word).parent() {
+        None => true,
+        Some(folder) => ["", "/bin", "/sbin", "/usr/bin", "/usr/sbin"]
+            .iter()
+            .any(|plain| folder == Path::new(plain)),
+    }
 }
 
 /// By the word's file name.
@@ -149,7 +162,13 @@ mod tests {
             (&["dnf"][..], "dnf", &[][..]),
             (&["apt-get"], "apt", &[]),
             (&["sudo", "-n", "zypper"], "zypper", &["sudo", "-n"]),
-            (&["env", "A=b", "apt-get"], "apt", &["env", "A=b"]),
+            (&["env", "A=/b/dnf", "apt-get"], "apt", &["env", "A=/b/dnf"]),
+            (
+                &["sudo", "-u", "brew", "brew"],
+                "brew",
+                &["sudo", "-u", "brew"],
+            ),
+            (&["/usr/bin/yum"], "yum", &[]),
             (&["/opt/in-root/pacman"], "pacman", &["/opt/in-root/pacman"]),
             (
                 &["/bin/sh", "/opt/in-root/apt", "/srv"],

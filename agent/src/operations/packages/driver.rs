@@ -81,7 +81,7 @@ impl Run<'_> {
     }
 
     /// What [`Self::carry_out`] would do, touching nothing.
-    pub fn foresee(&mut self, wanted: &[Wanted]) -> Result<Outcome, String> {
+    pub fn foresee(&mut self, wanted: &[Wanted], refresh: bool) -> Result<Outcome, String> {
         let (before, open) = self.look(wanted)?;
         let reports: Vec<Report> = self
             .plan(wanted, &before, &open, true)?
@@ -94,6 +94,9 @@ impl Run<'_> {
                 "dry run, nothing was changed; would be: {}",
                 outcome.message
             );
+        }
+        if refresh && self.goal.change == Change::Install {
+            outcome.message += " (by the indexes as they are: a dry run does not refresh them)";
         }
         if let Some(details) = outcome.details.as_mut().and_then(|all| all.as_object_mut()) {
             details.insert("dry_run".to_owned(), true.into());
