@@ -1,7 +1,6 @@
 //! apt and dpkg, with a repository of packages made by dpkg-deb.
 
 use std::fs;
-use std::process::Command;
 
 use fleetwright_agent::operations::packages::Change::{Install, Remove};
 
@@ -51,7 +50,7 @@ Dir::State::status "@root/var/lib/dpkg/status";
 Dir::Bin::dpkg "dpkg";
 APT::Architecture "amd64";
 APT::Sandbox::User "root";
-DPkg::Options { "--root=@root"; "--force-script-chrootless"; "--force-not-root"; };
+DPkg::Options { "--root=@root"; "--force-script-chrootless"; "--force-not-root"; "--log=@root/var/log/dpkg.log"; };
 "#;
     root.write("apt.conf", &settings.replace('@', &here));
     root.enclose(
@@ -84,20 +83,10 @@ fn package(root: &PrivateRoot, name: &str, version: &str, when_installed: &str) 
     tool(&root.path(""), &words);
 }
 
-/// The machine's own database has never heard of the packages of this test.
-fn machine_is_unchanged() {
-    let status = Command::new("dpkg-query")
-        .args(["--show", "fw-one", "fw-two", "fw-bad"])
-        .output()
-        .unwrap();
-    assert_eq!((status.status.code(), status.stdout.len()), (Some(1), 0));
-}
-
 #[test]
 fn apt_does_what_every_manager_does() {
     let root = root();
     play(&root, &COMMON);
-    machine_is_unchanged();
 }
 
 #[test]
@@ -105,7 +94,6 @@ fn apt_installs_the_version_asked_for() {
     let root = root();
     play(&root, &COMMON[..1]);
     play(&root, &VERSIONS);
-    machine_is_unchanged();
 }
 
 #[test]
@@ -139,7 +127,6 @@ fn a_package_that_stays_half_configured_is_failed_and_the_others_installed() {
         ]),
         step(Remove, &["fw-bad"], Purged, true, true, &[("removed", None)]),
     ]);
-    machine_is_unchanged();
 }
 
 #[test]

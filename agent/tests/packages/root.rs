@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::time::SystemTime;
 
 use fleetwright_agent::operations::packages::{Change, Manager, carry_out};
 use fleetwright_agent::operations::tools::SystemTools;
@@ -24,8 +25,28 @@ const TOOLS: [(&str, &str); 8] = [
     ("/usr/bin/unshare", "util-linux"),
 ];
 
+/// What managers keep on a machine, beside the packages themselves.
+const KEPT: [&str; 12] = [
+    "/var/cache/dnf",
+    "/var/cache/pacman",
+    "/var/cache/zypp",
+    "/var/lib/dnf",
+    "/var/lib/pacman",
+    "/var/lib/rpm",
+    "/var/lib/zypp",
+    "/var/log/dnf.log",
+    "/var/log/hawkey.log",
+    "/var/log/pacman.log",
+    "/var/log/zypper.log",
+    "/root/.rpmdb",
+];
+
 pub struct PrivateRoot {
     folder: TempDir,
+    /// Of the machine, before the test.
+    kept: Vec<Kept>,
+    /// Lines about this repository's packages in the machine's log of dpkg, before the test.
+    logged: usize,
     manager: Option<Manager>,
 }
 
@@ -35,6 +56,8 @@ impl PrivateRoot {
         PROVIDED.get_or_init(provide);
         Self {
             folder: tempfile::tempdir().unwrap(),
+            kept: kept(),
+            logged: logged(),
             manager: None,
         }
     }
@@ -82,6 +105,38 @@ exit 99
         let manager = self.manager.as_ref().expect("a root that is enclosed");
         carry_out(change, packages, dry_run, manager, &mut SystemTools)
     }
+}
+
+/// Neither the packages of the tests nor their managers' own files have come to the machine.
+impl PrivateRoot {
+    pub fn machine_is_unchanged(&self) {
+        assert_eq!(kept(), self.kept);
+        assert_eq!(logged(), self.logged);
+        let query = Command::new("dpkg-query").args(["--show", "fw-*"]).output();
+        assert_eq!(query.unwrap().stdout, b"");
+    }
+}
+
+fn logged() -> usize {
+    let log = fs::read_to_string("/var/log/dpkg.log").unwrap_or_default();
+    log.matches(" fw-").count()
+}
+
+/// A file or folder, when it last changed, and how long it is.
+type Kept = (PathBuf, Option<SystemTime>, u64);
+
+fn kept() -> Vec<Kept> {
+    let mut found = Vec::new();
+    let mut open: Vec<PathBuf> = KEPT.iter().map(PathBuf::from).collect();
+    while let Some(path) = open.pop() {
+        if let Ok(about) = fs::symlink_metadata(&path) {
+            found.push((path.clone(), about.modified().ok(), about.len()));
+        }
+        let inside = fs::read_dir(&path).into_iter().flatten().flatten();
+        open.extend(inside.map(|entry| entry.path()));
+    }
+    found.sort();
+    found
 }
 
 /// Runs a tool that must succeed.

@@ -5,7 +5,13 @@ use crate::story::{COMMON, VERSIONS, play};
 
 fn root() -> PrivateRoot {
     let root = PrivateRoot::new();
-    root.folders(&["repo", "log", "root/etc/zypp/repos.d", "root/var/lib/rpm"]);
+    root.folders(&[
+        "repo",
+        "log",
+        "persist",
+        "root/etc/zypp/repos.d",
+        "root/var/lib/rpm",
+    ]);
     // Debian's rpm would keep its database in the home folder.
     root.write("home/.rpmmacros", "%_dbpath /var/lib/rpm\n");
     for (name, version) in [("fw-one", "1.0"), ("fw-one", "1.1"), ("fw-two", "2.0")] {
@@ -40,13 +46,12 @@ fn root() -> PrivateRoot {
 
 fn dnf_root(name: &str) -> PrivateRoot {
     let mut root = root();
-    // What the tool writes by its own is in the root as well: the same paths once more, inside.
     root.enclose(
         name,
         r#"export HOME=@/home
 case "$tool" in
 dnf | yum) exec dnf --installroot=@/root --releasever=1 --setopt=reposdir=@/repos --setopt=cachedir=@/cache \
-    --setopt=logdir=@/log --setopt=persistdir=/var/lib/dnf --setopt=pluginpath=/nowhere "$@" ;;
+    --setopt=logdir=@/log --setopt=persistdir=@/persist --setopt=pluginpath=/nowhere "$@" ;;
 rpm) exec rpm --root @/root "$@" ;;
 esac"#,
     );

@@ -82,6 +82,7 @@ pub fn play(root: &PrivateRoot, steps: &[Step]) {
         println!("{:?} {:?}: {}", step.change, step.asked, outcome.message);
         check(number + 1, step, &outcome);
     }
+    root.machine_is_unchanged();
 }
 
 fn take(root: &PrivateRoot, step: &Step) -> Outcome {

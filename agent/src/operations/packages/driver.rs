@@ -43,7 +43,8 @@ impl Run<'_> {
     pub fn carry_out(&mut self, wanted: &[Wanted], refresh: bool) -> Result<Outcome, String> {
         let (before, open) = self.look(wanted)?;
         if open.is_empty() {
-            return Ok(self.outcome(&self.judge(wanted, &before, &before, |_| None), None));
+            let reports = self.judge(wanted, &before, &before, |_| None);
+            return Ok(self.outcome(&reports, None, false));
         }
         self.check_rights()?;
         if refresh && self.goal.change == Change::Install {
@@ -51,13 +52,13 @@ impl Run<'_> {
             if !said.succeeded() {
                 let trouble = format!("the indexes could not be refreshed: {}", words(&said, ""));
                 let reports = self.judge(wanted, &before, &before, |_| Some(trouble.clone()));
-                return Ok(self.outcome(&reports, Some(&said)));
+                return Ok(self.outcome(&reports, Some(&said), false));
             }
         }
         let items = self.plan(wanted, &before, &open, false)?;
         let Some(call) = self.change(&items) else {
             let reports = self.judge(wanted, &before, &before, |name| refusal(&items, name));
-            return Ok(self.outcome(&reports, None));
+            return Ok(self.outcome(&reports, None, false));
         };
         let said = self.call(&call)?;
         let after = match self.query(wanted) {
@@ -75,9 +76,7 @@ impl Run<'_> {
         let reports = self.judge(wanted, &before, &after, |name| {
             refusal(&items, name).or_else(|| (!said.succeeded()).then(|| words(&said, name)))
         });
-        let mut outcome = self.outcome(&reports, Some(&said));
-        outcome.changed = before != after;
-        Ok(outcome)
+        Ok(self.outcome(&reports, Some(&said), before != after))
     }
 
     /// What [`Self::carry_out`] would do, touching nothing.
@@ -88,7 +87,7 @@ impl Run<'_> {
             .iter()
             .map(|item| self.goal.forecast(item.wanted, &item.before, &item.task))
             .collect();
-        let mut outcome = self.outcome(&reports, None);
+        let mut outcome = self.outcome(&reports, None, false);
         if !open.is_empty() {
             outcome.message = format!(
                 "dry run, nothing was changed; would be: {}",
@@ -243,8 +242,8 @@ impl Run<'_> {
             .collect()
     }
 
-    /// The reports as a result; `changed` is left false. `said`: the tool's last answer, where one ran.
-    fn outcome(&self, reports: &[Report], said: Option<&ToolOutput>) -> Outcome {
+    /// The reports as a result. `said`: the tool's last answer, where one ran.
+    fn outcome(&self, reports: &[Report], said: Option<&ToolOutput>, changed: bool) -> Outcome {
         let failed = || {
             reports
                 .iter()
@@ -254,6 +253,7 @@ impl Run<'_> {
         let mut outcome = Outcome::succeeded(false);
         if failed().next().is_some() {
             let denied = !self.root
+                && !changed
                 && unclean
                     .is_some_and(|said| DENIALS.iter().any(|denial| said.stderr.contains(denial)));
             let (reason, why) = if denied {
@@ -282,6 +282,7 @@ impl Run<'_> {
                 );
             }
         }
+        outcome.changed = changed;
         outcome.details = Some(json!({"manager": self.goal.family.name(), "packages": reports}));
         outcome
     }
@@ -302,18 +303,21 @@ fn tool(call: &[String]) -> &str {
         .unwrap_or("the tool")
 }
 
-/// The last line that names the package, else the last that says anything; fit for one line of a message.
+/// The last line that says something of the package, else the last that says anything; fit for one line of a message.
 fn words(said: &ToolOutput, name: &str) -> String {
-    let names_it = |line: &&str| {
-        line.split(|c: char| !c.is_ascii_alphanumeric() && !"+-._:@/".contains(c))
-            .any(|word| word.trim_end_matches([':', '.']) == name)
+    let says_something = |line: &&str| {
+        // dpkg ends with a list of bare names.
+        line.trim() != name
+            && line
+                .split(|c: char| !c.is_ascii_alphanumeric() && !"+-._:@/".contains(c))
+                .any(|word| word.trim_end_matches([':', '.']) == name)
     };
     let line = said
         .stderr
         .lines()
         .rev()
         .filter(|_| !name.is_empty())
-        .find(names_it)
+        .find(says_something)
         .unwrap_or_else(|| said.last_words());
     line.chars()
         .filter(|character| !character.is_control())

@@ -271,7 +271,7 @@ fn the_database_is_believed_and_not_the_exit_status() {
 
     let mut fails = Machine::new(&[("a", "1"), ("b", "1")], &[]);
     fails.stubborn.insert("b");
-    (fails.code, fails.stderr) = (100, "E: b is held by somebody.\nE: that is all");
+    (fails.code, fails.stderr) = (100, "E: b is held by somebody.\n b\nE: that is all");
     let outcome = run(&mut fails, Change::Remove, &packages(&["a", "b"]), false);
     assert_eq!(
         (outcome.status, outcome.exit_code),
