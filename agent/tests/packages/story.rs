@@ -29,7 +29,7 @@ pub enum How {
 use How::{Dry, Plain, Purged, Refreshed};
 
 #[rustfmt::skip]
-pub const COMMON: [Step; 14] = [
+pub const COMMON: [Step; 16] = [
     step(Install, &["fw-two"], Refreshed, true, true, &[("installed", Some("2.0-1"))]),
     step(Install, &["fw-two"], Refreshed, true, false, &[("unchanged", Some("2.0-1"))]),
     // In a dry run, what would be installed afterwards; the next step finds that it is not.
@@ -40,6 +40,9 @@ pub const COMMON: [Step; 14] = [
     step(Install, &["fw-nope", "fw-one=1.1-1"], Plain, false, true, &[("failed", None), ("installed", Some("1.1-1"))]),
     step(Install, &["fw-one=1.1-1", "fw-two"], Plain, true, false, &[("unchanged", Some("1.1-1")), ("unchanged", Some("2.0-1"))]),
     step(Install, &["fw-one=9.9-9"], Plain, false, false, &[("failed", Some("1.1-1"))]),
+    // What some tools take for a package and a version is no package's name.
+    step(Install, &["fw-one-1.1"], Plain, false, false, &[("failed", None)]),
+    step(Remove, &["fw-one-1.1"], Plain, true, false, &[("absent", None)]),
     step(Remove, &["fw-one"], Dry, true, false, &[("removed", None)]),
     step(Remove, &["fw-one=9.9-9"], Plain, true, false, &[("unchanged", Some("1.1-1"))]),
     step(Remove, &["fw-one", "fw-nope"], Plain, true, true, &[("removed", None), ("absent", None)]),

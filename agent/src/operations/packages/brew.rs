@@ -77,6 +77,7 @@ impl Family for Brew {
                     Err(no_answer("brew", said))
                 }
             })?;
+        // Reading a JSON value by key never panics: what is not there is null.
         let mut known: Vec<(&Value, &Value)> = Vec::new();
         for formula in list(&found, "formulae") {
             let version = formula.pointer("/versions/stable").unwrap_or(&Value::Null);

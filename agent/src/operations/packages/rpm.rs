@@ -35,6 +35,13 @@ pub fn query(names: &[&str]) -> Call {
 
 pub fn read_states(names: &[&str], said: &ToolOutput) -> Result<States, String> {
     let lines = lines(&said.stdout);
+    let missing = |line: &&str| line.starts_with("package ") && line.ends_with(" is not installed");
+    let missing_count = said.stdout.lines().filter(missing).count();
+    // The exit status counts the names that were not found; any other, or an error beside it, is another trouble: of a
+    // damaged database rpm says that nothing is installed. A name that found another package (rpm also takes
+    // `name-version`) is no package's name.
+    let trusted = said.code.and_then(|code| usize::try_from(code).ok()) == Some(missing_count)
+        && !said.stderr.contains("error:");
     let state_of = |name: &str| {
         let mut versions: Vec<String> = lines
             .iter()
@@ -43,11 +50,9 @@ pub fn read_states(names: &[&str], said: &ToolOutput) -> Result<States, String> 
             .collect();
         versions.sort_by(|one, other| versions::rpm(one, other));
         versions.dedup();
-        // The exit status counts the missing ones, so it cannot say that the database could not be read.
-        let missing = format!("package {name} is not installed");
         if !versions.is_empty() {
             Ok(State::Installed { versions })
-        } else if said.stdout.lines().any(|line| line == missing) {
+        } else if trusted {
             Ok(State::Absent)
         } else {
             Err(format!("{} (about {name})", no_answer("rpm", said)))
@@ -141,11 +146,18 @@ mod tests {
         assert_eq!(states["fw-one"].version().as_deref(), Some("1.0-1"));
         assert_eq!(states["kernel"].newest(), Some("5.14.0-162"));
         assert_eq!(states["glibc.i686"].newest(), Some("1:2.36-3"));
-        assert!(
-            read_states(&["other"], &said(text, 1))
-                .unwrap_err()
-                .contains("other")
-        );
+        assert_eq!(states.len(), 4);
+        let other = read_states(&["fw-one-1.0"], &said("fw-one|noarch|0|1.0|1|\n", 0)).unwrap();
+        assert_eq!(other["fw-one-1.0"], State::Absent);
+        for (stdout, code) in [("", 1), ("package fw-one is not installed\n", 2)] {
+            assert!(read_states(&["fw-one"], &said(stdout, code)).is_err());
+        }
+        // As of a file of random bytes.
+        let damaged = ToolOutput {
+            stderr: "error: cannot open Packages database in /var/lib/rpm\n".to_owned(),
+            ..said("package fw-one is not installed\n", 1)
+        };
+        assert!(read_states(&["fw-one"], &damaged).is_err());
     }
 
     #[test]
