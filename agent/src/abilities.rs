@@ -4,6 +4,8 @@ use fleetwright_protocol::OperationType;
 
 use crate::config::SystemSettings;
 use crate::job;
+use crate::journal::PowerKind;
+use crate::operations::power;
 use crate::operations::service_control::ServiceManager;
 
 /// Why the host cannot carry out operations of this type, if it cannot. Looks at the host anew: tools come and go.
@@ -12,14 +14,18 @@ pub fn check(kind: OperationType, system: &SystemSettings) -> Result<(), String>
         OperationType::ServiceControl => {
             ServiceManager::detect(system.service_manager.as_ref()).map(drop)
         }
+        OperationType::Reboot => power(PowerKind::Reboot, &system.reboot_command),
+        OperationType::Shutdown => power(PowerKind::Shutdown, &system.shutdown_command),
         OperationType::RunScript
         | OperationType::DeployFile
         | OperationType::InstallPackage
         | OperationType::RemovePackage
-        | OperationType::Reboot
-        | OperationType::Shutdown
         | OperationType::ApplyDeploymentPlan => Ok(()),
     }
+}
+
+fn power(kind: PowerKind, configured: &Option<Vec<String>>) -> Result<(), String> {
+    power::command(kind, configured.as_deref(), None).map(drop)
 }
 
 /// The types this host carries out.

@@ -74,6 +74,7 @@ struct Running {
     attempt: u32,
     /// `None` for one that an earlier agent started.
     lease: Option<Lease>,
+    is_barrier: bool,
     kill: watch::Sender<bool>,
 }
 

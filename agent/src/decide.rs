@@ -2,7 +2,7 @@
 
 use fleetwright_protocol::NotStartedReason;
 
-use crate::journal::{ClosedAs, Entry, Execution, State};
+use crate::journal::{ClosedAs, Entry, Execution, PowerRun, State};
 
 /// The time within which a command may start, counted on the boot-time clock from its receipt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +39,14 @@ pub enum OnCancel {
     Nothing,
 }
 
+/// What runs, as far as it decides what may start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Busy {
+    pub running: usize,
+    /// One that changes the machine's power is among them: nothing starts until it is settled.
+    pub barred: bool,
+}
+
 /// What became of a command's supervisor while the agent was away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Supervisor {
@@ -52,6 +60,8 @@ pub enum Evidence {
     None,
     /// An exit record of a supervisor that was never told to go.
     NeverStarted,
+    /// Only of a restart or shutdown: it ended as one does that has told the machine.
+    Asked,
     Ended,
 }
 
@@ -66,6 +76,10 @@ pub enum Recovery {
     TakeExitRecord,
     /// Nobody knows. End what may be left of it and say so.
     OutcomeUnknown,
+    /// The machine was to go, and has not gone yet.
+    AwaitBoot(PowerRun),
+    /// The machine was to go, and has been gone.
+    Returned(PowerRun),
     /// Nothing to do but to say it again.
     Keep,
 }
@@ -87,6 +101,24 @@ impl Lease {
     pub fn ends_boot_ms(&self) -> u64 {
         self.received_boot_ms
             .saturating_add(self.start_within_ms.min(self.ttl_ms))
+    }
+}
+
+impl Busy {
+    /// Counts one more.
+    pub fn add(&mut self, is_barrier: bool) {
+        self.running += 1;
+        self.barred |= is_barrier;
+    }
+
+    /// Whether the next in line may start beside what runs.
+    pub fn lets_start(&self, is_barrier: bool, slots: usize) -> bool {
+        let room = if is_barrier {
+            self.running == 0
+        } else {
+            self.running < slots
+        };
+        room && !self.barred
     }
 }
 
@@ -158,15 +190,39 @@ pub fn recover(
             execution: Execution::Supervised,
             ..
         } => match evidence {
-            Evidence::Ended => Recovery::TakeExitRecord,
+            Evidence::Ended | Evidence::Asked => Recovery::TakeExitRecord,
             Evidence::NeverStarted => Recovery::NotStarted,
             // A supervisor is told to go only after its record is written, which a crash of the agent does not undo
             // but a crash of the machine does.
             Evidence::None if same_boot => Recovery::NotStarted,
             Evidence::None => Recovery::OutcomeUnknown,
         },
-        State::Started { .. } => match (evidence, same_boot, supervisor) {
+        // Here the record is on disk before the word to go, so without it nothing was started.
+        State::Starting {
+            execution: Execution::Power(_),
+            ..
+        } => match evidence {
+            Evidence::Ended => Recovery::TakeExitRecord,
+            Evidence::Asked => Recovery::OutcomeUnknown,
+            Evidence::NeverStarted | Evidence::None => Recovery::NotStarted,
+        },
+        State::Started {
+            execution: Execution::Power(run),
+            ..
+        } => match (evidence, same_boot, supervisor) {
             (Evidence::Ended, _, _) => Recovery::TakeExitRecord,
+            (Evidence::NeverStarted, _, _) => Recovery::NotStarted,
+            (Evidence::None | Evidence::Asked, false, _) => Recovery::Returned(*run),
+            (Evidence::None, true, Supervisor::Running) => Recovery::Adopt,
+            (Evidence::None, true, Supervisor::Gone) | (Evidence::Asked, true, _) => {
+                Recovery::AwaitBoot(*run)
+            }
+        },
+        State::Started {
+            execution: Execution::Supervised | Execution::InProcess,
+            ..
+        } => match (evidence, same_boot, supervisor) {
+            (Evidence::Ended | Evidence::Asked, _, _) => Recovery::TakeExitRecord,
             (Evidence::NeverStarted, _, _) => Recovery::NotStarted,
             (Evidence::None, true, Supervisor::Running) => Recovery::Adopt,
             (Evidence::None, true, Supervisor::Gone) | (Evidence::None, false, _) => {
@@ -182,8 +238,25 @@ pub fn recover(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::journal::PowerKind;
     use fleetwright_protocol::Outcome;
     use std::sync::Arc;
+
+    fn power() -> Execution {
+        Execution::Power(PowerRun {
+            kind: PowerKind::Reboot,
+            deadline_unix_ms: 1,
+        })
+    }
+
+    fn started(execution: Execution) -> State {
+        State::Started {
+            boot_id: "b".into(),
+            execution,
+            pid: 1,
+            start_ticks: 1,
+        }
+    }
 
     fn states() -> Vec<State> {
         vec![
@@ -196,11 +269,12 @@ mod tests {
                 boot_id: "b".into(),
                 execution: Execution::InProcess,
             },
-            State::Started {
+            State::Starting {
                 boot_id: "b".into(),
-                pid: 1,
-                start_ticks: 1,
+                execution: power(),
             },
+            started(Execution::Supervised),
+            started(power()),
             State::Exited(Arc::new(Outcome::succeeded(true))),
             State::NotStarted(NotStartedReason::LeaseExpired),
             State::Closed(ClosedAs::Finished),
@@ -281,14 +355,7 @@ mod tests {
             on_cancel(Some(&entry(State::Received, false)), false),
             OnCancel::TakeFromQueue
         );
-        let started = entry(
-            State::Started {
-                boot_id: "b".into(),
-                pid: 1,
-                start_ticks: 1,
-            },
-            false,
-        );
+        let started = entry(started(Execution::Supervised), false);
         assert_eq!(on_cancel(Some(&started), false), OnCancel::Nothing);
         assert_eq!(on_cancel(Some(&started), true), OnCancel::Kill);
     }
@@ -298,7 +365,12 @@ mod tests {
         for state in states() {
             for same_boot in [true, false] {
                 for supervisor in [Supervisor::Running, Supervisor::Gone] {
-                    for evidence in [Evidence::None, Evidence::NeverStarted, Evidence::Ended] {
+                    for evidence in [
+                        Evidence::None,
+                        Evidence::NeverStarted,
+                        Evidence::Asked,
+                        Evidence::Ended,
+                    ] {
                         let decided = recover(&state, same_boot, supervisor, evidence);
                         let proof = match &state {
                             State::Received => true,
@@ -309,6 +381,10 @@ mod tests {
                                 evidence == Evidence::NeverStarted
                                     || (evidence == Evidence::None && same_boot)
                             }
+                            State::Starting {
+                                execution: Execution::Power(_),
+                                ..
+                            } => matches!(evidence, Evidence::NeverStarted | Evidence::None),
                             State::Started { .. } => evidence == Evidence::NeverStarted,
                             _ => false,
                         };
@@ -320,9 +396,34 @@ mod tests {
                         if decided == Recovery::Adopt {
                             assert!(same_boot && supervisor == Supervisor::Running);
                         }
+                        let told =
+                            matches!(decided, Recovery::AwaitBoot(_) | Recovery::Returned(_));
+                        assert!(!told || state == started(power()), "{state:?}");
+                        assert!(!told || matches!(decided, Recovery::AwaitBoot(_)) == same_boot);
                     }
                 }
             }
         }
+    }
+
+    #[test]
+    fn nothing_runs_beside_a_change_of_the_machines_power() {
+        for (running, barred, is_barrier, slots, expected) in [
+            (0, false, false, 1, true),
+            (1, false, false, 1, false),
+            (1, false, false, 2, true),
+            (0, false, true, 4, true),
+            (1, false, true, 4, false),
+            (1, true, false, 4, false),
+            (1, true, true, 4, false),
+        ] {
+            let busy = Busy { running, barred };
+            assert_eq!(busy.lets_start(is_barrier, slots), expected, "{busy:?}");
+        }
+        let mut busy = Busy::default();
+        busy.add(false);
+        assert!(!busy.barred && !busy.lets_start(true, 2) && busy.lets_start(false, 2));
+        busy.add(true);
+        assert!(busy.barred && busy.running == 2 && !busy.lets_start(false, 64));
     }
 }

@@ -15,17 +15,21 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::blobs::Blobs;
 use crate::config::{PolicySettings, SystemSettings};
 use crate::job::Job;
+use crate::journal::PowerRun;
 use crate::launch::{self, Launcher};
 use crate::operations::deploy_file::{self, Content, Stop};
-use crate::operations::{CannotRun, ending, run_script};
+use crate::operations::{CannotRun, ending, power, run_script};
 use crate::output::LiveOutput;
 use crate::procfs::{self, Process};
 use crate::supervisor::exit_record::ExitRecord;
 use crate::supervisor::spec::{Report, RunSpec};
-use crate::{cgroup, operate, run_folder};
+use crate::{cgroup, clock, operate, run_folder};
 
 /// Killed processes are gone in milliseconds, unless the kernel cannot end them.
 const LEFTOVERS_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How late a deadline may be noticed after a step of the wall clock.
+const DEADLINE_LOOK: Duration = Duration::from_secs(10);
 
 /// What a job needs of its surroundings.
 pub struct Executor {
@@ -68,6 +72,15 @@ pub enum RunEvent {
     },
 }
 
+impl RunEvent {
+    pub fn ended(run: Run, outcome: Outcome) -> Self {
+        Self::Ended {
+            run,
+            outcome: Box::new(outcome),
+        }
+    }
+}
+
 /// How a job came out.
 enum Conclusion {
     NotStarted(NotStartedReason),
@@ -75,11 +88,12 @@ enum Conclusion {
 }
 
 impl Executor {
-    /// Carries the job out. The last event says how it came out.
+    /// Carries the job out. The last event says how it came out. `power` is for those that change the machine's power.
     pub async fn carry_out(
         self: Arc<Self>,
         job: Job,
         run: Run,
+        power: Option<PowerRun>,
         events: mpsc::Sender<RunEvent>,
         kill: watch::Receiver<bool>,
     ) {
@@ -87,17 +101,16 @@ impl Executor {
             Operation::RunScript(script) if job.options.dry_run => {
                 Conclusion::Ended(Box::new(run_script::dry_run(script, &job.options)))
             }
-            Operation::RunScript(_) | Operation::ServiceControl(_) => {
-                self.supervise(&job, run, &events, kill).await
-            }
+            Operation::RunScript(_)
+            | Operation::ServiceControl(_)
+            | Operation::Reboot(_)
+            | Operation::Shutdown(_) => self.supervise(&job, run, power, &events, kill).await,
             Operation::DeployFile(file) => {
                 Conclusion::Ended(Box::new(self.deploy_file(file, &job, run, kill).await))
             }
             // Refused before they come here; see `job::SUPPORTED`.
             Operation::InstallPackage(_)
             | Operation::RemovePackage(_)
-            | Operation::Reboot(_)
-            | Operation::Shutdown(_)
             | Operation::ApplyDeploymentPlan(_) => {
                 Conclusion::NotStarted(NotStartedReason::Unsupported)
             }
@@ -110,6 +123,7 @@ impl Executor {
         self: Arc<Self>,
         supervisor: Process,
         run: Run,
+        power: Option<PowerRun>,
         events: mpsc::Sender<RunEvent>,
         mut kill: watch::Receiver<bool>,
     ) {
@@ -125,8 +139,23 @@ impl Executor {
                 }
             }
         }
-        let conclusion = self.read_folder(run, Some(supervisor.pid)).await;
+        let conclusion = self
+            .settle(None, run, supervisor.pid, power, &mut kill)
+            .await;
         conclude(run, conclusion, &events).await;
+    }
+
+    /// Waits on for a machine that an earlier agent told to go.
+    pub async fn await_boot(
+        self: Arc<Self>,
+        run: Run,
+        power: PowerRun,
+        record: Option<ExitRecord>,
+        events: mpsc::Sender<RunEvent>,
+        mut kill: watch::Receiver<bool>,
+    ) {
+        let outcome = wait_for_boot(power, record, &mut kill).await;
+        conclude(run, Conclusion::Ended(Box::new(outcome)), &events).await;
     }
 
     /// Ends what is left of a run nobody supervises any more, and says that its outcome is unknown.
@@ -154,6 +183,7 @@ impl Executor {
         &self,
         job: &Job,
         run: Run,
+        power: Option<PowerRun>,
         events: &mpsc::Sender<RunEvent>,
         mut kill: watch::Receiver<bool>,
     ) -> Conclusion {
@@ -192,7 +222,9 @@ impl Executor {
         if let Err(error) = send(&spec, &mut channel).await {
             tracing::warn!(command = %run.command_id, %error, "a supervisor did not take its run");
         }
-        self.follow(channel, &supervisor, run, &mut kill).await
+        let record = self.follow(channel, &supervisor, run, &mut kill).await;
+        self.settle(record, run, supervisor.pid, power, &mut kill)
+            .await
     }
 
     /// Writes the folder of the run and starts its supervisor.
@@ -225,13 +257,14 @@ impl Executor {
         Ok((spec, channel))
     }
 
+    /// Passes output on until the supervisor ends. Returns the record it sent last, if it did.
     async fn follow(
         &self,
         mut channel: UnixStream,
         supervisor: &Process,
         run: Run,
         kill: &mut watch::Receiver<bool>,
-    ) -> Conclusion {
+    ) -> Option<ExitRecord> {
         let mut killed = false;
         loop {
             let next = launch::next_report(&mut channel);
@@ -256,21 +289,35 @@ impl Executor {
                 Some(Report::Ready { .. }) => {}
                 Some(Report::Ended(record)) => {
                     if let Some(record) = ExitRecord::decode(&record) {
-                        return conclusion(record);
+                        return Some(record);
                     }
                 }
-                None => return self.read_folder(run, Some(supervisor.pid)).await,
+                None => return None,
             }
         }
     }
 
-    /// What the folder of a run whose supervisor has gone tells.
-    async fn read_folder(&self, run: Run, session_id: Option<u32>) -> Conclusion {
+    /// What came of a run whose supervisor has gone: from the record it sent, or else left in its folder. `session_id`
+    /// was its process.
+    async fn settle(
+        &self,
+        record: Option<ExitRecord>,
+        run: Run,
+        session_id: u32,
+        power: Option<PowerRun>,
+        kill: &mut watch::Receiver<bool>,
+    ) -> Conclusion {
         let folder = run_folder::path(&self.data_dir, run.command_id, run.attempt);
-        match ExitRecord::read(&folder) {
-            Some(record) => conclusion(record),
-            None => Conclusion::Ended(Box::new(self.unknown(run, session_id).await)),
-        }
+        let outcome = match (record.or_else(|| ExitRecord::read(&folder)), power) {
+            (Some(record), Some(power)) if power::was_asked(&record) => {
+                wait_for_boot(power, Some(record), kill).await
+            }
+            (Some(record), _) => return conclusion(record),
+            // It may have told the machine, and that may be why it was lost.
+            (None, Some(power)) => wait_for_boot(power, None, kill).await,
+            (None, None) => self.unknown(run, Some(session_id)).await,
+        };
+        Conclusion::Ended(Box::new(outcome))
     }
 
     async fn unknown(&self, run: Run, session_id: Option<u32>) -> Outcome {
@@ -374,6 +421,25 @@ fn prepare(
         | Operation::Reboot(_)
         | Operation::Shutdown(_)
         | Operation::ApplyDeploymentPlan(_) => operate::prepare(job, system, command_id, folder),
+    }
+}
+
+/// Waits until the machine should long have gone. If it goes, nobody hears the outcome: the next agent finds another
+/// boot.
+async fn wait_for_boot(
+    power: PowerRun,
+    record: Option<ExitRecord>,
+    kill: &mut watch::Receiver<bool>,
+) -> Outcome {
+    loop {
+        let left_ms = power.deadline_unix_ms.saturating_sub(clock::unix_ms());
+        if left_ms == 0 {
+            return power::never_came(power, record);
+        }
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(left_ms).min(DEADLINE_LOOK)) => {}
+            () = kill_wanted(kill) => return power::given_up(record),
+        }
     }
 }
 

@@ -4,11 +4,15 @@ use fleetwright_protocol::validate;
 use fleetwright_protocol::{ExecutionOptions, Operation, OperationType, Violation};
 use serde_json::Value;
 
+use crate::journal::{Execution, PowerKind, PowerRun};
+
 /// The operation types this agent carries out, on a host that has what they need; see `abilities`.
-pub const SUPPORTED: [OperationType; 3] = [
+pub const SUPPORTED: [OperationType; 5] = [
     OperationType::RunScript,
     OperationType::DeployFile,
     OperationType::ServiceControl,
+    OperationType::Reboot,
+    OperationType::Shutdown,
 ];
 
 #[derive(Clone, Debug, PartialEq)]
@@ -16,6 +20,36 @@ pub struct Job {
     pub operation: Operation,
     pub options: ExecutionOptions,
     pub timeout_seconds: u64,
+}
+
+impl Job {
+    /// Where it runs, if it starts now. Whatever runs programs needs a process that outlives the agent.
+    pub fn execution(&self, now_unix_ms: u64) -> Execution {
+        let power = |kind| {
+            Execution::Power(PowerRun {
+                kind,
+                deadline_unix_ms: now_unix_ms
+                    .saturating_add(self.timeout_seconds.saturating_mul(1_000)),
+            })
+        };
+        match &self.operation {
+            Operation::RunScript(_) if self.options.dry_run => Execution::InProcess,
+            Operation::Reboot(_) if !self.options.dry_run => power(PowerKind::Reboot),
+            Operation::Shutdown(_) if !self.options.dry_run => power(PowerKind::Shutdown),
+            Operation::RunScript(_)
+            | Operation::ServiceControl(_)
+            | Operation::InstallPackage(_)
+            | Operation::RemovePackage(_)
+            | Operation::Reboot(_)
+            | Operation::Shutdown(_) => Execution::Supervised,
+            Operation::DeployFile(_) | Operation::ApplyDeploymentPlan(_) => Execution::InProcess,
+        }
+    }
+
+    /// Whether nothing may run beside it.
+    pub fn is_barrier(&self) -> bool {
+        self.execution(0).power().is_some()
+    }
 }
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -81,7 +115,7 @@ mod tests {
     fn what_cannot_be_carried_out_is_told_apart_from_what_is_wrong() {
         let script = json!({"operation_type": "run_script", "parameters": {"script": "true"}});
         assert!(parse(&script, 60).is_ok());
-        for kind in ["reboot", "apply_deployment_plan", "dance"] {
+        for kind in ["apply_deployment_plan", "dance"] {
             let operation = json!({"operation_type": kind, "parameters": {}});
             assert_eq!(
                 parse(&operation, 60),

@@ -8,5 +8,5 @@ pub mod recover;
 pub mod store;
 
 pub use entries::{Entries, Entry, State};
-pub use record::{ClosedAs, Execution, Record};
+pub use record::{ClosedAs, Execution, PowerKind, PowerRun, Record};
 pub use store::{Durability, JournalError, JournalStore};

@@ -6,6 +6,7 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
+use fleetwright_protocol::operation::PowerChange;
 use fleetwright_protocol::outcome::{FailureReason, OutcomeStatus};
 use fleetwright_protocol::{CommandId, Operation, Outcome};
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,8 @@ use serde_json::{Value, json};
 use crate::accounts;
 use crate::config::SystemSettings;
 use crate::job::{self, Job};
+use crate::journal::PowerKind;
+use crate::operations::power;
 use crate::operations::result::{self, OperationResult};
 use crate::operations::service_control::{self, ServiceManager};
 use crate::operations::tools::{SystemTools, Tools};
@@ -128,12 +131,18 @@ fn carry_out(job: &Job, system: &SystemSettings, tools: &mut dyn Tools) -> Outco
                 Err(why) => Outcome::failed(FailureReason::AgentError, why),
             }
         }
+        Operation::Reboot(change) => {
+            let configured = system.reboot_command.as_deref();
+            change_power(PowerKind::Reboot, change, dry_run, configured, tools)
+        }
+        Operation::Shutdown(change) => {
+            let configured = system.shutdown_command.as_deref();
+            change_power(PowerKind::Shutdown, change, dry_run, configured, tools)
+        }
         Operation::RunScript(_)
         | Operation::DeployFile(_)
         | Operation::InstallPackage(_)
         | Operation::RemovePackage(_)
-        | Operation::Reboot(_)
-        | Operation::Shutdown(_)
         | Operation::ApplyDeploymentPlan(_) => Outcome::failed(
             FailureReason::AgentError,
             format!(
@@ -142,6 +151,26 @@ fn carry_out(job: &Job, system: &SystemSettings, tools: &mut dyn Tools) -> Outco
             ),
         ),
     }
+}
+
+fn change_power(
+    kind: PowerKind,
+    change: &PowerChange,
+    dry_run: bool,
+    configured: Option<&[String]>,
+    tools: &mut dyn Tools,
+) -> Outcome {
+    let command = power::command(kind, configured, change.message.as_deref());
+    // A configured command may well get its rights from elsewhere.
+    let privileged = accounts::is_root() || configured.is_some();
+    power::carry_out(
+        change,
+        dry_run,
+        command,
+        privileged,
+        tools,
+        std::thread::sleep,
+    )
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 pub mod deploy_file;
 pub mod ending;
 pub mod packages;
+pub mod power;
 pub mod result;
 pub mod run_script;
 pub mod service_control;

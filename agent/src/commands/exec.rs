@@ -9,7 +9,7 @@ use fleetwright_agent::blobs::Blobs;
 use fleetwright_agent::config::Config;
 use fleetwright_agent::executor::{Run, RunEvent};
 use fleetwright_agent::launch::Launcher;
-use fleetwright_agent::{abilities, agent, job, policy, run_folder};
+use fleetwright_agent::{abilities, agent, clock, job, policy, run_folder};
 use fleetwright_protocol::outcome::OutcomeStatus;
 use fleetwright_protocol::{CommandId, Outcome};
 use tokio::sync::{mpsc, watch};
@@ -49,7 +49,8 @@ pub async fn run(config: &Config, arguments: ExecArguments) -> anyhow::Result<Ex
         }
         std::future::pending::<()>().await;
     });
-    tokio::spawn(Arc::clone(&executor).carry_out(job, run, events_sender, killed));
+    let power = job.execution(clock::unix_ms()).power();
+    tokio::spawn(Arc::clone(&executor).carry_out(job, run, power, events_sender, killed));
     let outcome = loop {
         match events.recv().await.context("the operation was aborted")? {
             RunEvent::Launched { go, .. } => {

@@ -3,15 +3,13 @@
 use fleetwright_protocol::frame::CommandFrame;
 use fleetwright_protocol::limits::EXPIRES_IN_SECONDS_MAX;
 use fleetwright_protocol::outcome::FailureReason;
-use fleetwright_protocol::{
-    AgentFrame, CommandId, NotStartedReason, Operation, Outcome, ServerFrame,
-};
+use fleetwright_protocol::{AgentFrame, CommandId, NotStartedReason, Outcome, ServerFrame};
 
 use super::{Core, Input, Waiting};
 use crate::decide::{self, Lease, OnCancel, OnCommand};
 use crate::executor::Run;
-use crate::job::{self, BadJob, Job};
-use crate::journal::{Durability, Execution, Record};
+use crate::job::{self, BadJob};
+use crate::journal::{Durability, Record};
 use crate::{abilities, clock, policy};
 
 /// Room a run needs: both ends of two streams (4 MiB) twice, and the journal.
@@ -159,16 +157,16 @@ impl Core {
         if self.disk_is_full() {
             return Fate::Refuse(NotStartedReason::DiskFull);
         }
-        let (mut starting, mut waiting) = (self.running.len(), self.queue.len());
+        let (mut busy, mut waiting) = (self.busy(), self.queue.len());
         for fresh in before {
-            match fresh.fate {
-                Fate::Start(_) => starting += 1,
+            match &fresh.fate {
+                Fate::Start(starting) => busy.add(starting.job.is_barrier()),
                 Fate::Queue(_) => waiting += 1,
                 Fate::End(_) | Fate::Refuse(_) => {}
             }
         }
         let candidate = Waiting { run, job, lease };
-        if waiting == 0 && starting < self.slots() {
+        if waiting == 0 && busy.lets_start(candidate.job.is_barrier(), self.slots()) {
             Fate::Start(candidate)
         } else if waiting < WAITING_MAX {
             Fate::Queue(candidate)
@@ -271,7 +269,7 @@ impl Core {
             command_id: waiting.run.command_id,
             attempt: waiting.run.attempt,
             boot_id: self.boot_id.clone(),
-            execution: execution(&waiting.job),
+            execution: waiting.job.execution(clock::unix_ms()),
         }
     }
 
@@ -316,20 +314,5 @@ impl Core {
     fn disk_is_full(&self) -> bool {
         rustix::fs::statvfs(&self.executor.data_dir)
             .is_ok_and(|found| found.f_bavail.saturating_mul(found.f_frsize) < FREE_BYTES_MIN)
-    }
-}
-
-/// Whatever runs programs needs a process that outlives the agent.
-pub(super) fn execution(job: &Job) -> Execution {
-    match &job.operation {
-        Operation::RunScript(_) if !job.options.dry_run => Execution::Supervised,
-        Operation::ServiceControl(_) => Execution::Supervised,
-        Operation::RunScript(_)
-        | Operation::DeployFile(_)
-        | Operation::InstallPackage(_)
-        | Operation::RemovePackage(_)
-        | Operation::Reboot(_)
-        | Operation::Shutdown(_)
-        | Operation::ApplyDeploymentPlan(_) => Execution::InProcess,
     }
 }

@@ -7,11 +7,11 @@ use fleetwright_protocol::{CommandId, NotStartedReason};
 use super::Core;
 use crate::decide::{self, Evidence, Recovery, Supervisor};
 use crate::executor::{Run, RunEvent};
-use crate::journal::{Entry, State};
-use crate::operations::ending;
+use crate::journal::{Entry, PowerRun, State};
+use crate::operations::{ending, power};
 use crate::procfs::{self, Process};
-use crate::run_folder;
 use crate::supervisor::exit_record::{Ending, ExitRecord};
+use crate::{clock, run_folder};
 
 impl Core {
     /// Decides about every open entry. What comes of it arrives as events of runs.
@@ -37,14 +37,8 @@ impl Core {
     fn recover_entry(&mut self, run: Run, entry: &Entry) {
         let folder = run_folder::path(&self.executor.data_dir, run.command_id, run.attempt);
         let record = ExitRecord::read(&folder);
-        let evidence = match &record {
-            None => Evidence::None,
-            Some(ExitRecord {
-                ending: Ending::NeverStarted,
-                ..
-            }) => Evidence::NeverStarted,
-            Some(_) => Evidence::Ended,
-        };
+        let power = power_of(&entry.state);
+        let evidence = evidence(record.as_ref(), power);
         let (same_boot, process) = self.supervisor_of(&entry.state);
         let supervisor = if process.is_some() {
             Supervisor::Running
@@ -64,25 +58,29 @@ impl Core {
             }
             (Recovery::Adopt, Some(process), _) => {
                 tracing::info!(command = %run.command_id, pid = process.pid, "still runs; waiting for it");
-                let kill = self.note_running(run, None);
-                tokio::spawn(Arc::clone(&self.executor).adopt(process, run, events, kill));
+                let kill = self.note_running(run, None, power.is_some());
+                tokio::spawn(Arc::clone(&self.executor).adopt(process, run, power, events, kill));
             }
             (Recovery::TakeExitRecord, _, Some(record)) => {
                 if let Some(outcome) = ending::outcome(record) {
-                    later(
-                        events,
-                        RunEvent::Ended {
-                            run,
-                            outcome: Box::new(outcome),
-                        },
-                    );
+                    later(events, RunEvent::ended(run, outcome));
                 }
+            }
+            (Recovery::Returned(power), _, record) => {
+                let outcome = power::returned(power, record, clock::unix_ms());
+                later(events, RunEvent::ended(run, outcome));
+            }
+            (Recovery::AwaitBoot(power), _, record) => {
+                tracing::info!(command = %run.command_id, kind = ?power.kind, "the host has not gone yet; waiting for it");
+                let kill = self.note_running(run, None, true);
+                let executor = Arc::clone(&self.executor);
+                tokio::spawn(executor.await_boot(run, power, record, events, kill));
             }
             (Recovery::OutcomeUnknown | Recovery::Adopt | Recovery::TakeExitRecord, _, _) => {
                 tracing::warn!(command = %run.command_id, "its outcome cannot be known");
                 let session_id = same_boot.then(|| supervisor_pid(&entry.state)).flatten();
                 // It holds a slot until nothing of it is left.
-                self.note_running(run, None);
+                self.note_running(run, None, power.is_some());
                 tokio::spawn(Arc::clone(&self.executor).give_up(run, session_id, events));
             }
         }
@@ -96,6 +94,7 @@ impl Core {
                 boot_id,
                 pid,
                 start_ticks,
+                ..
             } => {
                 let same_boot = **boot_id == *self.boot_id;
                 let process = procfs::process(*pid).filter(|found| {
@@ -141,6 +140,29 @@ impl Core {
             tracing::info!(command = %command_id, "clearing up a run that is not in the journal");
             tokio::spawn(Arc::clone(&self.executor).clear_up(run));
         }
+    }
+}
+
+fn evidence(record: Option<&ExitRecord>, power: Option<PowerRun>) -> Evidence {
+    match record {
+        None => Evidence::None,
+        Some(ExitRecord {
+            ending: Ending::NeverStarted,
+            ..
+        }) => Evidence::NeverStarted,
+        Some(record) if power.is_some() && power::was_asked(record) => Evidence::Asked,
+        Some(_) => Evidence::Ended,
+    }
+}
+
+fn power_of(state: &State) -> Option<PowerRun> {
+    match state {
+        State::Starting { execution, .. } | State::Started { execution, .. } => execution.power(),
+        State::Received
+        | State::Exited(_)
+        | State::NotStarted(_)
+        | State::Closed(_)
+        | State::CancelledUnseen => None,
     }
 }
 

@@ -47,7 +47,7 @@ impl Core {
         match entry.state.clone() {
             State::Received
             | State::Starting {
-                execution: Execution::Supervised,
+                execution: Execution::Supervised | Execution::Power(_),
                 ..
             } => {
                 self.say(AgentFrame::CommandReceived {

@@ -6,9 +6,8 @@ use std::time::Duration;
 use fleetwright_protocol::{AgentFrame, NotStartedReason, Outcome};
 use tokio::sync::watch;
 
-use super::intake::execution;
 use super::{Core, LEASE_LOOK, Running, Waiting};
-use crate::decide::Lease;
+use crate::decide::{Busy, Lease};
 use crate::executor::{Run, RunEvent};
 use crate::journal::{Durability, Execution, Record, State};
 use crate::{clock, run_folder};
@@ -16,6 +15,15 @@ use crate::{clock, run_folder};
 impl Core {
     pub(super) fn slots(&self) -> usize {
         usize::try_from(self.settings.concurrency).unwrap_or(1)
+    }
+
+    /// What runs now.
+    pub(super) fn busy(&self) -> Busy {
+        let mut busy = Busy::default();
+        for running in self.running.values() {
+            busy.add(running.is_barrier);
+        }
+        busy
     }
 
     /// How long until a waiting command may no longer start.
@@ -42,10 +50,10 @@ impl Core {
             self.queue.retain(|waiting| waiting.run != run);
             self.did_not_start(run, reason).await;
         }
-        while self.running.len() < self.slots() {
-            let Some(next) = self.queue.pop_front() else {
-                return;
-            };
+        while let Some(next) = self.queue.front()
+            && self.busy().lets_start(next.job.is_barrier(), self.slots())
+            && let Some(next) = self.queue.pop_front()
+        {
             match self
                 .append(vec![self.starting(&next)], Durability::Synced)
                 .await
@@ -68,7 +76,11 @@ impl Core {
             self.did_not_start(run, reason).await;
             return;
         }
-        if execution(&job) == Execution::InProcess {
+        // As it is in the journal, where the deadline of a change of power is.
+        let execution = self
+            .execution(run)
+            .unwrap_or_else(|| job.execution(clock::unix_ms()));
+        if execution == Execution::InProcess {
             // No supervisor says it later.
             let Run {
                 command_id,
@@ -79,19 +91,26 @@ impl Core {
                 attempt,
             });
         }
-        let kill = self.note_running(run, Some(lease));
+        let power = execution.power();
+        let kill = self.note_running(run, Some(lease), power.is_some());
         let executor = Arc::clone(&self.executor);
-        tokio::spawn(executor.carry_out(job, run, self.events_sender.clone(), kill));
+        tokio::spawn(executor.carry_out(job, run, power, self.events_sender.clone(), kill));
     }
 
     /// Takes a slot. Returns what the job listens to.
-    pub(super) fn note_running(&mut self, run: Run, lease: Option<Lease>) -> watch::Receiver<bool> {
+    pub(super) fn note_running(
+        &mut self,
+        run: Run,
+        lease: Option<Lease>,
+        is_barrier: bool,
+    ) -> watch::Receiver<bool> {
         let (kill, listen) = watch::channel(false);
         self.running.insert(
             run.command_id,
             Running {
                 attempt: run.attempt,
                 lease,
+                is_barrier,
                 kill,
             },
         );
@@ -142,7 +161,13 @@ impl Core {
         if let Some(lease) = lease {
             lease.check(clock::boot_ms())?;
         }
-        let noted = self.append(vec![started], Durability::Written).await;
+        // What the machine's own end must not undo is on disk before it.
+        let power = self.execution(run).and_then(Execution::power);
+        let durability = match power {
+            Some(_) => Durability::Synced,
+            None => Durability::Written,
+        };
+        let noted = self.append(vec![started], durability).await;
         noted.map_err(|error| {
             tracing::warn!(%error, "a start cannot be journalled");
             NotStartedReason::DiskFull
@@ -188,10 +213,9 @@ impl Core {
         } = run;
         self.free_slot(run);
         // A supervisor has left a record of its own.
-        let durability = if self.starts_in_process(run) {
-            Durability::Synced
-        } else {
-            Durability::Written
+        let durability = match self.execution(run) {
+            Some(Execution::InProcess | Execution::Power(_)) => Durability::Synced,
+            Some(Execution::Supervised) | None => Durability::Written,
         };
         tracing::info!(command = %command_id, attempt, status = ?outcome.status, reason = ?outcome.reason, "ended");
         let record = Record::Exited {
@@ -221,16 +245,17 @@ impl Core {
         }
     }
 
-    fn starts_in_process(&self, run: Run) -> bool {
-        self.entry(run.command_id)
-            .is_some_and(|entry| match &entry.state {
-                State::Starting { execution, .. } => *execution == Execution::InProcess,
-                State::Received
-                | State::Started { .. }
-                | State::Exited(_)
-                | State::NotStarted(_)
-                | State::Closed(_)
-                | State::CancelledUnseen => false,
-            })
+    /// Where a command runs that has not ended.
+    fn execution(&self, run: Run) -> Option<Execution> {
+        match &self.entry(run.command_id)?.state {
+            State::Starting { execution, .. } | State::Started { execution, .. } => {
+                Some(*execution)
+            }
+            State::Received
+            | State::Exited(_)
+            | State::NotStarted(_)
+            | State::Closed(_)
+            | State::CancelledUnseen => None,
+        }
     }
 }

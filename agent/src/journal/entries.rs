@@ -26,6 +26,7 @@ pub enum State {
     /// A supervisor with this pid and start time (clock ticks since boot) runs it.
     Started {
         boot_id: Box<str>,
+        execution: Execution,
         pid: u32,
         start_ticks: u64,
     },
@@ -76,7 +77,7 @@ impl Entries {
                     // A supervisor that has not been told to go has started nothing.
                     State::Received
                     | State::Starting {
-                        execution: Execution::Supervised,
+                        execution: Execution::Supervised | Execution::Power(_),
                         ..
                     } => JournalState::Received,
                     State::Starting {
@@ -322,11 +323,12 @@ fn entry_records(command_id: CommandId, entry: &Entry) -> Vec<Record> {
         State::Starting { boot_id, execution } => vec![received, starting(boot_id, *execution)],
         State::Started {
             boot_id,
+            execution,
             pid,
             start_ticks,
         } => vec![
             received,
-            starting(boot_id, Execution::Supervised),
+            starting(boot_id, *execution),
             Record::Started {
                 command_id,
                 attempt,
@@ -390,9 +392,10 @@ impl State {
         match self {
             Self::Starting {
                 boot_id,
-                execution: Execution::Supervised,
+                execution: execution @ (Execution::Supervised | Execution::Power(_)),
             } => Some(Self::Started {
                 boot_id: boot_id.clone(),
+                execution: *execution,
                 pid,
                 start_ticks,
             }),

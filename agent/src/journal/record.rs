@@ -10,6 +10,33 @@ pub enum Execution {
     Supervised,
     /// Inside the agent itself: an agent that dies cannot say how far it came.
     InProcess,
+    /// Under a supervisor, and not over with it: the machine itself is to go.
+    Power(PowerRun),
+}
+
+/// What is to become of the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PowerKind {
+    Reboot,
+    Shutdown,
+}
+
+/// A restart or shutdown that is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PowerRun {
+    pub kind: PowerKind,
+    /// By the wall clock, which alone goes on while the machine is off.
+    pub deadline_unix_ms: u64,
+}
+
+impl Execution {
+    /// Of a command that changes the machine's power; nothing else runs beside it.
+    pub fn power(self) -> Option<PowerRun> {
+        match self {
+            Self::Supervised | Self::InProcess => None,
+            Self::Power(run) => Some(run),
+        }
+    }
 }
 
 /// How an acknowledged command ended.
@@ -119,7 +146,7 @@ impl Record {
             Self::Starting {
                 boot_id, execution, ..
             } => {
-                bytes.push(execution_byte(*execution));
+                encode_execution(&mut bytes, *execution);
                 bytes.extend_from_slice(boot_id.as_bytes());
             }
             Self::Started {
@@ -178,7 +205,7 @@ impl Record {
             2 => Self::Starting {
                 command_id,
                 attempt,
-                execution: execution_of(rest.byte()?)?,
+                execution: decode_execution(&mut rest)?,
                 boot_id: std::str::from_utf8(rest.all()).ok()?.to_owned(),
             },
             3 => Self::Started {
@@ -227,19 +254,33 @@ fn head(bytes: &mut Vec<u8>, kind: u8, command_id: CommandId, attempt: u32) {
     bytes.extend_from_slice(&attempt.to_le_bytes());
 }
 
-fn execution_byte(execution: Execution) -> u8 {
+fn encode_execution(bytes: &mut Vec<u8>, execution: Execution) {
     match execution {
-        Execution::Supervised => 1,
-        Execution::InProcess => 2,
+        Execution::Supervised => bytes.push(1),
+        Execution::InProcess => bytes.push(2),
+        Execution::Power(run) => {
+            bytes.push(match run.kind {
+                PowerKind::Reboot => 3,
+                PowerKind::Shutdown => 4,
+            });
+            bytes.extend_from_slice(&run.deadline_unix_ms.to_le_bytes());
+        }
     }
 }
 
-fn execution_of(byte: u8) -> Option<Execution> {
-    match byte {
-        1 => Some(Execution::Supervised),
-        2 => Some(Execution::InProcess),
-        _ => None,
-    }
+fn decode_execution(rest: &mut Bytes<'_>) -> Option<Execution> {
+    let kind = match rest.byte()? {
+        1 => return Some(Execution::Supervised),
+        2 => return Some(Execution::InProcess),
+        3 => PowerKind::Reboot,
+        4 => PowerKind::Shutdown,
+        _ => return None,
+    };
+    let deadline_unix_ms = rest.u64()?;
+    Some(Execution::Power(PowerRun {
+        kind,
+        deadline_unix_ms,
+    }))
 }
 
 fn reason_byte(reason: NotStartedReason) -> u8 {
@@ -328,10 +369,17 @@ pub(crate) mod tests {
                         command_id,
                         attempt,
                         boot_id: text,
-                        execution: if kind == 1 {
-                            Execution::Supervised
-                        } else {
-                            Execution::InProcess
+                        execution: match (kind, small % 3) {
+                            (1, _) => Execution::Supervised,
+                            (_, 0) => Execution::InProcess,
+                            (_, one_or_two) => Execution::Power(PowerRun {
+                                kind: if one_or_two == 1 {
+                                    PowerKind::Reboot
+                                } else {
+                                    PowerKind::Shutdown
+                                },
+                                deadline_unix_ms: big,
+                            }),
                         },
                     },
                     3 => Record::Started {

@@ -14,7 +14,7 @@ use crate::harness::{Host, command, lives, pid_in, script_command, wait};
 /// A day, as the server gives.
 const DAY: i64 = 86_400;
 
-fn within(work: impl Future<Output = ()>) {
+pub fn within(work: impl Future<Output = ()>) {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -23,7 +23,7 @@ fn within(work: impl Future<Output = ()>) {
         .block_on(work);
 }
 
-async fn enroll(server: &FakeServer, host: &Host, seconds_left: i64) -> Value {
+pub async fn enroll(server: &FakeServer, host: &Host, seconds_left: i64) -> Value {
     let (url, token) = (server.url(), server.token());
     let mut enroll = program(host, &["enroll", "--server", &url, "--token", &token]);
     let client = tokio::task::spawn_blocking(move || enroll.output().unwrap());
