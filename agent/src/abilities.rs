@@ -5,6 +5,7 @@ use fleetwright_protocol::OperationType;
 use crate::config::SystemSettings;
 use crate::job;
 use crate::journal::PowerKind;
+use crate::operations::packages::Manager;
 use crate::operations::power;
 use crate::operations::service_control::ServiceManager;
 
@@ -16,10 +17,11 @@ pub fn check(kind: OperationType, system: &SystemSettings) -> Result<(), String>
         }
         OperationType::Reboot => power(PowerKind::Reboot, &system.reboot_command),
         OperationType::Shutdown => power(PowerKind::Shutdown, &system.shutdown_command),
+        OperationType::InstallPackage | OperationType::RemovePackage => {
+            Manager::detect(system.package_manager.as_deref()).map(drop)
+        }
         OperationType::RunScript
         | OperationType::DeployFile
-        | OperationType::InstallPackage
-        | OperationType::RemovePackage
         | OperationType::ApplyDeploymentPlan => Ok(()),
     }
 }

@@ -103,15 +103,15 @@ impl Executor {
             }
             Operation::RunScript(_)
             | Operation::ServiceControl(_)
+            | Operation::InstallPackage(_)
+            | Operation::RemovePackage(_)
             | Operation::Reboot(_)
             | Operation::Shutdown(_) => self.supervise(&job, run, power, &events, kill).await,
             Operation::DeployFile(file) => {
                 Conclusion::Ended(Box::new(self.deploy_file(file, &job, run, kill).await))
             }
             // Refused before they come here; see `job::SUPPORTED`.
-            Operation::InstallPackage(_)
-            | Operation::RemovePackage(_)
-            | Operation::ApplyDeploymentPlan(_) => {
+            Operation::ApplyDeploymentPlan(_) => {
                 Conclusion::NotStarted(NotStartedReason::Unsupported)
             }
         };

@@ -7,10 +7,12 @@ use serde_json::Value;
 use crate::journal::{Execution, PowerKind, PowerRun};
 
 /// The operation types this agent carries out, on a host that has what they need; see `abilities`.
-pub const SUPPORTED: [OperationType; 5] = [
+pub const SUPPORTED: [OperationType; 7] = [
     OperationType::RunScript,
     OperationType::DeployFile,
     OperationType::ServiceControl,
+    OperationType::InstallPackage,
+    OperationType::RemovePackage,
     OperationType::Reboot,
     OperationType::Shutdown,
 ];

@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
-use fleetwright_protocol::operation::PowerChange;
+use fleetwright_protocol::operation::{Packages, PowerChange};
 use fleetwright_protocol::outcome::{FailureReason, OutcomeStatus};
 use fleetwright_protocol::{CommandId, Operation, Outcome};
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,7 @@ use crate::accounts;
 use crate::config::SystemSettings;
 use crate::job::{self, Job};
 use crate::journal::PowerKind;
+use crate::operations::packages::{self, Change, Manager};
 use crate::operations::power;
 use crate::operations::result::{self, OperationResult};
 use crate::operations::service_control::{self, ServiceManager};
@@ -139,17 +140,34 @@ fn carry_out(job: &Job, system: &SystemSettings, tools: &mut dyn Tools) -> Outco
             let configured = system.shutdown_command.as_deref();
             change_power(PowerKind::Shutdown, change, dry_run, configured, tools)
         }
-        Operation::RunScript(_)
-        | Operation::DeployFile(_)
-        | Operation::InstallPackage(_)
-        | Operation::RemovePackage(_)
-        | Operation::ApplyDeploymentPlan(_) => Outcome::failed(
-            FailureReason::AgentError,
-            format!(
-                "{} is not done this way",
-                job.operation.operation_type().as_str()
-            ),
-        ),
+        Operation::InstallPackage(named) => {
+            change_packages(Change::Install, named, dry_run, system, tools)
+        }
+        Operation::RemovePackage(named) => {
+            change_packages(Change::Remove, named, dry_run, system, tools)
+        }
+        Operation::RunScript(_) | Operation::DeployFile(_) | Operation::ApplyDeploymentPlan(_) => {
+            Outcome::failed(
+                FailureReason::AgentError,
+                format!(
+                    "{} is not done this way",
+                    job.operation.operation_type().as_str()
+                ),
+            )
+        }
+    }
+}
+
+fn change_packages(
+    change: Change,
+    named: &Packages,
+    dry_run: bool,
+    system: &SystemSettings,
+    tools: &mut dyn Tools,
+) -> Outcome {
+    match Manager::detect(system.package_manager.as_deref()) {
+        Ok(manager) => packages::carry_out(change, named, dry_run, &manager, tools),
+        Err(why) => Outcome::failed(FailureReason::AgentError, why),
     }
 }
 
@@ -163,14 +181,12 @@ fn change_power(
     let command = power::command(kind, configured, change.message.as_deref());
     // A configured command may well get its rights from elsewhere.
     let privileged = accounts::is_root() || configured.is_some();
-    power::carry_out(
-        change,
-        dry_run,
-        command,
-        privileged,
-        tools,
-        std::thread::sleep,
-    )
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a delay is what was asked for, and this process has nothing else to do"
+    )]
+    let pause = std::thread::sleep;
+    power::carry_out(change, dry_run, command, privileged, tools, pause)
 }
 
 #[cfg(test)]
