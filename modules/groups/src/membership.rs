@@ -81,15 +81,19 @@ impl Memory {
         groups: &[Uuid],
         last_seen: Option<&LastSeen>,
     ) -> Membership<'a> {
+        let mut membership = Membership {
+            catalog,
+            members: HashMap::new(),
+        };
+        // Who asks for no group may come without the catalogue, and its generation says nothing about what is remembered.
+        if groups.is_empty() {
+            return membership;
+        }
         let stamp = Stamp {
             revision: indexed.revision,
             generation: catalog.generation(),
         };
         let is_volatile = last_seen.is_some();
-        let mut membership = Membership {
-            catalog,
-            members: HashMap::new(),
-        };
         let known = if is_volatile {
             HashMap::new()
         } else {

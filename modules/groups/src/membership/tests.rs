@@ -186,6 +186,9 @@ fn members_are_remembered_until_the_inventory_or_the_groups_change() {
     };
     let first = members(&indexed, &catalog);
     assert!(Arc::ptr_eq(&first, &members(&indexed, &catalog)));
+    // A selection that names no group knows no catalogue, and takes nothing away.
+    memory.members(&indexed, &Catalog::default(), &[], None);
+    assert!(Arc::ptr_eq(&first, &members(&indexed, &catalog)));
     put(&mut indexed, 0, 1);
     let second = members(&indexed, &catalog);
     assert_eq!(second.len(), first.len() + 1);
