@@ -36,7 +36,7 @@ pub use limits::{
     SELECTOR_BYTES_MAX,
 };
 pub use op::{Comparison, Op};
-pub use selection::{Selection, SelectionSummary, digest_of_sorted};
+pub use selection::{Selection, digest_of_sorted};
 pub use selector::{UnknownGroups, ValidSelector};
 pub use timestamp::{format_rfc3339_us, parse_rfc3339_us};
 pub use value::{FoldedText, Pattern, Version};

@@ -22,14 +22,6 @@ pub struct Selection {
     pub digest: String,
 }
 
-/// A [`Selection`] without its ids.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct SelectionSummary {
-    pub count: u64,
-    pub unknown_host_ids: Vec<Uuid>,
-    pub digest: String,
-}
-
 impl Index {
     /// Selects hosts: the explicit ones that exist, and those that satisfy all criteria.
     #[must_use]
@@ -43,28 +35,6 @@ impl Index {
             unknown_host_ids,
             digest,
         }
-    }
-
-    /// As [`Self::select`], without the ids.
-    #[must_use]
-    pub fn summarize(&self, selector: &ValidSelector, lookups: &Lookups<'_>) -> SelectionSummary {
-        let Selection {
-            count,
-            unknown_host_ids,
-            digest,
-            ..
-        } = self.select(selector, lookups);
-        SelectionSummary {
-            count,
-            unknown_host_ids,
-            digest,
-        }
-    }
-
-    /// How many hosts are selected; cheaper than a summary, which has to order them for its digest.
-    #[must_use]
-    pub fn count(&self, selector: &ValidSelector, lookups: &Lookups<'_>) -> u64 {
-        self.slots_selected(selector, lookups).len()
     }
 
     /// The selected hosts as slots; what a group's membership is made of.
