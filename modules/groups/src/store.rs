@@ -2,6 +2,7 @@
 //! decided on a catalogue of one generation, and the first statement of every batch refuses it if that is not the newest.
 
 use fleetwright_plugin_api::sdk::{Batch, Database, HostError, Migration, Row, Statement, Table};
+use fleetwright_plugin_api::wire::BYTES_PER_READ_MAX;
 use fleetwright_selector::{Selector, ValidSelector};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -18,7 +19,10 @@ pub const MIGRATIONS: [Migration; 1] = [Migration {
 
 /// Deletions read at once. With [`crate::decide::GROUPS_MAX`] changed groups still within the 10,000 rows of one read.
 const REMOVED_PER_READ: i64 = 4_000;
-/// Of the 4 MiB of one read; the largest row (200,000 ids and a selector of 1,000 leaves) has 3.5 MiB and is read alone.
+/// Octets of the larger columns of one group, so that one read carries it: the rest of a row (a name, ids, times) is under a
+/// KiB. Two full lists of host ids have 3.2 MB, so only a selector that names very many groups comes near.
+pub const OCTETS_PER_GROUP_MAX: usize = BYTES_PER_READ_MAX - 4 * 1024;
+/// Of the 4 MiB of one read; a row with more than this is read alone.
 const OCTETS_PER_READ: u64 = 3 * 1024 * 1024;
 /// Rows of one read, each a parameter.
 const GROUPS_PER_READ: usize = 500;
@@ -145,6 +149,11 @@ pub fn insert_removed(id: Uuid, generation: i64) -> Statement {
     Statement::new("INSERT INTO groups_removed (id, generation) VALUES ($1, $2)")
         .bind(id)
         .bind(generation)
+}
+
+/// How much of a read the group takes.
+pub fn octets(group: &Group) -> usize {
+    Stored::of(group).octets
 }
 
 /// Raw ids, one after the other.

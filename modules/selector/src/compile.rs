@@ -125,9 +125,8 @@ fn text_test(
         Ok(FoldedText::new(&text))
     };
     let many = || -> Compiled<Vec<FoldedText>> {
-        elements(required(value)?, |element, part| {
-            whole(element, part).map(|text| FoldedText::new(&text))
-        })
+        let read = |element: &Json, part| whole(element, part).map(|text| FoldedText::new(&text));
+        elements(required(value)?, read, |text| text.folded().to_owned())
     };
     match op {
         Op::Equals => one(whole).map(TextTest::Equals),
@@ -158,7 +157,8 @@ fn text_test(
 
 fn compile_group(op: Op, value: Option<&Json>) -> Compiled<Leaf> {
     let one = || non_empty_text(required(value)?, Part::Value).map_err(|fault| vec![fault]);
-    let many = || elements(required(value)?, non_empty_text);
+    // As written: which names mean one group is known only where groups are.
+    let many = || elements(required(value)?, non_empty_text, String::clone);
     let test = match op {
         Op::Equals => GroupTest::Equals(one()?),
         Op::NotEquals => GroupTest::NotEquals(one()?),
@@ -200,8 +200,8 @@ fn compile_number(field: NumberField, op: Op, value: Option<&Json>) -> Compiled<
         Op::Gte => compare(Comparison::GreaterOrEqual)?,
         Op::Lt => compare(Comparison::Less)?,
         Op::Lte => compare(Comparison::LessOrEqual)?,
-        Op::In => NumberTest::In(elements(required(value)?, read)?),
-        Op::NotIn => NumberTest::NotIn(elements(required(value)?, read)?),
+        Op::In => NumberTest::In(elements(required(value)?, read, |number| *number)?),
+        Op::NotIn => NumberTest::NotIn(elements(required(value)?, read, |number| *number)?),
         Op::Contains
         | Op::StartsWith
         | Op::EndsWith
@@ -354,6 +354,28 @@ mod tests {
             assert_eq!(codes(field, op, value.clone()), [], "{field} {op} {value}");
         }
         assert!(compile_leaf("fqdn", "exists", None).is_ok());
+    }
+
+    #[test]
+    fn a_list_keeps_each_meaning_once_in_writing_order() {
+        let cases = [
+            ("tags", json!(["b", "a", "B", "b", "A"]), json!(["b", "a"])),
+            ("status", json!(["ONLINE", "online"]), json!(["online"])),
+            ("cpu_count", json!([4, 2, 4]), json!([4, 2])),
+            (
+                "created_at",
+                json!(["2026-01-01T00:00:00+01:00", "2025-12-31T23:00:00Z"]),
+                json!(["2025-12-31T23:00:00Z"]),
+            ),
+            ("group", json!(vec!["a"; 30_000]), json!(["a"])),
+            ("group", json!(["a", "A", "a"]), json!(["a", "A"])),
+        ];
+        for (field, value, kept) in cases {
+            for op in ["in", "not_in"] {
+                let leaf = compile_leaf(field, op, Some(&value)).expect("valid");
+                assert_eq!(leaf.value_json().as_ref(), Some(&kept), "{field} {op}");
+            }
+        }
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The criterion tree: every value in it is typed for its field, so evaluation has no illegal case. Not its meaning (`evaluate`)
 //! and not its spelling (`canonical`, `text`).
 
+use std::collections::HashSet;
+
 use crate::field::{BoolField, Field, HostField, ListField, NumberField, TextField};
 use crate::op::{Comparison, Op};
 use crate::value::{FoldedText, Pattern, Version};
@@ -227,12 +229,17 @@ impl GroupTest {
         }
     }
 
-    pub(crate) fn references_mut(&mut self) -> &mut [String] {
+    /// Names every group as `renamed` says; of a list, those that have become the same are named once.
+    pub(crate) fn rename(&mut self, renamed: impl Fn(&str) -> String) {
         match self {
             Self::Equals(group) | Self::NotEquals(group) | Self::Contains(group) => {
-                std::slice::from_mut(group)
+                *group = renamed(group);
             }
-            Self::In(groups) | Self::NotIn(groups) => groups,
+            Self::In(groups) | Self::NotIn(groups) => {
+                let mut seen = HashSet::new();
+                let names = groups.iter().map(|group| renamed(group));
+                *groups = names.filter(|name| seen.insert(name.clone())).collect();
+            }
         }
     }
 }

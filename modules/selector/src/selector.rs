@@ -181,10 +181,9 @@ impl Serialize for ValidSelector {
 
 fn name_by_id(leaf: &mut Leaf, ids: &BTreeMap<String, String>) {
     if let Leaf::Group(test) = leaf {
-        for reference in test.references_mut() {
-            if let Some(id) = ids.get(reference) {
-                reference.clone_from(id);
-            }
-        }
+        test.rename(|reference| {
+            let id = ids.get(reference).map(String::as_str);
+            id.unwrap_or(reference).to_owned()
+        });
     }
 }

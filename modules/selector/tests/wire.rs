@@ -287,6 +287,18 @@ fn group_names_are_replaced_by_ids_wherever_they_are() {
 }
 
 #[test]
+fn a_group_named_in_several_ways_is_stored_once() {
+    let canary = Uuid::from_u128(1);
+    let selector =
+        Selector::parse(&json!({"groups": ["canary", "CANARY", canary]})).expect("valid");
+    let resolved = selector
+        .with_group_ids(|_| Some(canary))
+        .expect("one group");
+    let criteria = json!([{"field": "group", "op": "in", "value": [canary]}]);
+    assert_eq!(resolved.to_json(), json!({"criteria": criteria}));
+}
+
+#[test]
 fn lack_of_data_never_matches() {
     let mut index = Index::new();
     let bare = HostFields::new(Uuid::from_u128(1));

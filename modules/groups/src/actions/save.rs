@@ -43,6 +43,7 @@ pub async fn save(
     for _ in 0..ATTEMPTS_MAX {
         let catalog = engine.catalog().await?;
         let group = decide_save(&catalog, &save_as, &draft, engine.host().now_us())?;
+        check_size(&group)?;
         let reply = reply(&group, is_new)?;
         let batch = store::next_generation(catalog.generation());
         match engine
@@ -58,6 +59,22 @@ pub async fn save(
         }
     }
     Err(GroupsError::Contended)
+}
+
+/// A group that no read can carry would be the end of all of them: the catalogue is read whole.
+fn check_size(group: &Group) -> Result<(), GroupsError> {
+    let octets = store::octets(group);
+    if octets <= store::OCTETS_PER_GROUP_MAX {
+        return Ok(());
+    }
+    // The id lists fit together, whatever is in them; what goes beyond is what the selector says.
+    let detail = format!(
+        "Stored with group ids in place of names, the group has {octets} bytes; at most {} are kept. \
+         Name fewer groups, or fewer hosts.",
+        store::OCTETS_PER_GROUP_MAX
+    );
+    let violation = Violation::new("/selector", "group-too-large", detail);
+    Err(GroupsError::Invalid(vec![violation]))
 }
 
 fn write(batch: Batch, group: &Group, is_new: bool, reply: &Reply) -> Batch {

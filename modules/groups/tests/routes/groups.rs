@@ -253,6 +253,29 @@ on_each_database! {
         assert_eq!(last["selector"]["explicit_host_ids"], json!(ids));
     }
 
+    async fn a_group_no_read_could_carry_is_refused_and_one_that_repeats_itself_is_not(database: TestDatabase) {
+        let bench = Bench::start(&database).await;
+        let names: Vec<String> = ('a'..='z').chain('0'..='9').map(String::from).collect();
+        for name in &names {
+            bench.named(name).await;
+        }
+        let hosts: Vec<String> = (1..=100_000).map(text).collect();
+        let group = |name: &str, expression: String| json!({
+            "name": name, "explicit_host_ids": hosts,
+            "selector": {"explicit_host_ids": hosts, "expression": expression},
+        });
+        // Some 60 KiB as written; every name of one letter becomes an id of 36.
+        let every = format!("group in ({})", names.join(","));
+        let many = vec![every; 700].join(" or ");
+        let refused = bench.send("POST", GROUPS, group("many", many)).await;
+        assert_eq!(problem(&refused), (422, "group-too-large".to_owned(), vec!["/selector".to_owned()]));
+        let repeated = format!("group in ({})", vec!["a"; 32_000].join(","));
+        bench.create(group("repeated", repeated)).await;
+        // Whoever reads all groups anew still can.
+        let again = Bench::start(&database).await;
+        assert_eq!(again.get(&format!("{GROUPS}?name=repeated")).await.status, 200);
+    }
+
     async fn a_replica_sees_what_another_has_changed(database: TestDatabase) {
         let bench = Bench::start(&database).await;
         let replica = Bench::start(&database).await;

@@ -1,5 +1,8 @@
 //! Reads the values of leaves from JSON: one function for each type a value can have. Which type a field takes is decided above.
 
+use std::collections::HashSet;
+use std::hash::Hash;
+
 use serde_json::Value as Json;
 use uuid::Uuid;
 
@@ -9,9 +12,12 @@ use crate::timestamp::parse_rfc3339_us;
 use crate::value::Version;
 use crate::violation::code;
 
-pub(super) fn elements<T>(
+/// The elements of an array, each meaning once: of two with the same `key` the first is kept. What is stored of a list is
+/// then bounded by what it says, not by how often it says it.
+pub(super) fn elements<T, K: Eq + Hash>(
     value: &Json,
     read: impl Fn(&Json, Part) -> Result<T, Fault>,
+    key: impl Fn(&T) -> K,
 ) -> Compiled<Vec<T>> {
     let Some(array) = value.as_array() else {
         return Err(vec![invalid(Part::Value, "an array is required")]);
@@ -19,11 +25,13 @@ pub(super) fn elements<T>(
     if array.is_empty() {
         return Err(vec![invalid(Part::Value, "the array is empty")]);
     }
-    let mut read_elements = Vec::with_capacity(array.len());
+    let mut read_elements = Vec::new();
+    let mut seen = HashSet::new();
     let mut faults = Vec::new();
     for (position, element) in array.iter().enumerate() {
         match read(element, Part::Element(position)) {
-            Ok(element) => read_elements.push(element),
+            Ok(element) if seen.insert(key(&element)) => read_elements.push(element),
+            Ok(_said_before) => {}
             Err(fault) => faults.push(fault),
         }
     }
