@@ -10,11 +10,14 @@ CREATE TABLE bulk_operations (
     tenant          TEXT,
     created_at      BIGINT NOT NULL,
     operation_type  TEXT   NOT NULL,
+    -- What each host is told: parameters, environment and the like. Large, and read for one operation only.
     parameters      TEXT   NOT NULL,
+    execution       TEXT   NOT NULL,
     -- What was asked; what it selected is frozen in the set.
     selector        TEXT   NOT NULL,
     digest          TEXT   NOT NULL,
-    options         TEXT   NOT NULL,
+    -- Time limits, concurrency and the like, as shown in lists.
+    terms           TEXT   NOT NULL,
     reason          TEXT,
     -- Follows the set's counters, for filters only: the truth is computed from the set.
     status          TEXT   NOT NULL

@@ -13,8 +13,8 @@ use crate::actions::{EVER, OPERATIONS_SIGNAL, read, set_signal};
 use crate::decide;
 use crate::store::{self, Header};
 
-/// Operations looked at in one read: 1,000 rows of a few hundred bytes are far from a read's limits.
-const PAGE: u32 = 1_000;
+/// Operations looked at in one read: 1,000 rows of at most 3 KiB are within its 4 MiB.
+pub const PAGE: u32 = 1_000;
 /// Sets whose signals are waited for; operations beyond them are followed by the timer.
 const WATCHED_MAX: usize = 256;
 /// How late a status may be that no signal announced.

@@ -105,15 +105,23 @@ pub struct NewBulk {
     pub expected_count: Option<u64>,
 }
 
-/// How an operation is run; stored, shown, and used again by a retry.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// How an operation is run; stored in its two parts, and used again by a retry.
+#[derive(Clone, Debug, PartialEq)]
 pub struct RunOptions {
-    #[serde(flatten)]
+    /// What the hosts are told. May be as large as an operation: the environment is in it.
     pub execution: ExecutionOptions,
+    pub terms: Terms,
+}
+
+/// What lists show of how an operation is run: a few small values, whatever a client sends.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Terms {
     pub timeout_seconds: u64,
     pub expires_in_seconds: u64,
     pub max_concurrency: u64,
     pub offline: OfflinePolicy,
+    /// As the hosts are told.
+    pub dry_run: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -255,8 +263,7 @@ fn run_options(fields: &mut Fields<'_>) -> Option<RunOptions> {
         0..=concurrency_max,
     );
     let offline = fields.word("offline", "operation-offline-invalid", &["queue", "skip"]);
-    Some(RunOptions {
-        execution,
+    let terms = Terms {
         timeout_seconds: timeout_seconds?,
         expires_in_seconds: expires_in_seconds.unwrap_or(EXPIRES_IN_SECONDS_DEFAULT),
         max_concurrency: max_concurrency.unwrap_or(0),
@@ -265,7 +272,9 @@ fn run_options(fields: &mut Fields<'_>) -> Option<RunOptions> {
         } else {
             OfflinePolicy::Queue
         },
-    })
+        dry_run: execution.dry_run,
+    };
+    Some(RunOptions { execution, terms })
 }
 
 fn reason(fields: &mut Fields<'_>) -> Option<String> {

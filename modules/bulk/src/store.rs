@@ -2,19 +2,21 @@
 //! operation and not its counters: those are the core's command set.
 
 use fleetwright_plugin_api::sdk::{Cell, Database, HostError, Migration, Row, Statement, Table};
-use fleetwright_protocol::SetId;
+use fleetwright_protocol::{ExecutionOptions, SetId};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::decide::Status;
-use crate::request::RunOptions;
+use crate::request::Terms;
 
 /// Of a selector with more bytes than this the explicit ids are not stored: the set has the frozen ones, and the
 /// rest of a selector is never larger.
 const SELECTOR_STORED_BYTES_MAX: usize = 64 * 1024;
 
+/// At most 3 KiB a row, of which the reason (500 characters) is 2: a page of 1,000 fits one read. What a client may make
+/// large is read for one operation only.
 const HEADER_COLUMNS: &str = "id, set_id, parent_id, created_by, created_by_name, created_at, operation_type, \
-     digest, options, reason, status, status_revision";
+     digest, terms, reason, status, status_revision";
 
 /// The forward-only history of this module's schema.
 pub const MIGRATIONS: [Migration; 1] = [Migration {
@@ -35,17 +37,18 @@ pub struct Header {
     pub created_at_us: i64,
     pub operation_type: String,
     pub digest: String,
-    pub options: RunOptions,
+    pub terms: Terms,
     pub reason: Option<String>,
     /// As last followed; may lag behind the set.
     pub status: Status,
     pub status_revision: i64,
 }
 
-/// What an operation was asked to do, and to which hosts.
+/// What an operation was asked to do, how, and to which hosts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Asked {
     pub parameters: Value,
+    pub execution: ExecutionOptions,
     pub selector: StoredSelector,
 }
 
@@ -105,9 +108,10 @@ pub struct ListFilter {
 /// Adds an operation. Fails on an id that exists.
 pub fn insert(header: &Header, asked: &Asked, tenant: Option<&str>) -> Statement {
     let sql = "INSERT INTO bulk_operations (id, set_id, parent_id, created_by, created_by_name, tenant, created_at, \
-               operation_type, parameters, selector, digest, options, reason, status, status_revision) \
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
-    let options = serde_json::to_string(&header.options).unwrap_or_default();
+               operation_type, parameters, execution, selector, digest, terms, reason, status, status_revision) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
+    let execution = serde_json::to_string(&asked.execution).unwrap_or_default();
+    let terms = serde_json::to_string(&header.terms).unwrap_or_default();
     Statement::new(sql)
         .bind(header.id)
         .bind(header.set_id)
@@ -118,9 +122,10 @@ pub fn insert(header: &Header, asked: &Asked, tenant: Option<&str>) -> Statement
         .bind(header.created_at_us)
         .bind(header.operation_type.clone())
         .bind(asked.parameters.to_string())
+        .bind(execution)
         .bind(asked.selector.to_text())
         .bind(header.digest.clone())
-        .bind(options)
+        .bind(terms)
         .bind(header.reason.clone())
         .bind(header.status.as_str())
         .bind(header.status_revision)
@@ -142,14 +147,15 @@ pub async fn with_asked(
     id: Uuid,
     tenant: Option<&str>,
 ) -> Result<Option<(Header, Asked)>, HostError> {
-    let columns = format!("{HEADER_COLUMNS}, parameters, selector");
+    let columns = format!("{HEADER_COLUMNS}, parameters, execution, selector");
     let table = db.read_one(one(&columns, id, tenant)).await?;
     let Some(row) = table.rows.first() else {
         return Ok(None);
     };
     let asked = Asked {
         parameters: serde_json::from_str(row.text(12)?).map_err(|_| corrupt("parameters"))?,
-        selector: StoredSelector::from_text(row.text(13)?).ok_or_else(|| corrupt("selector"))?,
+        execution: serde_json::from_str(row.text(13)?).map_err(|_| corrupt("execution"))?,
+        selector: StoredSelector::from_text(row.text(14)?).ok_or_else(|| corrupt("selector"))?,
     };
     Ok(Some((header_of(row)?, asked)))
 }
@@ -300,7 +306,7 @@ fn header_of(row: &Row) -> Result<Header, HostError> {
         created_at_us: row.integer(5)?,
         operation_type: row.text(6)?.to_owned(),
         digest: row.text(7)?.to_owned(),
-        options: serde_json::from_str(row.text(8)?).map_err(|_| corrupt("options"))?,
+        terms: serde_json::from_str(row.text(8)?).map_err(|_| corrupt("terms"))?,
         reason: row.optional_text(9)?.map(str::to_owned),
         status: Status::from_name(row.text(10)?).ok_or_else(|| corrupt("status"))?,
         status_revision: row.integer(11)?,

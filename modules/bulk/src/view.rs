@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::decide::{self, Progress, Standing, Status};
-use crate::request::RunOptions;
+use crate::request::Terms;
 use crate::store::{Asked, Header};
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
@@ -259,11 +259,11 @@ pub fn summary(header: &Header, set: &SetView) -> BulkSummary {
         digest: header.digest.clone(),
         reason: header.reason.clone(),
         parent_id: header.parent_id,
-        dry_run: header.options.execution.dry_run,
-        max_concurrency: header.options.max_concurrency,
-        offline: header.options.offline,
-        timeout_seconds: header.options.timeout_seconds,
-        expires_in_seconds: header.options.expires_in_seconds,
+        dry_run: header.terms.dry_run,
+        max_concurrency: header.terms.max_concurrency,
+        offline: header.terms.offline,
+        timeout_seconds: header.terms.timeout_seconds,
+        expires_in_seconds: header.terms.expires_in_seconds,
         created_by: Author {
             id: header.created_by.clone(),
             name: header.created_by_name.clone(),
@@ -276,7 +276,7 @@ pub fn summary(header: &Header, set: &SetView) -> BulkSummary {
 }
 
 pub fn detail(header: &Header, asked: Asked, set: &SetView) -> BulkOperation {
-    let execution = header.options.execution.clone();
+    let execution = asked.execution;
     BulkOperation {
         summary: summary(header, set),
         parameters: asked.parameters,
@@ -297,9 +297,9 @@ pub fn accepted(header: &Header, total: u64, unknown_host_ids: Vec<Value>) -> Bu
         digest: header.digest.clone(),
         unknown_host_ids,
         parent_id: header.parent_id,
-        dry_run: header.options.execution.dry_run,
+        dry_run: header.terms.dry_run,
         created_at: time(header.created_at_us),
-        expires_at: time(expiry_us(header.created_at_us, &header.options)),
+        expires_at: time(expiry_us(header.created_at_us, &header.terms)),
     }
 }
 
@@ -380,8 +380,8 @@ pub fn planned(selected: &[HostId], preview: SetPreview) -> (Vec<HostId>, Vec<Pl
 }
 
 /// When a host that has not started is given up.
-pub fn expiry_us(created_at_us: i64, options: &RunOptions) -> i64 {
-    let seconds = i64::try_from(options.expires_in_seconds).unwrap_or(i64::MAX);
+pub fn expiry_us(created_at_us: i64, terms: &Terms) -> i64 {
+    let seconds = i64::try_from(terms.expires_in_seconds).unwrap_or(i64::MAX);
     created_at_us.saturating_add(seconds.saturating_mul(MICROS_PER_SECOND))
 }
 

@@ -76,6 +76,7 @@ pub async fn create(
     let set = set_create(header.set_id, &new.operation, &new.parameters, &new.options);
     let asked = Asked {
         parameters: new.parameters,
+        execution: new.options.execution,
         selector: StoredSelector::of(new.selector),
     };
     let audit = audit(&header, &asked, selected.hosts.len(), &origin);
@@ -123,7 +124,7 @@ fn header(
         created_at_us: host.now_us(),
         operation_type: new.operation.operation_type().as_str().to_owned(),
         digest: selected.digest.clone(),
-        options: new.options.clone(),
+        terms: new.options.terms.clone(),
         reason: new.reason.clone(),
         status: Status::Queued,
         status_revision: 0,
@@ -141,10 +142,10 @@ fn set_create(
         operation_type: operation.operation_type().as_str().to_owned(),
         parameters: parameters.clone(),
         options: options.execution.clone(),
-        timeout_seconds: options.timeout_seconds,
-        expires_in_seconds: options.expires_in_seconds,
-        max_running: options.max_concurrency,
-        offline: options.offline,
+        timeout_seconds: options.terms.timeout_seconds,
+        expires_in_seconds: options.terms.expires_in_seconds,
+        max_running: options.terms.max_concurrency,
+        offline: options.terms.offline,
         held: false,
     }
 }
@@ -173,7 +174,7 @@ fn audit(header: &Header, asked: &Asked, total: usize, origin: &Origin) -> Audit
             "parameters_sha256": hex(&parameters),
             "total": total,
             "digest": header.digest,
-            "dry_run": header.options.execution.dry_run,
+            "dry_run": header.terms.dry_run,
             "reason": header.reason,
             "parent_id": header.parent_id,
             "retried_statuses": origin.parent.as_ref().map(|(_, statuses)| statuses),

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::BulkError;
 use super::create::{Created, Origin, create};
-use crate::request::{NewBulk, Retry};
+use crate::request::{NewBulk, Retry, RunOptions};
 use crate::store;
 
 /// Rows of one read while the hosts are collected: the most the API itself pages by.
@@ -32,7 +32,10 @@ pub async fn retry(
     let new = NewBulk {
         operation,
         parameters: asked.parameters,
-        options: parent.options,
+        options: RunOptions {
+            execution: asked.execution,
+            terms: parent.terms,
+        },
         reason: asked_for.reason.or(parent.reason),
         plan_only: false,
         selector: explicit(&hosts),

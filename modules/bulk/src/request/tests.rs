@@ -34,10 +34,13 @@ fn a_short_body_gets_the_documented_defaults() {
     let new = new_bulk(&valid()).unwrap();
     let expected = RunOptions {
         execution: ExecutionOptions::default(),
-        timeout_seconds: 3600,
-        expires_in_seconds: 86_400,
-        max_concurrency: 0,
-        offline: OfflinePolicy::Queue,
+        terms: Terms {
+            timeout_seconds: 3600,
+            expires_in_seconds: 86_400,
+            max_concurrency: 0,
+            offline: OfflinePolicy::Queue,
+            dry_run: false,
+        },
     };
     assert_eq!(new.options, expected);
     assert!(!new.plan_only);
@@ -65,10 +68,10 @@ fn every_field_is_read() {
         body[name] = value;
     }
     let new = new_bulk(&body).unwrap();
-    assert_eq!(new.options.timeout_seconds, 60);
-    assert_eq!(new.options.expires_in_seconds, 120);
-    assert_eq!(new.options.max_concurrency, 5);
-    assert_eq!(new.options.offline, OfflinePolicy::Skip);
+    assert_eq!(new.options.terms.timeout_seconds, 60);
+    assert_eq!(new.options.terms.expires_in_seconds, 120);
+    assert_eq!(new.options.terms.max_concurrency, 5);
+    assert_eq!(new.options.terms.offline, OfflinePolicy::Skip);
     assert!(new.options.execution.dry_run);
     assert_eq!(new.options.execution.run_as.as_deref(), Some("www"));
     assert_eq!(new.options.execution.environment["A"], "b");
@@ -231,12 +234,13 @@ fn a_retry_takes_failed_hosts_unless_told_otherwise() {
 }
 
 #[test]
-fn stored_options_read_back() {
-    let new = new_bulk(&with("environment", json!({"A": "b"}))).unwrap();
-    let text = serde_json::to_string(&new.options).unwrap();
+fn stored_terms_read_back() {
+    let new = new_bulk(&with("dry_run", json!(true))).unwrap();
+    assert!(new.options.terms.dry_run);
+    let text = serde_json::to_string(&new.options.terms).unwrap();
     assert_eq!(
-        serde_json::from_str::<RunOptions>(&text).unwrap(),
-        new.options
+        serde_json::from_str::<Terms>(&text).unwrap(),
+        new.options.terms
     );
 }
 

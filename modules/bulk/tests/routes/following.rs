@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream};
-use fleetwright_module_bulk::controller::{follow_once, prune_once};
+use fleetwright_module_bulk::controller::{PAGE, follow_once, prune_once};
 use fleetwright_module_bulk::decide::Status;
 use fleetwright_module_bulk::store;
 use fleetwright_plugin_api::sdk::{Batch, CallError, HostError, Module as _, Payload, SetId};
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt as _;
 use uuid::Uuid;
 
-use crate::support::{BULK, Bench, body};
+use crate::support::{BULK, Bench, body, id_of};
 
 /// Longer than any of these takes; a stream that hangs fails instead of blocking.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -119,6 +119,36 @@ on_each_database! {
         write(&bench, store::follow(id, Status::Failed, revision + 1)).await;
         assert_eq!(stored_status(&bench, id).await, (Status::Partial, revision));
         assert_eq!(follow_once(&bench.host).await.unwrap().watched.len(), 1);
+    }
+
+    async fn the_largest_rows_fit_one_read_of_a_page(database: TestDatabase) {
+        let bench = Bench::start(&database).await;
+        bench.host.stop_loops();
+        let mut asked_for = body(1);
+        asked_for["reason"] = json!("🦀".repeat(500));
+        asked_for["environment"] = json!({"LARGE": "x".repeat(8 * 1024)});
+        asked_for["working_directory"] = json!(format!("/{}", "d".repeat(4_000)));
+        let made = bench.post("", asked_for.clone()).await;
+        assert_eq!(made.status, 202, "{:?}", made.json());
+        let id = id_of(&made.json());
+        let shown = bench.get(&format!("/{id}")).await.json();
+        assert_eq!(shown["environment"], asked_for["environment"]);
+        assert_eq!(shown["working_directory"], asked_for["working_directory"]);
+
+        let (header, asked) = store::with_asked(bench.host.db(), id, None).await.unwrap().unwrap();
+        let others = (1..PAGE).map(|number| store::Header {
+            id: Uuid::from_u128(number.into()),
+            created_by_name: "🦀".repeat(120),
+            ..header.clone()
+        });
+        for chunk in others.collect::<Vec<_>>().chunks(100) {
+            let batch = chunk.iter().fold(Batch::new(), |batch, header| batch.sql(store::insert(header, &asked, None)));
+            bench.host.db().commit(&bench.context(), batch).await.unwrap();
+        }
+        let page = store::open_after(bench.host.db(), Uuid::nil(), PAGE).await.unwrap();
+        assert_eq!(page.len(), PAGE as usize);
+        assert_eq!(follow_once(&bench.host).await.unwrap().pages, 1);
+        assert_eq!(bench.get("?limit=500").await.status, 200);
     }
 
     async fn a_late_follower_does_not_turn_a_status_back(database: TestDatabase) {
