@@ -205,7 +205,7 @@ pub struct SetView {
     pub succeeded: u64,
     pub failed: u64,
     pub skipped: u64,
-    /// Skipped with reason `cancelled` or `halted` among `skipped`.
+    /// Of `skipped`: those that the cancel of the whole set skipped, not an earlier one of single hosts.
     pub skipped_cancelled: u64,
     pub created_at_us: i64,
     pub expires_at_us: i64,

@@ -124,6 +124,23 @@ fn a_cancel_of_some_hosts_leaves_the_others() {
 }
 
 #[test]
+fn a_cancel_that_comes_when_all_others_run_does_not_make_it_cancelled() {
+    let fleet = Setup::pro().start();
+    let (mut crowd, identities) = enrolled(&fleet, "web", 5);
+    let (on, off) = identities.split_at(4);
+    crowd.connect(on, Behaviour::Hold);
+    let id = fleet.admin.bulk(&bulk_on("web", json!({})));
+    wait_running(&fleet, &id, 4);
+    let one = json!({"selector": {"explicit_host_ids": [off[0].host_id]}});
+    post(&fleet, &id, "cancel", &one).expect(200);
+    post(&fleet, &id, "cancel", &json!({})).expect(200);
+    crowd.release();
+    let done = fleet.admin.wait_bulk(&id);
+    assert_eq!(counters(&done), [4, 0, 0, 0, 1]);
+    assert_eq!(done["status"], "partial", "the whole cancel skipped nobody");
+}
+
+#[test]
 fn a_retry_runs_only_what_failed_and_names_its_parent() {
     let fleet = Setup::pro().start();
     let (mut crowd, identities) = enrolled(&fleet, "web", 6);

@@ -117,6 +117,32 @@ on_each_database! {
         assert!(matches!(again, Err(SetError::Finished)));
     }
 
+    async fn only_hosts_the_whole_cancel_skipped_count_as_skipped_by_it(test: TestDatabase) {
+        seed(&test.db, 4, 0).await;
+        let cancel = |hosts| SetAction::Cancel { kill: false, hosts, reason: "cancelled".to_owned() };
+        // The fourth host never connects: the whole cancel skips it if the set has it.
+        for (last, skipped, by_the_whole) in [(3, 1, 0), (4, 2, 1)] {
+            let station = Station::start(&test.db, ManualClock::at(START_US)).await;
+            let set = station.create(hosts(1..=last), 0).await;
+            station.control(set.id, cancel(Some(vec![host_id(3)]))).await.unwrap();
+            let before = station.until(set.id, "the one to be skipped", |set| set.skipped == 1).await;
+            assert_eq!((before.cancelled, before.skipped_cancelled), (false, 0));
+            let mut first = station.connect(1, Vec::new(), false).await;
+            let mut second = station.connect(2, Vec::new(), false).await;
+            let frames = [first.command().await, second.command().await];
+            for (agent, frame) in [&first, &second].into_iter().zip(&frames) {
+                station.say(agent, frame, Said::Started).await;
+            }
+            station.until(set.id, "both to run", |set| set.running == 2).await;
+            station.control(set.id, cancel(None)).await.unwrap();
+            for (agent, frame) in [&first, &second].into_iter().zip(&frames) {
+                station.finish(agent, frame, Outcome::succeeded(false)).await;
+            }
+            let set = station.until(set.id, "the end", SetView::is_finished).await;
+            assert_eq!((set.succeeded, set.skipped, set.skipped_cancelled), (2, skipped, by_the_whole));
+        }
+    }
+
     async fn a_paused_set_sends_nothing_until_it_is_resumed(test: TestDatabase) {
         seed(&test.db, 2, 0).await;
         let station = Station::start(&test.db, ManualClock::at(START_US)).await;

@@ -63,6 +63,9 @@ fn status_follows_the_counters() {
         ([0, 0, 0, 5, 0, 0, 0], true, Status::Succeeded),
         ([0, 0, 0, 4, 1, 0, 0], true, Status::Partial),
         ([0, 0, 0, 4, 0, 1, 0], true, Status::Partial),
+        // One host was cancelled before, and the whole cancel skipped nothing; or one more.
+        ([0, 0, 0, 9, 0, 1, 0], true, Status::Partial),
+        ([0, 0, 0, 8, 0, 2, 1], true, Status::Cancelled),
     ];
     for (counts, cancelled, expected) in cases {
         let view = SetView {

@@ -57,6 +57,7 @@ pub struct CounterDelta {
     pub succeeded: i64,
     pub failed: i64,
     pub skipped: i64,
+    /// Of `skipped`: as cancelled or halted, be it alone or with the whole set.
     pub skipped_cancelled: i64,
     pub in_flight: i64,
     /// Some command of the set has started.
@@ -220,7 +221,8 @@ pub fn advance_materialised(
     Ok(tx.execute(Statement::new(sql).bind(id).bind(from).bind(materialised))? == 1)
 }
 
-/// Adds the deltas to their sets' counters and finishes the sets that have nothing left.
+/// Adds the deltas to their sets' counters and finishes the sets that have nothing left. A host that is skipped as cancelled
+/// counts as skipped by the whole set's cancel only once there is one.
 pub fn apply(
     tx: &mut Tx<'_>,
     deltas: &BTreeMap<SetId, CounterDelta>,
@@ -228,7 +230,7 @@ pub fn apply(
 ) -> Result<(), DbError> {
     const SQL: &str = "UPDATE command_sets SET held = held + $2, queued = queued + $3, running = running + $4, \
         succeeded = succeeded + $5, failed = failed + $6, skipped = skipped + $7, \
-        skipped_cancelled = skipped_cancelled + $8, in_flight = in_flight + $9, revision = revision + 1, \
+        skipped_cancelled = skipped_cancelled + CASE WHEN cancel = 'none' THEN 0 ELSE $8 END, in_flight = in_flight + $9, revision = revision + 1, \
         started_at = COALESCE(started_at, $10), \
         finished_at = CASE WHEN finished_at IS NULL AND held + queued + running + $11 = 0 THEN $12 \
             ELSE finished_at END WHERE id = $1";
