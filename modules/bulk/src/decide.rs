@@ -118,6 +118,14 @@ impl Control {
             Self::Cancel { .. } => "cancel",
         }
     }
+
+    /// Whether it is of single hosts, not of the whole operation.
+    pub fn is_of_hosts(&self) -> bool {
+        match self {
+            Self::Pause | Self::Resume => false,
+            Self::Cancel { hosts, .. } => hosts.is_some(),
+        }
+    }
 }
 
 /// The aggregate status of a set.

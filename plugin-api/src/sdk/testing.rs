@@ -55,6 +55,8 @@ pub struct TestState {
     pub commands: BTreeMap<SetId, Vec<CommandView>>,
     pub outputs: BTreeMap<fleetwright_protocol::CommandId, CommandOutput>,
     pub controls: Vec<SetControl>,
+    /// How many controls of single hosts are still refused as unavailable: their rows are not all written.
+    pub unready_controls: u32,
     pub audits: Vec<AuditEntry>,
     pub responses: Vec<RespondRecord>,
     pub signals: Vec<String>,

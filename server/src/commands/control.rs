@@ -9,7 +9,7 @@ use fleetwright_protocol::{HostId, ServerFrame, SetId};
 use super::create::SetError;
 use super::decide;
 use super::effects::Effects;
-use super::materialise::{self, Frozen};
+use super::materialise;
 use super::service::Commands;
 use super::store::sets::{self, CancelMode, CounterDelta, SetRow};
 use super::store::{self, CommandRow};
@@ -75,7 +75,11 @@ fn apply(
             hosts: Some(hosts),
             ..
         } => {
-            materialise_all(tx, commands, set)?;
+            // They can only be cancelled once they have rows. Writing all of a large set's here would hold the writer for
+            // seconds; the dispatcher does it in chunks, whether the set is paused or not.
+            if set.materialised < set.view.total {
+                return Err(SetError::Preparing);
+            }
             cancel_hosts(tx, commands, set.view.id, hosts, *kill, effects)?;
         }
     }
@@ -99,25 +103,6 @@ fn release(tx: &mut Tx<'_>, commands: &Commands, set: &SetRow, count: u64) -> Re
         &BTreeMap::from([(set.view.id, delta)]),
         commands.now_us(),
     )?;
-    Ok(())
-}
-
-/// Single hosts can only be cancelled once they have rows. Rare, and bounded by the largest set.
-fn materialise_all(tx: &mut Tx<'_>, commands: &Commands, set: &SetRow) -> Result<(), SetError> {
-    let mut done = set.materialised;
-    if done >= set.view.total {
-        return Ok(());
-    }
-    let rows = tx.query(sets::select_contents(set.view.id))?;
-    let row = rows.first().ok_or(SetError::NotFound)?;
-    let frozen = Frozen::new(&sets::contents(row).map_err(DbError::from)?);
-    while done < set.view.total {
-        let now = materialise::chunk_in(tx, commands, set.view.id, &frozen)?;
-        if now == done {
-            return Err(SetError::Preparing);
-        }
-        done = now;
-    }
     Ok(())
 }
 

@@ -143,6 +143,25 @@ on_each_database! {
         }
     }
 
+    async fn single_hosts_are_cancelled_once_the_dispatcher_has_written_the_rows(test: TestDatabase) {
+        // More than the chunk that is written with the set.
+        const HOSTS: u128 = 1_200;
+        seed(&test.db, HOSTS, 0).await;
+        let station = Station::start(&test.db, ManualClock::at(START_US)).await;
+        let cancel = SetAction::Cancel { kill: false, hosts: Some(vec![host_id(1), host_id(HOSTS)]), reason: "cancelled".to_owned() };
+        let (set, at_once) = station.create_and_control(hosts(1..=HOSTS), cancel.clone()).await;
+        assert!(matches!(at_once, Err(SetError::Preparing)), "{at_once:?}");
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let cancelled = loop {
+            match station.control(set.id, cancel.clone()).await {
+                Err(SetError::Preparing) => tokio::task::yield_now().await,
+                other => break other.unwrap(),
+            }
+            assert!(tokio::time::Instant::now() < deadline, "the rows never came");
+        };
+        assert_eq!((cancelled.skipped, cancelled.queued), (2, 1_198));
+    }
+
     async fn a_paused_set_sends_nothing_until_it_is_resumed(test: TestDatabase) {
         seed(&test.db, 2, 0).await;
         let station = Station::start(&test.db, ManualClock::at(START_US)).await;
@@ -276,7 +295,7 @@ on_each_database! {
         seed(&test.db, 600, 0).await;
         let station = Station::start(&test.db, ManualClock::at(START_US)).await;
         let cancel = SetAction::Cancel { kill: false, hosts: None, reason: "halted".to_owned() };
-        let set = station.create_and_control(hosts(1..=600), cancel).await;
+        let (set, _) = station.create_and_control(hosts(1..=600), cancel).await;
         let set = station.until(set.id, "the end", SetView::is_finished).await;
         assert_eq!((set.skipped, set.skipped_cancelled), (600, 600));
         let reasons: BTreeSet<_> = station.rows(set.id).await.into_values().collect();

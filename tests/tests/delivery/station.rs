@@ -165,20 +165,25 @@ impl Station {
         created.await.unwrap()
     }
 
-    /// In one transaction, so that a large set has no rows yet when it is controlled.
-    pub async fn create_and_control(&self, hosts: Vec<HostId>, action: SetAction) -> SetView {
+    /// Both in one transaction, so that a large set has no rows yet when it is controlled.
+    pub async fn create_and_control(
+        &self,
+        hosts: Vec<HostId>,
+        action: SetAction,
+    ) -> (SetView, Result<SetView, SetError>) {
         let request = self.request(0);
         let commands = self.commands.clone();
-        let created = self.commands.db().write(move |tx| {
-            create::create_in(tx, &commands, &request, hosts, "test", "user:x")?;
+        let both = self.commands.db().write(move |tx| {
+            let set = create::create_in(tx, &commands, &request, hosts, "test", "user:x")?;
             let control = SetControl {
-                set_id: request.set_id,
+                set_id: set.id,
                 action,
                 expect_generation: None,
             };
-            control::control_in(tx, &commands, &control)
+            let controlled = control::control_in(tx, &commands, &control);
+            Ok::<_, SetError>((set, controlled))
         });
-        created.await.unwrap()
+        both.await.unwrap()
     }
 
     pub async fn control(&self, set: SetId, action: SetAction) -> Result<SetView, SetError> {

@@ -1,6 +1,8 @@
 //! Pauses, resumes and cancels. Each decides on the set as read and writes against its generation; if someone else
 //! controlled it in between, it decides again.
 
+use std::time::Duration;
+
 use fleetwright_plugin_api::sdk::{Batch, Host, HostError};
 use fleetwright_plugin_api::wire::{AuditEntry, CallContext, SetAction, SetControl, SetView};
 use fleetwright_protocol::HostId;
@@ -15,6 +17,10 @@ use crate::store::Header;
 
 /// Decisions made again after a lost race. Controls are made by people: more than a few in a row is something else.
 const ATTEMPTS_MAX: usize = 5;
+/// How often, and how long, a cancel of single hosts waits for their rows, which the core writes after it has created a set:
+/// 100,000 take about two seconds, so ten are enough on a busy machine and well within the deadline of a request.
+const ROWS_PAUSE: Duration = Duration::from_millis(200);
+const ROWS_LOOKS_MAX: usize = 50;
 
 /// The revisions a client would accept, from `If-Match`; none if it does not care.
 pub type SeenRevisions = Option<Vec<i64>>;
@@ -62,7 +68,8 @@ async fn control(
     seen: SeenRevisions,
     asked: Control,
 ) -> Result<(Header, SetView), BulkError> {
-    for _attempt in 0..ATTEMPTS_MAX {
+    let (mut attempts, mut looks) = (0, 0);
+    loop {
         let (header, set) = read::operation(host, context.tenant.as_deref(), id).await?;
         if seen
             .as_ref()
@@ -88,11 +95,19 @@ async fn control(
             // Someone else was faster, or the last host finished: what is so now decides.
             Err(
                 HostError::Guard { .. } | HostError::Constraint { .. } | HostError::NotFound(_),
-            ) => {}
+            ) => {
+                attempts += 1;
+                if attempts == ATTEMPTS_MAX {
+                    return Err(BulkError::Contended);
+                }
+            }
+            Err(HostError::Unavailable(_)) if asked.is_of_hosts() && looks < ROWS_LOOKS_MAX => {
+                looks += 1;
+                host.sleep(ROWS_PAUSE).await;
+            }
             Err(error) => return Err(error.into()),
         }
     }
-    Err(BulkError::Contended)
 }
 
 fn batch(header: &Header, set: &SetView, asked: &Control, action: SetAction) -> Batch {

@@ -408,6 +408,16 @@ on_each_database! {
         assert_eq!(bench.server.state().controls.len(), 1);
     }
 
+    async fn a_cancel_of_single_hosts_waits_for_their_rows(database: TestDatabase) {
+        let bench = Bench::start(&database).await;
+        let id = bench.create(3).await;
+        bench.server.state().unready_controls = 2;
+        let answer = bench.post(&format!("/{id}/cancel"), json!({"selector": {"hosts": 2}})).await;
+        assert_eq!(answer.status, 200, "{:?}", answer.json());
+        let state = bench.server.state();
+        assert_eq!((state.unready_controls, state.controls.len(), state.audits.len()), (0, 1, 2));
+    }
+
     async fn if_match_refuses_a_control_on_a_state_the_client_has_not_seen(database: TestDatabase) {
         let bench = Bench::start(&database).await;
         let id = bench.create(3).await;

@@ -257,7 +257,7 @@ impl Fake {
             .into_iter()
             .enumerate()
             .partition(|(_, op)| matches!(op.kind, op_kind::SQL | op_kind::SQL_ROWS));
-        check_guards(&self.0.state(), &rest)?;
+        check_guards(&mut self.0.state(), &rest)?;
         if !sql.is_empty() {
             let backend = self.0.sql.clone();
             let backend = backend.ok_or_else(|| {
@@ -275,10 +275,15 @@ impl Fake {
     }
 }
 
-fn check_guards(state: &TestState, ops: &[(usize, Op)]) -> Result<(), HostError> {
+fn check_guards(state: &mut TestState, ops: &[(usize, Op)]) -> Result<(), HostError> {
     for (op_index, op) in ops {
         if op.kind == op_kind::SET_CONTROL {
             let control: crate::sdk::SetControl = parse(&op.json)?;
+            let is_of_hosts = matches!(control.action, SetAction::Cancel { hosts: Some(_), .. });
+            if is_of_hosts && state.unready_controls > 0 {
+                state.unready_controls -= 1;
+                return Err(HostError::Unavailable("rows are still written".to_owned()));
+            }
             let set = state
                 .sets
                 .get(&control.set_id)
