@@ -309,3 +309,25 @@ fn wait_for_reason(fleet: &fleetwright_tests::fleet::TestFleet, reason: &str) ->
             .then_some(item)
     })
 }
+
+#[test]
+fn a_file_that_others_could_write_loads_once_they_cannot() {
+    let fleet = start();
+    let folder = fleet.server.settings.modules_dir();
+    let aside = fleet.path("open.bin");
+    write_signed(&aside, &library(GOOD));
+    let mode = |path: &Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("modes");
+    };
+    mode(&aside, 0o664);
+    let path = folder.join("fixture.so");
+    std::fs::rename(fleet.path("open.bin.sig"), folder.join("fixture.so.sig")).expect("moved");
+    std::fs::rename(&aside, &path).expect("moved");
+    let refused = wait_state(&fleet, "fixture", "failed");
+    assert_eq!(
+        refused["reason"],
+        "fixture.so may be written by its group or by others"
+    );
+    mode(&path, 0o644);
+    wait_state(&fleet, "fixture", "unlicensed");
+}

@@ -40,8 +40,20 @@ pub enum FileError {
 /// What tells one state of a file from the next, without reading it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stamp {
-    library: (u64, u64, i64, i64),
-    signature: Option<(u64, u64, i64, i64)>,
+    library: FileState,
+    signature: Option<FileState>,
+}
+
+/// Who may have written a file decides as much as its contents, so a change of owner or mode is one of state. The time of
+/// the last change covers what is not named here; owner and mode are named because that time is only as fine as a tick.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct FileState {
+    inode: u64,
+    bytes: u64,
+    owner: (u32, u32),
+    mode: u32,
+    modified: (i64, i64),
+    changed: (i64, i64),
 }
 
 impl Stamp {
@@ -49,12 +61,14 @@ impl Stamp {
     pub fn of(path: &Path) -> Option<Self> {
         let one = |path: &Path| {
             let metadata = std::fs::symlink_metadata(path).ok()?;
-            Some((
-                metadata.ino(),
-                metadata.len(),
-                metadata.mtime(),
-                metadata.mtime_nsec(),
-            ))
+            Some(FileState {
+                inode: metadata.ino(),
+                bytes: metadata.len(),
+                owner: (metadata.uid(), metadata.gid()),
+                mode: metadata.mode(),
+                modified: (metadata.mtime(), metadata.mtime_nsec()),
+                changed: (metadata.ctime(), metadata.ctime_nsec()),
+            })
         };
         Some(Self {
             library: one(path)?,
@@ -236,6 +250,25 @@ mod tests {
         let directory = folder.path().join("directory.so");
         std::fs::create_dir(&directory).expect("folder");
         assert!(refused(&directory).ends_with("is not a regular file"));
+    }
+
+    #[test]
+    fn a_change_of_mode_is_a_new_state_of_the_library_and_of_its_signature() {
+        let folder = folder();
+        let library = file(folder.path(), "good.so", 0o664);
+        let signature = file(folder.path(), "good.so.sig", 0o664);
+        let mut seen = vec![Stamp::of(&library).expect("a stamp")];
+        for path in [&library, &signature] {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644)).expect("mode");
+            let now = Stamp::of(&library).expect("a stamp");
+            assert!(!seen.contains(&now), "{}", path.display());
+            seen.push(now);
+        }
+        assert_eq!(
+            Stamp::of(&library).as_ref(),
+            seen.last(),
+            "nothing else changed"
+        );
     }
 
     #[test]
