@@ -21,7 +21,7 @@ use crate::guard;
 pub struct ModuleRouter<M> {
     host: Host,
     runtime: Handle,
-    started: Arc<OnceLock<(M, Router)>>,
+    started: Arc<Started<M>>,
 }
 
 impl<M: Module> ModuleRouter<M> {
@@ -43,8 +43,12 @@ impl<M: Module> ModuleRouter<M> {
         let runtime = runtime::handle().map_err(ModuleError::new)?;
         Ok(Self {
             host,
+            started: Arc::new(Started {
+                runtime: runtime.clone(),
+                module: OnceLock::new(),
+                router: OnceLock::new(),
+            }),
             runtime,
-            started: Arc::new(OnceLock::new()),
         })
     }
 
@@ -53,18 +57,37 @@ impl<M: Module> ModuleRouter<M> {
     }
 }
 
+/// What `start` made. The author's types are dropped within the module's runtime, as they were made, and each by itself: a
+/// panic that reaches the server's destructor, or a second one while the first unwinds, would end the process.
+struct Started<M> {
+    runtime: Handle,
+    module: OnceLock<M>,
+    router: OnceLock<Router>,
+}
+
+impl<M> Drop for Started<M> {
+    fn drop(&mut self) {
+        let _entered = self.runtime.enter();
+        guard::body(|| drop(self.module.take()), report_drop);
+        guard::body(|| drop(self.router.take()), report_drop);
+    }
+}
+
 impl<M: Module> FleetRouter for ModuleRouter<M> {
     fn start(&self) -> FfiFuture<RResult<(), AbiError>> {
         let (host, started) = (self.host.clone(), Arc::clone(&self.started));
         let start = async move {
             match M::start(host).await {
-                Ok(parts) => match started.set(parts) {
-                    Ok(()) => RResult::ROk(()),
-                    Err(_) => RResult::RErr(AbiError::new(
-                        error_code::INVALID,
-                        "it has been started before",
-                    )),
-                },
+                Ok((module, router)) => {
+                    if started.module.set(module).is_ok() && started.router.set(router).is_ok() {
+                        RResult::ROk(())
+                    } else {
+                        RResult::RErr(AbiError::new(
+                            error_code::INVALID,
+                            "it has been started before",
+                        ))
+                    }
+                }
                 Err(ModuleError(reason)) => {
                     RResult::RErr(AbiError::new(error_code::INTERNAL, reason))
                 }
@@ -81,7 +104,7 @@ impl<M: Module> FleetRouter for ModuleRouter<M> {
     fn handle(&self, request: AbiRequest) -> FfiFuture<AbiResponse> {
         let (started, runtime) = (Arc::clone(&self.started), self.runtime.clone());
         let handle = async move {
-            let Some((_, router)) = started.get() else {
+            let Some(router) = started.router.get() else {
                 return problem_response(&Problem::unavailable(), request.ctx.request_id.as_str());
             };
             serve(router.clone(), request, runtime).await
@@ -97,7 +120,7 @@ impl<M: Module> FleetRouter for ModuleRouter<M> {
     ) -> FfiFuture<RResult<AbiPayload, AbiError>> {
         let started = Arc::clone(&self.started);
         let invoke = async move {
-            let Some((module, _)) = started.get() else {
+            let Some(module) = started.module.get() else {
                 return RResult::RErr(AbiError::new(
                     error_code::UNAVAILABLE,
                     "the module has not started",
@@ -131,5 +154,62 @@ impl<M: Module> FleetRouter for ModuleRouter<M> {
 
     fn interface(&self, _name: RStr<'_>) -> ROption<AnyIface> {
         ROption::RNone
+    }
+}
+
+fn report_drop(message: String) {
+    tracing::error!("the module panicked while it was dropped: {message}");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+    use crate::sdk::testing::TestHost;
+
+    static STATE_DROPPED: AtomicBool = AtomicBool::new(false);
+    static IN_A_RUNTIME: AtomicBool = AtomicBool::new(false);
+
+    struct PanicsOnDrop;
+
+    impl Drop for PanicsOnDrop {
+        fn drop(&mut self) {
+            IN_A_RUNTIME.store(Handle::try_current().is_ok(), Ordering::SeqCst);
+            panic!("while the module was dropped");
+        }
+    }
+
+    #[derive(Clone)]
+    struct State(#[expect(dead_code, reason = "only its drop matters")] Arc<StateInner>);
+
+    struct StateInner;
+
+    impl Drop for StateInner {
+        fn drop(&mut self) {
+            STATE_DROPPED.store(true, Ordering::SeqCst);
+            panic!("while the state was dropped");
+        }
+    }
+
+    impl Module for PanicsOnDrop {
+        async fn start(_host: Host) -> Result<(Self, Router), ModuleError> {
+            let route = axum::routing::get(|_: axum::extract::State<State>| async { "here" });
+            let router = Router::new().route("/here", route);
+            Ok((Self, router.with_state(State(Arc::new(StateInner)))))
+        }
+    }
+
+    #[test]
+    fn panics_while_a_module_is_dropped_stay_in_its_library() {
+        let host = TestHost::new(None).host("bad");
+        let router = ModuleRouter::<PanicsOnDrop>::with_host(host).expect("a runtime");
+        let runtime = router.runtime.clone();
+        let started = runtime.block_on(router.start());
+        assert!(started.into_result().is_ok());
+        let iface = router.into_iface();
+        // Unguarded, this ends the process: the other side's destructor does not let a panic through.
+        drop(iface);
+        assert!(IN_A_RUNTIME.load(Ordering::SeqCst) && STATE_DROPPED.load(Ordering::SeqCst));
     }
 }

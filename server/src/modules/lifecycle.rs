@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fleetwright_plugin_api::abi::{AbiMigration, FleetRouterBox};
+use fleetwright_plugin_api::abi::AbiMigration;
 
-use super::loaded::{Loaded, Stage};
+use super::loaded::{HeldRouter, Loaded, Stage};
 use super::services::Services;
 use super::{Modules, sql_guard};
 use crate::db::{Dialect, MigrationText};
@@ -172,15 +172,16 @@ fn migration_texts(
         .collect()
 }
 
-async fn make_router(
-    modules: &Modules,
-    loaded: &Arc<Loaded>,
-) -> Result<Arc<FleetRouterBox>, String> {
+async fn make_router(modules: &Modules, loaded: &Arc<Loaded>) -> Result<Arc<HeldRouter>, String> {
     let host = Services::new(modules.clone(), &loaded.info.name, &loaded.info.version).into_iface();
     let library = loaded.library;
     let making = tokio::task::spawn_blocking(move || library.router(host));
+    let hold = |router| {
+        let (activity, runtime) = (loaded.activity.clone(), modules.inner.runtime.clone());
+        Arc::new(HeldRouter::new(router, activity, runtime))
+    };
     match tokio::time::timeout(START_DEADLINE, making).await {
-        Ok(Ok(made)) => made.map(Arc::new).map_err(|error| error.to_string()),
+        Ok(Ok(made)) => made.map(hold).map_err(|error| error.to_string()),
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err("it did not come back from get_fleet_router within 30 s".to_owned()),
     }

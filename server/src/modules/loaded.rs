@@ -1,5 +1,6 @@
 //! A module in memory: its library, its router once started, and what state it is in.
 
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -10,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::activity::{Activity, Health};
 use super::loader::Library;
+use super::runtime::ModuleRuntime;
 use crate::clock::SharedClock;
 
 /// Where in its life a loaded module is.
@@ -32,9 +34,45 @@ pub struct Loaded {
     pub activity: Activity,
     /// Ends the streams when the module leaves.
     pub streams: CancellationToken,
-    router: OnceLock<Arc<FleetRouterBox>>,
+    router: OnceLock<Arc<HeldRouter>>,
     stage: AtomicU8,
     failure: ArcSwapOption<String>,
+}
+
+/// A module's router. Whoever lets go of it last, it is dropped on the modules' threads, where the watchdog sees it: what
+/// a module does in its destructors must not hold up a thread that serves agents.
+pub struct HeldRouter {
+    /// Taken by `drop` only.
+    router: Option<FleetRouterBox>,
+    activity: Activity,
+    runtime: ModuleRuntime,
+}
+
+impl HeldRouter {
+    pub fn new(router: FleetRouterBox, activity: Activity, runtime: ModuleRuntime) -> Self {
+        Self {
+            router: Some(router),
+            activity,
+            runtime,
+        }
+    }
+}
+
+impl Deref for HeldRouter {
+    type Target = FleetRouterBox;
+
+    fn deref(&self) -> &FleetRouterBox {
+        // Only `drop` takes it, and nothing borrows what is being dropped.
+        self.router.as_ref().expect("a router that is not dropped")
+    }
+}
+
+impl Drop for HeldRouter {
+    fn drop(&mut self) {
+        let router = self.router.take();
+        let dropping = self.activity.watch(async move { drop(router) });
+        drop(self.runtime.spawn(dropping));
+    }
 }
 
 impl Loaded {
@@ -77,19 +115,19 @@ impl Loaded {
         self.failure.load().as_deref().cloned()
     }
 
-    pub fn set_router(&self, router: Arc<FleetRouterBox>) {
+    pub fn set_router(&self, router: Arc<HeldRouter>) {
         let _ = self.router.set(router);
     }
 
     /// The router, while requests may go to it.
-    pub fn serving(&self) -> Option<Arc<FleetRouterBox>> {
+    pub fn serving(&self) -> Option<Arc<HeldRouter>> {
         (self.stage() == Stage::Running && self.activity.health() != Health::Stuck)
             .then(|| self.router.get().cloned())
             .flatten()
     }
 
     /// The router, whatever state the module is in.
-    pub fn router(&self) -> Option<Arc<FleetRouterBox>> {
+    pub fn router(&self) -> Option<Arc<HeldRouter>> {
         self.router.get().cloned()
     }
 }

@@ -1,11 +1,11 @@
 //! Modules come, are licensed and are replaced while the server runs.
 
-use fleetwright_tests::wait::wait_for;
+use fleetwright_tests::wait::{wait_for, wait_until};
 use serde_json::json;
 
 use crate::fixtures::{
-    FOREIGN, GOOD, PATIENCE, claims, drop_module, library, listed, patched, put_license, start,
-    start_with_fixture, wait_state,
+    FOREIGN, GOOD, PATIENCE, claims, drop_module, library, listed, module, patched, put_license,
+    start, start_with_fixture, wait_state,
 };
 
 fn version(bytes: Vec<u8>, to: &str) -> Vec<u8> {
@@ -124,6 +124,24 @@ fn a_newer_file_replaces_the_module_and_an_older_one_is_refused() {
     });
     assert_eq!(refused["reason"], "version 1.1.0 is loaded, which is newer");
     fleet.admin.get("/fleet/x-fixture/room").expect(200);
+}
+
+#[test]
+fn a_module_that_panics_while_it_is_dropped_is_replaced_like_any_other() {
+    let fleet = start();
+    drop_module(&fleet, "fixture.so", &library(module("drop_panics")));
+    put_license(&fleet, &claims(&["x_fixture"]));
+    wait_state(&fleet, "fixture", "running");
+    fleet.admin.get("/fleet/x-fixture/room").expect(200);
+    drop_module(&fleet, "fixture.so", &version(library(GOOD), "1.1.0"));
+    wait_until("the old one to be dropped", PATIENCE, || {
+        fleet.server.log().contains("no farewell today")
+    });
+    wait_state(&fleet, "fixture", "running");
+    assert_eq!(
+        fleet.admin.get("/fleet/x-fixture/room").expect(200)["variant"],
+        "good"
+    );
 }
 
 #[test]
