@@ -43,6 +43,7 @@ use crate::hosts::Hosts;
 use crate::http::idempotency::Idempotency;
 use crate::licensing::{LICENSE_SIGNAL, Licensing, TrustedKeys};
 
+use activity::Activity;
 use loaded::Loaded;
 use quarantine::Quarantine;
 use routes::RouteTable;
@@ -84,6 +85,8 @@ struct Inner {
     quarantine: Quarantine,
     table: ArcSwap<RouteTable<Provider>>,
     book: Mutex<Book>,
+    /// Replaced modules that are not idle yet, by name; under watch until they are.
+    retired: Mutex<Vec<(String, Activity)>>,
     /// One scan, start or replacement at a time.
     turn: tokio::sync::Mutex<()>,
     in_process: OnceLock<InProcess>,
@@ -138,6 +141,7 @@ impl Modules {
             parts,
             table: ArcSwap::from_pointee(RouteTable::build([])),
             book: Mutex::default(),
+            retired: Mutex::default(),
             turn: tokio::sync::Mutex::new(()),
             in_process: OnceLock::new(),
         };
@@ -195,6 +199,14 @@ impl Modules {
     fn book(&self) -> MutexGuard<'_, Book> {
         self.inner
             .book
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nothing panics while it holds the lock.
+    fn retired(&self) -> MutexGuard<'_, Vec<(String, Activity)>> {
+        self.inner
+            .retired
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }

@@ -86,6 +86,11 @@ impl Activity {
         let _ = requests.wait_for(|count| *count == 0).await;
     }
 
+    /// Whether anybody but the asker still holds it: the module's own entry, a request, a future that has not been dropped.
+    pub fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.inner) > 1
+    }
+
     /// How long the longest running poll has not come back, in µs.
     pub fn longest_poll_us(&self) -> i64 {
         let now_us = self.inner.clock.monotonic_us();

@@ -7,7 +7,7 @@ use fleetwright_plugin_api::abi::AbiMigration;
 
 use super::loaded::{HeldRouter, Loaded, Stage};
 use super::services::Services;
-use super::{Modules, sql_guard};
+use super::{Modules, sql_guard, watchdog};
 use crate::db::{Dialect, MigrationText};
 use crate::licensing::Access;
 
@@ -49,6 +49,9 @@ pub async fn start_licensed(modules: &Modules) {
 pub async fn retire(modules: &Modules, loaded: &Arc<Loaded>) {
     let was_running = loaded.stage() == Stage::Running;
     loaded.enter(Stage::Leaving);
+    modules
+        .retired()
+        .push((loaded.info.name.clone(), loaded.activity.clone()));
     if was_running {
         end(modules, loaded).await;
     }
@@ -75,6 +78,7 @@ async fn end(modules: &Modules, loaded: &Loaded) {
         let ended = tokio::time::timeout(DRAIN_DEADLINE, modules.inner.runtime.spawn(ending)).await;
         if ended.is_err() {
             tracing::warn!("module {} does not end its loops", loaded.info.name);
+            watchdog::look(modules);
         }
     }
     if tokio::time::timeout(DRAIN_DEADLINE, loaded.activity.drained())
@@ -113,7 +117,12 @@ async fn start(modules: &Modules, loaded: &Arc<Loaded>) -> Result<(), String> {
             .into_result()
             .map_err(|error| error.message.to_string())?,
         Ok(Err(error)) => return Err(error.to_string()),
-        Err(_) => return Err("it did not come back from start within 30 s".to_owned()),
+        Err(_) => {
+            // At once, not at the watchdog's next look: the next module to start needs a thread, and while the server
+            // starts nobody looks.
+            watchdog::look(modules);
+            return Err("it did not come back from start within 30 s".to_owned());
+        }
     }
     loaded.set_router(router);
     Ok(())

@@ -1,12 +1,12 @@
-//! Looks after running modules: one whose poll does not come back is stuck, and its routes answer 503 until it does.
+//! Looks after modules: one whose poll does not come back is stuck, its routes answer 503 until it does, and the thread it
+//! keeps is made up for.
 
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use super::Modules;
-use super::activity::Health;
-use super::loaded::Stage;
+use super::activity::{Activity, Health};
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The promise is "stuck within 10 s"; looking takes up to one second of that.
@@ -22,14 +22,29 @@ pub async fn run(modules: Modules, shutdown: CancellationToken) {
     }
 }
 
-fn look(modules: &Modules) {
+/// Judges every module, whatever its stage, and those that were replaced: a poll that does not come back keeps a thread
+/// from all the others, be it of a request, a start, or a destructor.
+pub fn look(modules: &Modules) {
+    let mut watched: Vec<(String, Activity)> = modules
+        .loaded()
+        .iter()
+        .map(|loaded| (loaded.info.name.clone(), loaded.activity.clone()))
+        .collect();
+    {
+        let mut retired = modules.retired();
+        retired.retain(|(_, activity)| activity.is_shared());
+        watched.extend(retired.iter().cloned());
+    }
+    if judge(&watched) {
+        modules.inner.runtime.replace_threads();
+    }
+}
+
+/// Whether any of these has newly got stuck. One that is listed twice is judged once: the second time nothing is new.
+fn judge(watched: &[(String, Activity)]) -> bool {
     let mut newly_stuck = false;
-    for loaded in modules.loaded() {
-        if loaded.stage() != Stage::Running {
-            continue;
-        }
-        let name = &loaded.info.name;
-        let (now, before) = loaded.activity.judge(STUCK_AFTER_US);
+    for (name, activity) in watched {
+        let (now, before) = activity.judge(STUCK_AFTER_US);
         if now == before {
             continue;
         }
@@ -44,7 +59,34 @@ fn look(modules: &Modules) {
             Health::Good => tracing::info!("module {name} is well again"),
         }
     }
-    if newly_stuck {
-        modules.inner.runtime.replace_threads();
+    newly_stuck
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+    use crate::clock::ManualClock;
+
+    #[test]
+    fn a_blocked_poll_counts_once_and_what_only_the_watchdog_holds_is_forgotten() {
+        let clock = ManualClock::at(1_000);
+        let module = Activity::new(clock.clone());
+        let watched = vec![("gone".to_owned(), module.clone())];
+        let (seen, looked) = (watched.clone(), clock.clone());
+        let mut blocked = Box::pin(module.watch(async move {
+            let first = judge(&seen);
+            looked.advance(Duration::from_secs(8));
+            [first, judge(&seen), judge(&seen)]
+        }));
+        drop(module);
+        assert!(watched[0].1.is_shared(), "a poll of it is under way");
+        let polled = blocked
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()));
+        assert_eq!(polled, Poll::Ready([false, true, false]));
+        drop(blocked);
+        assert!(!watched[0].1.is_shared(), "nothing of it is left");
     }
 }

@@ -145,6 +145,27 @@ fn a_module_that_panics_while_it_is_dropped_is_replaced_like_any_other() {
 }
 
 #[test]
+fn a_module_that_blocks_in_start_is_noticed_and_can_be_replaced() {
+    let fleet = start();
+    drop_module(&fleet, "fixture.so", &library(module("start_blocks")));
+    put_license(&fleet, &claims(&["x_fixture"]));
+    wait_until("the watchdog to see it", PATIENCE, || {
+        fleet
+            .server
+            .log()
+            .contains("module fixture blocks its thread")
+    });
+    let failed = wait_state(&fleet, "fixture", "failed");
+    assert_eq!(
+        failed["reason"],
+        "it did not come back from start within 30 s"
+    );
+    drop_module(&fleet, "fixture.so", &version(library(GOOD), "1.1.0"));
+    wait_state(&fleet, "fixture", "running");
+    fleet.admin.get("/fleet/x-fixture/room").expect(200);
+}
+
+#[test]
 fn a_restart_brings_modules_back_and_remembers_the_newest_version() {
     let mut fleet = start_with_fixture();
     fleet.server.restart();
