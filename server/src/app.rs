@@ -142,7 +142,28 @@ impl App {
             commands,
             metrics,
         };
-        Ok((Arc::new(app), workers))
+        let app = Arc::new(app);
+        let weak = Arc::downgrade(&app);
+        app.db.on_doubt(Box::new(move || {
+            let app = weak.upgrade();
+            Box::pin(async move {
+                match app {
+                    Some(app) => app.read_back().await,
+                    None => Ok(()),
+                }
+            })
+        }));
+        Ok((app, workers))
+    }
+
+    /// A commit's outcome is unknown and its hooks are lost: what they would have told memory is read again. Agents
+    /// are let go and say what they hold when they come back, which settles what was under way.
+    async fn read_back(&self) -> Result<(), DbError> {
+        self.hosts.reload().await?;
+        self.commands.look_at_open_sets().await?;
+        self.auth.identities.forget_all();
+        self.connections.cut_all("the database was away");
+        Ok(())
     }
 
     /// What must be true before requests are sent here, with whether it is.

@@ -15,7 +15,7 @@ use std::sync::Arc;
 pub use dialect::{ColumnKind, Dialect};
 pub use migrations::MigrationText;
 pub use statement::{Row, RowError, Rows, Statement};
-pub use writer::Tx;
+pub use writer::{Recovery, Tx};
 
 use readers::Readers;
 use writer::Writer;
@@ -124,6 +124,12 @@ impl Db {
         E: From<DbError> + Send + 'static,
     {
         self.inner.writer.run(work).await
+    }
+
+    /// Runs `recovery` when it is not known whether a commit took effect (the connection broke under it), before any
+    /// other write: its after-commit hooks have not run. Until it succeeds it is tried again.
+    pub fn on_doubt(&self, recovery: Recovery) {
+        self.inner.writer.on_doubt(recovery);
     }
 
     /// Finishes queued writes and closes every connection.

@@ -71,6 +71,14 @@ impl Hosts {
         })
     }
 
+    /// Reads back what commits of unknown outcome may have changed.
+    pub async fn reload(&self) -> Result<(), DbError> {
+        self.registry().reload(self.db()).await?;
+        self.inner.feed.committed(store::revision(self.db()).await?);
+        self.inner.parts.signals.publish(HOSTS_SIGNAL);
+        Ok(())
+    }
+
     /// The background work: saving presence and last-seen times, noticing silence. Ends at shutdown, after a last save.
     pub async fn run(self, shutdown: CancellationToken) {
         presence::run(self, shutdown).await;

@@ -128,6 +128,15 @@ impl Commands {
         &self.inner.outlets
     }
 
+    /// Has the dispatcher look at every open set, after commits of unknown outcome.
+    pub async fn look_at_open_sets(&self) -> Result<(), DbError> {
+        let rows = self.inner.db.read(sets::select_open()).await?;
+        for row in &rows {
+            self.inner.outlets.hint(Hint::Set(row.id(0)?));
+        }
+        Ok(())
+    }
+
     /// Removes an attempt's spooled output, in the background.
     pub(super) fn forget_parts(&self, id: CommandId, attempt: u32) {
         let spool = self.inner.spool.clone();

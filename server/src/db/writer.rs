@@ -3,9 +3,10 @@
 //! disk flush, and writers never contend.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
@@ -61,8 +62,12 @@ impl Tx<'_> {
     }
 }
 
+/// Brings what memory holds in line with what is stored. It runs on the writer's thread, so it may read but not write.
+pub type Recovery = Box<dyn Fn() -> BoxFuture<'static, Result<(), DbError>> + Send + Sync>;
+
 pub(super) struct Writer {
     queue: mpsc::Sender<Message>,
+    recovery: Arc<OnceLock<Recovery>>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
 }
 
@@ -80,21 +85,22 @@ enum Message {
 impl Writer {
     pub(super) fn start(target: Target, connection: Connection) -> Result<Self, DbError> {
         let (queue, receiver) = mpsc::channel(QUEUE_MAX);
-        let runtime = Handle::current();
-        let body = move || {
-            Loop {
-                target,
-                connection,
-                runtime,
-            }
-            .run(receiver)
+        let recovery = Arc::new(OnceLock::new());
+        let writer = Loop {
+            target,
+            connection,
+            runtime: Handle::current(),
+            recovery: Arc::clone(&recovery),
+            in_doubt: false,
         };
+        let body = move || writer.run(receiver);
         let thread = std::thread::Builder::new()
             .name("db-writer".to_owned())
             .spawn(body)
             .map_err(|error| DbError::Unavailable(error.to_string()))?;
         Ok(Self {
             queue,
+            recovery,
             thread: Mutex::new(Some(thread)),
         })
     }
@@ -130,6 +136,11 @@ impl Writer {
         }
     }
 
+    pub(super) fn on_doubt(&self, recovery: Recovery) {
+        // The first one stands; there is one application.
+        let _ = self.recovery.set(recovery);
+    }
+
     pub(super) async fn stop(&self) {
         let _ = self.queue.send(Message::Stop).await;
         let thread = self.thread.lock().ok().and_then(|mut slot| slot.take());
@@ -143,6 +154,9 @@ struct Loop {
     target: Target,
     connection: Connection,
     runtime: Handle,
+    recovery: Arc<OnceLock<Recovery>>,
+    /// A commit was sent and never answered: it may have taken effect without its hooks.
+    in_doubt: bool,
 }
 
 impl Loop {
@@ -154,6 +168,9 @@ impl Loop {
             if let Err(error) = self.group(first, &mut receiver) {
                 tracing::error!(%error, "a group of writes was lost before its commit; reconnecting");
                 self.reconnect();
+                if std::mem::take(&mut self.in_doubt) {
+                    self.recover();
+                }
             }
         }
     }
@@ -185,7 +202,11 @@ impl Loop {
                 }
             }
         }
-        let outcome = outcome.and_then(|()| self.batch("COMMIT"));
+        let outcome = outcome.and_then(|()| {
+            let committed = self.batch("COMMIT");
+            self.in_doubt = committed.is_err();
+            committed
+        });
         match &outcome {
             Ok(()) => {
                 hooks.into_iter().for_each(run_hook);
@@ -261,6 +282,19 @@ impl Loop {
         self.runtime.block_on(self.connection.batch(sql))
     }
 
+    /// The hooks of a commit in doubt are lost; what they would have told memory is read back. Before the next write,
+    /// so that no hook of a later one is overtaken by what was read earlier.
+    fn recover(&self) {
+        let Some(recovery) = self.recovery.get() else {
+            return;
+        };
+        while let Err(error) = self.runtime.block_on(recovery()) {
+            tracing::warn!(%error, "what is stored cannot be read back yet");
+            self.runtime
+                .block_on(async { tokio::time::sleep(RECONNECT_PAUSE).await });
+        }
+    }
+
     /// Waits until the database can be reached again. Callers meanwhile wait in the queue, bounded by their
     /// own deadlines.
     fn reconnect(&mut self) {
@@ -309,6 +343,8 @@ mod tests {
             target,
             connection,
             runtime: runtime.handle().clone(),
+            recovery: Arc::default(),
+            in_doubt: false,
         };
         let (sender, mut receiver) = oneshot::channel();
         let job: Job = Box::new(move |tx| {
@@ -322,5 +358,38 @@ mod tests {
         let (result, verdict) = receiver.try_recv().expect("it is answered");
         assert!(matches!(result, Err(DbError::Unavailable(_))), "{result:?}");
         assert!(verdict.is_err());
+    }
+    #[tokio::test(flavor = "multi_thread")]
+    async fn after_a_commit_in_doubt_memory_is_read_back_before_the_next_write() {
+        use std::sync::atomic::{AtomicU32, Ordering};
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("test.db").display());
+        let db = crate::db::Db::open(&url).await.unwrap();
+        let recovered = Arc::new(AtomicU32::new(0));
+        let counter = Arc::clone(&recovered);
+        db.on_doubt(Box::new(move || {
+            // The first time it fails, and is tried again.
+            let tries = counter.fetch_add(1, Ordering::SeqCst);
+            let away = || DbError::Unavailable("still away".to_owned());
+            Box::pin(async move { if tries == 0 { Err(away()) } else { Ok(()) } })
+        }));
+        let tables = db.write(|tx| {
+            tx.execute(Statement::new("CREATE TABLE one (id INTEGER PRIMARY KEY)"))?;
+            let sql = "CREATE TABLE two (one INTEGER REFERENCES one DEFERRABLE INITIALLY DEFERRED)";
+            tx.execute(Statement::new(sql))
+        });
+        tables.await.unwrap();
+        assert_eq!(recovered.load(Ordering::SeqCst), 0);
+        // The statement is taken, its commit is not.
+        let lost: Result<u64, DbError> = db
+            .write(|tx| tx.execute(Statement::new("INSERT INTO two VALUES (7)")))
+            .await;
+        assert!(matches!(lost, Err(DbError::Unavailable(_))), "{lost:?}");
+        let seen = Arc::clone(&recovered);
+        let before = db
+            .write(move |_| Ok::<_, DbError>(seen.load(Ordering::SeqCst)))
+            .await;
+        assert_eq!(before.unwrap(), 2);
+        db.close().await;
     }
 }

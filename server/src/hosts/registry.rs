@@ -72,17 +72,12 @@ struct Entry {
 impl HostRegistry {
     /// Reads the whole inventory. Hosts stored as online have until the usual silence to show up.
     pub async fn load(db: &Db, clock: SharedClock) -> Result<Self, DbError> {
-        let mut hosts = HashMap::new();
-        let mut after = None;
-        loop {
-            let page = store::registry_page(db, after, LOAD_PAGE).await?;
-            after = page.last().map(|row| row.id);
-            let now = clock.monotonic_us();
-            hosts.extend(page.into_iter().map(|row| (row.id, Entry::new(&row, now))));
-            if after.is_none() {
-                break;
-            }
-        }
+        let now = clock.monotonic_us();
+        let rows = rows(db).await?;
+        let mut hosts: HashMap<HostId, Entry> = rows
+            .into_iter()
+            .map(|row| (row.id, Entry::new(&row, now)))
+            .collect();
         hosts.shrink_to_fit();
         Ok(Self {
             inner: Arc::new(Inner {
@@ -95,6 +90,33 @@ impl HostRegistry {
                 flipped_some: Notify::new(),
             }),
         })
+    }
+
+    /// Takes over what is stored: who there is, approval, certificates. Presence stays as it is; what agents reported is
+    /// compared with what is stored when they say hello again.
+    pub(super) async fn reload(&self, db: &Db) -> Result<(), DbError> {
+        let rows = rows(db).await?;
+        let stored_online: Vec<_> = rows.iter().map(|row| (row.id, row.online)).collect();
+        self.write(|registered| {
+            let mut earlier = std::mem::take(&mut registered.by_id);
+            for row in rows {
+                let mut entry = earlier
+                    .remove(&row.id)
+                    .unwrap_or_else(|| Entry::new(&row, NEVER));
+                entry.approval = row.approval;
+                entry.locked = row.locked;
+                entry.current = row.current;
+                entry.reported_digest = AtomicI64::new(0);
+                registered.by_id.insert(row.id, entry);
+            }
+            let approved = registered
+                .by_id
+                .values()
+                .filter(|entry| entry.is_approved());
+            registered.approved = approved.count();
+        });
+        self.presence_stored(&stored_online);
+        Ok(())
     }
 
     pub fn get(&self, id: HostId) -> Option<HostMeta> {
@@ -341,6 +363,18 @@ impl HostRegistry {
             Ok(mut hosts) => change(&mut hosts),
             Err(poisoned) => change(&mut poisoned.into_inner()),
         }
+    }
+}
+
+async fn rows(db: &Db) -> Result<Vec<RegistryRow>, DbError> {
+    let mut rows = Vec::new();
+    loop {
+        let after = rows.last().map(|row: &RegistryRow| row.id);
+        let page = store::registry_page(db, after, LOAD_PAGE).await?;
+        if page.is_empty() {
+            return Ok(rows);
+        }
+        rows.extend(page);
     }
 }
 

@@ -185,6 +185,30 @@ on_each_database! {
         }
     }
 
+    async fn what_was_stored_without_memory_hearing_of_it_is_read_back(test: TestDatabase) {
+        let folder = tempfile::tempdir().unwrap();
+        let office = Office::open(&test.db, folder.path(), &ManualClock::at(START_US)).await;
+        let token = office.token(3, false).await;
+        let mut ids = Vec::new();
+        for name in ["a.test", "b.test", "c.test"] {
+            let enrolled = office.enroll(&token, &Machine::new(name)).await.unwrap();
+            ids.push(enrolled.admitted.host_id);
+        }
+        // Another server on the same database: this one's hooks never run.
+        let other = Office::open(&test.db, folder.path(), &ManualClock::at(START_US)).await;
+        actions::approve_host(&other.hosts, operator(), ids[0]).await.unwrap();
+        actions::delete_host(&other.hosts, &other.commands, operator(), ids[1], any).await.unwrap();
+        let token = other.token(1, true).await;
+        let late = other.enroll(&token, &Machine::new("d.test")).await.unwrap().admitted.host_id;
+        let registry = office.hosts.registry();
+        assert!(!registry.is_admitted(ids[0]) && registry.contains(ids[1]));
+        office.hosts.reload().await.unwrap();
+        assert!(registry.is_admitted(ids[0]) && registry.is_admitted(late));
+        assert!(!registry.contains(ids[1]) && !registry.is_admitted(ids[2]));
+        assert_eq!((registry.len(), registry.approved_count()), (3, 2));
+        assert_eq!(office.hosts.revision(), other.hosts.revision());
+    }
+
     async fn many_hosts_are_approved_together_or_not_at_all(test: TestDatabase) {
         let folder = tempfile::tempdir().unwrap();
         let office = Office::open(&test.db, folder.path(), &ManualClock::at(START_US)).await;
