@@ -252,6 +252,9 @@ pub struct CommandView {
     /// A result that came after the row was terminal.
     #[serde(default)]
     pub late_result: Option<Value>,
+    /// What the result says of its parts: each package, each step. In lists only if it is short (16 KiB).
+    #[serde(default)]
+    pub details: Option<Value>,
 }
 
 /// A page of a set's rows, in ordinal order. Pass `next_cursor` back for more.

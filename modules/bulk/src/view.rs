@@ -147,6 +147,9 @@ pub struct BulkHost {
     pub exit_code: Option<i32>,
     pub changed: Option<bool>,
     pub message: String,
+    /// What the result says of its parts: each package, each step. In lists only if it is short (16 KiB).
+    #[schema(value_type = Option<Object>)]
+    pub details: Option<Value>,
     #[schema(format = DateTime)]
     pub created_at: String,
     #[schema(format = DateTime)]
@@ -325,6 +328,7 @@ pub fn host(command: CommandView) -> BulkHost {
         exit_code: command.exit_code,
         changed: command.changed,
         message: command.message,
+        details: command.details,
         created_at: time(command.created_at_us),
         started_at: command.started_at_us.map(time),
         finished_at: command.finished_at_us.map(time),

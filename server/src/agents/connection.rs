@@ -11,7 +11,7 @@ use fleetwright_protocol::outcome::OutputSummary;
 use fleetwright_protocol::{CommandId, HostId, Outcome};
 use tokio::sync::mpsc;
 
-use super::connections::Connection;
+use super::connections::{Connection, Cut, DOES_NOT_READ, SILENT};
 use super::identity::AgentCertificate;
 use crate::commands::Commands;
 use crate::commands::live_output::Chunk;
@@ -53,6 +53,8 @@ impl ConnectionContext {
 struct Ending {
     code: u16,
     reason: String,
+    /// The other side has gone; the server did not want it to.
+    host_gone: bool,
 }
 
 impl Ending {
@@ -60,6 +62,21 @@ impl Ending {
         Self {
             code,
             reason: reason.into(),
+            host_gone: false,
+        }
+    }
+
+    fn of_gone_host(code: u16, reason: &str) -> Self {
+        Self {
+            host_gone: true,
+            ..Self::new(code, reason)
+        }
+    }
+
+    fn of_cut(cut: Cut) -> Self {
+        Self {
+            host_gone: cut.reason == SILENT || cut.reason == DOES_NOT_READ,
+            ..Self::new(cut.code, cut.reason)
         }
     }
 }
@@ -93,7 +110,7 @@ pub async fn serve(
     // Around all of it: a cut waits for no write, no queue and no database.
     let ending = tokio::select! {
         biased;
-        cut = connection.until_cut() => Ending::new(cut.code, cut.reason),
+        cut = connection.until_cut() => Ending::of_cut(cut),
         ending = conversation => ending,
         // An agent renews in good time and comes back with the newer one.
         () = tokio::time::sleep(lifetime) => Ending::new(1008, "the certificate has expired"),
@@ -102,6 +119,14 @@ pub async fn serve(
         && let Err(error) = hosts::actions::record_offline(&context.hosts, vec![host_id]).await
     {
         tracing::warn!(%host_id, %error, "could not record that the host is offline");
+    }
+    if ending.host_gone {
+        for (command_id, attempt) in connection.working_on() {
+            // Behind what it said last, so that a start is known before its end.
+            context
+                .report(host_id, command_id, attempt, Said::HostGone)
+                .await;
+        }
     }
     tracing::debug!(%host_id, code = ending.code, reason = %ending.reason, "agent disconnected");
     let close = CloseFrame {
@@ -201,7 +226,7 @@ async fn converse(
                 };
                 let sent = tokio::time::timeout(WRITE_WITHIN, socket.send(Message::text(text))).await;
                 if !matches!(sent, Ok(Ok(()))) {
-                    return Ending::new(1001, "does not read");
+                    return Ending::of_gone_host(1001, DOES_NOT_READ);
                 }
             }
             message = socket.recv() => {
@@ -212,7 +237,9 @@ async fn converse(
                         continue;
                     }
                     Some(Ok(Message::Binary(_))) => return Ending::new(1003, "frames are text"),
-                    Some(Ok(Message::Close(_))) | None => return Ending::new(1000, "closed by the agent"),
+                    Some(Ok(Message::Close(_))) | None => {
+                        return Ending::of_gone_host(1000, "closed by the agent");
+                    }
                     Some(Err(error)) => return broken(&error),
                 };
                 let now_us = context.commands.clock().monotonic_us();
@@ -239,7 +266,7 @@ fn broken(error: &axum::Error) -> Ending {
     if text.contains("too long") || text.contains("too large") || text.contains("Space limit") {
         Ending::new(1009, "a frame is larger than 1 MiB")
     } else {
-        Ending::new(1001, "the connection broke")
+        Ending::of_gone_host(1001, "the connection broke")
     }
 }
 

@@ -15,6 +15,10 @@ const OUTBOUND_MAX: usize = 256;
 /// output waiting here.
 const CONCURRENCY_MAX: u32 = 64;
 
+/// Why connections end whose hosts are not there any more.
+pub const SILENT: &str = "silent for too long";
+pub const DOES_NOT_READ: &str = "does not read";
+
 /// Why the server ends a connection: a WebSocket close code and its reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cut {
@@ -169,7 +173,7 @@ impl Connections {
     pub fn cut_silent(&self, before_us: i64) {
         for connection in self.inner.live.pin().values() {
             if connection.last_heard_us.load(Ordering::Relaxed) < before_us.unsigned_abs() {
-                connection.cut(1001, "silent for too long");
+                connection.cut(1001, SILENT);
             }
         }
     }
@@ -195,6 +199,11 @@ impl Connection {
     /// Whether nothing may be sent to it any more: it has ended, is being cut, or a newer one has taken its place.
     pub fn is_over(&self) -> bool {
         self.over.is_cancelled()
+    }
+
+    /// What the host is working on, as far as this connection knows.
+    pub fn working_on(&self) -> Vec<(CommandId, u32)> {
+        self.work().commands.clone()
     }
 
     pub fn is_working_on(&self, command_id: CommandId, attempt: u32) -> bool {
@@ -225,7 +234,7 @@ impl Connection {
             return;
         }
         if let Err(mpsc::error::TrySendError::Full(_)) = self.outbound.try_send(text) {
-            self.cut(1001, "does not read");
+            self.cut(1001, DOES_NOT_READ);
         }
     }
 

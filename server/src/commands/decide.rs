@@ -2,6 +2,7 @@
 //! the caller must do. Every status change in the program goes through here, so terminal states never change.
 
 use fleetwright_plugin_api::wire::CommandStatus;
+use fleetwright_protocol::OperationType;
 use fleetwright_protocol::frame::JournalState;
 use fleetwright_protocol::limits::START_WITHIN_MS;
 use fleetwright_protocol::outcome::{FailureReason, NotStartedReason, Outcome, OutcomeStatus};
@@ -33,6 +34,7 @@ pub struct CommandState {
     // Of the set, unchanging:
     pub expires_at: i64,
     pub timeout_us: i64,
+    pub operation_type: OperationType,
     pub cancel_reason: &'static str,
     /// The set is cancelled as of now: what turns out not to have started does not start again.
     pub set_cancelled: bool,
@@ -52,6 +54,8 @@ pub enum Report<'a> {
         attempt: u32,
         outcome: &'a Outcome,
     },
+    /// The host's connection has ended, and not because the server wanted it to.
+    HostGone,
     /// A new connection's `hello`: what its journal holds of this command, if anything.
     Journal {
         attempt: Option<(u32, JournalState)>,
@@ -127,6 +131,10 @@ pub fn on_report(state: &mut CommandState, report: &Report<'_>, now_us: i64) -> 
         }
         Report::NotStarted { attempt, reason } => on_not_started(state, *attempt, *reason, now_us),
         Report::Finished { attempt, outcome } => on_finished(state, *attempt, outcome, now_us),
+        Report::HostGone => {
+            on_host_gone(state, now_us);
+            Reaction::default()
+        }
         Report::Journal {
             attempt,
             journal_changed,
@@ -140,6 +148,10 @@ pub fn on_due(state: &mut CommandState, now_us: i64) {
         CommandStatus::Queued if state.slot => {
             state.slot = false;
             state.due_at = Some(state.last_due());
+        }
+        // The agent would have said so if the host were there: it went and did not come back.
+        CommandStatus::Running if state.operation_type == OperationType::Reboot => {
+            state.end(CommandStatus::Failed, Some("timed_out"), now_us);
         }
         CommandStatus::Queued | CommandStatus::Running => {
             state.end(CommandStatus::Failed, Some("outcome_unknown"), now_us);
@@ -200,6 +212,15 @@ pub fn on_host_deleted(state: &mut CommandState, now_us: i64) {
         }
         CommandStatus::Running => state.end(CommandStatus::Failed, Some("host_deleted"), now_us),
         CommandStatus::Succeeded | CommandStatus::Failed | CommandStatus::Skipped => {}
+    }
+}
+
+/// A host that was to shut down, and had begun to, is not heard of any more: that is what was wanted. Of any other
+/// command the agent will tell when it is back.
+fn on_host_gone(state: &mut CommandState, now_us: i64) {
+    let shuts_down = state.operation_type == OperationType::Shutdown;
+    if shuts_down && state.status == CommandStatus::Running {
+        state.end(CommandStatus::Succeeded, None, now_us);
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fleetwright_protocol::frame::{JournalEntry, JournalState};
+use fleetwright_protocol::limits::DETAILS_BYTES_MAX;
 use fleetwright_protocol::outcome::{NotStartedReason, Outcome};
 use fleetwright_protocol::{CommandId, HostId, ServerFrame};
 use serde_json::json;
@@ -49,6 +50,8 @@ pub enum Said {
     NotStarted(NotStartedReason),
     /// With the output as it is to be stored.
     Finished(Box<(Outcome, StoredOutput)>),
+    /// Nothing more: its connection has ended while it worked on the command.
+    HostGone,
 }
 
 /// An agent's sentence, short and without a character that could fool a terminal or that a database refuses.
@@ -81,7 +84,7 @@ fn fitting(reports: &[AgentReport]) -> usize {
 impl AgentReport {
     fn bytes(&self) -> usize {
         match &self.said {
-            Said::Started | Said::NotStarted(_) => 0,
+            Said::Started | Said::NotStarted(_) | Said::HostGone => 0,
             Said::Finished(result) => result.1.bytes(),
         }
     }
@@ -218,7 +221,12 @@ fn apply_in(
     })?;
     // What is left is about commands the server no longer has (retention): let the agents forget them.
     for report in by_command.into_values().flatten() {
-        effects.frames.push((report.host_id, ack(report)));
+        match report.said {
+            Said::Started | Said::NotStarted(_) | Said::Finished(_) => {
+                effects.frames.push((report.host_id, ack(report)));
+            }
+            Said::HostGone => {}
+        }
     }
     for (host_id, command_id) in strangers {
         note_stranger(tx, now_us, host_id, command_id)?;
@@ -247,6 +255,9 @@ fn apply_one<'a>(
         Said::Started => {
             decide::on_report(&mut row.state, &Report::Started { attempt }, now_us);
         }
+        Said::HostGone => {
+            decide::on_report(&mut row.state, &Report::HostGone, now_us);
+        }
         Said::NotStarted(reason) => {
             let said = Report::NotStarted {
                 attempt,
@@ -271,6 +282,7 @@ fn apply_one<'a>(
                     exit_code: outcome.exit_code,
                     changed: outcome.changed,
                     message: outcome.message.clone(),
+                    details: details(outcome),
                 });
                 if !output.is_empty() {
                     outputs.push((row.id, output));
@@ -285,8 +297,14 @@ fn apply_one<'a>(
 fn spooled_attempt(report: &AgentReport) -> Option<(CommandId, u32)> {
     match &report.said {
         Said::Finished(result) if result.1.in_parts => Some((report.command_id, report.attempt)),
-        Said::Finished(_) | Said::Started | Said::NotStarted(_) => None,
+        Said::Finished(_) | Said::Started | Said::NotStarted(_) | Said::HostGone => None,
     }
+}
+
+/// What the agent said of the parts. Longer than an agent may, it is left out: the result counts without it.
+fn details(outcome: &Outcome) -> Option<String> {
+    let text = outcome.details.as_ref()?.to_string();
+    (text.len() <= DETAILS_BYTES_MAX).then_some(text)
 }
 
 /// A late result without its output: statuses never move, but a person can see what came.

@@ -5,7 +5,7 @@ pub mod retention;
 pub mod sets;
 
 use fleetwright_plugin_api::wire::CommandStatus;
-use fleetwright_protocol::{CommandId, HostId, SetId};
+use fleetwright_protocol::{CommandId, HostId, OperationType, SetId};
 use serde_json::json;
 
 use super::decide::{CommandState, known_reason};
@@ -31,6 +31,8 @@ pub struct StoredResult {
     pub exit_code: Option<i32>,
     pub changed: bool,
     pub message: String,
+    /// JSON.
+    pub details: Option<String>,
 }
 
 /// One row to insert when a set materialises.
@@ -77,7 +79,7 @@ impl StoredOutput {
 const STATE_COLUMNS: &str = "c.id, c.set_id, c.host_id, c.ordinal, c.status, c.reason, c.attempt, c.cancel_requested, \
      c.kill_requested, c.sent_at, c.slot, c.due_at, c.started_at, c.finished_at, s.expires_at, s.timeout_seconds, \
      s.cancel_reason, CAST(CASE WHEN c.changed IS NULL THEN 0 ELSE 1 END AS BIGINT), \
-     CAST(CASE WHEN s.cancel = 'none' THEN 0 ELSE 1 END AS BIGINT)";
+     CAST(CASE WHEN s.cancel = 'none' THEN 0 ELSE 1 END AS BIGINT), s.operation_type";
 
 /// Loads the named commands with what decisions need of their sets. Unknown ids are absent.
 pub fn load(tx: &mut Tx<'_>, ids: &[CommandId]) -> Result<Vec<CommandRow>, DbError> {
@@ -199,6 +201,7 @@ pub fn save(tx: &mut Tx<'_>, rows: &[CommandRow]) -> Result<(), DbError> {
                 result.and_then(|result| result.exit_code),
                 result.map(|result| i64::from(result.changed)),
                 result.map(|result| result.message.as_str()),
+                result.and_then(|result| result.details.as_deref()),
                 row.late_result,
             ])
         })
@@ -225,6 +228,7 @@ fn save_sql(dialect: Dialect) -> String {
             ("exit_code", ColumnKind::Integer),
             ("changed", ColumnKind::Integer),
             ("message", ColumnKind::Text),
+            ("details", ColumnKind::Text),
             ("late_result", ColumnKind::Text),
         ],
     );
@@ -233,7 +237,7 @@ fn save_sql(dialect: Dialect) -> String {
          cancel_requested = v.cancel_requested, kill_requested = v.kill_requested, sent_at = v.sent_at, \
          slot = v.slot, due_at = v.due_at, started_at = v.started_at, finished_at = v.finished_at, \
          exit_code = COALESCE(v.exit_code, commands.exit_code), changed = COALESCE(v.changed, commands.changed), \
-         message = COALESCE(v.message, commands.message), \
+         message = COALESCE(v.message, commands.message), details = COALESCE(v.details, commands.details), \
          late_result = COALESCE(commands.late_result, v.late_result) \
          FROM {source} AS v WHERE commands.id = v.id"
     )
@@ -368,6 +372,8 @@ fn command_row(row: &Row) -> Result<CommandRow, RowError> {
             finished_at: row.optional_integer(13)?,
             expires_at: row.integer(14)?,
             timeout_us: timeout_seconds.saturating_mul(1_000_000),
+            operation_type: OperationType::from_name(row.text(19)?)
+                .ok_or_else(|| row.unexpected(19, "an operation type"))?,
             cancel_reason: cancel_reason
                 .as_deref()
                 .and_then(known_reason)

@@ -29,6 +29,9 @@ pub struct CommandBody {
     pub changed: Option<bool>,
     /// A sentence from the agent, for a person.
     pub message: String,
+    /// What the result says of its parts: each package, each step. In lists only if it is short (16 KiB).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub details: Option<Value>,
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
     #[schema(value_type = Option<String>, format = DateTime, required)]
@@ -80,6 +83,7 @@ pub fn command(view: CommandView, operation: Option<Value>) -> CommandBody {
         exit_code: view.exit_code,
         changed: view.changed,
         message: view.message,
+        details: view.details,
         created_at: Timestamp(view.created_at_us),
         started_at: view.started_at_us.map(Timestamp),
         finished_at: view.finished_at_us.map(Timestamp),

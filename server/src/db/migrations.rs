@@ -35,6 +35,7 @@ pub(super) fn core(dialect: Dialect) -> Vec<MigrationText> {
         (2, "0002_auth"),
         (3, "0003_modules"),
         (4, "0004_enrolment"),
+        (5, "0005_details"),
     )
 }
 

@@ -161,6 +161,7 @@ pub fn row(id: Uuid, ordinal: usize, status: CommandStatus) -> CommandView {
         stdout_tail: String::new(),
         stderr_tail: String::new(),
         late_result: None,
+        details: None,
     }
 }
 

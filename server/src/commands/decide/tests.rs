@@ -19,6 +19,7 @@ fn sent() -> CommandState {
         finished_at: None,
         expires_at: NOW + 3_600_000_000,
         timeout_us: 60_000_000,
+        operation_type: OperationType::RunScript,
         cancel_reason: "cancelled",
         set_cancelled: false,
     }
@@ -142,6 +143,54 @@ fn an_unheard_lease_frees_the_slot_but_keeps_the_attempt() {
         (state.status, state.reason),
         (CommandStatus::Failed, Some("outcome_unknown"))
     );
+}
+
+#[test]
+fn only_a_started_shutdown_succeeds_by_the_hosts_silence() {
+    for operation_type in OperationType::ALL {
+        for started in [false, true] {
+            let mut state = CommandState {
+                operation_type,
+                ..sent()
+            };
+            if started {
+                on_report(&mut state, &Report::Started { attempt: 1 }, NOW + 1);
+            }
+            let before = state.clone();
+            on_report(&mut state, &Report::HostGone, NOW + 5);
+            if started && operation_type == OperationType::Shutdown {
+                assert_eq!(
+                    (state.status, state.reason, state.slot, state.due_at),
+                    (CommandStatus::Succeeded, None, false, None)
+                );
+                assert_eq!(state.finished_at, Some(NOW + 5));
+            } else {
+                assert_eq!(state, before, "{operation_type:?} {started}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_host_that_never_comes_back_from_its_restart_has_timed_out() {
+    for (operation_type, reason) in [
+        (OperationType::Reboot, "timed_out"),
+        (OperationType::Shutdown, "outcome_unknown"),
+        (OperationType::RunScript, "outcome_unknown"),
+    ] {
+        let mut state = CommandState {
+            operation_type,
+            ..sent()
+        };
+        on_report(&mut state, &Report::Started { attempt: 1 }, NOW + 1);
+        let due_at = state.due_at.unwrap();
+        assert!(due_at >= NOW + 1 + state.timeout_us);
+        on_due(&mut state, due_at);
+        assert_eq!(
+            (state.status, state.reason),
+            (CommandStatus::Failed, Some(reason))
+        );
+    }
 }
 
 #[test]

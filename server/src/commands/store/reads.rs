@@ -9,6 +9,9 @@ use crate::db::{ColumnKind, Dialect, Row, RowError, Statement};
 /// Bytes of output shown per stream in lists.
 const TAIL_BYTES: u32 = 2_048;
 
+/// In lists, details of more than 16 KiB are left out: a page of a thousand rows stays in the size of a page of outputs.
+const DETAILS_LISTED: &str = "CASE WHEN length(c.details) > 16384 THEN NULL ELSE c.details END";
+
 /// Rows of one look at what waits for hosts.
 pub const WAITING_MAX: usize = 2_000;
 
@@ -66,7 +69,7 @@ pub fn page_of_set(
     let sql = format!(
         "SELECT {} FROM commands c LEFT JOIN command_outputs o ON o.command_id = c.id \
          WHERE c.set_id = $1 AND c.ordinal >= $2 {filter} ORDER BY c.ordinal LIMIT $3",
-        view_columns(dialect)
+        view_columns(dialect, DETAILS_LISTED)
     );
     let statement = Statement::new(sql).bind(set_id).bind(ordinal).bind(limit);
     match status {
@@ -86,7 +89,7 @@ pub fn page_of_host(
     let sql = format!(
         "SELECT {} FROM commands c LEFT JOIN command_outputs o ON o.command_id = c.id \
          WHERE c.host_id = $1 {filter} ORDER BY c.id DESC LIMIT $2",
-        view_columns(dialect)
+        view_columns(dialect, DETAILS_LISTED)
     );
     let statement = Statement::new(sql).bind(host_id).bind(limit);
     match before {
@@ -98,7 +101,7 @@ pub fn page_of_host(
 pub fn one(dialect: Dialect, id: CommandId) -> Statement {
     let sql = format!(
         "SELECT {} FROM commands c LEFT JOIN command_outputs o ON o.command_id = c.id WHERE c.id = $1",
-        view_columns(dialect)
+        view_columns(dialect, "c.details")
     );
     Statement::new(sql).bind(id)
 }
@@ -107,7 +110,7 @@ pub fn one_of_host(dialect: Dialect, set_id: SetId, host_id: HostId) -> Statemen
     let sql = format!(
         "SELECT {} FROM commands c LEFT JOIN command_outputs o ON o.command_id = c.id \
          WHERE c.host_id = $2 AND c.set_id = $1",
-        view_columns(dialect)
+        view_columns(dialect, "c.details")
     );
     Statement::new(sql).bind(set_id).bind(host_id)
 }
@@ -160,15 +163,19 @@ pub fn command_view(row: &Row) -> Result<CommandView, RowError> {
         late_result: row
             .optional_text(14)?
             .and_then(|text| serde_json::from_str(&text).ok()),
-        stdout_tail: lossy(row.optional_bytes(15)?),
-        stderr_tail: lossy(row.optional_bytes(16)?),
+        details: row
+            .optional_text(15)?
+            .and_then(|text| serde_json::from_str(&text).ok()),
+        stdout_tail: lossy(row.optional_bytes(16)?),
+        stderr_tail: lossy(row.optional_bytes(17)?),
     })
 }
 
-fn view_columns(dialect: Dialect) -> String {
+/// `details` is the expression that stands for them: all of them, or what a list can bear.
+fn view_columns(dialect: Dialect, details: &str) -> String {
     format!(
         "c.id, c.set_id, c.host_id, c.ordinal, c.status, c.reason, c.attempt, c.cancel_requested, c.exit_code, \
-         c.changed, c.message, c.created_at, c.started_at, c.finished_at, c.late_result, {}, {}",
+         c.changed, c.message, c.created_at, c.started_at, c.finished_at, c.late_result, {details}, {}, {}",
         tail(dialect, "stdout"),
         tail(dialect, "stderr")
     )
