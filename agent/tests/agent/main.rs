@@ -6,6 +6,7 @@ mod delivery;
 mod fake_server;
 mod harness;
 mod output;
+mod packages;
 mod power;
 mod restarts;
 mod scripts;

@@ -192,6 +192,49 @@ on_each_database! {
         assert_eq!(station.reason(set.id, 1).await.as_deref(), Some("outcome_unknown"));
     }
 
+    async fn a_shutdown_succeeds_when_its_host_goes_and_a_restart_that_never_ends_has_timed_out(test: TestDatabase) {
+        seed(&test.db, 2, 0).await;
+        let station = Station::start(&test.db, ManualClock::at(START_US)).await;
+        let mut off = station.connect(1, Vec::new(), false).await;
+        let mut again = station.connect(2, Vec::new(), false).await;
+        let shutdown = station.create_operation(host_id(1), "shutdown").await;
+        let restart = station.create_operation(host_id(2), "reboot").await;
+        for (agent, set) in [(&mut off, &shutdown), (&mut again, &restart)] {
+            let frame = agent.command().await;
+            // Gone before it has begun, as in a broken network: nothing is known by that.
+            station.say(agent, &frame, Said::HostGone).await;
+            station.say(agent, &frame, Said::Started).await;
+            station.until(set.id, "the start", |set| set.running == 1).await;
+            station.say(agent, &frame, Said::HostGone).await;
+        }
+        let set = station.until(shutdown.id, "the end", SetView::is_finished).await;
+        assert_eq!(set.succeeded, 1);
+        assert_eq!(station.set(restart.id).await.running, 1);
+        station.clock.advance(Duration::from_secs(60 + 121));
+        station.until(restart.id, "the end of patience", SetView::is_finished).await;
+        assert_eq!(station.reason(restart.id, 2).await.as_deref(), Some("timed_out"));
+    }
+
+    async fn details_of_a_result_are_kept_and_only_short_ones_are_in_lists(test: TestDatabase) {
+        seed(&test.db, 2, 0).await;
+        let station = Station::start(&test.db, ManualClock::at(START_US)).await;
+        let short = serde_json::json!({"packages": [{"name": "a\u{0}b", "status": "installed"}]});
+        let long = serde_json::json!({"packages": "x".repeat(20_000)});
+        for (number, details) in [(1, short), (2, long)] {
+            let mut agent = station.connect(number, Vec::new(), false).await;
+            let set = station.create(hosts(number..=number), 0).await;
+            let frame = agent.command().await;
+            let mut outcome = Outcome::succeeded(true);
+            outcome.details = Some(details.clone());
+            station.finish(&agent, &frame, outcome).await;
+            agent.ack().await;
+            let row = station.commands.get(frame.command_id).await.unwrap().unwrap();
+            assert_eq!(row.details, Some(details.clone()));
+            let page = station.commands.page(set.id, None, 0, 10).await.unwrap();
+            assert_eq!(page.items[0].details, (number == 1).then_some(details));
+        }
+    }
+
     async fn a_late_result_is_kept_beside_and_moves_nothing(test: TestDatabase) {
         seed(&test.db, 1, 0).await;
         let station = Station::start(&test.db, ManualClock::at(START_US)).await;

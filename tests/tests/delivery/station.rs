@@ -165,6 +165,20 @@ impl Station {
         created.await.unwrap()
     }
 
+    /// One operation of another type for one host.
+    pub async fn create_operation(&self, host: HostId, operation_type: &str) -> SetView {
+        let request = SetCreate {
+            operation_type: operation_type.to_owned(),
+            parameters: serde_json::json!({}),
+            ..self.request(0)
+        };
+        let commands = self.commands.clone();
+        let created = self.commands.db().write(move |tx| {
+            create::create_in(tx, &commands, &request, vec![host], "test", "user:x")
+        });
+        created.await.unwrap()
+    }
+
     /// Both in one transaction, so that a large set has no rows yet when it is controlled.
     pub async fn create_and_control(
         &self,
