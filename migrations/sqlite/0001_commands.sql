@@ -101,6 +101,7 @@ CREATE TABLE command_sets (
     CHECK (held >= 0 AND queued >= 0 AND running >= 0 AND in_flight >= 0)
 );
 CREATE INDEX command_sets_open ON command_sets (expires_at) WHERE finished_at IS NULL;
+CREATE INDEX command_sets_unwritten ON command_sets (id) WHERE materialised < total;
 CREATE INDEX command_sets_finished ON command_sets (finished_at) WHERE finished_at IS NOT NULL;
 
 -- The heavy, unchanging part of a set, apart from the counters that change all the time.

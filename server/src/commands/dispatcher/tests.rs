@@ -17,7 +17,7 @@ use crate::commands::create::create_in;
 use crate::commands::outputs::Spool;
 use crate::commands::reports::{Greeting, settle_hello_in};
 use crate::commands::store::reads::{self, Waiting};
-use crate::db::Db;
+use crate::db::{Db, Statement};
 use crate::events::Signals;
 use crate::hosts::host::tests::host;
 use crate::hosts::registry::HostRegistry;
@@ -169,6 +169,25 @@ async fn an_open_set_of_which_nothing_waits_lets_the_dispatcher_rest() {
     let mut bench = Bench::with_hosts(2).await;
     bench.create(true).await;
     assert!(bench.run_until_idle().await <= 2, "all of it is held");
+}
+
+#[tokio::test]
+async fn a_set_that_was_over_at_once_has_all_its_rows_after_a_restart() {
+    let mut bench = Bench::with_hosts(0).await;
+    let count = 2 * crate::commands::materialise::CHUNK + 1;
+    // All deleted before the operation: nothing of it is left to do but the rows.
+    bench.hosts = (0..count)
+        .map(|_| HostId(bench.dispatcher.commands.new_id()))
+        .collect();
+    let set = bench.create(false).await;
+    assert_eq!(set.skipped, count as u64);
+    bench.dispatcher = Dispatcher::new(bench.dispatcher.commands.clone());
+    while bench.hints.try_recv().is_ok() {}
+    bench.dispatcher.find_open_sets().await.unwrap();
+    bench.run_until_idle().await;
+    let counted = Statement::new("SELECT COUNT(*) FROM commands WHERE set_id = $1").bind(set.id);
+    let rows = bench.dispatcher.commands.db().read(counted).await.unwrap();
+    assert_eq!(rows.first().unwrap().count(0).unwrap(), count as u64);
 }
 
 #[tokio::test]

@@ -180,9 +180,11 @@ pub fn select(dialect: Dialect, ids: &[SetId]) -> Statement {
     Statement::new(sql).bind(json!(list).to_string())
 }
 
-/// The statement that lists the open sets: those the dispatcher must look at after a start.
+/// The statement that lists the open sets: those the dispatcher must look at after a start. One whose hosts were all
+/// skipped is finished from the beginning, and may still lack rows.
 pub fn select_open() -> Statement {
-    Statement::new("SELECT id FROM command_sets WHERE finished_at IS NULL ORDER BY created_at")
+    let sql = "SELECT id FROM command_sets WHERE finished_at IS NULL OR materialised < total ORDER BY created_at";
+    Statement::new(sql)
 }
 
 /// The statement that lists open sets whose time to live is over.
