@@ -1,7 +1,7 @@
 //! The agent's settings: a TOML file, overridden by the environment. An unknown key is an error, because a misspelt
 //! policy must not be a policy that allows everything.
 
-mod service_manager;
+mod service_setting;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use fleetwright_protocol::limits::HEARTBEAT_SECONDS_DEFAULT;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-pub use service_manager::ServiceManagerSetting;
+pub use service_setting::ServiceManagerSetting;
 
 /// Variables with this prefix override the file; `__` stands between levels.
 const PREFIX: &str = "FLEETWRIGHT_AGENT_";

@@ -143,8 +143,13 @@ impl App {
             metrics,
         };
         let app = Arc::new(app);
-        let weak = Arc::downgrade(&app);
-        app.db.on_doubt(Box::new(move || {
+        app.read_back_on_doubt();
+        Ok((app, workers))
+    }
+
+    fn read_back_on_doubt(self: &Arc<Self>) {
+        let weak = Arc::downgrade(self);
+        self.db.on_doubt(Box::new(move || {
             let app = weak.upgrade();
             Box::pin(async move {
                 match app {
@@ -153,7 +158,6 @@ impl App {
                 }
             })
         }));
-        Ok((app, workers))
     }
 
     /// A commit's outcome is unknown and its hooks are lost: what they would have told memory is read again. Agents

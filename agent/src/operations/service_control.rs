@@ -1,7 +1,7 @@
 //! `service_control`: brings a service into the state an operation asks for, through whichever service manager the host
 //! has. `plan` is pure; `manager` knows the hosts, and beside it each manager's words.
 
-mod manager;
+mod family;
 mod openrc;
 mod systemd;
 mod sysv;
@@ -14,7 +14,7 @@ use fleetwright_protocol::outcome::FailureReason;
 use serde_json::{Value, json};
 
 use super::tools::{ToolOutput, Tools};
-pub use manager::ServiceManager;
+pub use family::ServiceManager;
 
 /// Whether a service starts with the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

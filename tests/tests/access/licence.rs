@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fleetwright_server::clock::{Clock as _, ManualClock, SystemClock};
+use fleetwright_server::clock::{ManualClock, SystemClock};
 use fleetwright_server::events::Signals;
 use fleetwright_server::hosts::HostRegistry;
 use fleetwright_server::licensing::decide::Phase;

@@ -1,3 +1,5 @@
+//! What the service managers say and are asked, as tables.
+
 use std::collections::BTreeMap;
 
 use fleetwright_protocol::outcome::OutcomeStatus;

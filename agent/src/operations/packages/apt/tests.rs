@@ -1,3 +1,5 @@
+//! What apt says and is asked, as tables.
+
 use super::*;
 
 fn said(code: i32, stdout: &str) -> ToolOutput {

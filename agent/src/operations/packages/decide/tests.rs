@@ -1,3 +1,5 @@
+//! Plans and verdicts over packages, as tables.
+
 use super::super::apt::Apt;
 use super::super::family::Offer;
 use super::*;
