@@ -99,7 +99,7 @@ pub async fn run(
     let executor = executor(config, launcher, Blobs::Server(Arc::clone(&client)))?;
     let settings = Settings {
         concurrency: config.concurrency,
-        boot_id_file: config.boot_id_file().to_owned(),
+        boot_id: facts::boot_id(config.boot_id_file()),
         tags: config.tags.clone(),
         attributes: config.attributes.clone(),
     };

@@ -3,26 +3,26 @@
 //! that a test can do the same. What to do is decided in `decide`.
 
 mod intake;
+pub mod machine;
 mod recovery;
 mod reports;
 mod starts;
-mod uploads;
+pub mod uploads;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fleetwright_protocol::frame::{Capabilities, Hello, PROTOCOL_VERSION};
 use fleetwright_protocol::{AgentFrame, CommandId, Facts, ServerFrame};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::MissedTickBehavior;
 
 use crate::decide::Lease;
-use crate::executor::{Executor, Run, RunEvent};
+use crate::executor::{Run, RunEvent};
 use crate::job::Job;
 use crate::journal::{Durability, JournalError, JournalStore, Record};
-use crate::{abilities, clock, facts};
+use machine::{Machine, RunChannels};
 use uploads::Uploads;
 
 /// What the connection brings.
@@ -37,28 +37,41 @@ pub enum Input {
     Disconnected,
 }
 
+/// What happens to the core.
+pub enum Event {
+    /// What the connection has brought, in order.
+    Inputs(Vec<Input>),
+    Run(RunEvent),
+    /// Time for housekeeping.
+    Tick,
+    /// A waiting command's lease may have run out.
+    LeaseLook,
+}
+
 /// What the core is told once.
 pub struct Settings {
     pub concurrency: u32,
-    pub boot_id_file: PathBuf,
+    /// Names the time since the machine was last started.
+    pub boot_id: String,
     pub tags: Vec<String>,
     pub attributes: BTreeMap<String, String>,
 }
 
 pub struct Core {
     settings: Settings,
-    executor: Arc<Executor>,
-    boot_id: String,
+    machine: Arc<dyn Machine>,
     /// Away only while a blocking write has it.
     journal: Option<JournalStore>,
     connection: Option<mpsc::Sender<AgentFrame>>,
     queue: VecDeque<Waiting>,
     running: BTreeMap<CommandId, Running>,
-    /// When the end of a command was last said on this connection.
-    said: BTreeMap<CommandId, Instant>,
+    /// When the end of a command was last said on this connection (boot time).
+    said: BTreeMap<CommandId, u64>,
     uploads: Uploads,
     /// Records the disk did not take; tried again.
     unwritten: Vec<Record>,
+    /// What the start has found out of runs, to be dealt with first.
+    found: VecDeque<RunEvent>,
     events: mpsc::Receiver<RunEvent>,
     events_sender: mpsc::Sender<RunEvent>,
 }
@@ -89,13 +102,11 @@ const LEASE_LOOK: Duration = Duration::from_secs(1);
 
 impl Core {
     /// Reads what the journal left open and deals with it: adopts, reports, or gives up.
-    pub fn new(settings: Settings, executor: Arc<Executor>, journal: JournalStore) -> Self {
+    pub fn new(settings: Settings, machine: Arc<dyn Machine>, journal: JournalStore) -> Self {
         let (events_sender, events) = mpsc::channel(EVENTS_WAITING_MAX);
-        let boot_id = facts::boot_id(&settings.boot_id_file);
         let mut core = Self {
             settings,
-            executor,
-            boot_id,
+            machine,
             journal: Some(journal),
             connection: None,
             queue: VecDeque::new(),
@@ -103,6 +114,7 @@ impl Core {
             said: BTreeMap::new(),
             uploads: Uploads::default(),
             unwritten: Vec::new(),
+            found: VecDeque::new(),
             events,
             events_sender,
         };
@@ -112,6 +124,7 @@ impl Core {
 
     /// Works until the inputs end. Runs under way go on under their supervisors.
     pub async fn run(mut self, mut inputs: mpsc::Receiver<Input>) {
+        self.settle().await;
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut batch = Vec::with_capacity(BATCH_FRAMES_MAX);
@@ -122,14 +135,38 @@ impl Core {
                     if count == 0 {
                         return;
                     }
-                    self.take_inputs(std::mem::take(&mut batch)).await;
+                    self.turn(Event::Inputs(std::mem::take(&mut batch))).await;
                 }
-                Some(event) = self.events.recv() => self.on_run_event(event).await,
-                _ = tick.tick() => self.on_tick().await,
-                () = tokio::time::sleep(lease_wait), if !self.queue.is_empty() => {}
+                Some(event) = self.events.recv() => self.turn(Event::Run(event)).await,
+                _ = tick.tick() => self.turn(Event::Tick).await,
+                () = tokio::time::sleep(lease_wait), if !self.queue.is_empty() => {
+                    self.turn(Event::LeaseLook).await;
+                }
             }
-            self.start_what_may().await;
         }
+    }
+
+    /// Deals with what the start has found out of runs: before a server is told anything.
+    pub async fn settle(&mut self) {
+        while let Some(event) = self.found.pop_front() {
+            self.turn(Event::Run(event)).await;
+        }
+    }
+
+    /// Deals with one thing that happens, and starts what may start then.
+    pub async fn turn(&mut self, event: Event) {
+        match event {
+            Event::Inputs(inputs) => self.take_inputs(inputs).await,
+            Event::Run(event) => self.on_run_event(event).await,
+            Event::Tick => self.on_tick().await,
+            Event::LeaseLook => {}
+        }
+        self.start_what_may().await;
+    }
+
+    /// Takes what runs have told, one at a time. [`Core::run`] does this by itself.
+    pub fn told(&mut self) -> Option<RunEvent> {
+        self.events.try_recv().ok()
     }
 
     fn connected(
@@ -141,12 +178,12 @@ impl Core {
         let hello = Hello {
             protocol: PROTOCOL_VERSION.to_owned(),
             journal_id: self.journal_id(),
-            boot_id: self.boot_id.clone(),
+            boot_id: self.settings.boot_id.clone(),
             facts,
             tags: self.settings.tags.clone(),
             attributes: self.settings.attributes.clone(),
             capabilities: Capabilities {
-                operations: abilities::operations(&self.executor.system),
+                operations: self.machine.operations(),
                 concurrency: self.settings.concurrency,
             },
             journal: self.open_entries(),
@@ -154,12 +191,12 @@ impl Core {
         self.connection = Some(control);
         self.said.clear();
         self.say(AgentFrame::Hello(Box::new(hello)));
-        self.executor.live.set(Some(output));
+        self.machine.show_output(Some(output));
     }
 
     fn disconnected(&mut self) {
         self.connection = None;
-        self.executor.live.set(None);
+        self.machine.show_output(None);
         self.said.clear();
         self.uploads.pause();
     }
@@ -187,9 +224,10 @@ impl Core {
             self.journal = Some(journal);
             return written;
         }
+        let now_unix_ms = self.machine.unix_ms();
         let work = tokio::task::spawn_blocking(move || {
             let written = journal.append(&records, durability);
-            if let Err(error) = journal.compact_if_grown(clock::unix_ms()) {
+            if let Err(error) = journal.compact_if_grown(now_unix_ms) {
                 tracing::warn!(%error, "cannot compact the journal");
             }
             (journal, written)

@@ -1,6 +1,8 @@
 //! Carries out one job, away from the journal: it tells `core` when a supervisor is there (and waits for the word to
 //! go), and how it ended.
 
+mod machine;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -119,7 +121,7 @@ impl Executor {
     }
 
     /// Waits for a supervisor that an earlier agent started.
-    pub async fn adopt(
+    async fn follow_adopted(
         self: Arc<Self>,
         supervisor: Process,
         run: Run,
@@ -146,7 +148,7 @@ impl Executor {
     }
 
     /// Waits on for a machine that an earlier agent told to go.
-    pub async fn await_boot(
+    async fn follow_power(
         self: Arc<Self>,
         run: Run,
         power: PowerRun,
@@ -159,7 +161,7 @@ impl Executor {
     }
 
     /// Ends what is left of a run nobody supervises any more, and says that its outcome is unknown.
-    pub async fn give_up(
+    async fn end_unknown(
         self: Arc<Self>,
         run: Run,
         session_id: Option<u32>,
@@ -170,7 +172,7 @@ impl Executor {
     }
 
     /// Ends what is left of a run nobody will ask for, and removes its folder.
-    pub async fn clear_up(self: Arc<Self>, run: Run) {
+    async fn end_forgotten(self: Arc<Self>, run: Run) {
         self.unknown(run, None).await;
         run_folder::remove(&run_folder::path(
             &self.data_dir,

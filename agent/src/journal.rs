@@ -1,12 +1,15 @@
 //! The journal: what this agent has promised and done, on disk, so that no command starts twice and no result is lost.
-//! `record` is the byte form, `entries` what the records add up to, `recover` reads a file back, `store` writes it.
+//! `record` is the byte form, `entries` what the records add up to, `recover` reads a file back, `store` writes it,
+//! `disk` is where.
 //! It knows nothing of processes or the network.
 
+pub mod disk;
 pub mod entries;
 pub mod record;
 pub mod recover;
 pub mod store;
 
+pub use disk::Disk;
 pub use entries::{Entries, Entry, State};
 pub use record::{ClosedAs, Execution, PowerKind, PowerRun, Record};
 pub use store::{Durability, JournalError, JournalStore};

@@ -5,15 +5,13 @@ use fleetwright_protocol::limits::EXPIRES_IN_SECONDS_MAX;
 use fleetwright_protocol::outcome::FailureReason;
 use fleetwright_protocol::{AgentFrame, CommandId, NotStartedReason, Outcome, ServerFrame};
 
+use super::machine::Refusal;
 use super::{Core, Input, Waiting};
 use crate::decide::{self, Lease, OnCancel, OnCommand};
 use crate::executor::Run;
 use crate::job::{self, BadJob};
 use crate::journal::{Durability, Record};
-use crate::{abilities, clock, policy};
 
-/// Room a run needs: both ends of two streams (4 MiB) twice, and the journal.
-const FREE_BYTES_MIN: u64 = 16 * 1024 * 1024;
 /// Commands that may wait here. Each holds its operation (at most 768 KiB) in memory; the server resends what is
 /// refused, under a later attempt.
 const WAITING_MAX: usize = 64;
@@ -92,7 +90,7 @@ impl Core {
             command_id: command.command_id,
             attempt: command.attempt,
         };
-        let expires_unix_ms = clock::unix_ms().saturating_add(command.ttl_ms);
+        let expires_unix_ms = self.machine.unix_ms().saturating_add(command.ttl_ms);
         let refuse = |reason| {
             Some(Fresh {
                 run,
@@ -120,7 +118,7 @@ impl Core {
 
     fn fate(&self, command: &CommandFrame, run: Run, before: &[Fresh]) -> Fate {
         let lease = Lease {
-            received_boot_ms: clock::boot_ms(),
+            received_boot_ms: self.machine.boot_ms(),
             start_within_ms: command.start_within_ms,
             ttl_ms: command.ttl_ms,
         };
@@ -134,27 +132,15 @@ impl Core {
                 )));
             }
         };
-        let executor = &self.executor;
-        let kind = job.operation.operation_type();
-        if let Err(why) = abilities::check(kind, &executor.system) {
-            tracing::warn!(command = %run.command_id, operation = kind.as_str(), why, "not for this host");
-            return Fate::Refuse(NotStartedReason::Unsupported);
+        match self.machine.refusal(&job) {
+            None => {}
+            Some(Refusal::NotStarted(reason)) => return Fate::Refuse(reason),
+            Some(Refusal::Ended(outcome)) => return Fate::End(outcome),
         }
-        if let Err(refused) = policy::check(
-            &executor.policy,
-            &job.operation,
-            &job.options,
-            &executor.own_user,
-        ) {
-            return Fate::End(Box::new(Outcome::failed(
-                FailureReason::RefusedByPolicy,
-                refused.to_string(),
-            )));
-        }
-        if let Err(reason) = lease.check(clock::boot_ms()) {
+        if let Err(reason) = lease.check(self.machine.boot_ms()) {
             return Fate::Refuse(reason);
         }
-        if self.disk_is_full() {
+        if self.machine.is_full() {
             return Fate::Refuse(NotStartedReason::DiskFull);
         }
         let (mut busy, mut waiting) = (self.busy(), self.queue.len());
@@ -268,15 +254,19 @@ impl Core {
         Record::Starting {
             command_id: waiting.run.command_id,
             attempt: waiting.run.attempt,
-            boot_id: self.boot_id.clone(),
-            execution: waiting.job.execution(clock::unix_ms()),
+            boot_id: self.settings.boot_id.clone(),
+            execution: waiting.job.execution(self.machine.unix_ms()),
         }
     }
 
     async fn on_cancel(&mut self, command_id: CommandId, kill: bool) {
         let entry = self.entry(command_id);
         let expires_unix_ms = entry.map_or_else(
-            || clock::unix_ms().saturating_add(EXPIRES_IN_SECONDS_MAX * 1_000),
+            || {
+                self.machine
+                    .unix_ms()
+                    .saturating_add(EXPIRES_IN_SECONDS_MAX * 1_000)
+            },
             |entry| entry.expires_unix_ms,
         );
         match decide::on_cancel(entry, kill) {
@@ -309,10 +299,5 @@ impl Core {
             OnCancel::SayAgain => self.say_again(command_id),
             OnCancel::Nothing => {}
         }
-    }
-
-    fn disk_is_full(&self) -> bool {
-        rustix::fs::statvfs(&self.executor.data_dir)
-            .is_ok_and(|found| found.f_bavail.saturating_mul(found.f_frsize) < FREE_BYTES_MIN)
     }
 }

@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use fleetwright_protocol::{CommandId, NotStartedReason};
 
-use super::Core;
+use super::{Core, RunChannels};
 use crate::decide::{self, Evidence, Recovery, Supervisor};
 use crate::executor::{Run, RunEvent};
 use crate::journal::{Entry, PowerRun, State};
 use crate::operations::{ending, power};
-use crate::procfs::{self, Process};
+use crate::procfs::Process;
 use crate::supervisor::exit_record::{Ending, ExitRecord};
-use crate::{clock, run_folder};
 
 impl Core {
     /// Decides about every open entry. What comes of it arrives as events of runs.
@@ -35,8 +34,7 @@ impl Core {
     }
 
     fn recover_entry(&mut self, run: Run, entry: &Entry) {
-        let folder = run_folder::path(&self.executor.data_dir, run.command_id, run.attempt);
-        let record = ExitRecord::read(&folder);
+        let record = self.machine.exit_record(run);
         let power = power_of(&entry.state);
         let evidence = evidence(record.as_ref(), power);
         let (same_boot, process) = self.supervisor_of(&entry.state);
@@ -45,7 +43,6 @@ impl Core {
         } else {
             Supervisor::Gone
         };
-        let events = self.events_sender.clone();
         match (
             decide::recover(&entry.state, same_boot, supervisor, evidence),
             process,
@@ -54,50 +51,57 @@ impl Core {
             (Recovery::Keep, _, _) => {}
             (Recovery::NotStarted, _, _) => {
                 let reason = NotStartedReason::AgentRestarted;
-                later(events, RunEvent::NotStarted { run, reason });
+                self.found.push_back(RunEvent::NotStarted { run, reason });
             }
             (Recovery::Adopt, Some(process), _) => {
                 tracing::info!(command = %run.command_id, pid = process.pid, "still runs; waiting for it");
-                let kill = self.note_running(run, None, power.is_some());
-                tokio::spawn(Arc::clone(&self.executor).adopt(process, run, power, events, kill));
+                let channels = self.channels(run, power.is_some());
+                Arc::clone(&self.machine).adopt(process, run, power, channels);
             }
             (Recovery::TakeExitRecord, _, Some(record)) => {
                 if let Some(outcome) = ending::outcome(record) {
-                    later(events, RunEvent::ended(run, outcome));
+                    self.found.push_back(RunEvent::ended(run, outcome));
                 }
             }
             (Recovery::Returned(power), _, record) => {
-                let outcome = power::returned(power, record, clock::unix_ms());
-                later(events, RunEvent::ended(run, outcome));
+                let outcome = power::returned(power, record, self.machine.unix_ms());
+                self.found.push_back(RunEvent::ended(run, outcome));
             }
             (Recovery::AwaitBoot(power), _, record) => {
                 tracing::info!(command = %run.command_id, kind = ?power.kind, "the host has not gone yet; waiting for it");
-                let kill = self.note_running(run, None, true);
-                let executor = Arc::clone(&self.executor);
-                tokio::spawn(executor.await_boot(run, power, record, events, kill));
+                let channels = self.channels(run, true);
+                Arc::clone(&self.machine).await_boot(run, power, record, channels);
             }
             (Recovery::OutcomeUnknown | Recovery::Adopt | Recovery::TakeExitRecord, _, _) => {
                 tracing::warn!(command = %run.command_id, "its outcome cannot be known");
                 let session_id = same_boot.then(|| supervisor_pid(&entry.state)).flatten();
                 // It holds a slot until nothing of it is left.
-                self.note_running(run, None, power.is_some());
-                tokio::spawn(Arc::clone(&self.executor).give_up(run, session_id, events));
+                let channels = self.channels(run, power.is_some());
+                Arc::clone(&self.machine).give_up(run, session_id, channels.events);
             }
+        }
+    }
+
+    /// Takes a slot for a run that an earlier agent started.
+    fn channels(&mut self, run: Run, is_barrier: bool) -> RunChannels {
+        RunChannels {
+            events: self.events_sender.clone(),
+            kill: self.note_running(run, None, is_barrier),
         }
     }
 
     /// Whether the entry's start was in this boot, and its supervisor if that still runs.
     fn supervisor_of(&self, state: &State) -> (bool, Option<Process>) {
         match state {
-            State::Starting { boot_id, .. } => (**boot_id == *self.boot_id, None),
+            State::Starting { boot_id, .. } => (**boot_id == *self.settings.boot_id, None),
             State::Started {
                 boot_id,
                 pid,
                 start_ticks,
                 ..
             } => {
-                let same_boot = **boot_id == *self.boot_id;
-                let process = procfs::process(*pid).filter(|found| {
+                let same_boot = **boot_id == *self.settings.boot_id;
+                let process = self.machine.process(*pid).filter(|found| {
                     same_boot && found.start_ticks == *start_ticks && !found.zombie
                 });
                 (same_boot, process)
@@ -113,17 +117,11 @@ impl Core {
     /// Folders of runs the journal does not know, or knows to be over: the journal was lost, or the agent died between
     /// two steps. Whatever still runs there is ended; nobody will ask for its result.
     fn sweep_folders(&self, known: &[(CommandId, Entry)]) {
-        let data_dir = self.executor.data_dir.clone();
-        let Ok(folders) = std::fs::read_dir(run_folder::root(&data_dir)) else {
-            return;
-        };
-        for name in folders
-            .flatten()
-            .filter_map(|entry| entry.file_name().into_string().ok())
-        {
-            let Some((command_id, attempt)) = run_folder::parse_name(&name) else {
-                continue;
-            };
+        for run in self.machine.runs_left() {
+            let Run {
+                command_id,
+                attempt,
+            } = run;
             let entry = known
                 .iter()
                 .find(|(known_id, entry)| *known_id == command_id && entry.attempt == attempt)
@@ -133,12 +131,8 @@ impl Core {
             if needed {
                 continue;
             }
-            let run = Run {
-                command_id,
-                attempt,
-            };
             tracing::info!(command = %command_id, "clearing up a run that is not in the journal");
-            tokio::spawn(Arc::clone(&self.executor).clear_up(run));
+            Arc::clone(&self.machine).clear_up(run);
         }
     }
 }
@@ -176,12 +170,4 @@ fn supervisor_pid(state: &State) -> Option<u32> {
         | State::Closed(_)
         | State::CancelledUnseen => None,
     }
-}
-
-/// There may be more open entries than the channel holds, and nobody listens yet.
-fn later(events: tokio::sync::mpsc::Sender<RunEvent>, event: RunEvent) {
-    tokio::spawn(async move {
-        // Without a listener the agent is shutting down already.
-        let _ = events.send(event).await;
-    });
 }

@@ -1,24 +1,17 @@
 //! Saying what became of commands, until the server has acknowledged it.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
-use std::time::Duration;
-
 use fleetwright_protocol::frame::{JournalEntry, Section, Stream};
 use fleetwright_protocol::outcome::FailureReason;
 use fleetwright_protocol::{AgentFrame, CommandId, JournalId, Outcome, OutputSummary};
-use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::Core;
 use super::uploads::{Next, Part};
 use crate::executor::Run;
 use crate::journal::{ClosedAs, Durability, Entry, Execution, Record, State};
-use crate::run_folder;
-use crate::supervisor::spool;
 
 /// An end that is not acknowledged within this time is said again: the server may have been unable to store it.
-const SAY_AGAIN: Duration = Duration::from_secs(30);
+const SAY_AGAIN_MS: u64 = 30_000;
 
 impl Core {
     pub(super) fn journal_id(&self) -> JournalId {
@@ -77,7 +70,7 @@ impl Core {
                 &outcome,
             ),
             State::NotStarted(reason) | State::Closed(ClosedAs::NotStarted(reason)) => {
-                self.said.insert(command_id, Instant::now());
+                self.said.insert(command_id, self.machine.boot_ms());
                 self.say(AgentFrame::CommandNotStarted {
                     command_id,
                     attempt,
@@ -108,7 +101,7 @@ impl Core {
     }
 
     pub(super) async fn on_tick(&mut self) {
-        self.executor.launcher.reap();
+        self.machine.reap();
         for record in std::mem::take(&mut self.unwritten) {
             let command_id = record.command_id();
             if self.append_end(record, Durability::Synced).await {
@@ -118,10 +111,11 @@ impl Core {
         if self.connection.is_none() {
             return;
         }
+        let now_ms = self.machine.boot_ms();
         let late: Vec<CommandId> = self
             .said
             .iter()
-            .filter(|(_, said_at)| said_at.elapsed() >= SAY_AGAIN)
+            .filter(|(_, said_at)| now_ms.saturating_sub(**said_at) >= SAY_AGAIN_MS)
             .map(|(command_id, _)| *command_id)
             .collect();
         for command_id in late {
@@ -154,11 +148,10 @@ impl Core {
         {
             tracing::warn!(%error, "cannot note an acknowledgement");
         }
-        run_folder::remove(&run_folder::path(
-            &self.executor.data_dir,
+        self.machine.forget(Run {
             command_id,
             attempt,
-        ));
+        });
     }
 
     pub(super) fn on_ack_part(
@@ -190,7 +183,7 @@ impl Core {
             command_id,
             attempt,
         } = run;
-        self.said.insert(command_id, Instant::now());
+        self.said.insert(command_id, self.machine.boot_ms());
         if self.connection.is_none() {
             return;
         }
@@ -212,8 +205,8 @@ impl Core {
     }
 
     fn send_part(&mut self, part: Part) {
-        self.said.insert(part.command_id, Instant::now());
-        match self.read_part(&part) {
+        self.said.insert(part.command_id, self.machine.boot_ms());
+        match self.machine.read_part(&part) {
             Ok(data) => self.say(AgentFrame::OutputPart {
                 command_id: part.command_id,
                 attempt: part.attempt,
@@ -227,14 +220,6 @@ impl Core {
                 self.send_without_output(part.command_id);
             }
         }
-    }
-
-    fn read_part(&self, part: &Part) -> std::io::Result<Vec<u8>> {
-        let folder = run_folder::path(&self.executor.data_dir, part.command_id, part.attempt);
-        let file = File::open(spool::section_path(&folder, part.stream, part.section))?;
-        let mut data = vec![0; usize::try_from(part.bytes).unwrap_or_default()];
-        file.read_exact_at(&mut data, part.offset)?;
-        Ok(data)
     }
 
     /// The result matters more than its output.

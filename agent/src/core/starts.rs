@@ -6,11 +6,10 @@ use std::time::Duration;
 use fleetwright_protocol::{AgentFrame, NotStartedReason, Outcome};
 use tokio::sync::watch;
 
-use super::{Core, LEASE_LOOK, Running, Waiting};
+use super::{Core, LEASE_LOOK, RunChannels, Running, Waiting};
 use crate::decide::{Busy, Lease};
 use crate::executor::{Run, RunEvent};
 use crate::journal::{Durability, Execution, Record, State};
-use crate::{clock, run_folder};
 
 impl Core {
     pub(super) fn slots(&self) -> usize {
@@ -28,7 +27,7 @@ impl Core {
 
     /// How long until a waiting command may no longer start.
     pub(super) fn until_next_lease_end(&self) -> Duration {
-        let now_ms = clock::boot_ms();
+        let now_ms = self.machine.boot_ms();
         self.queue
             .iter()
             .map(|waiting| {
@@ -40,7 +39,7 @@ impl Core {
 
     /// Starts waiting commands while there are free slots, in order, and gives up those whose lease ran out.
     pub(super) async fn start_what_may(&mut self) {
-        let now_ms = clock::boot_ms();
+        let now_ms = self.machine.boot_ms();
         let late: Vec<(Run, NotStartedReason)> = self
             .queue
             .iter()
@@ -72,14 +71,14 @@ impl Core {
     pub(super) async fn carry_out(&mut self, waiting: Waiting) {
         let Waiting { run, job, lease } = waiting;
         // The sync may have taken its time.
-        if let Err(reason) = lease.check(clock::boot_ms()) {
+        if let Err(reason) = lease.check(self.machine.boot_ms()) {
             self.did_not_start(run, reason).await;
             return;
         }
         // As it is in the journal, where the deadline of a change of power is.
         let execution = self
             .execution(run)
-            .unwrap_or_else(|| job.execution(clock::unix_ms()));
+            .unwrap_or_else(|| job.execution(self.machine.unix_ms()));
         if execution == Execution::InProcess {
             // No supervisor says it later.
             let Run {
@@ -93,8 +92,11 @@ impl Core {
         }
         let power = execution.power();
         let kill = self.note_running(run, Some(lease), power.is_some());
-        let executor = Arc::clone(&self.executor);
-        tokio::spawn(executor.carry_out(job, run, power, self.events_sender.clone(), kill));
+        let channels = RunChannels {
+            events: self.events_sender.clone(),
+            kill,
+        };
+        Arc::clone(&self.machine).begin(job, run, power, channels);
     }
 
     /// Takes a slot. Returns what the job listens to.
@@ -159,7 +161,7 @@ impl Core {
             .get(&run.command_id)
             .and_then(|running| running.lease);
         if let Some(lease) = lease {
-            lease.check(clock::boot_ms())?;
+            lease.check(self.machine.boot_ms())?;
         }
         // What the machine's own end must not undo is on disk before it.
         let power = self.execution(run).and_then(Execution::power);
@@ -199,11 +201,7 @@ impl Core {
                 reason,
             });
         }
-        run_folder::remove(&run_folder::path(
-            &self.executor.data_dir,
-            command_id,
-            attempt,
-        ));
+        self.machine.forget(run);
     }
 
     async fn ended(&mut self, run: Run, outcome: Box<Outcome>) {

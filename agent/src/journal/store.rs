@@ -1,18 +1,16 @@
-//! The journal file: appends, syncs, compaction. One process writes it (the agent holds a lock on its folder).
+//! The journal as a whole: appends, syncs, compaction. One process writes it (the agent holds a lock on its folder).
 //! Calls block on the disk.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 
 use fleetwright_protocol::{CommandId, JournalId};
 use uuid::Uuid;
 
+use super::disk::{Disk, FolderDisk};
 use super::entries::{Entries, Entry, ImpossibleRecord};
 use super::record::Record;
 use super::recover::{self, Damage, Recovered};
-use crate::private_file;
 
 /// A journal is not rewritten before it has this size: some ten thousand records.
 const COMPACT_FROM_BYTES: u64 = 1024 * 1024;
@@ -49,8 +47,7 @@ pub enum Opened {
 }
 
 pub struct JournalStore {
-    directory: PathBuf,
-    file: File,
+    disk: Box<dyn Disk>,
     journal_id: JournalId,
     entries: Entries,
     bytes: u64,
@@ -61,19 +58,20 @@ pub struct JournalStore {
 impl JournalStore {
     /// Opens or makes `journal` in `directory`. `new_id` is used if a new one must begin.
     pub fn open(directory: &Path, new_id: Uuid, now_unix_ms: u64) -> io::Result<(Self, Opened)> {
-        let path = directory.join("journal");
-        let mut bytes = Vec::new();
-        match File::open(&path) {
-            Ok(mut file) => {
-                file.read_to_end(&mut bytes)?;
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
+        Self::open_on(Box::new(FolderDisk::new(directory)), new_id, now_unix_ms)
+    }
+
+    /// The same, wherever its bytes are kept.
+    pub fn open_on(
+        mut disk: Box<dyn Disk>,
+        new_id: Uuid,
+        now_unix_ms: u64,
+    ) -> io::Result<(Self, Opened)> {
+        let bytes = disk.read()?.unwrap_or_default();
         let (journal_id, mut entries, opened, valid_bytes) = match recover::recover(&bytes) {
             Recovered::Fresh => (JournalId(new_id), Entries::default(), Opened::Created, None),
             Recovered::Corrupt(damage) => {
-                std::fs::rename(&path, directory.join("journal.damaged"))?;
+                disk.set_aside()?;
                 (
                     JournalId(new_id),
                     Entries::default(),
@@ -92,23 +90,23 @@ impl JournalStore {
             }
         };
         entries.prune(now_unix_ms);
-        let mut store = Self {
-            directory: directory.to_owned(),
-            file: match valid_bytes {
-                Some(_) => append_handle(&path)?,
-                None => rewrite(directory, journal_id, &entries)?,
-            },
+        let bytes = match valid_bytes {
+            Some(valid_bytes) => {
+                disk.cut(valid_bytes)?;
+                // What an agent before this one wrote may not be on disk yet, and is acted on from now on.
+                disk.sync()?;
+                valid_bytes
+            }
+            None => rewrite(disk.as_mut(), journal_id, &entries)?,
+        };
+        let store = Self {
+            disk,
             journal_id,
             entries,
-            bytes: 0,
+            bytes,
             compact_at_bytes: COMPACT_FROM_BYTES,
             broken: false,
         };
-        if let Some(valid_bytes) = valid_bytes {
-            store.file.set_len(valid_bytes)?;
-            store.file.sync_all()?;
-        }
-        store.bytes = store.file.metadata()?.len();
         Ok((store, opened))
     }
 
@@ -156,8 +154,7 @@ impl JournalStore {
         // Tried again only after as much growth again, also if the rewrite fails.
         self.compact_at_bytes = self.bytes.saturating_mul(2);
         self.entries.prune(now_unix_ms);
-        self.file = rewrite(&self.directory, self.journal_id, &self.entries)?;
-        self.bytes = self.file.metadata()?.len();
+        self.bytes = rewrite(self.disk.as_mut(), self.journal_id, &self.entries)?;
         self.compact_at_bytes = self.bytes.saturating_mul(2).max(COMPACT_FROM_BYTES);
         Ok(true)
     }
@@ -175,13 +172,13 @@ impl JournalStore {
     }
 
     fn write(&mut self, bytes: &[u8], durability: Durability) -> Result<(), JournalError> {
-        if let Err(error) = self.file.write_all(bytes) {
+        if let Err(error) = self.disk.append(bytes) {
             // Half a record must not stay in front of later ones.
-            self.broken = self.file.set_len(self.bytes).is_err();
+            self.broken = self.disk.cut(self.bytes).is_err();
             return Err(disk_error(error));
         }
         if durability == Durability::Synced
-            && let Err(error) = self.file.sync_data()
+            && let Err(error) = self.disk.sync()
         {
             // After a failed sync nobody knows what is on disk; only a restart reads it anew.
             self.broken = true;
@@ -208,18 +205,14 @@ fn disk_error(error: io::Error) -> JournalError {
     }
 }
 
-fn append_handle(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).mode(0o600).open(path)
-}
-
-fn rewrite(directory: &Path, journal_id: JournalId, entries: &Entries) -> io::Result<File> {
+/// Returns how many bytes it takes now.
+fn rewrite(disk: &mut dyn Disk, journal_id: JournalId, entries: &Entries) -> io::Result<u64> {
     let mut bytes = recover::header(journal_id);
     for record in entries.to_records() {
         recover::encode(&mut bytes, &record);
     }
-    let path = directory.join("journal");
-    private_file::write(&path, &bytes)?;
-    append_handle(&path)
+    disk.replace(&bytes)?;
+    Ok(bytes.len() as u64)
 }
 
 #[cfg(test)]
@@ -227,6 +220,8 @@ mod tests {
     use super::super::entries::State;
     use super::super::record::{ClosedAs, tests::id};
     use super::*;
+    use std::fs::OpenOptions;
+    use std::io::Write;
 
     fn received(number: u8) -> Record {
         Record::Received {

@@ -11,7 +11,7 @@ use fleetwright_agent::blobs::Blobs;
 use fleetwright_agent::config::Config;
 use fleetwright_agent::core::{Core, Input, Settings};
 use fleetwright_agent::launch::Launcher;
-use fleetwright_agent::{agent, procfs};
+use fleetwright_agent::{agent, facts, procfs};
 use fleetwright_protocol::frame::{CommandFrame, Hello};
 use fleetwright_protocol::{AgentFrame, CommandId, Facts, NotStartedReason, Outcome, ServerFrame};
 use serde_json::{Value, json};
@@ -109,7 +109,7 @@ impl Host {
             let executor = agent::executor(config, launcher, Blobs::Unavailable).unwrap();
             let settings = Settings {
                 concurrency: config.concurrency,
-                boot_id_file: config.boot_id_file().to_owned(),
+                boot_id: facts::boot_id(config.boot_id_file()),
                 tags: Vec::new(),
                 attributes: BTreeMap::new(),
             };
