@@ -18,6 +18,8 @@ use fleetwright_protocol::limits::TIMEOUT_SECONDS_DEFAULT;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+/// Of `status`: it could look, and all is not well. 1 is for what failed, 2 for wrong arguments.
+const NOT_WELL: u8 = 3;
 const CONFIG_DEFAULT: &str = "/etc/fleetwright/agent.toml";
 
 /// Fleetwright's agent: runs on a host what its server tells it to, at most once.
@@ -42,6 +44,9 @@ enum Command {
         /// As JSON.
         #[arg(long)]
         json: bool,
+        /// Say nothing; exit with 3 if this host is not enrolled. For service managers.
+        #[arg(long, conflicts_with = "json")]
+        enrolled: bool,
     },
     /// Forget the identity and the journal; the host itself is deleted on the server.
     Unenroll {
@@ -100,11 +105,15 @@ pub fn main() -> ExitCode {
 
 fn dispatch(arguments: CommandLine) -> anyhow::Result<ExitCode> {
     let path = arguments.config.as_deref();
-    let config = Config::load(
+    let loaded = Config::load(
         path.unwrap_or(Path::new(CONFIG_DEFAULT)),
         path.is_some(),
         std::env::vars(),
-    )?;
+    );
+    if let Command::Status { enrolled: true, .. } = arguments.command {
+        return Ok(may_run(loaded.ok().as_ref()));
+    }
+    let config = loaded?;
     logging::start(&config.log)?;
     match arguments.command {
         Command::Enroll(arguments) => runtime()?.block_on(enroll(&config, arguments))?,
@@ -117,7 +126,7 @@ fn dispatch(arguments: CommandLine) -> anyhow::Result<ExitCode> {
             runtime.shutdown_background();
             done?;
         }
-        Command::Status { json } => return show_status(&config, json),
+        Command::Status { json, .. } => return show_status(&config, json),
         Command::Unenroll { yes } => unenroll(&config, yes)?,
         Command::Exec(arguments) => return runtime()?.block_on(exec::run(&config, arguments)),
     }
@@ -184,6 +193,14 @@ async fn enroll(config: &Config, arguments: EnrollArguments) -> anyhow::Result<(
     Ok(())
 }
 
+/// Only a host without an identity has a reason not to run; what is wrong otherwise, `run` says better.
+fn may_run(config: Option<&Config>) -> ExitCode {
+    match config.map(|config| Identity::load(&config.data_dir)) {
+        Some(Err(IdentityError::NotEnrolled)) => ExitCode::from(NOT_WELL),
+        Some(Ok(_) | Err(_)) | None => ExitCode::SUCCESS,
+    }
+}
+
 fn show_status(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
     let running = match agent::lock(&config.data_dir) {
         Ok(_) => false,
@@ -245,7 +262,7 @@ fn show_status(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
     Ok(if well {
         ExitCode::SUCCESS
     } else {
-        ExitCode::from(3)
+        ExitCode::from(NOT_WELL)
     })
 }
 

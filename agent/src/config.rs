@@ -335,6 +335,25 @@ mod tests {
     }
 
     #[test]
+    fn the_shipped_settings_show_the_defaults_and_are_read() {
+        let shipped = include_str!("../../dist/config/agent.toml");
+        let quiet = Config::from_parts(toml::from_str(shipped).unwrap(), std::iter::empty());
+        assert_eq!(
+            format!("{:?}", quiet.unwrap()),
+            format!("{:?}", Config::default())
+        );
+        let on: String = shipped
+            .lines()
+            .filter_map(|line| line.strip_prefix("# "))
+            .filter(|line| line.starts_with('[') || line.contains(" = "))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        let loud = Config::from_parts(toml::from_str(&on).unwrap(), std::iter::empty()).unwrap();
+        assert_eq!((loud.tags, loud.concurrency), (vec!["web".to_owned()], 1));
+        assert_eq!(loud.policy.deny_paths, ["/etc/ssh"]);
+    }
+
+    #[test]
     fn the_environment_overrides_the_file_at_any_level() {
         let config = load(
             "concurrency = 2\ntags = ['a']\n[policy]\nallow_users = ['root']",

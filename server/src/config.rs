@@ -321,6 +321,31 @@ mod tests {
     }
 
     #[test]
+    fn the_shipped_settings_show_the_defaults_and_are_read() {
+        let shipped = include_str!("../../dist/config/server.toml");
+        let path = Path::new("server.toml");
+        let quiet = Config::from_parts(path, shipped, std::iter::empty()).unwrap();
+        assert_eq!(quiet, Config::default());
+        // With every line switched on (a second one of a key is an example) it is still a file of settings.
+        let mut keys = std::collections::BTreeSet::new();
+        let on: String = shipped
+            .lines()
+            .filter_map(|line| line.strip_prefix("# "))
+            .filter(|line| line.starts_with('[') || line.contains(" = "))
+            .filter(|line| keys.insert(line.split(" = ").next().unwrap_or_default()))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        let loud = Config::from_parts(path, &on, std::iter::empty()).unwrap();
+        let default = Config::default();
+        assert_eq!(
+            (loud.listen, loud.agent_listen, &loud.agent_names),
+            (default.listen, default.agent_listen, &default.agent_names)
+        );
+        assert_eq!(loud.database_url(), default.database_url());
+        assert_eq!((loud.log, loud.retention), (default.log, default.retention));
+    }
+
+    #[test]
     fn the_environment_overrides_the_file_at_every_level() {
         let text = "listen = \"127.0.0.1:1\"\n[log]\nlevel = \"debug\"";
         let config = load(

@@ -1,13 +1,16 @@
 //! Packs a release into `target/dist/`: programs, signed modules, a development licence, service files, and a bill
-//! of materials.
+//! of materials; with `--deb`, Debian packages too.
+
+pub mod deb;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
+use self::deb::Compression;
 use crate::cargo::{self, MODULES, Profile, module_library, module_package, root, target};
 use crate::keys::Vendor;
 use crate::sbom;
@@ -19,7 +22,12 @@ const PROGRAMS: [(&str, &str); 3] = [
     ("fleetwright", "fleetwright"),
 ];
 
-pub fn run() -> Result<()> {
+pub fn run(arguments: &[String]) -> Result<()> {
+    let with_packages = match arguments {
+        [] => false,
+        [one] if one == "--deb" => true,
+        [unknown, ..] => bail!("unexpected argument: {unknown}"),
+    };
     let mut steps = Steps::default();
     let modules = MODULES.map(module_package);
     let packages: Vec<&str> = PROGRAMS
@@ -52,13 +60,20 @@ pub fn run() -> Result<()> {
         })
     })?;
     steps.step("Service files and bill of materials", || {
-        for service in service_files()? {
-            let name = service.file_name().context("a file without a name")?;
-            copy(&service, &dist.join("systemd").join(name), 0o644)?;
+        for folder in ["systemd", "config"] {
+            for file in files_of(folder)? {
+                let name = file.file_name().context("a file without a name")?;
+                copy(&file, &dist.join(folder).join(name), 0o644)?;
+            }
         }
         let document = sbom::document(&packages)?;
         fs::write(dist.join("sbom.cdx.json"), format!("{document:#}\n")).context("sbom.cdx.json")
     })?;
+    if with_packages {
+        steps.step("Debian packages", || {
+            deb::pack(&dist.join("bin"), &dist.join("deb"), Compression::Xz).map(drop)
+        })?;
+    }
     list(&dist)
 }
 
@@ -80,15 +95,19 @@ fn copy(from: &Path, to: &Path, mode: u32) -> Result<()> {
         .with_context(|| to.display().to_string())
 }
 
-fn service_files() -> Result<Vec<PathBuf>> {
-    let folder = root().join("dist/systemd");
+/// The files of a folder of `dist/` in the sources.
+fn files_of(folder: &str) -> Result<Vec<PathBuf>> {
+    let folder = root().join("dist").join(folder);
     let entries = fs::read_dir(&folder).with_context(|| folder.display().to_string())?;
     Ok(entries.flatten().map(|entry| entry.path()).collect())
 }
 
 fn list(dist: &Path) -> Result<()> {
     println!("\n{}", dist.display());
-    for folder in ["bin", "modules", "dev", "systemd", "."] {
+    for folder in ["bin", "modules", "dev", "systemd", "config", "deb", "."] {
+        if !dist.join(folder).exists() {
+            continue;
+        }
         let mut names: Vec<(String, u64)> = fs::read_dir(dist.join(folder))?
             .flatten()
             .filter_map(|entry| {

@@ -27,6 +27,7 @@ cargo xtask COMMAND
       --port P       the server's port (default: a free one)
   test       every check and test there is; installs what only tests need when root
   dist       release build, packed into target/dist/
+      --deb          Debian packages of the server, the agent and the command line too
   bench [NAME]  the measurements, as a table, JSON lines and plots under target/bench/
   openapi    write the OpenAPI document to target/openapi.json
 ";
@@ -50,7 +51,7 @@ fn run(arguments: &[String]) -> Result<()> {
     match command.as_str() {
         "demo" => demo::run(&demo::Options::parse(rest)?),
         "test" => without_arguments(rest).and_then(|()| test::run()),
-        "dist" => without_arguments(rest).and_then(|()| dist::run()),
+        "dist" => dist::run(rest),
         "bench" => bench::run(rest),
         "openapi" => without_arguments(rest).and_then(|()| openapi::run()),
         "help" | "--help" | "-h" => {

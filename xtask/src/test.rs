@@ -3,6 +3,7 @@
 
 mod community;
 mod databases;
+mod packages;
 mod totals;
 
 use std::process::Command;
@@ -62,6 +63,7 @@ pub fn run() -> Result<()> {
             "xtask",
         ]))
     });
+    check("Debian packages", &mut packages::check);
     check("Tests", &mut || {
         let mut command = test_command();
         command.env(COUNTS_VARIABLE, &counts);
@@ -116,4 +118,6 @@ fn dependencies() -> Result<()> {
 fn has_subcommand(name: &str) -> bool {
     let output = cargo().args([name, "--version"]).output();
     output.is_ok_and(|output| output.status.success())
+}
+    packages::check()
 }

@@ -45,6 +45,7 @@ fn copy_workspace(copy: &Path) -> Result<()> {
         "rust-toolchain.toml",
         ".cargo",
         "migrations",
+        "dist",
     ];
     for name in shared.into_iter().chain(members.iter().map(String::as_str)) {
         // `-a` keeps the times, so that cargo does not build again what has not changed.
