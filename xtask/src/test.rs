@@ -119,5 +119,3 @@ fn has_subcommand(name: &str) -> bool {
     let output = cargo().args([name, "--version"]).output();
     output.is_ok_and(|output| output.status.success())
 }
-    packages::check()
-}
