@@ -87,6 +87,9 @@ pub fn parse(operation: &Value, timeout_seconds: u64) -> Result<Job, BadJob> {
         .into_iter()
         .map(|violation| violation.under("/options"))
         .collect();
+    if options.health_check.is_some() {
+        return Err(BadJob::Unsupported(format!("{name} with a health check")));
+    }
     let seconds = i64::try_from(timeout_seconds).unwrap_or(i64::MAX);
     found.extend(validate::timeout_seconds(seconds).err());
     if found.is_empty() {

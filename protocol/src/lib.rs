@@ -4,6 +4,7 @@
 pub mod enrollment;
 pub mod facts;
 pub mod frame;
+pub mod health_check;
 pub mod ids;
 pub mod limits;
 pub mod operation;
@@ -13,6 +14,7 @@ pub mod violation;
 
 pub use facts::{Facts, Heartbeat};
 pub use frame::{AgentFrame, PROTOCOL_VERSION, ServerFrame};
+pub use health_check::HealthCheck;
 pub use ids::{CommandId, HostId, JournalId, SetId};
 pub use operation::{ExecutionOptions, Operation, OperationType};
 pub use outcome::{NotStartedReason, Outcome, OutcomeStatus, OutputSummary};

@@ -34,3 +34,6 @@ pub const FACT_CHARS_MAX: usize = 512;
 pub const FACT_ENTRIES_MAX: usize = 64;
 /// A result's details: a thousand packages or steps with a sentence each.
 pub const DETAILS_BYTES_MAX: usize = 256 * 1024;
+/// Longest time one health check may add to a run: the soak and every try together. A host that is not well after a
+/// day is not well.
+pub const HEALTH_CHECK_SECONDS_MAX: u64 = 24 * 3600;

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::health_check::HealthCheck;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OperationType {
@@ -93,6 +95,8 @@ pub struct ExecutionOptions {
     pub environment: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run_as: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health_check: Option<HealthCheck>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -183,17 +187,30 @@ pub struct PowerChange {
     pub message: Option<String>,
 }
 
+/// Steps, in order. It succeeds if no step failed, other than those whose failure `continue` allows.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DeploymentPlan {
     pub steps: Vec<PlanStep>,
 }
 
+impl DeploymentPlan {
+    /// Whether the host is to be off afterwards. Only the last step may do that.
+    pub fn ends_in_shutdown(&self) -> bool {
+        let last = self.steps.last();
+        last.is_some_and(|step| step.operation.operation_type() == OperationType::Shutdown)
+    }
+}
+
+/// What follows when a step fails.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnFailure {
+    /// The plan has failed; later steps are not run.
     #[default]
     Stop,
+    /// The failure is shown and does not matter: the next step follows.
     Continue,
+    /// As `stop`, and the files that this plan has deployed are what they were before it.
     Rollback,
 }
 

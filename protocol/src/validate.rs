@@ -1,6 +1,7 @@
 //! Validation of operations: the same rules on the server (every error, with its place) and on the agent
 //! (which trusts nobody). Pure; the text rules live in `validate/rules.rs`.
 
+mod health;
 mod plan;
 mod rules;
 
@@ -17,6 +18,7 @@ use crate::operation::{
 };
 use crate::violation::Violation;
 
+pub use health::health_check;
 pub use rules::{absolute_path, sha256_hex};
 
 /// Parses and checks one operation. Pointers in the violations start at `/operation_type` or `/parameters`.
@@ -50,7 +52,30 @@ pub fn options(options: &ExecutionOptions) -> Vec<Violation> {
     if let Some(user) = &options.run_as {
         rules::account(&mut found, "/run_as", user);
     }
+    if let Some(check) = &options.health_check {
+        let within = health::of(check).into_iter();
+        found.extend(within.map(|violation| violation.under("/health_check")));
+    }
     found
+}
+
+/// Checks what an operation and the way it is run demand of each other. Pointers as in [`options`].
+pub fn together(operation: &Operation, options: &ExecutionOptions) -> Vec<Violation> {
+    let goes_for_good = match operation {
+        Operation::Shutdown(_) => true,
+        Operation::ApplyDeploymentPlan(plan) => plan.ends_in_shutdown(),
+        Operation::RunScript(_)
+        | Operation::DeployFile(_)
+        | Operation::ServiceControl(_)
+        | Operation::InstallPackage(_)
+        | Operation::RemovePackage(_)
+        | Operation::Reboot(_) => false,
+    };
+    if goes_for_good && options.health_check.is_some() {
+        let detail = "a host that was shut down cannot be checked";
+        return vec![Violation::new("/health_check", health::CODE, detail)];
+    }
+    Vec::new()
 }
 
 /// Checks a run's time limit in seconds.

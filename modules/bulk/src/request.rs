@@ -10,7 +10,7 @@ use fleetwright_protocol::limits::{
     EXPIRES_IN_SECONDS_DEFAULT, EXPIRES_IN_SECONDS_MAX, OPERATION_BYTES_MAX,
     TIMEOUT_SECONDS_DEFAULT,
 };
-use fleetwright_protocol::{ExecutionOptions, Operation, Violation, validate};
+use fleetwright_protocol::{ExecutionOptions, HealthCheck, Operation, Violation, validate};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -55,6 +55,10 @@ pub struct BulkRequest {
     working_directory: Option<String>,
     environment: Option<BTreeMap<String, String>>,
     run_as: Option<String>,
+    /// `{"script", "timeout_seconds", "retries", "interval_seconds", "soak_seconds"}`: a host succeeds only if this
+    /// script exits with 0, run after the operation and the soak. It adds its own time to `timeout_seconds`.
+    #[schema(value_type = Option<Object>)]
+    health_check: Option<Value>,
     /// Refuse with 409 unless the selection has this digest.
     #[schema(example = "sha256:…")]
     expected_digest: Option<String>,
@@ -159,6 +163,9 @@ pub fn new_bulk(body: &Value) -> Result<NewBulk, Vec<Violation>> {
         "selection-expectation-invalid",
         0..=i64::MAX,
     );
+    if let (Some(operation), Some(options)) = (&operation, &options) {
+        fields.refuse_all(validate::together(operation, &options.execution));
+    }
     fields.finish()?;
     match (operation, selector, options) {
         (Some(operation), Some(selector), Some(options)) => Ok(NewBulk {
@@ -235,6 +242,7 @@ fn run_options(fields: &mut Fields<'_>) -> Option<RunOptions> {
         working_directory: fields.text("working_directory").map(str::to_owned),
         environment: fields.texts_by_name("environment"),
         run_as: fields.text("run_as").map(str::to_owned),
+        health_check: health_check(fields),
     };
     let found = validate::options(&execution);
     fields.refuse_all(found);
@@ -275,6 +283,17 @@ fn run_options(fields: &mut Fields<'_>) -> Option<RunOptions> {
         dry_run: execution.dry_run,
     };
     Some(RunOptions { execution, terms })
+}
+
+fn health_check(fields: &mut Fields<'_>) -> Option<HealthCheck> {
+    match validate::health_check(fields.value("health_check")?) {
+        Ok(check) => Some(check),
+        Err(found) => {
+            let found = found.into_iter();
+            fields.refuse_all(found.map(|one| one.under("/health_check")).collect());
+            None
+        }
+    }
 }
 
 fn reason(fields: &mut Fields<'_>) -> Option<String> {

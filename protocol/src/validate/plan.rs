@@ -44,11 +44,26 @@ pub(super) fn plan(value: &Value) -> Result<DeploymentPlan, Vec<Violation>> {
             }
         }
     }
+    found.extend(shutdowns_before_the_end(list));
     if found.is_empty() {
         Ok(DeploymentPlan { steps })
     } else {
         Err(found)
     }
+}
+
+/// A host that is off runs no further step.
+fn shutdowns_before_the_end(steps: &[Value]) -> impl Iterator<Item = Violation> {
+    let before_the_end = steps.iter().enumerate().take(steps.len().saturating_sub(1));
+    before_the_end
+        .filter(|(_, step)| {
+            let kind = step.get("operation_type").and_then(Value::as_str);
+            kind == Some(OperationType::Shutdown.as_str())
+        })
+        .map(|(index, _)| {
+            let pointer = format!("/steps/{index}/operation_type");
+            invalid(&pointer, "shutdown may only be the last step")
+        })
 }
 
 fn step(value: &Value, seen: &BTreeSet<String>) -> Result<PlanStep, Vec<Violation>> {

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::health_check::HealthCheck;
 
 fn codes(kind: &str, parameters: Value) -> Vec<(String, String)> {
     operation(kind, &parameters)
@@ -212,6 +213,16 @@ fn good_operations_survive_a_round_trip() {
             json!({"service":"getty@tty1.service","ensure":"running"}),
         ),
         ("reboot", json!({"delay_seconds":5})),
+        (
+            "apply_deployment_plan",
+            json!({"steps": [
+                {"name": "config", "operation_type": "deploy_file", "on_failure": "rollback",
+                 "parameters": {"path": "/etc/x", "content": "hi"}},
+                {"name": "web", "operation_type": "service_control", "when": {"changed": "config"},
+                 "parameters": {"service": "web", "action": "restart"}, "on_failure": "continue"},
+                {"name": "off", "operation_type": "shutdown"},
+            ]}),
+        ),
     ];
     for (kind, parameters) in table {
         let parsed = operation(kind, &parameters).unwrap();
@@ -227,4 +238,87 @@ fn timeouts_are_positive_and_at_most_a_week() {
         assert!(timeout_seconds(bad).is_err(), "{bad}");
     }
     assert_eq!(timeout_seconds(60), Ok(60));
+}
+
+#[test]
+fn health_checks_are_refused_with_place_and_code() {
+    const CODE: &str = "operation-health-check-invalid";
+    for (check, pointer, code) in [
+        (json!("true"), "", "operation-parameter-invalid"),
+        (json!({}), "/script", "operation-parameter-missing"),
+        (
+            json!({"script": "x", "retry": 1}),
+            "/retry",
+            "operation-parameter-unknown",
+        ),
+        (json!({"script": ""}), "/script", CODE),
+        (json!({"script": 7}), "/script", CODE),
+        (json!({"script": "a\u{0}b"}), "/script", CODE),
+        (
+            json!({"script": "x", "timeout_seconds": 0}),
+            "/timeout_seconds",
+            CODE,
+        ),
+        (json!({"script": "x", "retries": -1}), "/retries", CODE),
+        (
+            json!({"script": "x", "interval_seconds": 1.5}),
+            "/interval_seconds",
+            CODE,
+        ),
+        (json!({"script": "x", "soak_seconds": 86_400}), "", CODE),
+        (json!({"script": "x", "retries": u64::MAX}), "", CODE),
+    ] {
+        let found = health_check(&check).unwrap_err();
+        let place = |violation: &Violation| violation.pointer == pointer && violation.code == code;
+        assert!(found.iter().any(place), "{check}: {found:?}");
+    }
+    let check = health_check(&json!({"script": "x", "soak_seconds": 86_370})).unwrap();
+    assert_eq!(
+        (check.timeout_seconds, check.retries, check.interval_seconds),
+        (30, 0, 10)
+    );
+    let unchecked = ExecutionOptions {
+        health_check: Some(HealthCheck {
+            timeout_seconds: 0,
+            ..check
+        }),
+        ..ExecutionOptions::default()
+    };
+    assert_eq!(
+        options(&unchecked)[0].pointer,
+        "/health_check/timeout_seconds"
+    );
+}
+
+#[test]
+fn a_host_that_is_off_is_neither_checked_nor_given_another_step() {
+    let step =
+        |name: &str, kind: &str| json!({"name": name, "operation_type": kind, "parameters": {}});
+    let plan = |kinds: [&str; 2]| json!({"steps": [step("a", kinds[0]), step("b", kinds[1])]});
+    let found = codes("apply_deployment_plan", plan(["shutdown", "reboot"]));
+    assert_eq!(
+        found,
+        [(
+            "/parameters/steps/0/operation_type".to_owned(),
+            "operation-plan-invalid".to_owned()
+        )]
+    );
+    let options = ExecutionOptions {
+        health_check: Some(health_check(&json!({"script": "true"})).unwrap()),
+        ..ExecutionOptions::default()
+    };
+    for (kind, parameters, refused) in [
+        ("shutdown", json!({}), true),
+        ("reboot", json!({}), false),
+        ("apply_deployment_plan", plan(["reboot", "shutdown"]), true),
+        ("apply_deployment_plan", plan(["reboot", "reboot"]), false),
+    ] {
+        let operation = operation(kind, &parameters).unwrap();
+        assert_eq!(
+            together(&operation, &options).len(),
+            usize::from(refused),
+            "{kind} {parameters}"
+        );
+        assert!(together(&operation, &ExecutionOptions::default()).is_empty());
+    }
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use fleetwright_plugin_api::wire::{OfflinePolicy, SetCreate, SetPreview, SetView};
+use fleetwright_protocol::health_check::run_seconds;
 use fleetwright_protocol::limits::{
     EXPIRES_IN_SECONDS_MAX, OPERATION_BYTES_MAX, TIMEOUT_SECONDS_MAX,
 };
@@ -79,7 +80,7 @@ pub fn create_in(
         created_by: created_by.to_owned(),
         operation_type,
         operation_json,
-        timeout_seconds: request.timeout_seconds,
+        timeout_seconds: run_seconds(request.timeout_seconds, &request.options),
         created_at: now_us,
         expires_at: now_us + expires_in_us,
         max_running: request.max_running,
@@ -139,6 +140,7 @@ fn check(request: &SetCreate, hosts: &[HostId]) -> Result<(&'static str, String)
             return Err(SetError::Invalid(found));
         }
     };
+    found.extend(validate::together(&operation, &request.options));
     let encoded = encode(&operation, request);
     if encoded.len() > OPERATION_BYTES_MAX {
         let detail = format!("the encoded operation is larger than {OPERATION_BYTES_MAX} bytes");

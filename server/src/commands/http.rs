@@ -48,7 +48,11 @@ struct RunCommand {
     working_directory: Option<String>,
     environment: Option<BTreeMap<String, String>>,
     run_as: Option<String>,
-    /// How long it may run; default 3600.
+    /// `{"script", "timeout_seconds", "retries", "interval_seconds", "soak_seconds"}`: the host succeeds only if this
+    /// script exits with 0, run after the operation and the soak.
+    #[schema(value_type = Option<Object>)]
+    health_check: Option<Value>,
+    /// How long it may run; default 3600. A health check adds its own time.
     timeout_seconds: Option<i64>,
     /// How long it may wait for its host; default a day.
     expires_in_seconds: Option<i64>,
@@ -194,26 +198,39 @@ fn created(stored: CommandView) -> Result<Created, DbError> {
     Created::at(location, &view::command(stored, None))
 }
 
-/// The time limit is checked here, where it may be negative; everything else where the set is made.
+/// What a set cannot hold is checked here (a negative time limit, a health check of another shape); everything else
+/// where the set is made.
 fn new_command(body: RunCommand) -> Result<NewCommand, Problem> {
+    let check = body.health_check.as_ref().map(validate::health_check);
+    let (health_check, mut found) = match check.transpose() {
+        Ok(check) => (check, Vec::new()),
+        Err(found) => (None, found),
+    };
+    for violation in &mut found {
+        violation.pointer.insert_str(0, "/health_check");
+    }
     let options = ExecutionOptions {
         dry_run: body.dry_run.unwrap_or(false),
         working_directory: body.working_directory,
         environment: body.environment.unwrap_or_default(),
         run_as: body.run_as,
+        health_check,
     };
-    let timeout_seconds = match body.timeout_seconds.map(validate::timeout_seconds) {
-        None => TIMEOUT_SECONDS_DEFAULT,
-        Some(Ok(seconds)) => seconds,
-        Some(Err(violation)) => {
-            let mut violations = vec![violation];
-            violations.extend(validate::options(&options));
-            if let Err(more) = validate::operation(&body.operation_type, &body.parameters) {
-                violations.extend(more);
-            }
-            return Err(Problem::invalid(violations));
+    let timeout = body.timeout_seconds.map(validate::timeout_seconds);
+    let timeout_seconds = match timeout.transpose() {
+        Ok(seconds) => seconds.unwrap_or(TIMEOUT_SECONDS_DEFAULT),
+        Err(violation) => {
+            found.push(violation);
+            0
         }
     };
+    if !found.is_empty() {
+        found.extend(validate::options(&options));
+        if let Err(more) = validate::operation(&body.operation_type, &body.parameters) {
+            found.extend(more);
+        }
+        return Err(Problem::invalid(found));
+    }
     // A negative number fails the set's own check, as 0 does.
     let expires_in_seconds = body
         .expires_in_seconds

@@ -62,6 +62,7 @@ fn every_field_is_read() {
         ("working_directory", json!("/srv")),
         ("environment", json!({"A": "b"})),
         ("run_as", json!("www")),
+        ("health_check", json!({"script": "true", "retries": 2})),
         ("expected_digest", json!(digest)),
         ("expected_count", json!(3)),
     ] {
@@ -75,6 +76,7 @@ fn every_field_is_read() {
     assert!(new.options.execution.dry_run);
     assert_eq!(new.options.execution.run_as.as_deref(), Some("www"));
     assert_eq!(new.options.execution.environment["A"], "b");
+    assert_eq!(new.options.execution.health_check.unwrap().retries, 2);
     assert_eq!(new.expected_digest, Some(digest));
     assert_eq!(new.expected_count, Some(3));
     assert!(new.plan_only);
@@ -100,6 +102,12 @@ fn each_wrong_field_is_named() {
         ("parameters", json!([]), "operation-parameter-invalid"),
         ("selector", json!("all"), "selector-value-invalid"),
         ("selector", Value::Null, "selector-empty"),
+        ("health_check", json!(7), "operation-parameter-invalid"),
+        (
+            "health_check",
+            json!({"script": "x", "soak_seconds": 86_400}),
+            "operation-health-check-invalid",
+        ),
         ("timeout_seconds", json!(0), "operation-timeout-invalid"),
         ("timeout_seconds", json!(-1), "operation-timeout-invalid"),
         (
@@ -267,6 +275,7 @@ proptest! {
         name in prop::sample::select(vec![
             "operation_type", "parameters", "selector", "timeout_seconds", "expires_in_seconds", "max_concurrency",
             "offline", "reason", "plan_only", "dry_run", "working_directory", "environment", "run_as",
+            "health_check",
             "expected_digest", "expected_count", "other",
         ]),
         value in any_json(),
