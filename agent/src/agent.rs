@@ -115,7 +115,7 @@ pub async fn run(
         identity,
         inputs,
         pulse: Pulse::new(config.facts.clone(), boot_id),
-        backoff: Backoff::default(),
+        backoff: Backoff::up_to_seconds(config.reconnect_seconds_max),
         renewal_chance: rand::rng().random(),
     };
     tokio::select! {
@@ -226,6 +226,7 @@ impl Link<'_> {
             facts: facts::facts(&self.config.facts),
             heartbeat_seconds: self.config.heartbeat_seconds,
             heartbeat_seconds_default: self.config.heartbeat_seconds_or_default(),
+            silence_max: Duration::from_secs(self.config.server_silent_seconds),
         };
         let on_welcome = || {
             welcome_at = Some(tokio::time::Instant::now());
@@ -274,7 +275,7 @@ impl Link<'_> {
             }
             SessionEnd::Server(_)
             | SessionEnd::Broken(_)
-            | SessionEnd::Silent
+            | SessionEnd::Silent(_)
             | SessionEnd::Closed { .. } => {
                 tracing::warn!("{detail}");
                 self.note(ConnectionState::Disconnected, &detail);

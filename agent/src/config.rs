@@ -7,11 +7,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use fleetwright_protocol::OperationType;
-use fleetwright_protocol::limits::HEARTBEAT_SECONDS_DEFAULT;
+use fleetwright_protocol::limits::{HEARTBEAT_SECONDS_DEFAULT, PEER_SILENT_SECONDS_MAX};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 pub use service_setting::ServiceManagerSetting;
+
+use crate::backoff::CAP_SECONDS_DEFAULT;
 
 /// Variables with this prefix override the file; `__` stands between levels.
 const PREFIX: &str = "FLEETWRIGHT_AGENT_";
@@ -29,6 +31,10 @@ pub struct Config {
     pub ca_file: Option<PathBuf>,
     pub data_dir: PathBuf,
     pub heartbeat_seconds: Option<u64>,
+    /// A server that has said nothing for this long is taken for gone; it is pinged three times meanwhile.
+    pub server_silent_seconds: u64,
+    /// The longest wait between two attempts to connect.
+    pub reconnect_seconds_max: u64,
     pub concurrency: u32,
     pub tags: Vec<String>,
     pub attributes: BTreeMap<String, String>,
@@ -128,6 +134,8 @@ impl Default for Config {
             ca_file: None,
             data_dir: PathBuf::from("/var/lib/fleetwright-agent"),
             heartbeat_seconds: None,
+            server_silent_seconds: PEER_SILENT_SECONDS_MAX,
+            reconnect_seconds_max: CAP_SECONDS_DEFAULT,
             concurrency: 1,
             tags: Vec::new(),
             attributes: BTreeMap::new(),
@@ -216,6 +224,18 @@ impl Config {
             .is_some_and(|seconds| !(1..=300).contains(&seconds))
         {
             return wrong("heartbeat_seconds", "must be between 1 and 300".to_owned());
+        }
+        if !(2..=PEER_SILENT_SECONDS_MAX).contains(&self.server_silent_seconds) {
+            return wrong(
+                "server_silent_seconds",
+                format!("must be between 2 and {PEER_SILENT_SECONDS_MAX}"),
+            );
+        }
+        if !(1..=3_600).contains(&self.reconnect_seconds_max) {
+            return wrong(
+                "reconnect_seconds_max",
+                "must be between 1 and 3600".to_owned(),
+            );
         }
         if !self.data_dir.is_absolute() {
             return wrong("data_dir", "must be an absolute path".to_owned());

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fleetwright_protocol::frame::WEBSOCKET_SUBPROTOCOL;
-use fleetwright_protocol::limits::{FRAME_BYTES_MAX, PEER_SILENT_SECONDS_MAX};
+use fleetwright_protocol::limits::FRAME_BYTES_MAX;
 use fleetwright_protocol::{AgentFrame, ServerFrame};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
@@ -28,8 +28,8 @@ const CONTROL_FRAMES_MAX: usize = 1_024;
 const OUTPUT_FRAMES_MAX: usize = 32;
 /// Per connection; most frames are far smaller.
 const READ_BUFFER_BYTES: usize = 8 * 1024;
-/// Three pings fit into the time after which a silent peer is dropped.
-const PING: Duration = Duration::from_secs(PEER_SILENT_SECONDS_MAX / 3);
+/// So many pings fit into the time after which a silent server is taken for gone.
+const PINGS: u32 = 3;
 /// The handshake and the welcome.
 const WELCOME_WITHIN: Duration = Duration::from_secs(20);
 
@@ -47,8 +47,8 @@ pub enum SessionEnd {
     WrongProtocol(String),
     #[error("the connection broke: {0}")]
     Broken(String),
-    #[error("the server was silent for {PEER_SILENT_SECONDS_MAX} s")]
-    Silent,
+    #[error("the server was silent for {} s", .0.as_secs())]
+    Silent(Duration),
     #[error("the server closed the connection ({code}): {reason}")]
     Closed { code: u16, reason: String },
     /// We ended it.
@@ -64,6 +64,8 @@ pub struct Surroundings<'a> {
     /// `None`: as the server says.
     pub heartbeat_seconds: Option<u64>,
     pub heartbeat_seconds_default: u64,
+    /// After so much silence the server is taken for gone.
+    pub silence_max: Duration,
 }
 
 /// Connects and serves until the end. `on_welcome` is called once the server has let us in; `end` asks for the end.
@@ -147,14 +149,16 @@ async fn serve(
             .heartbeat_seconds
             .unwrap_or(surroundings.heartbeat_seconds_default),
     );
+    let ping = surroundings.silence_max / PINGS;
     let settings = Reading {
         inputs: surroundings.inputs,
+        silence_max: surroundings.silence_max,
         // What this host's own settings say wins.
         period: surroundings.heartbeat_seconds.is_none().then_some(&period),
     };
     let reason = tokio::select! {
         reason = read(stream, settings, on_welcome) => reason,
-        reason = write(&mut sink, controls, outputs, periods, surroundings.pulse) => reason,
+        reason = write(&mut sink, controls, outputs, (ping, periods), surroundings.pulse) => reason,
         () = wanted(end) => SessionEnd::Ended,
     };
     // A farewell, if the peer still takes one.
@@ -164,6 +168,7 @@ async fn serve(
 
 struct Reading<'a> {
     inputs: &'a mpsc::Sender<Input>,
+    silence_max: Duration,
     period: Option<&'a watch::Sender<u64>>,
 }
 
@@ -176,13 +181,13 @@ async fn read(
     loop {
         let patience = match on_welcome {
             Some(_) => WELCOME_WITHIN,
-            None => Duration::from_secs(PEER_SILENT_SECONDS_MAX),
+            None => reading.silence_max,
         };
         let message = match timeout(patience, stream.next()).await {
             Ok(Some(Ok(message))) => message,
             Ok(Some(Err(error))) => return SessionEnd::Broken(error.to_string()),
             Ok(None) => return SessionEnd::Broken("the server hung up".to_owned()),
-            Err(_) => return SessionEnd::Silent,
+            Err(_) => return SessionEnd::Silent(patience),
         };
         match message {
             Message::Text(text) => match serde_json::from_str::<ServerFrame>(&text) {
@@ -254,10 +259,10 @@ async fn write(
     sink: &mut SplitSink<Socket, Message>,
     mut controls: mpsc::Receiver<AgentFrame>,
     mut outputs: mpsc::Receiver<AgentFrame>,
-    mut periods: watch::Receiver<u64>,
+    (ping, mut periods): (Duration, watch::Receiver<u64>),
     pulse: &mut Pulse,
 ) -> SessionEnd {
-    let mut ping = tokio::time::interval_at(Instant::now() + PING, PING);
+    let mut ping = tokio::time::interval_at(Instant::now() + ping, ping);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // Hello comes first, whatever the clock says.
     let mut heartbeat_at = Instant::now() + Duration::from_secs(1);

@@ -6,6 +6,7 @@ mod environment;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use fleetwright_protocol::limits::PEER_SILENT_SECONDS_MAX;
 use serde::{Deserialize, Serialize};
 
 /// Where the file is unless `--config` says otherwise.
@@ -78,6 +79,8 @@ pub struct Limits {
     pub requests_per_second: u32,
     /// Failed log-ins a minute per name and address.
     pub failed_logins_per_minute: u32,
+    /// An agent that has not been heard of for this long is disconnected. Longer than two of its heartbeats.
+    pub agent_silent_seconds: u64,
 }
 
 /// Text that is never shown.
@@ -147,6 +150,7 @@ impl Default for Limits {
             requests_per_second: 2_000,
             // A person mistypes a few times; a guesser needs millions.
             failed_logins_per_minute: 10,
+            agent_silent_seconds: PEER_SILENT_SECONDS_MAX,
         }
     }
 }
@@ -246,6 +250,11 @@ impl Config {
         }
         if self.retention.audit_days == 0 || self.retention.commands_days == 0 {
             return refuse("retention is at least one day");
+        }
+        if !(2..=PEER_SILENT_SECONDS_MAX).contains(&self.limits.agent_silent_seconds) {
+            return Err(ConfigError::Value(format!(
+                "limits.agent_silent_seconds must be between 2 and {PEER_SILENT_SECONDS_MAX}"
+            )));
         }
         if self.agent_names.is_empty() {
             return refuse("agent_names must hold at least one name or address");

@@ -140,12 +140,26 @@ impl TestFleet {
     /// online, if it is approved).
     pub fn add_agent_with(&mut self, fqdn: &str, token: &str, extra: &str) -> String {
         let settings = AgentSettings {
+            extra: extra.to_owned(),
+            ..self.agent_settings(fqdn)
+        };
+        self.add_agent_of(settings, token)
+    }
+
+    /// What agents of tests are set to unless a test changes it.
+    pub fn agent_settings(&self, fqdn: &str) -> AgentSettings {
+        AgentSettings {
             folder: self.path(&format!("agent-{fqdn}")),
             fqdn: fqdn.to_owned(),
             server_url: self.server.agent_url(),
             heartbeat_seconds: HEARTBEAT_SECONDS,
-            extra: extra.to_owned(),
-        };
+            extra: String::new(),
+        }
+    }
+
+    /// The same with any settings, such as another way to the server.
+    pub fn add_agent_of(&mut self, settings: AgentSettings, token: &str) -> String {
+        let fqdn = &settings.fqdn.clone();
         let mut agent = AgentProcess::enroll(settings, token);
         agent.run();
         self.agents.push(agent);

@@ -11,6 +11,7 @@ pub mod http;
 pub mod load;
 pub mod postgres;
 pub mod process;
+pub mod proxy;
 pub mod scratch;
 pub mod seed;
 pub mod server_process;

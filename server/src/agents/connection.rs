@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use fleetwright_protocol::frame::{AgentFrame, Hello, PROTOCOL_VERSION, ServerFrame};
-use fleetwright_protocol::limits::{HEARTBEAT_SECONDS_DEFAULT, PEER_SILENT_SECONDS_MAX};
+use fleetwright_protocol::limits::HEARTBEAT_SECONDS_DEFAULT;
 use fleetwright_protocol::outcome::OutputSummary;
 use fleetwright_protocol::{CommandId, HostId, Outcome};
 use tokio::sync::mpsc;
@@ -26,6 +26,8 @@ const HELLO_WITHIN: Duration = Duration::from_secs(10);
 const WRITE_WITHIN: Duration = Duration::from_secs(10);
 /// The last word is a courtesy: a connection that is cut must be gone within 5 s.
 const GOODBYE_WITHIN: Duration = Duration::from_secs(2);
+/// Between looks for silent agents: short beside how long they may be silent.
+const SILENCE_LOOK: Duration = Duration::from_secs(2);
 /// Frames per second an agent may send before it is slowed down: a hundred times what an honest one needs.
 const FRAMES_PER_SECOND_MAX: u32 = 2_000;
 
@@ -427,13 +429,15 @@ impl Window {
     }
 }
 
-/// Ends connections that have been silent for too long, for ever.
-pub async fn watch_silence(commands: Commands) {
-    let limit_us = i64::try_from(PEER_SILENT_SECONDS_MAX).unwrap_or(45) * 1_000_000;
-    let mut ticks = tokio::time::interval(Duration::from_secs(2));
+/// Ends connections that have been silent for `limit`, for ever: a look before that time is over at the latest, so that
+/// none lives longer.
+pub async fn watch_silence(commands: Commands, limit: Duration) {
+    let between_looks = SILENCE_LOOK.min(limit / 4);
+    let silent_us = i64::try_from((limit - between_looks).as_micros()).unwrap_or(i64::MAX);
+    let mut ticks = tokio::time::interval(between_looks);
     loop {
         ticks.tick().await;
-        let before_us = commands.clock().monotonic_us() - limit_us;
+        let before_us = commands.clock().monotonic_us() - silent_us;
         if before_us > 0 {
             commands.connections().cut_silent(before_us);
         }

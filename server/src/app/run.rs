@@ -135,7 +135,8 @@ fn spawn_loops(app: &AppState, loops: &TaskTracker) {
     loops.spawn(app.licensing.clone().run(app.shutdown.clone()));
     loops.spawn(app.modules.clone().run(app.shutdown.clone()));
     let commands = app.commands.clone();
-    until_shutdown(app, loops, watch_silence(commands));
+    let silent = Duration::from_secs(app.config.limits.agent_silent_seconds);
+    until_shutdown(app, loops, watch_silence(commands, silent));
     let swept = app.clone();
     until_shutdown(app, loops, async move { retention::run(&swept).await });
     let used = app.clone();
