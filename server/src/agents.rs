@@ -1,11 +1,13 @@
 //! Agents: how they enrol, prove who they are, renew and connect. The conversation over a live connection is in
-//! `connection`; what agents report about their hosts goes to `hosts`, about commands to `commands`.
+//! `connection` and
+//! `conversation`; what agents report about their hosts goes to `hosts`, about commands to `commands`.
 
 pub mod admittance;
 pub mod authority;
 pub mod blobs;
 pub mod connection;
 pub mod connections;
+pub mod conversation;
 pub mod csr;
 pub mod enrollment;
 pub mod generations;

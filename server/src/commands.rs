@@ -6,6 +6,7 @@
 //! do it. Nothing is loaded at start-up but the ids of open sets.
 
 pub mod actions;
+pub mod by_hand;
 pub mod control;
 pub mod create;
 pub mod decide;

@@ -204,13 +204,17 @@ pub fn on_expired(state: &mut CommandState, now_us: i64) {
     }
 }
 
-/// Ends a command whose host is gone from the inventory.
+/// Ends a command whose host is gone from the inventory. One that was sent may start, or have started, all the same: only
+/// what cannot run counts as skipped.
 pub fn on_host_deleted(state: &mut CommandState, now_us: i64) {
     match state.status {
-        CommandStatus::Held | CommandStatus::Queued => {
+        CommandStatus::Held => state.end(CommandStatus::Skipped, Some("host_deleted"), now_us),
+        CommandStatus::Queued if state.sent_at.is_none() => {
             state.end(CommandStatus::Skipped, Some("host_deleted"), now_us);
         }
-        CommandStatus::Running => state.end(CommandStatus::Failed, Some("host_deleted"), now_us),
+        CommandStatus::Queued | CommandStatus::Running => {
+            state.end(CommandStatus::Failed, Some("host_deleted"), now_us);
+        }
         CommandStatus::Succeeded | CommandStatus::Failed | CommandStatus::Skipped => {}
     }
 }

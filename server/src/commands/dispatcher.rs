@@ -69,7 +69,7 @@ struct SetWork {
     frozen: Option<Frozen>,
 }
 
-struct Dispatcher {
+pub(super) struct Dispatcher {
     commands: Commands,
     work: HashMap<SetId, SetWork>,
     queue: VecDeque<SetId>,
@@ -89,7 +89,7 @@ enum Step {
 }
 
 impl Dispatcher {
-    fn new(commands: Commands) -> Self {
+    pub(super) fn new(commands: Commands) -> Self {
         Self {
             commands,
             work: HashMap::new(),
@@ -100,7 +100,7 @@ impl Dispatcher {
         }
     }
 
-    async fn find_open_sets(&mut self) -> Result<(), DbError> {
+    pub(super) async fn find_open_sets(&mut self) -> Result<(), DbError> {
         let rows = self.commands.db().read(sets::select_open()).await?;
         for row in &rows {
             self.enqueue(row.id(0)?);
@@ -108,11 +108,11 @@ impl Dispatcher {
         Ok(())
     }
 
-    fn is_idle(&self) -> bool {
+    pub(super) fn is_idle(&self) -> bool {
         self.queue.is_empty() && self.hosts.is_empty()
     }
 
-    fn take(&mut self, hint: Hint) {
+    pub(super) fn take(&mut self, hint: Hint) {
         match hint {
             Hint::Set(id) => self.enqueue(id),
             Hint::Host(id) => {
@@ -135,7 +135,7 @@ impl Dispatcher {
         }
     }
 
-    fn wake_paused_hosts(&mut self) {
+    pub(super) fn wake_paused_hosts(&mut self) {
         let now = self.commands.clock().monotonic_us();
         while let Some(entry) = self
             .paused_hosts
@@ -147,7 +147,7 @@ impl Dispatcher {
     }
 
     /// One bounded piece of work. On an error nothing is forgotten: the piece is queued again.
-    async fn step(&mut self) -> Result<(), DbError> {
+    pub(super) async fn step(&mut self) -> Result<(), DbError> {
         self.wake_paused_hosts();
         if !self.hosts.is_empty() {
             let batch: Vec<HostId> = self.hosts.iter().copied().take(HOSTS_BATCH).collect();

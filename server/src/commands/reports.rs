@@ -1,7 +1,7 @@
 //! Takes what agents say, a batch at a time, and makes it durable before it is acknowledged: one transaction for
 //! hundreds of hosts, one row update and one counter update each.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -196,7 +196,8 @@ fn apply_in(
     reports: &[Arc<AgentReport>],
 ) -> Result<(), DbError> {
     let now_us = commands.now_us();
-    let mut by_command: HashMap<CommandId, Vec<&AgentReport>> = HashMap::new();
+    // In the order of their ids, so that the same reports always have the same effects in the same order.
+    let mut by_command: BTreeMap<CommandId, Vec<&AgentReport>> = BTreeMap::new();
     for report in reports {
         by_command
             .entry(report.command_id)

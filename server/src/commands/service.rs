@@ -10,6 +10,7 @@ use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use uuid::Uuid;
 
+use super::by_hand::ByHand;
 use super::effects::{Hint, Outlets};
 use super::live_output::LiveOutput;
 use super::notices::Notices;
@@ -243,6 +244,11 @@ impl Commands {
 }
 
 impl Workers {
+    /// For a caller that takes every step itself.
+    pub async fn by_hand(self) -> Result<ByHand, DbError> {
+        ByHand::start(self.commands, self.hints, self.reports).await
+    }
+
     /// Starts everything; it ends with the runtime.
     pub fn start(self) {
         let commands = self.commands;

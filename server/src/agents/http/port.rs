@@ -25,7 +25,8 @@ use tokio_util::io::ReaderStream;
 
 use crate::agents::admittance::{self, AdmittanceError};
 use crate::agents::blobs::BlobDigest;
-use crate::agents::connection::{self, ConnectionContext};
+use crate::agents::connection;
+use crate::agents::conversation::ConnectionContext;
 use crate::agents::csr::{Csr, CsrError};
 use crate::agents::enrollment::{self, EnrollError};
 use crate::agents::generations::Refusal;

@@ -247,6 +247,22 @@ fn a_result_after_the_end_is_late_and_moves_nothing() {
     assert_eq!(state, before);
 }
 
+#[test]
+fn a_deleted_hosts_command_is_skipped_only_if_it_was_never_sent() {
+    let mut unsent = CommandState {
+        sent_at: None,
+        slot: false,
+        due_at: None,
+        ..sent()
+    };
+    on_host_deleted(&mut unsent, NOW + 1);
+    assert_eq!(unsent.status, CommandStatus::Skipped);
+    let mut delivered = sent();
+    on_host_deleted(&mut delivered, NOW + 1);
+    assert_eq!(delivered.status, CommandStatus::Failed);
+    assert_eq!(delivered.reason, Some("host_deleted"));
+}
+
 #[derive(Clone, Debug)]
 enum Event {
     Started(u32),

@@ -1,0 +1,278 @@
+//! What an agent and the server say to each other over one connection, without the socket: `hello` first, then reports
+//! in. The certificate is the only identity; what a frame says about hosts is checked against it where it matters.
+
+use std::sync::Arc;
+
+use fleetwright_protocol::frame::{AgentFrame, Hello, PROTOCOL_VERSION, ServerFrame};
+use fleetwright_protocol::limits::HEARTBEAT_SECONDS_DEFAULT;
+use fleetwright_protocol::outcome::OutputSummary;
+use fleetwright_protocol::{CommandId, HostId, Outcome};
+
+use super::connections::{Connection, Cut, DOES_NOT_READ, SILENT};
+use crate::commands::Commands;
+use crate::commands::live_output::Chunk;
+use crate::commands::outputs::{PartKey, Spool};
+use crate::commands::reports::{AgentReport, Greeting, Said, harmless_message, settle_hello_in};
+use crate::db::DbError;
+use crate::hosts::{self, Hosts};
+
+/// What a connection needs of the server.
+#[derive(Clone)]
+pub struct ConnectionContext {
+    pub commands: Commands,
+    pub hosts: Hosts,
+}
+
+impl ConnectionContext {
+    async fn report(&self, host_id: HostId, command_id: CommandId, attempt: u32, said: Said) {
+        let report = AgentReport {
+            host_id,
+            command_id,
+            attempt,
+            said,
+            room: None,
+        };
+        self.commands.report(report).await;
+    }
+}
+
+/// Why a connection ends, as told to the agent.
+#[derive(Debug)]
+pub struct Ending {
+    pub code: u16,
+    pub reason: String,
+    /// The other side has gone; the server did not want it to.
+    pub host_gone: bool,
+}
+
+impl Ending {
+    pub fn new(code: u16, reason: impl Into<String>) -> Self {
+        Self {
+            code,
+            reason: reason.into(),
+            host_gone: false,
+        }
+    }
+
+    pub fn of_gone_host(code: u16, reason: &str) -> Self {
+        Self {
+            host_gone: true,
+            ..Self::new(code, reason)
+        }
+    }
+
+    pub fn of_cut(cut: Cut) -> Self {
+        Self {
+            host_gone: cut.reason == SILENT || cut.reason == DOES_NOT_READ,
+            ..Self::new(cut.code, cut.reason)
+        }
+    }
+}
+
+/// The `hello`: what the agent is, and what its journal holds of the commands the server believes it has.
+pub async fn greet(
+    hello: Hello,
+    connection: &Arc<Connection>,
+    context: &ConnectionContext,
+) -> Result<(), Ending> {
+    let host_id = connection.host_id;
+    if hello.protocol.split('.').next() != PROTOCOL_VERSION.split('.').next() {
+        let reason = format!(
+            "protocol {} is not spoken here, {PROTOCOL_VERSION} is",
+            hello.protocol
+        );
+        return Err(Ending::new(1002, reason));
+    }
+    let recorded = hosts::actions::record_hello(&context.hosts, host_id, &hello)
+        .await
+        .map_err(|error| unavailable(host_id, &error))?;
+    let Hello {
+        journal,
+        journal_id,
+        capabilities,
+        ..
+    } = hello;
+    let greeting = Greeting {
+        connection: connection.clone(),
+        welcome: ServerFrame::Welcome {
+            protocol: PROTOCOL_VERSION.to_owned(),
+            server_version: env!("CARGO_PKG_VERSION").to_owned(),
+            host_id,
+            heartbeat_seconds: HEARTBEAT_SECONDS_DEFAULT,
+        },
+        concurrency: capabilities.concurrency,
+        journal,
+        journal_changed: recorded.journal_changed,
+    };
+    let commands = context.commands.clone();
+    context
+        .commands
+        .db()
+        .write(move |tx| {
+            if greeting.journal_changed {
+                // Together with the end of the lost journal's commands, so that a crash loses neither.
+                hosts::actions::save_journal_in(tx, host_id, journal_id)?;
+            }
+            settle_hello_in(tx, &commands, greeting)
+        })
+        .await
+        .map_err(|error| unavailable(host_id, &error))
+}
+
+/// After the end of a connection: its host is offline unless it has another, and what it worked on is told if it is gone.
+pub async fn leave(connection: &Connection, context: &ConnectionContext, ending: &Ending) {
+    let host_id = connection.host_id;
+    if context.commands.connections().remove(connection)
+        && let Err(error) = hosts::actions::record_offline(&context.hosts, vec![host_id]).await
+    {
+        tracing::warn!(%host_id, %error, "could not record that the host is offline");
+    }
+    if ending.host_gone {
+        for (command_id, attempt) in connection.working_on() {
+            // Behind what it said last, so that a start is known before its end.
+            context
+                .report(host_id, command_id, attempt, Said::HostGone)
+                .await;
+        }
+    }
+}
+
+/// Handles one frame. A command's receipt needs no word: its start lease counts on the agent's clock from there, and
+/// the server's own deadline covers the rest.
+pub async fn take(
+    frame: AgentFrame,
+    connection: &Arc<Connection>,
+    context: &ConnectionContext,
+) -> Result<(), Ending> {
+    let host_id = connection.host_id;
+    match frame {
+        AgentFrame::Hello(_) => return Err(Ending::new(1002, "hello comes once")),
+        AgentFrame::Heartbeat(heartbeat) => context.hosts.record_heartbeat(host_id, heartbeat),
+        AgentFrame::Facts { facts } => {
+            hosts::actions::record_facts(&context.hosts, host_id, facts)
+                .await
+                .map_err(|error| unavailable(host_id, &error))?;
+        }
+        AgentFrame::CommandReceived { .. } => {}
+        AgentFrame::CommandStarted {
+            command_id,
+            attempt,
+        } => {
+            context
+                .report(host_id, command_id, attempt, Said::Started)
+                .await
+        }
+        AgentFrame::CommandNotStarted {
+            command_id,
+            attempt,
+            reason,
+        } => {
+            let said = Said::NotStarted(reason);
+            context.report(host_id, command_id, attempt, said).await;
+        }
+        AgentFrame::CommandOutput {
+            command_id,
+            stream,
+            offset,
+            data,
+        } => {
+            if connection.is_running(command_id) {
+                let chunk = Chunk {
+                    stream,
+                    offset,
+                    data: data.into(),
+                };
+                context.commands.live_output().publish(command_id, chunk);
+            }
+        }
+        AgentFrame::OutputPart {
+            command_id,
+            attempt,
+            stream,
+            section,
+            offset,
+            data,
+        } => {
+            let key = PartKey {
+                command_id,
+                attempt,
+                stream,
+                section,
+            };
+            take_part(connection, context, key, offset, data).await?;
+        }
+        AgentFrame::CommandFinished {
+            command_id,
+            attempt,
+            outcome,
+        } => take_finished(connection, context, command_id, attempt, *outcome).await?,
+    }
+    Ok(())
+}
+
+/// Hands in a result together with what was spooled of its output. Of what this host does not work on (another host's
+/// command, an earlier attempt, one that is over) no output is kept, so none is read.
+async fn take_finished(
+    connection: &Connection,
+    context: &ConnectionContext,
+    command_id: CommandId,
+    attempt: u32,
+    mut outcome: Outcome,
+) -> Result<(), Ending> {
+    let host_id = connection.host_id;
+    let commands = &context.commands;
+    outcome.message = harmless_message(&outcome.message);
+    if !connection.is_working_on(command_id, attempt) {
+        outcome.stdout = OutputSummary::default();
+        outcome.stderr = OutputSummary::default();
+    }
+    let room = commands.room_for_result(Spool::bytes_of(&outcome)).await;
+    let spool = commands.spool();
+    let output = spool.collect(command_id, attempt, &mut outcome).await;
+    let output = output.map_err(|error| spool_failed(host_id, &error))?;
+    let report = AgentReport {
+        host_id,
+        command_id,
+        attempt,
+        said: Said::Finished(Box::new((outcome, output))),
+        room,
+    };
+    commands.report(report).await;
+    Ok(())
+}
+
+/// Keeps a part of a long output and says how much of its section is held. Of a command that is over, or another host's,
+/// nothing is kept, and the agent may go on.
+async fn take_part(
+    connection: &Connection,
+    context: &ConnectionContext,
+    key: PartKey,
+    offset: u64,
+    data: Vec<u8>,
+) -> Result<(), Ending> {
+    let end = offset.saturating_add(data.len() as u64);
+    let held = if connection.is_working_on(key.command_id, key.attempt) {
+        let appended = context.commands.spool().append(key, offset, data).await;
+        appended.map_err(|error| spool_failed(connection.host_id, &error))?
+    } else {
+        end
+    };
+    connection.send_frame(&ServerFrame::AckPart {
+        command_id: key.command_id,
+        attempt: key.attempt,
+        stream: key.stream,
+        section: key.section,
+        offset: held,
+    });
+    Ok(())
+}
+
+fn spool_failed(host_id: HostId, error: &std::io::Error) -> Ending {
+    tracing::error!(%host_id, %error, "output could not be spooled");
+    Ending::new(1013, "the server cannot store it now; try again")
+}
+
+fn unavailable(host_id: HostId, error: &DbError) -> Ending {
+    tracing::warn!(%host_id, %error, "an agent's hello could not be stored");
+    Ending::new(1013, "the server cannot store it now; try again")
+}
