@@ -3,6 +3,8 @@
 //! `disk` is where.
 //! It knows nothing of processes or the network.
 
+#[cfg(test)]
+mod damage_tests;
 pub mod disk;
 pub mod entries;
 pub mod record;

@@ -15,6 +15,7 @@ pub mod proxy;
 pub mod scratch;
 pub mod seed;
 pub mod server_process;
+pub mod simulation;
 pub mod source;
 pub mod vendor;
 pub mod wait;

@@ -8,6 +8,7 @@ mod dist;
 mod keys;
 mod openapi;
 mod sbom;
+mod sim;
 mod steps;
 mod test;
 mod wait;
@@ -29,6 +30,9 @@ cargo xtask COMMAND
   dist       release build, packed into target/dist/
       --deb          Debian packages of the server, the agent and the command line too
   bench [NAME]  the measurements, as a table, JSON lines and plots under target/bench/
+  sim        many simulated worlds: crashes, lost frames, power cuts, all from one seed each
+      --seeds N      so many (default 10000), from --from N (default 1), on --jobs N threads
+      --seed N       only this one, with its whole story
   openapi    write the OpenAPI document to target/openapi.json
 ";
 
@@ -53,6 +57,7 @@ fn run(arguments: &[String]) -> Result<()> {
         "test" => without_arguments(rest).and_then(|()| test::run()),
         "dist" => dist::run(rest),
         "bench" => bench::run(rest),
+        "sim" => sim::run(rest),
         "openapi" => without_arguments(rest).and_then(|()| openapi::run()),
         "help" | "--help" | "-h" => {
             print!("{HELP}");

@@ -140,7 +140,7 @@ impl Core {
         if let Err(reason) = lease.check(self.machine.boot_ms()) {
             return Fate::Refuse(reason);
         }
-        if self.machine.is_full() {
+        if self.machine.lacks_room() {
             return Fate::Refuse(NotStartedReason::DiskFull);
         }
         let (mut busy, mut waiting) = (self.busy(), self.queue.len());

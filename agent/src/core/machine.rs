@@ -41,7 +41,7 @@ pub trait Machine: Send + Sync + 'static {
     fn operations(&self) -> Vec<OperationType>;
     fn refusal(&self, job: &Job) -> Option<Refusal>;
     /// Whether there is no room for what a run leaves.
-    fn is_full(&self) -> bool;
+    fn lacks_room(&self) -> bool;
 
     /// `power` is for those that change the machine's power.
     fn begin(self: Arc<Self>, job: Job, run: Run, power: Option<PowerRun>, channels: RunChannels);

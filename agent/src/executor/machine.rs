@@ -55,7 +55,7 @@ impl Machine for Executor {
             .map(|why| Refusal::Ended(Box::new(outcome(why))))
     }
 
-    fn is_full(&self) -> bool {
+    fn lacks_room(&self) -> bool {
         rustix::fs::statvfs(&self.data_dir)
             .is_ok_and(|found| found.f_bavail.saturating_mul(found.f_frsize) < FREE_BYTES_MIN)
     }
