@@ -50,6 +50,8 @@ pub struct AgentsParts {
     pub data_dir: PathBuf,
     /// Names and addresses by which agents reach the agent port.
     pub agent_names: Vec<String>,
+    /// How long an agent's certificate is good for.
+    pub certificate_lifetime: Duration,
 }
 
 /// A handle on the authority, enrolment and blobs; cheap to clone.
@@ -120,6 +122,19 @@ impl Agents {
 
     pub fn authority(&self) -> &Authority {
         &self.inner.authority
+    }
+
+    /// Signs a certificate of this host for the request's key; returns it as PEM.
+    fn sign(
+        &self,
+        csr: &csr::Csr,
+        host: fleetwright_protocol::HostId,
+        generation: i64,
+        now_us: i64,
+    ) -> Result<String, AuthorityError> {
+        let lifetime = self.inner.parts.certificate_lifetime;
+        self.authority()
+            .sign_client(csr, host, generation, now_us, lifetime)
     }
 
     pub fn blobs(&self) -> &BlobStore {

@@ -5,6 +5,7 @@ pub mod run;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::Value;
@@ -107,6 +108,7 @@ impl App {
             hosts: hosts.clone(),
             data_dir: config.data_dir.clone(),
             agent_names: config.agent_names.clone(),
+            certificate_lifetime: Duration::from_secs(config.agent_certificate_seconds),
         })?;
         let spool = Spool::open(&config.data_dir).map_err(StartError::Outputs)?;
         let (commands, workers) = Commands::new(

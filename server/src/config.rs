@@ -9,6 +9,10 @@ use std::path::{Path, PathBuf};
 use fleetwright_protocol::limits::PEER_SILENT_SECONDS_MAX;
 use serde::{Deserialize, Serialize};
 
+use crate::agents::authority::CLIENT_LIFETIME;
+
+/// Shorter, and an agent would do little but renew; longer, and a stolen one would be worth having.
+const AGENT_CERTIFICATE_SECONDS: std::ops::RangeInclusive<u64> = 10..=30 * 24 * 3600;
 /// Where the file is unless `--config` says otherwise.
 pub const FILE_DEFAULT: &str = "/etc/fleetwright/server.toml";
 
@@ -21,6 +25,8 @@ pub struct Config {
     pub agent_listen: SocketAddr,
     /// Names and addresses by which agents reach the agent port: the SANs of its certificate.
     pub agent_names: Vec<String>,
+    /// How long an agent's certificate is good for; agents renew at two thirds of it.
+    pub agent_certificate_seconds: u64,
     /// `sqlite://…` or `postgres://…`; see [`Config::database_url`] for the default.
     pub database_url: Option<Secret>,
     /// CA, keys, blobs, database.
@@ -110,6 +116,7 @@ impl Default for Config {
             listen: loopback(8080),
             agent_listen: loopback(8443),
             agent_names: vec!["localhost".to_owned(), "127.0.0.1".to_owned()],
+            agent_certificate_seconds: CLIENT_LIFETIME.as_secs(),
             database_url: None,
             data_dir: PathBuf::from("/var/lib/fleetwright"),
             modules_dir: PathBuf::from("/usr/lib/fleetwright/modules"),
@@ -221,6 +228,12 @@ impl Config {
         put("agent_listen", Some(quoted(&self.agent_listen)));
         put("agent_names", Some(list(&self.agent_names).into()));
         put(
+            "agent_certificate_seconds",
+            i64::try_from(self.agent_certificate_seconds)
+                .ok()
+                .map(toml::Value::from),
+        );
+        put(
             "database_url",
             Some(quoted(&without_password(&self.database_url()))),
         );
@@ -258,6 +271,9 @@ impl Config {
         }
         if self.agent_names.is_empty() {
             return refuse("agent_names must hold at least one name or address");
+        }
+        if !AGENT_CERTIFICATE_SECONDS.contains(&self.agent_certificate_seconds) {
+            return refuse("agent_certificate_seconds is between 10 and 2592000 (30 days)");
         }
         if self.data_dir.as_os_str().is_empty() {
             return refuse("data_dir must not be empty");

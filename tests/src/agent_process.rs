@@ -84,6 +84,14 @@ impl AgentProcess {
         agent
     }
 
+    /// One whose folder has an identity and a configuration already. It does not run yet.
+    pub fn of_enrolled(settings: AgentSettings) -> Self {
+        Self {
+            settings,
+            process: None,
+        }
+    }
+
     pub fn run(&mut self) {
         assert!(self.process.is_none(), "the agent runs already");
         let name = format!("the agent {}", self.settings.fqdn);

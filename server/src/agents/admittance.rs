@@ -123,9 +123,7 @@ pub async fn renew(
                     || admission::save_identity(agents.hosts(), id, host.identity, identity)
                         .await?;
                 if saved {
-                    let certificate_pem = agents
-                        .authority()
-                        .sign_client(csr, id, generation, now_us)?;
+                    let certificate_pem = agents.sign(csr, id, generation, now_us)?;
                     return Ok(Renewed {
                         certificate_pem,
                         generation,

@@ -23,15 +23,16 @@ use sha2::{Digest as _, Sha256};
 use super::csr::Csr;
 use super::identity;
 
-const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Longer than any installation is expected to live without being set up anew.
 const AUTHORITY_LIFETIME: Duration = Duration::from_secs(20 * 365 * 24 * 3600);
-/// Short, because a stolen certificate is good for no longer; agents renew at two thirds of it.
-pub const CLIENT_LIFETIME: Duration = DAY;
+/// Of agents' certificates unless configured. Short, because a stolen certificate is good for no longer; agents renew
+/// at two thirds of it.
+pub const CLIENT_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// The agent port's certificate is made anew at every start and when less than a third is left.
 pub const SERVER_LIFETIME: Duration = Duration::from_secs(90 * 24 * 3600);
-/// Clocks of agents may be behind this much.
-const BACKDATED: Duration = Duration::from_secs(3600);
+/// Clocks of agents may be behind this much, or a part of the lifetime if that is less.
+const BACKDATED_MAX: Duration = Duration::from_secs(3600);
+const BACKDATED_PART: u32 = 24;
 
 const KEY_FILE: &str = "ca.key";
 const CERTIFICATE_FILE: &str = "ca.pem";
@@ -85,15 +86,16 @@ impl Authority {
         hex::encode(Sha256::digest(&self.certificate))
     }
 
-    /// Signs a client certificate for the request's key; returns it as PEM.
+    /// Signs a client certificate for the request's key, good for `lifetime`; returns it as PEM.
     pub fn sign_client(
         &self,
         csr: &Csr,
         host: HostId,
         generation: i64,
         now_us: i64,
+        lifetime: Duration,
     ) -> Result<String, AuthorityError> {
-        let mut parameters = parameters(&host.to_string(), now_us, CLIENT_LIFETIME);
+        let mut parameters = parameters(&host.to_string(), now_us, lifetime);
         parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         let name = identity::urn(host, generation);
@@ -192,7 +194,8 @@ fn parameters(name: &str, now_us: i64, lifetime: Duration) -> CertificateParams 
     parameters.distinguished_name = subject;
     let since_epoch = Duration::from_micros(u64::try_from(now_us).unwrap_or_default());
     let epoch = rcgen::date_time_ymd(1970, 1, 1);
-    parameters.not_before = epoch + since_epoch.saturating_sub(BACKDATED);
+    parameters.not_before =
+        epoch + since_epoch.saturating_sub(BACKDATED_MAX.min(lifetime / BACKDATED_PART));
     parameters.not_after = epoch + since_epoch + lifetime;
     let mut serial = [0_u8; 16];
     rand::rng().fill_bytes(&mut serial);
@@ -267,7 +270,9 @@ pub(crate) mod tests {
         let host = HostId(Uuid::from_u128(1));
         let (_, csr) = csr();
         for authority in [&first, &again] {
-            let pem = authority.sign_client(&csr, host, 1, NOW).unwrap();
+            let pem = authority
+                .sign_client(&csr, host, 1, NOW, CLIENT_LIFETIME)
+                .unwrap();
             let der = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
             let (_, certificate) = x509_parser::parse_x509_certificate(&der).unwrap();
             let (_, issuer) = x509_parser::parse_x509_certificate(first.certificate()).unwrap();
@@ -306,7 +311,9 @@ pub(crate) mod tests {
         let authority = Authority::open(folder.path(), NOW).unwrap();
         let host = HostId(Uuid::from_u128(42));
         let (_, csr) = csr();
-        let pem = authority.sign_client(&csr, host, 7, NOW).unwrap();
+        let pem = authority
+            .sign_client(&csr, host, 7, NOW, CLIENT_LIFETIME)
+            .unwrap();
         let der = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
         let read = AgentCertificate::parse(&der).unwrap();
         assert_eq!(read.host_id, host);

@@ -188,10 +188,7 @@ pub async fn enroll(
         })
         .await?;
     tracing::info!(host_id = %admitted.host_id, token_id = %token.id, approval = admitted.approval.as_str(), "a host enrolled");
-    let certificate_pem =
-        agents
-            .authority()
-            .sign_client(&csr, admitted.host_id, admitted.generation, now_us)?;
+    let certificate_pem = agents.sign(&csr, admitted.host_id, admitted.generation, now_us)?;
     Ok(Enrolled {
         admitted,
         certificate_pem,

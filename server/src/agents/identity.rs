@@ -161,6 +161,7 @@ mod tests {
     use crate::agents::authority::tests::{NOW, csr};
     use rcgen::{CertificateParams, KeyPair, SanType};
     use rustls_pki_types::pem::PemObject as _;
+    use std::time::Duration;
     use uuid::Uuid;
 
     fn with_names(names: Vec<SanType>) -> CertificateDer<'static> {
@@ -216,7 +217,9 @@ mod tests {
         let (_, csr) = csr();
         let years_later = UnixTime::since_unix_epoch(std::time::Duration::from_secs(4_000_000_000));
         let verify = |authority: &Authority| {
-            let pem = authority.sign_client(&csr, host, 1, NOW).unwrap();
+            let pem = authority
+                .sign_client(&csr, host, 1, NOW, Duration::from_secs(3600))
+                .unwrap();
             let der = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
             verifier.verify_client_cert(&der, &[], years_later).is_ok()
         };

@@ -3,6 +3,7 @@
 
 mod delivery;
 mod identity;
+mod renewal;
 mod repeated;
 mod running;
 mod streams;

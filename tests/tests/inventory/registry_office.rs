@@ -68,6 +68,7 @@ impl Office {
         };
         let hosts = Hosts::load(parts).await.unwrap();
         let agents = Agents::open(AgentsParts {
+            certificate_lifetime: std::time::Duration::from_secs(24 * 3600),
             clock: clock.clone(),
             db: db.clone(),
             hosts: hosts.clone(),

@@ -111,7 +111,15 @@ fn connector(server: &Authority, issuer: Option<&Authority>, issued_at_us: i64) 
         Some(issuer) => {
             let (key, csr) = csr();
             let host = HostId(uuid::Uuid::from_u128(5));
-            let pem = issuer.sign_client(&csr, host, 1, issued_at_us).unwrap();
+            let pem = issuer
+                .sign_client(
+                    &csr,
+                    host,
+                    1,
+                    issued_at_us,
+                    std::time::Duration::from_secs(86_400),
+                )
+                .unwrap();
             let certificate = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
             let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
             builder
