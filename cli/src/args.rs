@@ -10,6 +10,7 @@ use crate::license::LicenseAction;
 use crate::login::LoginArgs;
 use crate::module::ModuleAction;
 use crate::modules::ModulesAction;
+use crate::rolling::RollingAction;
 use crate::run::RunArgs;
 use crate::select::SelectArgs;
 use crate::settings::ConnectionArgs;
@@ -71,6 +72,11 @@ pub enum Command {
     Bulk {
         #[command(subcommand)]
         action: BulkAction,
+    },
+    /// Rolling deployments: batch after batch, halted by failures
+    Rolling {
+        #[command(subcommand)]
+        action: RollingAction,
     },
     /// Commands sent to single hosts
     Commands {

@@ -8,6 +8,8 @@ use crate::client::escape;
 use crate::failure::Failure;
 use crate::hosts;
 use crate::output::{self, Column};
+use crate::progress::Display;
+use crate::report::Kind;
 use crate::session::Session;
 use crate::table::Cell;
 use crate::{Completion, commands, follow, pages, prompt, report, select};
@@ -101,11 +103,15 @@ pub fn run(session: &Session, action: BulkAction) -> Result<Completion, Failure>
             output::item(session, &session.client.get(&path(&id))?)?
         }
         BulkAction::Show { id, watch: true } => {
-            let operation = follow::to_the_end(session, &path(&id))?;
-            return report::report(session, &operation);
+            let operation = follow::to_the_end(
+                session,
+                &path(&id),
+                &mut Display::new(session.is_for_people()),
+            )?;
+            return report::report(session, Kind::Bulk, &operation);
         }
         BulkAction::Hosts { id, status, list } => {
-            let rows = report::rows(session, &id, status.as_deref(), list.limit)?;
+            let rows = report::rows(session, &path(&id), status.as_deref(), list.limit)?;
             output::items(session, &rows, &report::HOST_COLUMNS)?;
         }
         BulkAction::Output { id, host } => {
@@ -180,7 +186,6 @@ fn cancel(
     )
 }
 
-/// The path of one operation.
-pub fn path(id: &str) -> String {
-    format!("/fleet/bulk/{}", escape(id))
+fn path(id: &str) -> String {
+    Kind::Bulk.path(id)
 }

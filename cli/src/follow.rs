@@ -8,8 +8,16 @@ use crate::client::{ClientError, rest};
 use crate::events;
 use crate::failure::Failure;
 use crate::output;
-use crate::progress::{Display, Progress, is_terminal};
+use crate::progress::is_terminal;
 use crate::session::Session;
+
+/// Shows how something goes.
+pub trait Watcher {
+    /// What an event or the thing itself says. Returns whether it is over.
+    fn show(&mut self, said: &Value) -> bool;
+    /// Leaves the last state on the screen.
+    fn leave(&mut self);
+}
 
 /// Pauses between attempts to connect again; the last one repeats.
 const RECONNECT_PAUSES_MS: [u64; 5] = [200, 500, 1_000, 2_000, 5_000];
@@ -19,12 +27,15 @@ const FAILURES_MAX: usize = 50;
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Shows progress until the operation at `path` is finished, and returns it. An error leaves it running.
-pub fn to_the_end(session: &Session, path: &str) -> Result<Value, Failure> {
-    let mut display = Display::new(session.is_for_people());
+pub fn to_the_end(
+    session: &Session,
+    path: &str,
+    watcher: &mut dyn Watcher,
+) -> Result<Value, Failure> {
     let mut last_event_id: Option<String> = None;
     let mut failures = 0;
     loop {
-        match listen(session, path, &mut last_event_id, &mut display) {
+        match listen(session, path, &mut last_event_id, watcher) {
             Ok(heard) if heard > 0 => failures = 0,
             // A stream that ends at once counts as a failure, or we would ask without end.
             Ok(_) => failures += 1,
@@ -33,10 +44,8 @@ pub fn to_the_end(session: &Session, path: &str) -> Result<Value, Failure> {
         }
         match session.client.get(path) {
             Ok(operation) if is_terminal(&output::field(&operation, "status")) => {
-                if let Ok(progress) = progress_of(&operation) {
-                    display.show(&progress);
-                }
-                display.finish();
+                watcher.show(&operation);
+                watcher.leave();
                 return Ok(operation);
             }
             Ok(_) => {}
@@ -72,7 +81,7 @@ fn listen(
     session: &Session,
     path: &str,
     last_event_id: &mut Option<String>,
-    display: &mut Display,
+    watcher: &mut dyn Watcher,
 ) -> Result<usize, Failure> {
     let mut stream = session
         .client
@@ -87,18 +96,11 @@ fn listen(
         if event.id.is_some() {
             *last_event_id = event.id;
         }
-        if let Ok(progress) = serde_json::from_str::<Progress>(&event.data) {
-            display.show(&progress);
-            if progress.is_finished() {
-                return Ok(heard);
-            }
+        let said = serde_json::from_str(&event.data).unwrap_or_default();
+        if watcher.show(&said) {
+            return Ok(heard);
         }
     }
-}
-
-/// An operation carries its counters itself or under `progress`.
-fn progress_of(operation: &Value) -> Result<Progress, serde_json::Error> {
-    serde_json::from_value(operation.get("progress").unwrap_or(operation).clone())
 }
 
 fn is_passing(failure: &Failure) -> bool {

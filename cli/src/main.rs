@@ -23,6 +23,7 @@ mod problem;
 mod progress;
 mod prompt;
 mod report;
+mod rolling;
 mod roots;
 mod run;
 mod script;
@@ -88,6 +89,7 @@ fn with_session(session: Session, command: Command) -> Result<Completion, Failur
         Command::Groups { action } => groups::run(&session, action),
         Command::Run(run) => run::run(&session, &run),
         Command::Bulk { action } => bulk::run(&session, action),
+        Command::Rolling { action } => rolling::run(&session, action),
         Command::Commands { action } => commands::run(&session, action),
         Command::License { action } => match action {
             LicenseAction::Show => license::show(&session),

@@ -4,6 +4,9 @@ use std::io::IsTerminal as _;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Deserialize;
+use serde_json::Value;
+
+use crate::follow::Watcher;
 
 /// The five counters always sum to `total`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -20,6 +23,13 @@ pub struct Progress {
 }
 
 impl Progress {
+    /// An operation carries its counters itself or under `progress`. `None` if there are none.
+    pub fn of(said: &Value) -> Option<Self> {
+        let counters = said.get("progress").unwrap_or(said);
+        counters.get("total")?;
+        serde_json::from_value(counters.clone()).ok()
+    }
+
     pub fn finished_hosts(&self) -> u64 {
         self.succeeded + self.failed + self.skipped
     }
@@ -32,7 +42,7 @@ impl Progress {
         }
     }
 
-    fn sentence(&self) -> String {
+    pub fn sentence(&self) -> String {
         let parts = [
             (self.succeeded, "succeeded"),
             (self.failed, "failed"),
@@ -89,7 +99,7 @@ impl Display {
         Self::Bar(bar)
     }
 
-    pub fn show(&mut self, progress: &Progress) {
+    fn draw(&mut self, progress: &Progress) {
         match self {
             Self::Bar(bar) => {
                 bar.set_length(progress.total);
@@ -109,16 +119,25 @@ impl Display {
             Self::Nothing => {}
         }
     }
+}
 
-    /// Leaves the last state on the screen.
-    pub fn finish(self) {
+impl Watcher for Display {
+    fn show(&mut self, said: &Value) -> bool {
+        let Some(progress) = Progress::of(said) else {
+            return false;
+        };
+        self.draw(&progress);
+        progress.is_finished()
+    }
+
+    fn leave(&mut self) {
         if let Self::Bar(bar) = self {
             bar.abandon();
         }
     }
 }
 
-fn is_worth_a_line(last: Option<&Progress>, now: &Progress) -> bool {
+pub fn is_worth_a_line(last: Option<&Progress>, now: &Progress) -> bool {
     match last {
         None => true,
         Some(last) if last == now => false,

@@ -1,4 +1,4 @@
-//! What came of a bulk operation: the row of each host and one line that sums it up.
+//! What came of an operation on many hosts: the row of each host and one line that sums it up.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -11,7 +11,7 @@ use crate::hosts::{hosts_word, name_of};
 use crate::output::{self, Column};
 use crate::session::Session;
 use crate::table::Cell;
-use crate::{Completion, bulk, pages};
+use crate::{Completion, pages};
 
 /// A result table longer than this shows what did not succeed; all of it is one command away.
 const REPORT_ROWS_MAX: usize = 100;
@@ -43,12 +43,34 @@ pub const HOST_COLUMNS: [Column; 5] = [
     },
 ];
 
+/// Which command shows more of it, and where it is.
+#[derive(Clone, Copy)]
+pub enum Kind {
+    Bulk,
+    Rolling,
+}
+
+impl Kind {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Bulk => "bulk",
+            Self::Rolling => "rolling",
+        }
+    }
+
+    /// The path of one.
+    pub fn path(self, id: &str) -> String {
+        format!("/fleet/{}/{}", self.word(), escape(id))
+    }
+}
+
 /// The end of an operation: the per-host table and one line that sums it up.
-pub fn report(session: &Session, operation: &Value) -> Result<Completion, Failure> {
+pub fn report(session: &Session, kind: Kind, operation: &Value) -> Result<Completion, Failure> {
     let id = output::field(operation, "id");
+    let path = kind.path(&id);
     let completion = completion_of(operation);
     if !session.is_for_people() {
-        let hosts = rows(session, &id, None, usize::MAX)?;
+        let hosts = rows(session, &path, None, usize::MAX)?;
         output::data(
             session.format,
             &json!({ "operation": operation, "hosts": hosts }),
@@ -57,11 +79,11 @@ pub fn report(session: &Session, operation: &Value) -> Result<Completion, Failur
     }
     let total = number(operation, "total");
     let table = if total <= REPORT_ROWS_MAX {
-        rows(session, &id, None, REPORT_ROWS_MAX)?
+        rows(session, &path, None, REPORT_ROWS_MAX)?
     } else {
-        let mut table = rows(session, &id, Some("failed"), REPORT_ROWS_MAX)?;
+        let mut table = rows(session, &path, Some("failed"), REPORT_ROWS_MAX)?;
         let room = REPORT_ROWS_MAX - table.len();
-        table.extend(rows(session, &id, Some("skipped"), room)?);
+        table.extend(rows(session, &path, Some("skipped"), room)?);
         table
     };
     if !table.is_empty() {
@@ -69,7 +91,10 @@ pub fn report(session: &Session, operation: &Value) -> Result<Completion, Failur
     }
     output::line(&summary(operation, total))?;
     if table.len() < total {
-        output::line(&format!("all of them: fleetwright bulk hosts {id}"))?;
+        output::line(&format!(
+            "all of them: fleetwright {} hosts {id}",
+            kind.word()
+        ))?;
     }
     Ok(completion)
 }
@@ -97,21 +122,17 @@ fn summary(operation: &Value, total: usize) -> String {
     )
 }
 
-/// Per-host rows, each with the host's name added.
+/// Per-host rows of the operation at `path`, each with the host's name added.
 pub fn rows(
     session: &Session,
-    id: &str,
+    path: &str,
     status: Option<&str>,
     limit: usize,
 ) -> Result<Vec<Value>, Failure> {
     let filter = status
         .map(|status| format!("?status={}", escape(status)))
         .unwrap_or_default();
-    let mut rows = pages::collect(
-        &session.client,
-        &format!("{}/hosts{filter}", bulk::path(id)),
-        limit,
-    )?;
+    let mut rows = pages::collect(&session.client, &format!("{path}/hosts{filter}"), limit)?;
     if session.is_for_people() {
         let names = host_names(session, &rows)?;
         for row in &mut rows {

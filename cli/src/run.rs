@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 
 use crate::failure::Failure;
 use crate::hosts::hosts_word;
+use crate::progress::Display;
+use crate::report::Kind;
 use crate::script::ScriptArgs;
 use crate::session::Session;
 use crate::{Completion, follow, output, prompt, report, select};
@@ -77,11 +79,12 @@ pub fn run(session: &Session, args: &RunArgs) -> Result<Completion, Failure> {
         let count = hosts_word(usize::try_from(total).unwrap_or(usize::MAX));
         eprintln!("bulk operation {id} on {count} (Ctrl-C leaves it running)");
     }
+    let mut display = Display::new(session.is_for_people());
     let operation =
-        follow::to_the_end(session, &format!("/fleet/bulk/{id}")).inspect_err(|_| {
+        follow::to_the_end(session, &Kind::Bulk.path(&id), &mut display).inspect_err(|_| {
             eprintln!("bulk operation {id} goes on: fleetwright bulk show {id} --watch");
         })?;
-    report::report(session, &operation)
+    report::report(session, Kind::Bulk, &operation)
 }
 
 fn request(args: &RunArgs) -> Result<Value, Failure> {

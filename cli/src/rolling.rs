@@ -1,0 +1,249 @@
+//! `fleetwright rolling`: start rolling deployments, watch them, steer them.
+
+mod create;
+mod screen;
+mod watch;
+
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+use crate::args::ListArgs;
+use crate::client::escape;
+use crate::failure::Failure;
+use crate::output::{self, Column};
+use crate::report::Kind;
+use crate::session::Session;
+use crate::table::Cell;
+use crate::{Completion, commands, follow, hosts, pages, prompt, report};
+
+use create::CreateArgs;
+use watch::Watch;
+
+#[derive(Subcommand)]
+pub enum RollingAction {
+    /// Run a command on hosts batch after batch, and watch it
+    Create(Box<CreateArgs>),
+    /// List rolling deployments, newest first
+    List {
+        #[arg(long)]
+        status: Option<String>,
+        #[command(flatten)]
+        list: ListArgs,
+    },
+    /// Show one
+    Show { id: String },
+    /// Follow one to its end
+    Watch { id: String },
+    /// Its batches
+    Batches { id: String },
+    /// The result of each host
+    Hosts {
+        id: String,
+        #[arg(long)]
+        status: Option<String>,
+        #[command(flatten)]
+        list: ListArgs,
+    },
+    /// What one host printed
+    Output { id: String, host: String },
+    /// Everything that happened to it, and why
+    Trace { id: String },
+    /// Start nothing more until resumed; its clocks stand still
+    Pause { id: String },
+    /// Go on; failures seen so far are accepted
+    Resume { id: String },
+    /// Let the batch that waits begin
+    Approve {
+        id: String,
+        /// Which batch; the one that waits, if not given
+        #[arg(long)]
+        batch: Option<u64>,
+    },
+    /// Start nothing more; hosts that run finish
+    Cancel {
+        id: String,
+        /// End those that run, too
+        #[arg(long)]
+        kill: bool,
+    },
+}
+
+const COLUMNS: [Column; 6] = [
+    Column {
+        title: "ID",
+        cell: |rolling| output::plain(rolling, "id"),
+    },
+    Column {
+        title: "OPERATION",
+        cell: |rolling| output::plain(rolling, "operation_type"),
+    },
+    Column {
+        title: "STATUS",
+        cell: |rolling| output::status(rolling, "status"),
+    },
+    Column {
+        title: "BATCH",
+        cell: |rolling| {
+            let of = |name| output::field(rolling, name);
+            Cell::plain(format!("{}/{}", of("current_batch"), of("batch_count")))
+        },
+    },
+    Column {
+        title: "DONE",
+        cell: |rolling| Cell::plain(format!("{} %", output::field(rolling, "percent_complete"))),
+    },
+    Column {
+        title: "CREATED",
+        cell: |rolling| output::plain(rolling, "created_at"),
+    },
+];
+
+const BATCH_COLUMNS: [Column; 7] = [
+    Column {
+        title: "BATCH",
+        cell: |batch| output::plain(batch, "batch"),
+    },
+    Column {
+        title: "STATUS",
+        cell: |batch| output::status(batch, "status"),
+    },
+    Column {
+        title: "HOSTS",
+        cell: |batch| output::plain(batch, "total"),
+    },
+    Column {
+        title: "SUCCEEDED",
+        cell: |batch| output::plain(batch, "succeeded"),
+    },
+    Column {
+        title: "FAILED",
+        cell: |batch| output::plain(batch, "failed"),
+    },
+    Column {
+        title: "SKIPPED",
+        cell: |batch| output::plain(batch, "skipped"),
+    },
+    Column {
+        title: "DISPATCHED",
+        cell: |batch| output::plain(batch, "dispatched_at"),
+    },
+];
+
+const TRACE_COLUMNS: [Column; 5] = [
+    Column {
+        title: "AT",
+        cell: |step| output::plain(step, "at"),
+    },
+    Column {
+        title: "FROM",
+        cell: |step| output::plain(step, "from"),
+    },
+    Column {
+        title: "TO",
+        cell: |step| output::status(step, "to"),
+    },
+    Column {
+        title: "CAUSE",
+        cell: |step| output::plain(step, "cause"),
+    },
+    Column {
+        title: "BY",
+        cell: |step| output::plain(step, "by"),
+    },
+];
+
+pub fn run(session: &Session, action: RollingAction) -> Result<Completion, Failure> {
+    let get = |path: &str| session.client.get(path);
+    let all = |path: &str| pages::collect(&session.client, path, usize::MAX);
+    match action {
+        RollingAction::Create(args) => return create::create(session, &args),
+        RollingAction::List { status, list } => {
+            let filter = status
+                .map(|status| format!("?status={}", escape(&status)))
+                .unwrap_or_default();
+            let path = format!("/fleet/rolling{filter}");
+            let deployments = pages::collect(&session.client, &path, list.limit)?;
+            output::items(session, &deployments, &COLUMNS)?;
+        }
+        RollingAction::Show { id } => output::item(session, &get(&path(&id))?)?,
+        RollingAction::Watch { id } => return watch(session, &id),
+        RollingAction::Batches { id } => {
+            let batches = all(&format!("{}/batches", path(&id)))?;
+            output::items(session, &batches, &BATCH_COLUMNS)?;
+        }
+        RollingAction::Hosts { id, status, list } => {
+            let rows = report::rows(session, &path(&id), status.as_deref(), list.limit)?;
+            output::items(session, &rows, &report::HOST_COLUMNS)?;
+        }
+        RollingAction::Output { id, host } => {
+            let host = hosts::resolve(session, &host)?;
+            let answer = get(&format!("{}/hosts/{host}/output", path(&id)))?;
+            commands::print_output(session, &answer)?;
+        }
+        RollingAction::Trace { id } => {
+            let trace = all(&format!("{}/trace", path(&id)))?;
+            output::items(session, &trace, &TRACE_COLUMNS)?;
+        }
+        RollingAction::Pause { id } => steer(session, &id, "pause", &json!({}))?,
+        RollingAction::Resume { id } => steer(session, &id, "resume", &json!({}))?,
+        RollingAction::Approve { id, batch } => approve(session, &id, batch)?,
+        RollingAction::Cancel { id, kill } => cancel(session, &id, kill)?,
+    }
+    Ok(Completion::Done)
+}
+
+/// Follows a deployment to its end and says what came of it.
+fn watch(session: &Session, id: &str) -> Result<Completion, Failure> {
+    let mut watch = Watch::new(session, path(id));
+    let deployment = follow::to_the_end(session, &path(id), &mut watch).inspect_err(|_| {
+        eprintln!("rolling deployment {id} goes on: fleetwright rolling watch {id}");
+    })?;
+    report::report(session, Kind::Rolling, &deployment)
+}
+
+fn approve(session: &Session, id: &str, batch: Option<u64>) -> Result<(), Failure> {
+    let batch = match batch {
+        Some(batch) => batch,
+        None => {
+            let deployment = session.client.get(&path(id))?;
+            let waiting = deployment.get("awaiting_batch").and_then(Value::as_u64);
+            let batch = waiting.ok_or_else(|| {
+                Failure::Input(format!(
+                    "nothing waits for an approval: {id} is {}",
+                    output::field(&deployment, "status")
+                ))
+            })?;
+            let done = format!(
+                "{} succeeded, {} failed",
+                report::counter(&deployment, "succeeded"),
+                report::counter(&deployment, "failed")
+            );
+            prompt::confirm(session, &format!("Let batch {batch} begin? So far {done}."))?;
+            batch
+        }
+    };
+    steer(session, id, "approve", &json!({ "batch": batch }))
+}
+
+fn cancel(session: &Session, id: &str, kill: bool) -> Result<(), Failure> {
+    let deployment = session.client.get(&path(id))?;
+    let running = report::counter(&deployment, "running");
+    let open = report::counter(&deployment, "queued") + running;
+    let (word, end) = if kill {
+        ("kill", "they are killed")
+    } else {
+        ("finish", "they finish")
+    };
+    let question = format!("Cancel {id}? {open} hosts are open, {running} run now: {end}.");
+    prompt::confirm(session, &question)?;
+    steer(session, id, "cancel", &json!({ "running": word }))
+}
+
+fn steer(session: &Session, id: &str, what: &str, body: &Value) -> Result<(), Failure> {
+    let answer = session.client.post(&format!("{}/{what}", path(id)), body)?;
+    output::item(session, &answer)
+}
+
+fn path(id: &str) -> String {
+    Kind::Rolling.path(id)
+}
