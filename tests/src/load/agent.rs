@@ -45,6 +45,8 @@ pub struct Shared {
     pub leaving: watch::Receiver<bool>,
     /// How many heartbeats to send at once; every change is a new order.
     pub flood: watch::Receiver<u32>,
+    /// Every change is a cable pulled: each agent loses its connection at once.
+    pub cut: watch::Receiver<u32>,
     pub heartbeat: Duration,
 }
 
@@ -172,6 +174,8 @@ impl Agent {
         let mut released = self.shared.released.clone();
         let mut flood = self.shared.flood.clone();
         flood.mark_unchanged();
+        let mut cut = self.shared.cut.clone();
+        cut.mark_unchanged();
         // Spread over the interval by the host's id, as real agents are by chance.
         let spread = self.identity.host_id.0.as_u128() % 1_000;
         let first = self.shared.heartbeat.mul_f64(spread as f64 / 1_000.0);
@@ -193,6 +197,7 @@ impl Agent {
                     }
                 },
                 () = until(ends), if ends.is_some() => self.finish(socket),
+                Ok(()) = cut.changed() => return Err(std::io::Error::other("cut on purpose")),
                 _ = released.changed(), if self.is_held() => {
                     if *released.borrow_and_update() {
                         self.finish(socket);

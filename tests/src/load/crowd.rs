@@ -24,6 +24,7 @@ pub struct Crowd {
     release: watch::Sender<bool>,
     leave: watch::Sender<bool>,
     order_flood: watch::Sender<u32>,
+    pull: watch::Sender<u32>,
     connected: u64,
 }
 
@@ -40,12 +41,14 @@ impl Crowd {
         let (release, released) = watch::channel(false);
         let (leave, leaving) = watch::channel(false);
         let (order_flood, flood) = watch::channel(0);
+        let (pull, cut) = watch::channel(0);
         let shared = Shared {
             address,
             counters: Counters::default(),
             released,
             leaving,
             flood,
+            cut,
             heartbeat,
         };
         Self {
@@ -54,6 +57,7 @@ impl Crowd {
             release,
             leave,
             order_flood,
+            pull,
             connected: 0,
         }
     }
@@ -115,6 +119,25 @@ impl Crowd {
             self.counters().welcomed.load(Ordering::Relaxed) >= wanted
         });
         started.elapsed()
+    }
+
+    /// Cuts every connection at the same moment and returns how many agents had been welcomed again after each
+    /// `interval`, until all were.
+    pub fn storm(&self, interval: Duration) -> Vec<u64> {
+        let welcomed = || self.counters().welcomed.load(Ordering::Relaxed);
+        let before = welcomed();
+        let started = std::time::Instant::now();
+        self.pull.send_modify(|cuts| *cuts += 1);
+        let mut back = vec![0];
+        while back.last().is_none_or(|count| *count < self.connected) {
+            assert!(
+                started.elapsed() < CONNECT_PATIENCE,
+                "not everybody is back"
+            );
+            crate::wait::pause(interval);
+            back.push(welcomed() - before);
+        }
+        back
     }
 
     pub fn counters(&self) -> &Counters {

@@ -8,6 +8,7 @@ mod requests;
 mod routes;
 mod selection;
 mod startup;
+mod storm;
 
 use crate::fleet::{Setup, TestFleet};
 
@@ -16,7 +17,7 @@ use super::report::Report;
 /// Name, what it measures, how.
 type Measure = (&'static str, &'static str, fn(&mut Report, Size));
 
-pub const ALL: [Measure; 5] = [
+pub const ALL: [Measure; 6] = [
     (
         "crowd",
         "memory of idle agents, heartbeats, bulk operations over simulated agents, API latency meanwhile",
@@ -36,6 +37,11 @@ pub const ALL: [Measure; 5] = [
         "routes",
         "a module's routes against native ones",
         routes::measure,
+    ),
+    (
+        "storm",
+        "every simulated agent loses its connection at once",
+        storm::measure,
     ),
     (
         "startup",
