@@ -1,5 +1,7 @@
 //! What to do about a command, from what the journal knows of it. Pure: no clock, no disk, no processes.
 
+use std::cmp::Ordering;
+
 use fleetwright_protocol::NotStartedReason;
 
 use crate::journal::{ClosedAs, Entry, Execution, PowerRun, State};
@@ -23,6 +25,8 @@ pub enum OnCommand {
     SayAgain,
     /// An old frame that came late; a newer attempt is known.
     Ignore,
+    /// An earlier attempt ran, or may: this one never does, and nobody can say what became of the command.
+    Unknown,
 }
 
 /// What to do with a cancel that has come.
@@ -144,10 +148,12 @@ pub fn on_command(entry: Option<&Entry>, attempt: u32) -> OnCommand {
         | State::Exited(_)
         | State::NotStarted(_)
         | State::Closed(_) => {
-            if attempt < entry.attempt {
-                OnCommand::Ignore
-            } else {
-                OnCommand::SayAgain
+            // A refused start whose record a failing disk kept after all is found as one, too: without an answer for
+            // this attempt the server would wait for it, and for the host, until the command's last deadline.
+            match attempt.cmp(&entry.attempt) {
+                Ordering::Less => OnCommand::Ignore,
+                Ordering::Equal => OnCommand::SayAgain,
+                Ordering::Greater => OnCommand::Unknown,
             }
         }
     }
@@ -342,6 +348,9 @@ mod tests {
             on_command(Some(&entry(State::Received, false)), 1),
             OnCommand::Ignore
         );
+        let ran = entry(State::Closed(ClosedAs::Finished), false);
+        assert_eq!(on_command(Some(&ran), 2), OnCommand::SayAgain);
+        assert_eq!(on_command(Some(&ran), 3), OnCommand::Unknown);
         assert_eq!(
             on_command(Some(&entry(State::CancelledUnseen, true)), 9),
             OnCommand::RefuseCancelled

@@ -7,6 +7,7 @@ pub mod client;
 pub mod counts;
 pub mod databases;
 pub mod fleet;
+pub mod fuzz;
 pub mod http;
 pub mod load;
 pub mod postgres;

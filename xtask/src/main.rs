@@ -5,6 +5,7 @@ mod cargo;
 mod children;
 mod demo;
 mod dist;
+mod fuzz;
 mod keys;
 mod openapi;
 mod sbom;
@@ -33,6 +34,9 @@ cargo xtask COMMAND
   sim        many simulated worlds: crashes, lost frames, power cuts, all from one seed each
       --seeds N      so many (default 10000), from --from N (default 1), on --jobs N threads
       --seed N       only this one, with its whole story
+  fuzz       mutated inputs for what takes bytes from outside (default: a minute)
+      --target NAME  only frames or journal
+      --seconds N    so long; --seed N for the same inputs again
   openapi    write the OpenAPI document to target/openapi.json
 ";
 
@@ -58,6 +62,7 @@ fn run(arguments: &[String]) -> Result<()> {
         "dist" => dist::run(rest),
         "bench" => bench::run(rest),
         "sim" => sim::run(rest),
+        "fuzz" => fuzz::run(rest),
         "openapi" => without_arguments(rest).and_then(|()| openapi::run()),
         "help" | "--help" | "-h" => {
             print!("{HELP}");

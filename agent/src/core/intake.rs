@@ -104,6 +104,12 @@ impl Core {
                 self.say_again(run.command_id);
                 None
             }
+            OnCommand::Unknown => {
+                // What became of the earlier attempt is said as well, and kept beside the answer.
+                self.say_again(run.command_id);
+                self.say_unknown(run);
+                None
+            }
             OnCommand::RefuseCancelled => refuse(NotStartedReason::Cancelled),
             OnCommand::Accept => {
                 let fate = self.fate(command, run, before);

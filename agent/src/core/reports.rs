@@ -91,6 +91,18 @@ impl Core {
         }
     }
 
+    /// Answers an attempt that never runs, because an earlier one did, or may have. It is not journalled: if the answer is
+    /// lost, the server asks again.
+    pub(super) fn say_unknown(&self, run: Run) {
+        let message = "an earlier attempt of it may have run";
+        let outcome = Outcome::failed(FailureReason::OutcomeUnknown, message);
+        self.say(AgentFrame::CommandFinished {
+            command_id: run.command_id,
+            attempt: run.attempt,
+            outcome: Box::new(outcome),
+        });
+    }
+
     /// After the server's welcome: every end it has not acknowledged.
     pub(super) fn say_all_ends(&mut self) {
         for entry in self.open_entries() {

@@ -2,6 +2,7 @@
 //! never believed, and the next append is read back.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use fleetwright_protocol::outcome::FailureReason;
@@ -20,11 +21,11 @@ const EXPIRES_UNIX_MS: u64 = u64::MAX / 2;
 
 /// A journal in memory, shared with the test.
 #[derive(Clone, Default)]
-struct Memory(Arc<Mutex<Option<Vec<u8>>>>);
+struct Memory(Arc<Mutex<Option<Vec<u8>>>>, Arc<AtomicBool>);
 
 impl Memory {
     fn of(bytes: &[u8]) -> Self {
-        Self(Arc::new(Mutex::new(Some(bytes.to_vec()))))
+        Self(Arc::new(Mutex::new(Some(bytes.to_vec()))), Arc::default())
     }
 
     fn bytes(&self) -> Vec<u8> {
@@ -48,6 +49,9 @@ impl Disk for Memory {
     }
 
     fn sync(&mut self) -> io::Result<()> {
+        if self.1.load(Ordering::SeqCst) {
+            return Err(io::Error::other("it does not answer"));
+        }
         Ok(())
     }
 
@@ -206,6 +210,23 @@ fn every_prefix_of_a_journal_recovers_what_is_whole_and_takes_the_next_record() 
         assert_eq!(again.journal_id(), journal_id);
         assert!(again.entries().get(id(9)).is_some());
     }
+}
+
+#[test]
+fn what_could_not_be_synced_is_refused_and_not_found_after_a_restart() {
+    let memory = Memory::default();
+    let (mut store, _) = memory.open();
+    store.append(&[received(1, 1)], Durability::Synced).unwrap();
+    memory.1.store(true, Ordering::SeqCst);
+    assert!(store.append(&[received(2, 1)], Durability::Synced).is_err());
+    memory.1.store(false, Ordering::SeqCst);
+    assert!(
+        store.append(&[received(3, 1)], Durability::Synced).is_err(),
+        "it is unusable"
+    );
+    let (again, _) = memory.open();
+    assert_eq!(again.entries(), store.entries());
+    assert!(again.entries().get(id(1)).is_some() && again.entries().get(id(2)).is_none());
 }
 
 #[test]

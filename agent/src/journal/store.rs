@@ -180,7 +180,9 @@ impl JournalStore {
         if durability == Durability::Synced
             && let Err(error) = self.disk.sync()
         {
-            // After a failed sync nobody knows what is on disk; only a restart reads it anew.
+            // After a failed sync nobody knows what is on disk; only a restart reads it anew. It should not find what is
+            // refused now, but may.
+            let _ = self.disk.cut(self.bytes);
             self.broken = true;
             return Err(disk_error(error));
         }

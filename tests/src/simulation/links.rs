@@ -34,6 +34,8 @@ pub struct Link {
     pub is_dead: bool,
     up: VecDeque<AgentFrame>,
     down: VecDeque<(String, i64)>,
+    /// The last command that went down.
+    last_command: Option<String>,
     up_at_us: i64,
     down_at_us: i64,
     said_hello: bool,
@@ -78,6 +80,7 @@ impl World<'_> {
             is_dead: false,
             up: VecDeque::new(),
             down: VecDeque::new(),
+            last_command: None,
             up_at_us: 0,
             down_at_us: 0,
             said_hello: false,
@@ -251,7 +254,7 @@ impl World<'_> {
 
     fn send_down(&mut self, id: LinkId) -> Result<(), Broken> {
         loop {
-            let (delay, again) = (self.delay(), self.choices.one_in(40));
+            let (delay, again) = (self.delay(), self.choices.one_in(12));
             let (now_us, wall_us) = (self.now_us, self.wall_us());
             let Some(link) = self.links.get_mut(&id) else {
                 return Ok(());
@@ -262,30 +265,28 @@ impl World<'_> {
             let frame: ServerFrame = serde_json::from_str(&text).expect("a frame of ours");
             let host_id = link.host_id;
             let lost = link.is_dead || !link.server_end;
-            // A command that comes twice is answered from the journal.
-            let copies = if again && matches!(frame, ServerFrame::Command(_)) {
-                2
-            } else {
-                1
-            };
             link.down_at_us = link.down_at_us.max(now_us + delay);
             let at_us = link.down_at_us;
-            if !lost {
-                for _ in 0..copies {
-                    link.down.push_back((text.clone(), now_us));
-                }
+            let mut copies = vec![text.clone()];
+            if matches!(frame, ServerFrame::Command(_)) {
+                link.last_command = Some(text);
             }
+            // A command that comes again, at once or when it is long over, is answered from the journal.
+            copies.extend(link.last_command.clone().filter(|_| again));
+            if lost {
+                copies.clear();
+            }
+            let count = copies.len();
+            link.down
+                .extend(copies.into_iter().map(|text| (text, now_us)));
             let named = self.named(&shown_down(&frame));
-            self.note(|| {
-                format!(
-                    "link {id} down{}: {named}",
-                    if lost { " (lost)" } else { "" }
-                )
+            self.note(|| match count {
+                0 => format!("link {id} down: {named} (lost)"),
+                1 => format!("link {id} down: {named}"),
+                _ => format!("link {id} down: {named} (and the last command again)"),
             });
-            if !lost {
-                for _ in 0..copies {
-                    self.after(at_us - now_us, Event::Down(id));
-                }
+            for _ in 0..count {
+                self.after(at_us - now_us, Event::Down(id));
             }
             if let ServerFrame::Command(command) = &frame {
                 let (id, attempt) = (command.command_id, command.attempt);

@@ -17,6 +17,8 @@ pub struct PlateState {
     content: Option<Vec<u8>>,
     /// So many bytes survive a power cut for certain.
     synced: usize,
+    /// What was cut off since the last sync, and where: a power cut may bring it back.
+    cut_off: Option<(usize, Vec<u8>)>,
     /// No room for runs; records still fit.
     pub leaves_no_room: bool,
     /// No room for records either.
@@ -34,6 +36,7 @@ impl PlateState {
             choices,
             content: None,
             synced: 0,
+            cut_off: None,
             leaves_no_room: false,
             is_full: false,
             fails_sync: false,
@@ -56,6 +59,12 @@ impl PlateState {
         let Some(content) = &mut self.content else {
             return;
         };
+        if let Some((at, rest)) = self.cut_off.take()
+            && content.len() == at
+            && self.choices.one_in(2)
+        {
+            content.extend(rest);
+        }
         let unsynced = content.len() - self.synced.min(content.len());
         let kept = self.choices.below(unsynced as u64 + 1) as usize;
         let lost = unsynced - kept;
@@ -71,6 +80,7 @@ impl PlateState {
     pub fn wipe(&mut self) {
         self.content = None;
         self.synced = 0;
+        self.cut_off = None;
     }
 
     pub fn bytes(&self) -> usize {
@@ -137,6 +147,7 @@ impl Disk for Plate {
             return Err(io::Error::other("the disk does not answer"));
         }
         plate.synced = plate.bytes();
+        plate.cut_off = None;
         Ok(())
     }
 
@@ -146,7 +157,11 @@ impl Disk for Plate {
         }
         let plate = &mut self.0.inside().plate;
         if let Some(content) = &mut plate.content {
-            content.truncate(bytes as usize);
+            let at = content.len().min(bytes as usize);
+            let rest = content.split_off(at);
+            if !rest.is_empty() {
+                plate.cut_off = Some((at, rest));
+            }
             plate.synced = plate.synced.min(content.len());
         }
         Ok(())
