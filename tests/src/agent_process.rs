@@ -16,6 +16,8 @@ pub struct AgentSettings {
     pub heartbeat_seconds: u64,
     /// More lines of TOML, before any table.
     pub extra: String,
+    /// What its program is started with, such as `nsenter` into its host's network. Usually nothing.
+    pub within: Vec<String>,
 }
 
 impl AgentSettings {
@@ -128,7 +130,15 @@ impl AgentProcess {
 
     /// The agent's program with its own configuration.
     pub fn command(&self, words: &[&str]) -> Command {
-        let mut command = program(binaries::agent());
+        let mut within = self.settings.within.iter();
+        let mut command = match within.next() {
+            None => program(binaries::agent()),
+            Some(first) => {
+                let mut command = program(PathBuf::from(first));
+                command.args(within).arg(binaries::agent());
+                command
+            }
+        };
         command
             .arg("--config")
             .arg(self.settings.folder.join("agent.toml"))

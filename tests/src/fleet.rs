@@ -1,6 +1,7 @@
 //! `TestFleet`: a real server with its database, and, as a test asks for them, real agents, signed modules and a
 //! licence. Everything ends with the value.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use serde_json::Value;
@@ -36,6 +37,7 @@ pub struct Setup {
     pub modules: bool,
     /// More lines of server configuration.
     pub extra: String,
+    pub agent_host: IpAddr,
 }
 
 impl Setup {
@@ -44,6 +46,7 @@ impl Setup {
             engine: Engine::Sqlite,
             modules: false,
             extra: SETTINGS.to_owned(),
+            agent_host: Ipv4Addr::LOCALHOST.into(),
         }
     }
 
@@ -92,6 +95,7 @@ impl TestFleet {
             trusted_key: Some(vendor().public_key()),
             license_file: folder.path().join("license.jwt"),
             extra: setup.extra,
+            agent_host: setup.agent_host,
             notify_socket: None,
         };
         if setup.modules {
@@ -154,6 +158,7 @@ impl TestFleet {
             server_url: self.server.agent_url(),
             heartbeat_seconds: HEARTBEAT_SECONDS,
             extra: String::new(),
+            within: Vec::new(),
         }
     }
 

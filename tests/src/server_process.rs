@@ -1,7 +1,7 @@
 //! A real server process: configured in a folder of its own, on ports the kernel chose, killable, and restartable on
 //! the same data and the same ports.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -27,6 +27,8 @@ pub struct ServerSettings {
     pub license_file: PathBuf,
     /// More lines of TOML, before any table.
     pub extra: String,
+    /// Where agents are listened for; the port is the kernel's choice.
+    pub agent_host: IpAddr,
     /// Where systemd would listen for how far the server is.
     pub notify_socket: Option<PathBuf>,
 }
@@ -73,12 +75,12 @@ impl ServerProcess {
         for folder in [settings.data_dir(), settings.modules_dir()] {
             private_folder(&folder);
         }
-        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let agent_listen = SocketAddr::new(settings.agent_host, 0);
         let mut server = Self {
             settings,
             process: None,
-            listen: any,
-            agent_listen: any,
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            agent_listen,
         };
         server.launch();
         server.wait_ready();
@@ -115,6 +117,14 @@ impl ServerProcess {
             self.assert_running();
             self.is_ready().then_some(())
         });
+    }
+
+    /// Waits until the process that was launched has refused to run, and returns what it said.
+    pub fn wait_refusal(&mut self) -> String {
+        let mut process = self.process.take().expect("the server was launched");
+        let status = wait_for("the server to refuse", START_PATIENCE, || process.ended());
+        assert!(!status.success(), "it ended as if all were well");
+        self.log()
     }
 
     pub fn is_ready(&self) -> bool {

@@ -17,6 +17,7 @@ fn settings(fleet: &TestFleet, fqdn: &str) -> AgentSettings {
         server_url: fleet.server.agent_url(),
         heartbeat_seconds: 2,
         extra: String::new(),
+        within: Vec::new(),
     }
 }
 

@@ -4,3 +4,4 @@
 mod crash;
 mod ledger;
 mod links;
+mod partition;

@@ -107,6 +107,7 @@ fn start(fleet: &mut TestFleet, count: u64, place: &Path) {
             server_url: fleet.server.agent_url(),
             heartbeat_seconds: 10,
             extra: String::new(),
+            within: Vec::new(),
         };
         let mut agent = AgentProcess::enroll(settings, &token);
         agent.run();
