@@ -3,6 +3,7 @@
 
 mod credentials;
 mod place;
+pub mod undo;
 
 use std::fs::File;
 use std::io;
@@ -65,7 +66,12 @@ pub struct Stop {
 impl Stop {
     /// Gives up this long from now.
     pub fn after_seconds(seconds: u64) -> Self {
-        let deadline_ms = clock::monotonic_ms().saturating_add(seconds.saturating_mul(1_000));
+        Self::after_ms(seconds.saturating_mul(1_000))
+    }
+
+    /// As [`Stop::after_seconds`].
+    pub fn after_ms(milliseconds: u64) -> Self {
+        let deadline_ms = clock::monotonic_ms().saturating_add(milliseconds);
         Self {
             cancelled: AtomicBool::new(false),
             deadline_ms,

@@ -6,8 +6,9 @@ use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, fchmod, fchown, linkat, mkdirat,
-    openat, openat2, readlinkat, renameat, statat, symlinkat, unlinkat,
+    AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, chownat, fchmod,
+    fchown, linkat, mkdirat, openat, openat2, readlinkat, renameat, statat, symlinkat, unlinkat,
+    utimensat,
 };
 use rustix::io::Errno;
 
@@ -139,9 +140,9 @@ impl<'a> Target<'a> {
         id: &str,
         check: &mut dyn FnMut() -> Result<(), DeployError>,
     ) -> Result<Temporary<'a>, DeployError> {
-        let name = format!(".fleetwright-{id}.tmp");
         // Left over from an agent that died: it has this command's name, so it is ours.
-        let _ = unlinkat(&self.folder, &name, AtFlags::empty());
+        self.clear_temporary(id);
+        let name = temporary_name(id);
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = openat(&self.folder, &name, flags, Mode::from_raw_mode(0o600))
@@ -217,6 +218,84 @@ impl<'a> Target<'a> {
         new.sync_all().map_err(failed)
     }
 
+    /// Copies the file there into `copy`. Returns its attributes, and when it was changed last.
+    pub fn copy_to(&self, copy: &mut File) -> Result<(Found, i64, u32), DeployError> {
+        let failed = |error: io::Error| self.error("cannot save", error);
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let there = openat(&self.folder, self.name, flags, Mode::empty())
+            .map_err(|error| failed(error.into()))?;
+        let found = rustix::fs::fstat(&there).map_err(|error| failed(error.into()))?;
+        let bytes = io::copy(&mut File::from(there), copy).map_err(failed)?;
+        let attributes = Found {
+            mode: found.st_mode & 0o7777,
+            user: found.st_uid,
+            group: found.st_gid,
+            bytes,
+        };
+        let nanoseconds = u32::try_from(found.st_mtime_nsec).unwrap_or_default();
+        Ok((attributes, found.st_mtime, nanoseconds))
+    }
+
+    /// Where the symbolic link there points to, its owner and its group.
+    pub fn link(&self) -> Result<(Vec<u8>, u32, u32), DeployError> {
+        let failed = |error: Errno| self.error("cannot read", error.into());
+        let target = readlinkat(&self.folder, self.name, Vec::new()).map_err(failed)?;
+        let found = statat(&self.folder, self.name, AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
+        Ok((target.into_bytes(), found.st_uid, found.st_gid))
+    }
+
+    /// Puts a symbolic link in the place of what is there.
+    pub fn put_link(
+        &self,
+        target: &[u8],
+        user: u32,
+        group: u32,
+        id: &str,
+    ) -> Result<(), DeployError> {
+        self.existing()?;
+        self.clear_temporary(id);
+        let name = temporary_name(id);
+        let (user, group) = (Uid::from_raw(user), Gid::from_raw(group));
+        let placed = symlinkat(target, &self.folder, &name)
+            .and_then(|()| {
+                let found = statat(&self.folder, &name, AtFlags::SYMLINK_NOFOLLOW)?;
+                if (found.st_uid, found.st_gid) == (user.as_raw(), group.as_raw()) {
+                    return Ok(());
+                }
+                let (user, group) = (Some(user), Some(group));
+                chownat(&self.folder, &name, user, group, AtFlags::SYMLINK_NOFOLLOW)
+            })
+            .and_then(|()| renameat(&self.folder, &name, &self.folder, self.name));
+        placed.map_err(|error| {
+            self.clear_temporary(id);
+            self.error("cannot put back the symbolic link", error.into())
+        })
+    }
+
+    /// Removes the file there.
+    pub fn remove(&self) -> Result<(), DeployError> {
+        unlinkat(&self.folder, self.name, AtFlags::empty())
+            .map_err(|error| self.error("cannot remove", error.into()))?;
+        // One that cannot be synced is as above.
+        let _ = rustix::fs::fsync(&self.folder);
+        Ok(())
+    }
+
+    /// Removes the folder there if it is empty. Returns whether it is gone.
+    pub fn remove_empty_folder(&self) -> Result<bool, DeployError> {
+        match unlinkat(&self.folder, self.name, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT) => Ok(true),
+            Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOTDIR) => Ok(false),
+            Err(error) => Err(self.error("cannot remove the folder", error.into())),
+        }
+    }
+
+    /// Removes what a deployment under this id left when it was cut off.
+    pub fn clear_temporary(&self, id: &str) {
+        // Most often there is none.
+        let _ = unlinkat(&self.folder, temporary_name(id), AtFlags::empty());
+    }
+
     /// Owner before mode: a change of owner may clear mode bits.
     fn set_attributes(&self, file: &File, attributes: &Attributes) -> Result<(), DeployError> {
         let now =
@@ -241,6 +320,21 @@ impl<'a> Target<'a> {
 }
 
 impl Temporary<'_> {
+    /// Sets when it was changed last.
+    pub fn set_modified(&self, seconds: i64, nanoseconds: u32) -> Result<(), DeployError> {
+        let time = Timespec {
+            tv_sec: seconds,
+            tv_nsec: nanoseconds.into(),
+        };
+        let times = Timestamps {
+            last_access: time,
+            last_modification: time,
+        };
+        let folder = &self.target.folder;
+        utimensat(folder, &self.name, &times, AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|error| self.target.error("cannot set the time of", error.into()))
+    }
+
     /// Takes the place of the old file, at once and for good.
     pub fn put_in_place(mut self) -> Result<(), DeployError> {
         let target = self.target;
@@ -262,6 +356,10 @@ impl Drop for Temporary<'_> {
             let _ = unlinkat(&self.target.folder, &self.name, AtFlags::empty());
         }
     }
+}
+
+fn temporary_name(id: &str) -> String {
+    format!(".fleetwright-{id}.tmp")
 }
 
 /// Opens the folder of these parts below `/`. The error names how far it came.
