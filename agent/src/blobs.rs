@@ -41,4 +41,19 @@ impl Blobs {
         let bytes = server.download_blob(sha256, &mut file).await?;
         Ok(Content::File { file, bytes })
     }
+
+    /// Fetches and verifies a blob into the file of this name, on disk before this returns.
+    pub async fn fetch_into(&self, sha256: &str, path: &Path) -> Result<(), BlobError> {
+        let Self::Server(server) = self else {
+            return Err(BlobError::NoServer);
+        };
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(path)?;
+        server.download_blob(sha256, &mut file).await?;
+        Ok(file.sync_all()?)
+    }
 }

@@ -86,6 +86,14 @@ pub struct SystemSettings {
     pub cgroup: Option<String>,
 }
 
+impl SystemSettings {
+    /// Where the kernel, or whoever stands for it, names this boot.
+    pub fn boot_id_file(&self) -> &Path {
+        let file = self.boot_id_file.as_deref();
+        file.unwrap_or(Path::new("/proc/sys/kernel/random/boot_id"))
+    }
+}
+
 /// Facts said instead of those found.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -205,10 +213,7 @@ impl Config {
     }
 
     pub fn boot_id_file(&self) -> &Path {
-        self.system
-            .boot_id_file
-            .as_deref()
-            .unwrap_or(Path::new("/proc/sys/kernel/random/boot_id"))
+        self.system.boot_id_file()
     }
 
     fn checked(self) -> Result<Self, ConfigError> {

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use fleetwright_protocol::NotStartedReason;
 
-use crate::journal::{ClosedAs, Entry, Execution, PowerRun, State};
+use crate::journal::{ClosedAs, Entry, Execution, PlanRun, PowerRun, State};
 
 /// The time within which a command may start, counted on the boot-time clock from its receipt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +84,8 @@ pub enum Recovery {
     AwaitBoot(PowerRun),
     /// The machine was to go, and has been gone.
     Returned(PowerRun),
+    /// A plan: its own log says what is known, and what may follow.
+    GoOn(PlanRun),
     /// Nothing to do but to say it again.
     Keep,
 }
@@ -205,6 +207,13 @@ pub fn recover(
         },
         // Here the record is on disk before the word to go, so without it nothing was started.
         State::Starting {
+            execution: Execution::Plan(run),
+            ..
+        } => match evidence {
+            Evidence::Ended | Evidence::Asked => Recovery::GoOn(*run),
+            Evidence::NeverStarted | Evidence::None => Recovery::NotStarted,
+        },
+        State::Starting {
             execution: Execution::Power(_),
             ..
         } => match evidence {
@@ -223,6 +232,13 @@ pub fn recover(
             (Evidence::None, true, Supervisor::Gone) | (Evidence::Asked, true, _) => {
                 Recovery::AwaitBoot(*run)
             }
+        },
+        State::Started {
+            execution: Execution::Plan(run),
+            ..
+        } => match (same_boot, supervisor) {
+            (true, Supervisor::Running) => Recovery::Adopt,
+            (true, Supervisor::Gone) | (false, _) => Recovery::GoOn(*run),
         },
         State::Started {
             execution: Execution::Supervised | Execution::InProcess,
@@ -255,6 +271,13 @@ mod tests {
         })
     }
 
+    fn plan() -> Execution {
+        Execution::Plan(PlanRun {
+            changes_power: true,
+            deadline_unix_ms: 1,
+        })
+    }
+
     fn started(execution: Execution) -> State {
         State::Started {
             boot_id: "b".into(),
@@ -279,6 +302,11 @@ mod tests {
                 boot_id: "b".into(),
                 execution: power(),
             },
+            State::Starting {
+                boot_id: "b".into(),
+                execution: plan(),
+            },
+            started(plan()),
             started(Execution::Supervised),
             started(power()),
             State::Exited(Arc::new(Outcome::succeeded(true))),
@@ -391,9 +419,14 @@ mod tests {
                                     || (evidence == Evidence::None && same_boot)
                             }
                             State::Starting {
-                                execution: Execution::Power(_),
+                                execution: Execution::Power(_) | Execution::Plan(_),
                                 ..
                             } => matches!(evidence, Evidence::NeverStarted | Evidence::None),
+                            // Its log tells what was begun, whatever the last supervisor was told.
+                            State::Started {
+                                execution: Execution::Plan(_),
+                                ..
+                            } => false,
                             State::Started { .. } => evidence == Evidence::NeverStarted,
                             _ => false,
                         };

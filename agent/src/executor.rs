@@ -2,6 +2,7 @@
 //! go), and how it ended.
 
 mod machine;
+mod plans;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,10 +15,12 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use self::plans::Part;
 use crate::blobs::Blobs;
 use crate::config::{PolicySettings, SystemSettings};
+use crate::core::machine::RunChannels;
 use crate::job::Job;
-use crate::journal::PowerRun;
+use crate::journal::{Execution, PowerRun};
 use crate::launch::{self, Launcher};
 use crate::operations::deploy_file::{self, Content, Stop};
 use crate::operations::{CannotRun, ending, power, run_script};
@@ -90,15 +93,20 @@ enum Conclusion {
 }
 
 impl Executor {
-    /// Carries the job out. The last event says how it came out. `power` is for those that change the machine's power.
+    /// Carries the job out where its execution says. The last event says how it came out.
     pub async fn carry_out(
         self: Arc<Self>,
         job: Job,
         run: Run,
-        power: Option<PowerRun>,
-        events: mpsc::Sender<RunEvent>,
-        kill: watch::Receiver<bool>,
+        execution: Execution,
+        channels: RunChannels,
     ) {
+        let RunChannels { events, kill } = channels;
+        if let Execution::Plan(plan) = execution {
+            let conclusion = self.carry_out_plan(&job, run, plan, &events, kill).await;
+            return conclude(run, conclusion, &events).await;
+        }
+        let power = execution.power();
         let conclusion = match &job.operation {
             Operation::RunScript(script) if job.options.dry_run => {
                 Conclusion::Ended(Box::new(run_script::dry_run(script, &job.options)))
@@ -112,9 +120,10 @@ impl Executor {
             Operation::DeployFile(file) => {
                 Conclusion::Ended(Box::new(self.deploy_file(file, &job, run, kill).await))
             }
-            // Refused before they come here; see `job::SUPPORTED`.
+            // `Job::execution` sends it elsewhere.
             Operation::ApplyDeploymentPlan(_) => {
-                Conclusion::NotStarted(NotStartedReason::Unsupported)
+                let outcome = Outcome::failed(FailureReason::AgentError, "this is a plan");
+                Conclusion::Ended(Box::new(outcome))
             }
         };
         conclude(run, conclusion, &events).await;
@@ -125,10 +134,13 @@ impl Executor {
         self: Arc<Self>,
         supervisor: Process,
         run: Run,
-        power: Option<PowerRun>,
-        events: mpsc::Sender<RunEvent>,
-        mut kill: watch::Receiver<bool>,
+        execution: Execution,
+        channels: RunChannels,
     ) {
+        let RunChannels { events, mut kill } = channels;
+        if let Execution::Plan(_) = execution {
+            self.provide_blobs(run);
+        }
         let ended = launch::wait_for_end(supervisor.pid);
         tokio::pin!(ended);
         let mut killed = false;
@@ -141,9 +153,21 @@ impl Executor {
                 }
             }
         }
-        let conclusion = self
-            .settle(None, run, supervisor.pid, power, &mut kill)
-            .await;
+        let session_id = supervisor.pid;
+        let conclusion = match execution {
+            Execution::Plan(plan) => {
+                let part = Part {
+                    record: None,
+                    session_id: Some(session_id),
+                    found: false,
+                };
+                self.see_through(run, plan, part, &events, &mut kill).await
+            }
+            Execution::Supervised | Execution::InProcess | Execution::Power(_) => {
+                let power = execution.power();
+                self.settle(None, run, session_id, power, &mut kill).await
+            }
+        };
         conclude(run, conclusion, &events).await;
     }
 
@@ -189,22 +213,38 @@ impl Executor {
         events: &mpsc::Sender<RunEvent>,
         mut kill: watch::Receiver<bool>,
     ) -> Conclusion {
-        let (spec, mut channel) = match self.launch(job, run).await {
-            Ok(launched) => launched,
-            Err(CannotRun::DiskFull) => return Conclusion::NotStarted(NotStartedReason::DiskFull),
-            Err(refusal @ CannotRun::Refused(_)) => {
-                return Conclusion::Ended(Box::new(refusal.outcome()));
-            }
+        let spec = match self.prepare(job, run).await {
+            Ok(spec) => spec,
+            Err(cannot) => return cannot_run(&cannot),
         };
+        let (supervisor, record) = match self.run(spec, run, events, &mut kill).await {
+            Ok(ended) => ended,
+            Err(conclusion) => return conclusion,
+        };
+        self.settle(record, run, supervisor.pid, power, &mut kill)
+            .await
+    }
+
+    /// Has a supervisor run this, once it is in the journal, and waits for the end. The error says how it came out
+    /// that nothing was run.
+    async fn run(
+        &self,
+        spec: RunSpec,
+        run: Run,
+        events: &mpsc::Sender<RunEvent>,
+        kill: &mut watch::Receiver<bool>,
+    ) -> Result<(Process, Option<ExitRecord>), Conclusion> {
+        let (spec, mut channel) = self
+            .launch(spec, run)
+            .map_err(|cannot| cannot_run(&cannot))?;
+        let ended_at_once = || Conclusion::Ended(Box::new(cannot_supervise("it ended at once")));
         let Some(Report::Ready { pid }) = launch::next_report(&mut channel).await else {
-            return Conclusion::Ended(Box::new(cannot_supervise("it ended at once")));
+            return Err(ended_at_once());
         };
         // It waits for us, so it is there.
-        let Some(supervisor) = procfs::process(pid) else {
-            return Conclusion::Ended(Box::new(cannot_supervise("it ended at once")));
-        };
+        let supervisor = procfs::process(pid).ok_or_else(ended_at_once)?;
         if *kill.borrow() {
-            return Conclusion::NotStarted(NotStartedReason::Cancelled);
+            return Err(Conclusion::NotStarted(NotStartedReason::Cancelled));
         }
         let (go, may_go) = oneshot::channel();
         let launched = RunEvent::Launched {
@@ -215,40 +255,36 @@ impl Executor {
         };
         // An agent that is shutting down hears nothing, and then nothing goes.
         let _ = events.send(launched).await;
-        if let Err(reason) = may_go
+        may_go
             .await
             .unwrap_or(Err(NotStartedReason::AgentRestarted))
-        {
-            return Conclusion::NotStarted(reason);
-        }
+            .map_err(Conclusion::NotStarted)?;
         if let Err(error) = send(&spec, &mut channel).await {
             tracing::warn!(command = %run.command_id, %error, "a supervisor did not take its run");
         }
-        let record = self.follow(channel, &supervisor, run, &mut kill).await;
-        self.settle(record, run, supervisor.pid, power, &mut kill)
-            .await
+        let record = self.follow(channel, &supervisor, run, kill).await;
+        Ok((supervisor, record))
     }
 
-    /// Writes the folder of the run and starts its supervisor.
-    async fn launch(&self, job: &Job, run: Run) -> Result<(RunSpec, UnixStream), CannotRun> {
+    /// Writes the folder of the run and says what its supervisor is to do.
+    async fn prepare(&self, job: &Job, run: Run) -> Result<RunSpec, CannotRun> {
         let folder = run_folder::path(&self.data_dir, run.command_id, run.attempt);
-        let mut spec = if job.options.run_as.is_some() {
-            // The name service may have to ask over the network.
-            let (job, system, folder) = (job.clone(), self.system.clone(), folder.clone());
-            let prepared = tokio::task::spawn_blocking(move || {
-                prepare(&job, &system, run.command_id, &folder)
-            });
-            match prepared.await {
-                Ok(spec) => spec?,
-                Err(error) => {
-                    return Err(CannotRun::Refused(format!(
-                        "preparing was aborted: {error}"
-                    )));
-                }
-            }
-        } else {
-            prepare(job, &self.system, run.command_id, &folder)?
-        };
+        if job.options.run_as.is_none() {
+            return prepare(job, &self.system, run.command_id, &folder);
+        }
+        // The name service may have to ask over the network.
+        let (job, system) = (job.clone(), self.system.clone());
+        let prepared =
+            tokio::task::spawn_blocking(move || prepare(&job, &system, run.command_id, &folder));
+        prepared.await.unwrap_or_else(|error| {
+            Err(CannotRun::Refused(format!(
+                "preparing was aborted: {error}"
+            )))
+        })
+    }
+
+    fn launch(&self, mut spec: RunSpec, run: Run) -> Result<(RunSpec, UnixStream), CannotRun> {
+        let folder = run_folder::path(&self.data_dir, run.command_id, run.attempt);
         if let Some(parent) = &self.cgroup_parent {
             spec.cgroup = cgroup::create(parent, run.command_id, run.attempt);
         }
@@ -323,18 +359,19 @@ impl Executor {
     }
 
     async fn unknown(&self, run: Run, session_id: Option<u32>) -> Outcome {
-        let group = self
-            .cgroup_parent
-            .as_ref()
-            .map(|parent| cgroup::of_run(parent, run.command_id, run.attempt));
-        let gone =
-            launch::end_leftovers(run.command_id, session_id, group, LEFTOVERS_PATIENCE).await;
-        let message = if gone {
+        let message = if self.end_leftovers(run, session_id).await {
             "the run was lost; none of its processes is left"
         } else {
             "the run was lost; some of its processes could not be ended"
         };
         Outcome::failed(FailureReason::OutcomeUnknown, message)
+    }
+
+    /// Ends every process of a run that nobody supervises. Returns whether none is left.
+    async fn end_leftovers(&self, run: Run, session_id: Option<u32>) -> bool {
+        let parent = self.cgroup_parent.as_ref();
+        let group = parent.map(|parent| cgroup::of_run(parent, run.command_id, run.attempt));
+        launch::end_leftovers(run.command_id, session_id, group, LEFTOVERS_PATIENCE).await
     }
 
     async fn deploy_file(
@@ -462,6 +499,13 @@ fn conclusion(record: ExitRecord) -> Conclusion {
     match ending::outcome(record) {
         Some(outcome) => Conclusion::Ended(Box::new(outcome)),
         None => Conclusion::NotStarted(NotStartedReason::AgentRestarted),
+    }
+}
+
+fn cannot_run(cannot: &CannotRun) -> Conclusion {
+    match cannot {
+        CannotRun::DiskFull => Conclusion::NotStarted(NotStartedReason::DiskFull),
+        CannotRun::Refused(_) => Conclusion::Ended(Box::new(cannot.outcome())),
     }
 }
 

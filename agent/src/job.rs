@@ -1,13 +1,14 @@
 //! A command's operation, checked and ready to run: what `core` queues. Pure.
 
+use fleetwright_protocol::health_check::operation_seconds;
 use fleetwright_protocol::validate;
 use fleetwright_protocol::{ExecutionOptions, Operation, OperationType, Violation};
 use serde_json::Value;
 
-use crate::journal::{Execution, PowerKind, PowerRun};
+use crate::journal::{Execution, PlanRun, PowerKind, PowerRun};
 
 /// The operation types this agent carries out, on a host that has what they need; see `abilities`.
-pub const SUPPORTED: [OperationType; 7] = [
+pub const SUPPORTED: [OperationType; 8] = [
     OperationType::RunScript,
     OperationType::DeployFile,
     OperationType::ServiceControl,
@@ -15,42 +16,73 @@ pub const SUPPORTED: [OperationType; 7] = [
     OperationType::RemovePackage,
     OperationType::Reboot,
     OperationType::Shutdown,
+    OperationType::ApplyDeploymentPlan,
 ];
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Job {
     pub operation: Operation,
     pub options: ExecutionOptions,
+    /// For the operation; a health check has its own.
     pub timeout_seconds: u64,
 }
 
 impl Job {
     /// Where it runs, if it starts now. Whatever runs programs needs a process that outlives the agent.
     pub fn execution(&self, now_unix_ms: u64) -> Execution {
+        let deadline_unix_ms =
+            now_unix_ms.saturating_add(self.timeout_seconds.saturating_mul(1_000));
+        let changes_power = !self.options.dry_run && changes_power(&self.operation);
+        if self.is_plan() {
+            return Execution::Plan(PlanRun {
+                changes_power,
+                deadline_unix_ms,
+            });
+        }
         let power = |kind| {
             Execution::Power(PowerRun {
                 kind,
-                deadline_unix_ms: now_unix_ms
-                    .saturating_add(self.timeout_seconds.saturating_mul(1_000)),
+                deadline_unix_ms,
             })
         };
         match &self.operation {
             Operation::RunScript(_) if self.options.dry_run => Execution::InProcess,
-            Operation::Reboot(_) if !self.options.dry_run => power(PowerKind::Reboot),
-            Operation::Shutdown(_) if !self.options.dry_run => power(PowerKind::Shutdown),
+            Operation::Reboot(_) if changes_power => power(PowerKind::Reboot),
+            Operation::Shutdown(_) if changes_power => power(PowerKind::Shutdown),
             Operation::RunScript(_)
             | Operation::ServiceControl(_)
             | Operation::InstallPackage(_)
             | Operation::RemovePackage(_)
             | Operation::Reboot(_)
-            | Operation::Shutdown(_) => Execution::Supervised,
-            Operation::DeployFile(_) | Operation::ApplyDeploymentPlan(_) => Execution::InProcess,
+            | Operation::Shutdown(_)
+            | Operation::ApplyDeploymentPlan(_) => Execution::Supervised,
+            Operation::DeployFile(_) => Execution::InProcess,
         }
     }
 
     /// Whether nothing may run beside it.
     pub fn is_barrier(&self) -> bool {
-        self.execution(0).power().is_some()
+        self.execution(0).is_barrier()
+    }
+
+    /// Whether it is several things, one after the other: a plan, or an operation and the check of its host.
+    fn is_plan(&self) -> bool {
+        let is_plan = self.operation.operation_type() == OperationType::ApplyDeploymentPlan;
+        is_plan || (self.options.health_check.is_some() && !self.options.dry_run)
+    }
+}
+
+fn changes_power(operation: &Operation) -> bool {
+    match operation {
+        Operation::Reboot(_) | Operation::Shutdown(_) => true,
+        Operation::ApplyDeploymentPlan(plan) => {
+            plan.steps.iter().any(|step| changes_power(&step.operation))
+        }
+        Operation::RunScript(_)
+        | Operation::DeployFile(_)
+        | Operation::ServiceControl(_)
+        | Operation::InstallPackage(_)
+        | Operation::RemovePackage(_) => false,
     }
 }
 
@@ -64,7 +96,16 @@ pub enum BadJob {
 }
 
 /// Reads `{"operation_type", "parameters", "options"}` and checks it as the server did: the agent trusts nobody.
-pub fn parse(operation: &Value, timeout_seconds: u64) -> Result<Job, BadJob> {
+/// `run_seconds` is the time for all of it, as a command says.
+pub fn parse(operation: &Value, run_seconds: u64) -> Result<Job, BadJob> {
+    parse_timed(operation, |options| operation_seconds(run_seconds, options))
+}
+
+/// As [`parse`]; `timeout_seconds` says how long the operation itself may take.
+pub fn parse_timed(
+    operation: &Value,
+    timeout_seconds: impl FnOnce(&ExecutionOptions) -> u64,
+) -> Result<Job, BadJob> {
     let name = operation
         .get("operation_type")
         .and_then(Value::as_str)
@@ -87,9 +128,12 @@ pub fn parse(operation: &Value, timeout_seconds: u64) -> Result<Job, BadJob> {
         .into_iter()
         .map(|violation| violation.under("/options"))
         .collect();
-    if options.health_check.is_some() {
-        return Err(BadJob::Unsupported(format!("{name} with a health check")));
-    }
+    found.extend(
+        validate::together(&parsed, &options)
+            .into_iter()
+            .map(|violation| violation.under("/options")),
+    );
+    let timeout_seconds = timeout_seconds(&options);
     let seconds = i64::try_from(timeout_seconds).unwrap_or(i64::MAX);
     found.extend(validate::timeout_seconds(seconds).err());
     if found.is_empty() {
@@ -120,13 +164,11 @@ mod tests {
     fn what_cannot_be_carried_out_is_told_apart_from_what_is_wrong() {
         let script = json!({"operation_type": "run_script", "parameters": {"script": "true"}});
         assert!(parse(&script, 60).is_ok());
-        for kind in ["apply_deployment_plan", "dance"] {
-            let operation = json!({"operation_type": kind, "parameters": {}});
-            assert_eq!(
-                parse(&operation, 60),
-                Err(BadJob::Unsupported(kind.to_owned()))
-            );
-        }
+        let unknown = json!({"operation_type": "dance", "parameters": {}});
+        assert_eq!(
+            parse(&unknown, 60),
+            Err(BadJob::Unsupported("dance".to_owned()))
+        );
         for (operation, timeout) in [
             (json!({}), 60),
             (

@@ -13,5 +13,5 @@ pub mod store;
 
 pub use disk::Disk;
 pub use entries::{Entries, Entry, State};
-pub use record::{ClosedAs, Execution, PowerKind, PowerRun, Record};
+pub use record::{ClosedAs, Execution, PlanRun, PowerKind, PowerRun, Record};
 pub use store::{Durability, JournalError, JournalStore};

@@ -25,6 +25,7 @@ pub mod logging;
 pub mod operate;
 pub mod operations;
 pub mod output;
+pub mod plan;
 pub mod policy;
 pub mod private_file;
 pub mod procfs;

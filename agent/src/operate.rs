@@ -29,8 +29,9 @@ use crate::supervisor::spec::RunSpec;
 pub const ARGUMENT: &str = "__operate";
 
 /// The program of the supervisor, which is this one, also after its file has been replaced by an upgrade.
-const PROGRAM: &str = "/proc/self/exe";
-const ORDER: &str = "operation.json";
+pub const PROGRAM: &str = "/proc/self/exe";
+/// The file of the order.
+pub const ORDER: &str = "operation.json";
 
 /// What is to be done, and with what.
 #[derive(Serialize, Deserialize)]
@@ -76,6 +77,8 @@ pub fn prepare(
         has_stdin: false,
         account: account.map(|account| account.ids),
         leaves_result: true,
+        passes_on: false,
+        is_plan: false,
         timeout_ms: job.timeout_seconds.saturating_mul(1_000),
         cgroup: None,
     })
@@ -98,7 +101,8 @@ pub fn main(folder: &Path) -> ExitCode {
     }
 }
 
-fn order(job: &Job, system: &SystemSettings) -> io::Result<Vec<u8>> {
+/// The bytes of the order.
+pub fn order(job: &Job, system: &SystemSettings) -> io::Result<Vec<u8>> {
     let mut operation = serde_json::to_value(&job.operation)?;
     if let Value::Object(fields) = &mut operation {
         fields.insert("options".to_owned(), json!(job.options));
@@ -110,13 +114,14 @@ fn order(job: &Job, system: &SystemSettings) -> io::Result<Vec<u8>> {
     })?)
 }
 
-fn read(folder: &Path) -> Result<(Job, SystemSettings), String> {
+/// The order in `folder`. The error is a sentence for a person.
+pub fn read(folder: &Path) -> Result<(Job, SystemSettings), String> {
     let bytes = std::fs::read(folder.join(ORDER))
         .map_err(|error| format!("cannot read the operation: {error}"))?;
     let order: Order = serde_json::from_slice(&bytes)
         .map_err(|error| format!("the operation is not understood: {error}"))?;
-    let job =
-        job::parse(&order.operation, order.timeout_seconds).map_err(|error| error.to_string())?;
+    let job = job::parse_timed(&order.operation, |_| order.timeout_seconds)
+        .map_err(|error| error.to_string())?;
     Ok((job, order.system))
 }
 

@@ -1,7 +1,7 @@
 //! What this host allows, whatever the server says. Pure: paths are compared as text, which is sound because nothing
 //! is ever deployed through a symbolic link.
 
-use fleetwright_protocol::{ExecutionOptions, Operation};
+use fleetwright_protocol::{ExecutionOptions, Operation, OperationType};
 
 use crate::config::PolicySettings;
 
@@ -22,6 +22,14 @@ pub fn check(
         return Err(Refused(format!(
             "this host's policy does not allow {}",
             kind.as_str()
+        )));
+    }
+    let script = OperationType::RunScript;
+    let checks = options.health_check.is_some();
+    if checks && !policy.allow_operations.is_empty() && !policy.allow_operations.contains(&script) {
+        return Err(Refused(format!(
+            "this host's policy does not allow {}, which a health check is",
+            script.as_str()
         )));
     }
     let user = options.run_as.as_deref().unwrap_or(own_user);
@@ -78,7 +86,6 @@ fn parts(path: &str) -> impl Iterator<Item = &str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fleetwright_protocol::OperationType;
     use fleetwright_protocol::operation::{DeployFile, RunScript};
 
     fn deploy(path: &str) -> Operation {

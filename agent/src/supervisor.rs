@@ -19,10 +19,15 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use exit_record::{Ending, ExitRecord};
+use fleetwright_protocol::Outcome;
+use fleetwright_protocol::outcome::FailureReason;
 use live::Live;
 use rustix::process::{getpid, set_child_subreaper, setsid, umask};
 use signals::Signals;
 use spec::RunSpec;
+
+use crate::operations::result::{OperationResult, OwnResult};
+use crate::plan::cut_off;
 
 /// The hidden first argument that makes the agent's program a supervisor; the folder of the run follows.
 pub const ARGUMENT: &str = "__supervise";
@@ -59,7 +64,19 @@ pub fn supervise(channel: OwnedFd, folder: &Path) -> ExitCode {
             Live::new(channel),
             ExitRecord::without_output(Ending::NeverStarted, 0),
         ),
-        (Ok(spec), Ok(()), Ok(signals)) => watch::run(&spec, folder, &signals, Live::new(channel)),
+        (Ok(spec), Ok(()), Ok(signals)) => {
+            let live = Live::new(channel).passing_on(spec.passes_on);
+            let (live, mut record) = watch::run(&spec, folder, &signals, live);
+            if spec.is_plan && record.ending != (Ending::Exited { code: 0 }) {
+                // A runner that was not ended by us may have left a step behind.
+                watch::kill_all(&spec, &signals);
+                if let Err(error) = cut_off::after(folder, &record.ending) {
+                    // The log still tells how far it came.
+                    record.result = not_cut_off(&error);
+                }
+            }
+            (live, record)
+        }
         (Ok(_), _, _) => {
             let why = "the supervisor could not set itself up".to_owned();
             (
@@ -69,6 +86,13 @@ pub fn supervise(channel: OwnedFd, folder: &Path) -> ExitCode {
         }
     };
     leave_record(folder, &record, live)
+}
+
+/// Shown by the agent in place of what could not be done.
+fn not_cut_off(error: &std::io::Error) -> OwnResult {
+    let message = format!("the plan was cut off, and what follows from that was not done: {error}");
+    let outcome = Outcome::failed(FailureReason::AgentError, message);
+    OwnResult::Left(Box::new(OperationResult::of(outcome)))
 }
 
 fn leave_record(folder: &Path, record: &ExitRecord, live: Live) -> ExitCode {

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use anyhow::{Context, anyhow, bail};
 use fleetwright_agent::blobs::Blobs;
 use fleetwright_agent::config::Config;
+use fleetwright_agent::core::machine::RunChannels;
 use fleetwright_agent::executor::{Run, RunEvent};
 use fleetwright_agent::launch::Launcher;
 use fleetwright_agent::{abilities, agent, clock, job, policy, run_folder};
 use fleetwright_protocol::outcome::OutcomeStatus;
-use fleetwright_protocol::{CommandId, Outcome};
+use fleetwright_protocol::{CommandId, Operation, Outcome};
 use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
@@ -23,7 +24,7 @@ const PLAN_BYTES_MAX: u64 = fleetwright_protocol::limits::OPERATION_BYTES_MAX as
 pub async fn run(config: &Config, arguments: ExecArguments) -> anyhow::Result<ExitCode> {
     let operation: serde_json::Value =
         serde_json::from_str(&text(&arguments)?).context("the plan is not JSON")?;
-    let mut job = job::parse(&operation, arguments.timeout)?;
+    let mut job = job::parse_timed(&operation, |_| arguments.timeout)?;
     job.options.dry_run |= arguments.dry_run;
     let executor = Arc::new(agent::executor(
         config,
@@ -49,8 +50,17 @@ pub async fn run(config: &Config, arguments: ExecArguments) -> anyhow::Result<Ex
         }
         std::future::pending::<()>().await;
     });
-    let power = job.execution(clock::unix_ms()).power();
-    tokio::spawn(Arc::clone(&executor).carry_out(job, run, power, events_sender, killed));
+    if let Operation::ApplyDeploymentPlan(_) = job.operation
+        && let Some(refused) = abilities::plan_refusal(&executor, &job, None)
+    {
+        bail!("{}", refused.message);
+    }
+    let execution = job.execution(clock::unix_ms());
+    let channels = RunChannels {
+        events: events_sender,
+        kill: killed,
+    };
+    tokio::spawn(Arc::clone(&executor).carry_out(job, run, execution, channels));
     let outcome = loop {
         match events.recv().await.context("the operation was aborted")? {
             RunEvent::Launched { go, .. } => {

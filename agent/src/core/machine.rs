@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use super::uploads::Part;
 use crate::executor::{Run, RunEvent};
 use crate::job::Job;
-use crate::journal::PowerRun;
+use crate::journal::{Execution, PlanRun, PowerRun};
 use crate::procfs::Process;
 use crate::supervisor::exit_record::ExitRecord;
 
@@ -43,14 +43,23 @@ pub trait Machine: Send + Sync + 'static {
     /// Whether there is no room for what a run leaves.
     fn lacks_room(&self) -> bool;
 
-    /// `power` is for those that change the machine's power.
-    fn begin(self: Arc<Self>, job: Job, run: Run, power: Option<PowerRun>, channels: RunChannels);
+    /// `execution` is as the journal has it.
+    fn begin(self: Arc<Self>, job: Job, run: Run, execution: Execution, channels: RunChannels);
     /// Waits for a supervisor that an earlier agent started.
     fn adopt(
         self: Arc<Self>,
         supervisor: Process,
         run: Run,
-        power: Option<PowerRun>,
+        execution: Execution,
+        channels: RunChannels,
+    );
+    /// Goes on with a plan whose supervisor is gone, as far as its log allows. `session_id` was the supervisor's, if
+    /// that was in this boot.
+    fn go_on(
+        self: Arc<Self>,
+        run: Run,
+        plan: PlanRun,
+        session_id: Option<u32>,
         channels: RunChannels,
     );
     /// Waits on for a machine that an earlier agent told to go.

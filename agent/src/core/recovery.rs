@@ -7,7 +7,7 @@ use fleetwright_protocol::{CommandId, NotStartedReason};
 use super::{Core, RunChannels};
 use crate::decide::{self, Evidence, Recovery, Supervisor};
 use crate::executor::{Run, RunEvent};
-use crate::journal::{Entry, PowerRun, State};
+use crate::journal::{Entry, Execution, PowerRun, State};
 use crate::operations::{ending, power};
 use crate::procfs::Process;
 use crate::supervisor::exit_record::{Ending, ExitRecord};
@@ -55,8 +55,15 @@ impl Core {
             }
             (Recovery::Adopt, Some(process), _) => {
                 tracing::info!(command = %run.command_id, pid = process.pid, "still runs; waiting for it");
-                let channels = self.channels(run, power.is_some());
-                Arc::clone(&self.machine).adopt(process, run, power, channels);
+                let execution = execution_of(&entry.state).unwrap_or(Execution::Supervised);
+                let channels = self.channels(run, execution.is_barrier());
+                Arc::clone(&self.machine).adopt(process, run, execution, channels);
+            }
+            (Recovery::GoOn(plan), _, _) => {
+                tracing::info!(command = %run.command_id, "a plan whose supervisor is gone");
+                let session_id = same_boot.then(|| supervisor_pid(&entry.state)).flatten();
+                let channels = self.channels(run, plan.changes_power);
+                Arc::clone(&self.machine).go_on(run, plan, session_id, channels);
             }
             (Recovery::TakeExitRecord, _, Some(record)) => {
                 if let Some(outcome) = ending::outcome(record) {
@@ -150,8 +157,12 @@ fn evidence(record: Option<&ExitRecord>, power: Option<PowerRun>) -> Evidence {
 }
 
 fn power_of(state: &State) -> Option<PowerRun> {
+    execution_of(state).and_then(Execution::power)
+}
+
+fn execution_of(state: &State) -> Option<Execution> {
     match state {
-        State::Starting { execution, .. } | State::Started { execution, .. } => execution.power(),
+        State::Starting { execution, .. } | State::Started { execution, .. } => Some(*execution),
         State::Received
         | State::Exited(_)
         | State::NotStarted(_)

@@ -40,7 +40,7 @@ impl Core {
         match entry.state.clone() {
             State::Received
             | State::Starting {
-                execution: Execution::Supervised | Execution::Power(_),
+                execution: Execution::Supervised | Execution::Power(_) | Execution::Plan(_),
                 ..
             } => {
                 self.say(AgentFrame::CommandReceived {

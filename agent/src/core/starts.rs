@@ -90,13 +90,12 @@ impl Core {
                 attempt,
             });
         }
-        let power = execution.power();
-        let kill = self.note_running(run, Some(lease), power.is_some());
+        let kill = self.note_running(run, Some(lease), execution.is_barrier());
         let channels = RunChannels {
             events: self.events_sender.clone(),
             kill,
         };
-        Arc::clone(&self.machine).begin(job, run, power, channels);
+        Arc::clone(&self.machine).begin(job, run, execution, channels);
     }
 
     /// Takes a slot. Returns what the job listens to.
@@ -131,11 +130,23 @@ impl Core {
                     command_id,
                     attempt,
                 } = run;
-                let started = Record::Started {
-                    command_id,
-                    attempt,
-                    pid,
-                    start_ticks,
+                let state = self.entry(command_id).map(|entry| &entry.state);
+                let goes_on = matches!(state, Some(State::Started { .. }));
+                let started = if goes_on {
+                    Record::Resumed {
+                        command_id,
+                        attempt,
+                        boot_id: self.settings.boot_id.clone(),
+                        pid,
+                        start_ticks,
+                    }
+                } else {
+                    Record::Started {
+                        command_id,
+                        attempt,
+                        pid,
+                        start_ticks,
+                    }
                 };
                 let may_go = self.last_word(run, started).await;
                 // An error means that the job has ended by itself, which it will tell.
@@ -164,10 +175,9 @@ impl Core {
             lease.check(self.machine.boot_ms())?;
         }
         // What the machine's own end must not undo is on disk before it.
-        let power = self.execution(run).and_then(Execution::power);
-        let durability = match power {
-            Some(_) => Durability::Synced,
-            None => Durability::Written,
+        let durability = match self.execution(run) {
+            Some(Execution::Power(_) | Execution::Plan(_)) => Durability::Synced,
+            Some(Execution::Supervised | Execution::InProcess) | None => Durability::Written,
         };
         let noted = self.append(vec![started], durability).await;
         noted.map_err(|error| {
@@ -212,7 +222,9 @@ impl Core {
         self.free_slot(run);
         // A supervisor has left a record of its own.
         let durability = match self.execution(run) {
-            Some(Execution::InProcess | Execution::Power(_)) => Durability::Synced,
+            Some(Execution::InProcess | Execution::Power(_) | Execution::Plan(_)) => {
+                Durability::Synced
+            }
             Some(Execution::Supervised) | None => Durability::Written,
         };
         tracing::info!(command = %command_id, attempt, status = ?outcome.status, reason = ?outcome.reason, "ended");

@@ -6,14 +6,14 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use fleetwright_protocol::outcome::FailureReason;
-use fleetwright_protocol::{AgentFrame, NotStartedReason, OperationType, Outcome};
+use fleetwright_protocol::{AgentFrame, NotStartedReason, Operation, OperationType, Outcome};
 use tokio::sync::mpsc;
 
 use super::{Executor, Run, RunEvent};
 use crate::core::machine::{Machine, Refusal, RunChannels};
 use crate::core::uploads::Part;
 use crate::job::Job;
-use crate::journal::PowerRun;
+use crate::journal::{Execution, PlanRun, PowerRun};
 use crate::procfs::{self, Process};
 use crate::supervisor::exit_record::ExitRecord;
 use crate::supervisor::spool;
@@ -47,12 +47,18 @@ impl Machine for Executor {
             tracing::warn!(operation = kind.as_str(), why, "not for this host");
             return Some(Refusal::NotStarted(NotStartedReason::Unsupported));
         }
-        let refused = policy::check(&self.policy, &job.operation, &job.options, &self.own_user);
-        let outcome =
-            |why: policy::Refused| Outcome::failed(FailureReason::RefusedByPolicy, why.to_string());
-        refused
-            .err()
-            .map(|why| Refusal::Ended(Box::new(outcome(why))))
+        let allowed = policy::check(&self.policy, &job.operation, &job.options, &self.own_user);
+        let refused = match (&job.operation, allowed) {
+            (Operation::ApplyDeploymentPlan(_), allowed) => {
+                abilities::plan_refusal(self, job, allowed.err())
+            }
+            (_, Ok(())) => None,
+            (_, Err(why)) => {
+                let why = why.to_string();
+                Some(Outcome::failed(FailureReason::RefusedByPolicy, why))
+            }
+        };
+        refused.map(|outcome| Refusal::Ended(Box::new(outcome)))
     }
 
     fn lacks_room(&self) -> bool {
@@ -60,20 +66,28 @@ impl Machine for Executor {
             .is_ok_and(|found| found.f_bavail.saturating_mul(found.f_frsize) < FREE_BYTES_MIN)
     }
 
-    fn begin(self: Arc<Self>, job: Job, run: Run, power: Option<PowerRun>, channels: RunChannels) {
-        let RunChannels { events, kill } = channels;
-        tokio::spawn(self.carry_out(job, run, power, events, kill));
+    fn begin(self: Arc<Self>, job: Job, run: Run, execution: Execution, channels: RunChannels) {
+        tokio::spawn(self.carry_out(job, run, execution, channels));
     }
 
     fn adopt(
         self: Arc<Self>,
         supervisor: Process,
         run: Run,
-        power: Option<PowerRun>,
+        execution: Execution,
         channels: RunChannels,
     ) {
-        let RunChannels { events, kill } = channels;
-        tokio::spawn(self.follow_adopted(supervisor, run, power, events, kill));
+        tokio::spawn(self.follow_adopted(supervisor, run, execution, channels));
+    }
+
+    fn go_on(
+        self: Arc<Self>,
+        run: Run,
+        plan: PlanRun,
+        session_id: Option<u32>,
+        channels: RunChannels,
+    ) {
+        tokio::spawn(self.go_on_with_plan(run, plan, session_id, channels));
     }
 
     fn await_boot(

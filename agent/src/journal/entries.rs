@@ -77,7 +77,7 @@ impl Entries {
                     // A supervisor that has not been told to go has started nothing.
                     State::Received
                     | State::Starting {
-                        execution: Execution::Supervised | Execution::Power(_),
+                        execution: Execution::Supervised | Execution::Power(_) | Execution::Plan(_),
                         ..
                     } => JournalState::Received,
                     State::Starting {
@@ -127,6 +127,15 @@ impl Entries {
                 start_ticks,
             } => self.step(*command_id, *attempt, |state| {
                 state.after_started(*pid, *start_ticks)
+            }),
+            Record::Resumed {
+                command_id,
+                attempt,
+                boot_id,
+                pid,
+                start_ticks,
+            } => self.step(*command_id, *attempt, |state| {
+                state.after_resumed(boot_id, *pid, *start_ticks)
             }),
             Record::Exited {
                 command_id,
@@ -392,7 +401,8 @@ impl State {
         match self {
             Self::Starting {
                 boot_id,
-                execution: execution @ (Execution::Supervised | Execution::Power(_)),
+                execution:
+                    execution @ (Execution::Supervised | Execution::Power(_) | Execution::Plan(_)),
             } => Some(Self::Started {
                 boot_id: boot_id.clone(),
                 execution: *execution,
@@ -405,6 +415,30 @@ impl State {
             }
             | Self::Received
             | Self::Started { .. }
+            | Self::Exited(_)
+            | Self::NotStarted(_)
+            | Self::Closed(_)
+            | Self::CancelledUnseen => None,
+        }
+    }
+
+    fn after_resumed(&self, boot_id: &str, pid: u32, start_ticks: u64) -> Option<Self> {
+        match self {
+            Self::Started {
+                execution: execution @ Execution::Plan(_),
+                ..
+            } => Some(Self::Started {
+                boot_id: boot_id.into(),
+                execution: *execution,
+                pid,
+                start_ticks,
+            }),
+            Self::Started {
+                execution: Execution::Supervised | Execution::Power(_) | Execution::InProcess,
+                ..
+            }
+            | Self::Received
+            | Self::Starting { .. }
             | Self::Exited(_)
             | Self::NotStarted(_)
             | Self::Closed(_)
@@ -486,6 +520,49 @@ mod tests {
             entries.apply(&received(3)).is_err(),
             "the second may have started"
         );
+    }
+
+    #[test]
+    fn only_a_plan_that_has_started_goes_on_under_another_supervisor() {
+        use crate::journal::PlanRun;
+        let plan = Execution::Plan(PlanRun {
+            changes_power: true,
+            deadline_unix_ms: 7,
+        });
+        for (execution, expected) in [(Execution::Supervised, false), (plan, true)] {
+            let mut entries = Entries::default();
+            let (command_id, attempt) = (id(1), 1);
+            let resumed = |pid| Record::Resumed {
+                command_id,
+                attempt,
+                boot_id: "next".to_owned(),
+                pid,
+                start_ticks: 2,
+            };
+            entries.apply(&received(1)).unwrap();
+            entries
+                .apply(&Record::Starting {
+                    command_id,
+                    attempt,
+                    boot_id: "boot".to_owned(),
+                    execution,
+                })
+                .unwrap();
+            assert!(entries.apply(&resumed(1)).is_err(), "it has not started");
+            entries
+                .apply(&Record::Started {
+                    command_id,
+                    attempt,
+                    pid: 1,
+                    start_ticks: 1,
+                })
+                .unwrap();
+            assert_eq!(entries.apply(&resumed(9)).is_ok(), expected);
+            let state = &entries.get(command_id).unwrap().state;
+            let moved =
+                matches!(state, State::Started { boot_id, pid: 9, .. } if **boot_id == *"next");
+            assert_eq!(moved, expected);
+        }
     }
 
     #[test]

@@ -12,6 +12,9 @@ pub enum Execution {
     InProcess,
     /// Under a supervisor, and not over with it: the machine itself is to go.
     Power(PowerRun),
+    /// A plan: under a supervisor, with a log of its own that tells how far it came, and gone on with after a restart
+    /// of the machine.
+    Plan(PlanRun),
 }
 
 /// What is to become of the machine.
@@ -29,11 +32,29 @@ pub struct PowerRun {
     pub deadline_unix_ms: u64,
 }
 
+/// A plan that is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlanRun {
+    /// A step of it does.
+    pub changes_power: bool,
+    /// By the wall clock, which alone goes on while the machine is off.
+    pub deadline_unix_ms: u64,
+}
+
 impl Execution {
-    /// Of a command that changes the machine's power; nothing else runs beside it.
+    /// Whether nothing else runs beside it.
+    pub fn is_barrier(self) -> bool {
+        match self {
+            Self::Supervised | Self::InProcess => false,
+            Self::Power(_) => true,
+            Self::Plan(run) => run.changes_power,
+        }
+    }
+
+    /// Of a command that is nothing but a change of the machine's power.
     pub fn power(self) -> Option<PowerRun> {
         match self {
-            Self::Supervised | Self::InProcess => None,
+            Self::Supervised | Self::InProcess | Self::Plan(_) => None,
             Self::Power(run) => Some(run),
         }
     }
@@ -64,6 +85,14 @@ pub enum Record {
     Started {
         command_id: CommandId,
         attempt: u32,
+        pid: u32,
+        start_ticks: u64,
+    },
+    /// A plan goes on in this boot under another supervisor, which is told to go only after this record is written.
+    Resumed {
+        command_id: CommandId,
+        attempt: u32,
+        boot_id: String,
         pid: u32,
         start_ticks: u64,
     },
@@ -102,6 +131,7 @@ impl Record {
             Self::Received { command_id, .. }
             | Self::Starting { command_id, .. }
             | Self::Started { command_id, .. }
+            | Self::Resumed { command_id, .. }
             | Self::Exited { command_id, .. }
             | Self::NotStarted { command_id, .. }
             | Self::Acked { command_id, .. }
@@ -121,6 +151,7 @@ impl Record {
             Self::Acked { .. } => 6,
             Self::Cancelled { .. } => 7,
             Self::Tombstone { .. } => 8,
+            Self::Resumed { .. } => 9,
         }
     }
 
@@ -130,6 +161,7 @@ impl Record {
             Self::Received { attempt, .. }
             | Self::Starting { attempt, .. }
             | Self::Started { attempt, .. }
+            | Self::Resumed { attempt, .. }
             | Self::Exited { attempt, .. }
             | Self::NotStarted { attempt, .. }
             | Self::Acked { attempt, .. }
@@ -154,6 +186,16 @@ impl Record {
             } => {
                 bytes.extend_from_slice(&pid.to_le_bytes());
                 bytes.extend_from_slice(&start_ticks.to_le_bytes());
+            }
+            Self::Resumed {
+                boot_id,
+                pid,
+                start_ticks,
+                ..
+            } => {
+                bytes.extend_from_slice(&pid.to_le_bytes());
+                bytes.extend_from_slice(&start_ticks.to_le_bytes());
+                bytes.extend_from_slice(boot_id.as_bytes());
             }
             // An outcome is plain data with text keys: writing it to memory cannot fail, and an empty text would be
             // refused when read back.
@@ -243,6 +285,13 @@ impl Record {
                     reason => ClosedAs::NotStarted(reason_of(reason)?),
                 },
             },
+            9 => Self::Resumed {
+                command_id,
+                attempt,
+                pid: u32::from_le_bytes(rest.take()?),
+                start_ticks: rest.u64()?,
+                boot_id: std::str::from_utf8(rest.all()).ok()?.to_owned(),
+            },
             _ => return None,
         };
         rest.0.is_empty().then_some(record)
@@ -266,6 +315,10 @@ fn encode_execution(bytes: &mut Vec<u8>, execution: Execution) {
             });
             bytes.extend_from_slice(&run.deadline_unix_ms.to_le_bytes());
         }
+        Execution::Plan(run) => {
+            bytes.push(if run.changes_power { 6 } else { 5 });
+            bytes.extend_from_slice(&run.deadline_unix_ms.to_le_bytes());
+        }
     }
 }
 
@@ -275,6 +328,12 @@ fn decode_execution(rest: &mut Bytes<'_>) -> Option<Execution> {
         2 => return Some(Execution::InProcess),
         3 => PowerKind::Reboot,
         4 => PowerKind::Shutdown,
+        plan @ (5 | 6) => {
+            return Some(Execution::Plan(PlanRun {
+                changes_power: plan == 6,
+                deadline_unix_ms: rest.u64()?,
+            }));
+        }
         _ => return None,
     };
     let deadline_unix_ms = rest.u64()?;
@@ -355,7 +414,7 @@ pub(crate) mod tests {
             any::<u64>(),
             any::<u32>(),
             reasons,
-            0..9u8,
+            0..10u8,
             "[a-z]{0,12}",
         )
             .prop_map(|(number, attempt, big, small, reason, kind, text)| {
@@ -370,9 +429,13 @@ pub(crate) mod tests {
                         command_id,
                         attempt,
                         boot_id: text,
-                        execution: match (kind, small % 3) {
+                        execution: match (kind, small % 4) {
                             (1, _) => Execution::Supervised,
                             (_, 0) => Execution::InProcess,
+                            (_, 3) => Execution::Plan(PlanRun {
+                                changes_power: number % 2 == 1,
+                                deadline_unix_ms: big,
+                            }),
                             (_, one_or_two) => Execution::Power(PowerRun {
                                 kind: if one_or_two == 1 {
                                     PowerKind::Reboot
@@ -386,6 +449,13 @@ pub(crate) mod tests {
                     3 => Record::Started {
                         command_id,
                         attempt,
+                        pid: small,
+                        start_ticks: big,
+                    },
+                    8 => Record::Resumed {
+                        command_id,
+                        attempt,
+                        boot_id: text,
                         pid: small,
                         start_ticks: big,
                     },

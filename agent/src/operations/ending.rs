@@ -55,7 +55,7 @@ pub fn outcome(record: ExitRecord) -> Option<Outcome> {
 }
 
 /// Where nothing but the end of the process tells how it went.
-fn by_ending(ending: Ending) -> Option<Outcome> {
+pub fn by_ending(ending: Ending) -> Option<Outcome> {
     let outcome = match ending {
         Ending::NeverStarted => return None,
         Ending::CannotRun { why } => Outcome::failed(FailureReason::AgentError, why),

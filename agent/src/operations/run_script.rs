@@ -41,6 +41,8 @@ pub fn prepare(
         has_stdin: script.stdin.is_some(),
         account: account.map(|account| account.ids),
         leaves_result: false,
+        passes_on: false,
+        is_plan: false,
         timeout_ms: timeout_seconds.saturating_mul(1_000),
         cgroup: None,
     })

@@ -13,6 +13,8 @@ use crate::checked::{self, Next};
 use crate::operations::result::OwnResult;
 
 const FILE_NAME: &str = "exit";
+/// Of the part of a run before this one.
+const ASIDE: &str = "exit.before";
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,6 +82,19 @@ impl ExitRecord {
     /// The record in the folder of a run, if a whole one is there.
     pub fn read(folder: &Path) -> Option<Self> {
         Self::decode(&std::fs::read(folder.join(FILE_NAME)).ok()?)
+    }
+
+    /// Puts the record there out of the way: the run goes on, and is to leave another.
+    pub fn put_aside(folder: &Path) -> io::Result<()> {
+        match std::fs::rename(folder.join(FILE_NAME), folder.join(ASIDE)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => std::fs::File::open(folder)?.sync_all(),
+        }
+    }
+
+    /// The record that was put aside, if there is one.
+    pub fn read_aside(folder: &Path) -> Option<Self> {
+        Self::decode(&std::fs::read(folder.join(ASIDE)).ok()?)
     }
 }
 

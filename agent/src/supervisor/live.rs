@@ -22,6 +22,8 @@ pub struct Live {
     gathered: [Gathered; 2],
     /// When what was gathered is due, on the monotonic clock.
     due_at_ms: Option<u64>,
+    /// All of it goes to the supervisor's own output, and nothing into the channel.
+    passes_on: bool,
 }
 
 #[derive(Default)]
@@ -40,7 +42,15 @@ impl Live {
             pending: Vec::new(),
             gathered: [Gathered::default(), Gathered::default()],
             due_at_ms: None,
+            passes_on: false,
         }
+    }
+
+    /// Passes output on to this process's own, all of it and at once. Whoever reads there keeps up: it is a supervisor.
+    #[must_use]
+    pub fn passing_on(mut self, passes_on: bool) -> Self {
+        self.passes_on = passes_on;
+        self
     }
 
     /// When `flush` wants to be called next.
@@ -50,6 +60,14 @@ impl Live {
 
     /// Takes note of bytes printed at `offset` of the stream.
     pub fn push(&mut self, stream: Stream, offset: u64, data: &[u8], now_ms: u64) {
+        if self.passes_on {
+            // It may have gone; then its supervisor ends us.
+            let _ = match stream {
+                Stream::Stdout => write_through(io::stdout().lock(), data),
+                Stream::Stderr => write_through(io::stderr().lock(), data),
+            };
+            return;
+        }
         if self.channel.is_none() {
             return;
         }
@@ -127,6 +145,11 @@ impl Live {
             }
         }
     }
+}
+
+fn write_through(mut to: impl Write, data: &[u8]) -> io::Result<()> {
+    to.write_all(data)?;
+    to.flush()
 }
 
 /// Says that the supervisor is there.

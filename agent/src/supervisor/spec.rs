@@ -29,6 +29,10 @@ pub struct RunSpec {
     pub account: Option<AccountIds>,
     /// Whether the run says in a file of its folder what came of it; see `operations::result`.
     pub leaves_result: bool,
+    /// Whether what it prints is also passed on to the supervisor's own output, all of it.
+    pub passes_on: bool,
+    /// Whether it is the runner of a plan, which leaves something to do when it is cut off.
+    pub is_plan: bool,
     pub timeout_ms: u64,
     /// A fresh cgroup (v2) for the run.
     pub cgroup: Option<PathBuf>,
@@ -183,6 +187,8 @@ mod tests {
             has_stdin: false,
             account: None,
             leaves_result: false,
+            passes_on: false,
+            is_plan: false,
             timeout_ms: 1,
             cgroup: None,
         };

@@ -73,6 +73,11 @@ pub fn run(spec: &RunSpec, folder: &Path, signals: &Signals, live: Live) -> (Liv
     (watch.live, record)
 }
 
+/// Ends all that is left of a run.
+pub fn kill_all(spec: &RunSpec, signals: &Signals) {
+    tree::kill_descendants(spec.cgroup.as_deref(), |time| wait_for(signals, time));
+}
+
 struct Watch<'a> {
     spec: &'a RunSpec,
     signals: &'a Signals,
@@ -123,8 +128,7 @@ impl Watch<'_> {
     }
 
     fn kill(&mut self, ending: Ending) -> Ending {
-        let signals = self.signals;
-        tree::kill_descendants(self.spec.cgroup.as_deref(), |time| wait_for(signals, time));
+        kill_all(self.spec, self.signals);
         self.read_outputs();
         ending
     }

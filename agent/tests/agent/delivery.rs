@@ -173,8 +173,10 @@ fn a_cancel_stops_a_waiting_command_and_one_that_has_not_come_yet() {
 fn what_this_agent_cannot_do_does_not_start() {
     let host = Host::new();
     let mut agent = host.start();
-    for kind in ["apply_deployment_plan", "make_coffee"] {
-        let run = command(json!({"operation_type": kind, "parameters": {}}));
+    for kind in ["service_control", "make_coffee"] {
+        let run = command(
+            json!({"operation_type": kind, "parameters": {"service": "web", "action": "stop"}}),
+        );
         agent.command(&run);
         assert_eq!(
             agent.not_started(&run),
@@ -185,7 +187,13 @@ fn what_this_agent_cannot_do_does_not_start() {
     let offered = serde_json::to_value(&agent.hello.capabilities.operations).unwrap();
     assert_eq!(
         offered,
-        json!(["run_script", "deploy_file", "reboot", "shutdown"])
+        json!([
+            "run_script",
+            "deploy_file",
+            "reboot",
+            "shutdown",
+            "apply_deployment_plan"
+        ])
     );
 }
 
