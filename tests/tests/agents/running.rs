@@ -171,9 +171,8 @@ fn a_local_policy_refuses_what_it_forbids() {
 #[test]
 fn what_this_agent_cannot_do_is_never_a_success() {
     let (fleet, host) = fleet_of_one();
-    let step =
-        json!({"name": "one", "operation_type": "run_script", "parameters": {"script": "true"}});
-    // No package or service manager here, plans are not carried out, and the power commands answer no.
+    let step = json!({"name": "one", "operation_type": "reboot"});
+    // No package or service manager here, and the power commands answer no.
     let unsupported = ("skipped", "unsupported");
     let refused = ("failed", "exit_code");
     for (kind, parameters, expected) in [
@@ -194,11 +193,7 @@ fn what_this_agent_cannot_do_is_never_a_success() {
         ),
         ("reboot", json!({}), refused),
         ("shutdown", json!({}), refused),
-        (
-            "apply_deployment_plan",
-            json!({"steps": [step]}),
-            unsupported,
-        ),
+        ("apply_deployment_plan", json!({"steps": [step]}), refused),
     ] {
         let body = json!({"operation_type": kind, "parameters": parameters, "timeout_seconds": 5});
         let id = fleet.admin.run_on_host(&host, &body);
@@ -241,4 +236,89 @@ fn live_output_arrives_while_the_script_runs() {
         all.contains(&STANDARD.encode("last\n")) || all.contains("last"),
         "{all}"
     );
+}
+
+#[test]
+fn a_plan_outlives_a_restart_of_its_host_and_every_step_is_shown() {
+    let (mut fleet, host) = fleet_of_one();
+    let (told, path, marks) = (
+        fleet.path("told"),
+        fleet.path("made/file"),
+        fleet.path("marks"),
+    );
+    let agent = fleet.agent("one.test");
+    agent.stop();
+    // A command that takes note instead of restarting anything.
+    let settings = agent.settings.folder.join("agent.toml");
+    let text = std::fs::read_to_string(&settings).unwrap();
+    let note = format!("reboot_command = [\"/bin/cp\", \"/dev/null\", {told:?}]");
+    let text = text.replace("reboot_command = [\"/bin/false\"]", &note);
+    std::fs::write(&settings, text).unwrap();
+    agent.run();
+    fleet.admin.wait_online(&host);
+    let mark = |name: &str| {
+        json!({"name": name, "operation_type": "run_script",
+            "parameters": {"script": format!("echo {name} >> {}", marks.display())}})
+    };
+    let body = json!({
+        "operation_type": "apply_deployment_plan",
+        "parameters": {"steps": [
+            {"name": "config", "operation_type": "deploy_file",
+             "parameters": {"path": path, "content": "new", "create_parents": true}},
+            mark("before"),
+            {"name": "restart", "operation_type": "reboot", "when": {"changed": "config"}},
+            mark("after"),
+        ]},
+        "health_check": {"script": format!("test $(wc -l < {}) = 2", marks.display()), "soak_seconds": 1},
+    });
+    let id = fleet.admin.run_on_host(&host, &body);
+    wait_until("the host to be told", PATIENCE, || told.exists());
+    let agent = fleet.agent("one.test");
+    agent.kill();
+    std::fs::write(agent.settings.folder.join("boot_id"), "another-boot\n").unwrap();
+    agent.run();
+    let done = fleet.admin.wait_command(&id);
+    assert_eq!(
+        (&done["status"], &done["changed"]),
+        (&json!("succeeded"), &json!(true)),
+        "{done}"
+    );
+    let steps = done["details"]["steps"].as_array().unwrap();
+    assert_eq!(steps.len(), 4);
+    assert!(
+        steps.iter().all(|step| step["status"] == "succeeded"),
+        "{done}"
+    );
+    assert_eq!(
+        done["details"]["health_check"]["status"], "succeeded",
+        "{done}"
+    );
+    assert_eq!(std::fs::read_to_string(&marks).unwrap(), "before\nafter\n");
+}
+
+#[test]
+fn a_host_that_is_not_well_after_its_operation_has_failed() {
+    let (fleet, host) = fleet_of_one();
+    let body = json!({
+        "operation_type": "run_script", "parameters": {"script": "echo out"},
+        // Longer than the operation may take: the check has its own time.
+        "timeout_seconds": 1, "health_check": {"script": "sleep 1.5; exit 5"},
+    });
+    let id = fleet.admin.run_on_host(&host, &body);
+    let done = fleet.admin.wait_command(&id);
+    let found = (&done["status"], &done["reason"], &done["exit_code"]);
+    assert_eq!(
+        found,
+        (&json!("failed"), &json!("exit_code"), &json!(5)),
+        "{done}"
+    );
+    assert_eq!(
+        text(&done, "message"),
+        "the health check failed (1 of 1 tries): exited with code 5"
+    );
+    let output = fleet
+        .admin
+        .get(&format!("/commands/{id}/output"))
+        .expect(200);
+    assert_eq!(decoded(&output["stdout"], "head"), b"out\n");
 }

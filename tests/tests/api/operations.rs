@@ -28,6 +28,15 @@ fn refused() -> Vec<(&'static str, Value)> {
     let many: Vec<Value> = (0..1_001)
         .map(|number| json!({"name": format!("s{number}"), "operation_type": "run_script", "parameters": {"script": "true"}}))
         .collect();
+    let checked = |kind: &str, check: Value| {
+        let parameters = if kind == "reboot" || kind == "shutdown" {
+            json!({})
+        } else {
+            json!({"script": "true"})
+        };
+        json!({"operation_type": kind, "parameters": parameters, "health_check": check})
+    };
+    let off = json!({"name": "off", "operation_type": "shutdown"});
     let timed = |seconds: i64| json!({"operation_type": "run_script", "parameters": {"script": "true"}, "timeout_seconds": seconds});
     vec![
         ("an unknown type", operation("format_disk", json!({}))),
@@ -106,6 +115,30 @@ fn refused() -> Vec<(&'static str, Value)> {
         (
             "a plan of 1,001 steps",
             operation("apply_deployment_plan", json!({"steps": many})),
+        ),
+        (
+            "a step after a shutdown",
+            operation("apply_deployment_plan", json!({"steps": [off, step]})),
+        ),
+        (
+            "a health check without a script",
+            checked("run_script", json!({"retries": 1})),
+        ),
+        (
+            "a health check that is a text",
+            checked("run_script", json!("true")),
+        ),
+        (
+            "a health check of two days",
+            checked("reboot", json!({"script": "true", "soak_seconds": 172_800})),
+        ),
+        (
+            "a negative number of retries",
+            checked("run_script", json!({"script": "true", "retries": -1})),
+        ),
+        (
+            "a health check of a host that is off",
+            checked("shutdown", json!({"script": "true"})),
         ),
     ]
 }
