@@ -190,37 +190,7 @@ pub fn recover(
 ) -> Recovery {
     match state {
         State::Received => Recovery::NotStarted,
-        State::Starting {
-            execution: Execution::InProcess,
-            ..
-        } => Recovery::OutcomeUnknown,
-        State::Starting {
-            execution: Execution::Supervised,
-            ..
-        } => match evidence {
-            Evidence::Ended | Evidence::Asked => Recovery::TakeExitRecord,
-            Evidence::NeverStarted => Recovery::NotStarted,
-            // A supervisor is told to go only after its record is written, which a crash of the agent does not undo
-            // but a crash of the machine does.
-            Evidence::None if same_boot => Recovery::NotStarted,
-            Evidence::None => Recovery::OutcomeUnknown,
-        },
-        // Here the record is on disk before the word to go, so without it nothing was started.
-        State::Starting {
-            execution: Execution::Plan(run),
-            ..
-        } => match evidence {
-            Evidence::Ended | Evidence::Asked => Recovery::GoOn(*run),
-            Evidence::NeverStarted | Evidence::None => Recovery::NotStarted,
-        },
-        State::Starting {
-            execution: Execution::Power(_),
-            ..
-        } => match evidence {
-            Evidence::Ended => Recovery::TakeExitRecord,
-            Evidence::Asked => Recovery::OutcomeUnknown,
-            Evidence::NeverStarted | Evidence::None => Recovery::NotStarted,
-        },
+        State::Starting { execution, .. } => recover_starting(*execution, same_boot, evidence),
         State::Started {
             execution: Execution::Power(run),
             ..
@@ -254,6 +224,31 @@ pub fn recover(
         State::Exited(_) | State::NotStarted(_) | State::Closed(_) | State::CancelledUnseen => {
             Recovery::Keep
         }
+    }
+}
+
+/// Of one whose start was decided, and of which no supervisor is noted.
+fn recover_starting(execution: Execution, same_boot: bool, evidence: Evidence) -> Recovery {
+    match execution {
+        Execution::InProcess => Recovery::OutcomeUnknown,
+        Execution::Supervised => match evidence {
+            Evidence::Ended | Evidence::Asked => Recovery::TakeExitRecord,
+            Evidence::NeverStarted => Recovery::NotStarted,
+            // A supervisor is told to go only after its record is written, which a crash of the agent does not undo
+            // but a crash of the machine does.
+            Evidence::None if same_boot => Recovery::NotStarted,
+            Evidence::None => Recovery::OutcomeUnknown,
+        },
+        // Here the record is on disk before the word to go, so without it nothing was started.
+        Execution::Plan(run) => match evidence {
+            Evidence::Ended | Evidence::Asked => Recovery::GoOn(run),
+            Evidence::NeverStarted | Evidence::None => Recovery::NotStarted,
+        },
+        Execution::Power(_) => match evidence {
+            Evidence::Ended => Recovery::TakeExitRecord,
+            Evidence::Asked => Recovery::OutcomeUnknown,
+            Evidence::NeverStarted | Evidence::None => Recovery::NotStarted,
+        },
     }
 }
 

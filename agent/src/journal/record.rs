@@ -156,7 +156,7 @@ impl Record {
     }
 
     /// 0 for a cancel, which is for every attempt.
-    fn attempt(&self) -> u32 {
+    pub(super) fn attempt(&self) -> u32 {
         match self {
             Self::Received { attempt, .. }
             | Self::Starting { attempt, .. }
