@@ -9,7 +9,7 @@ use fleetwright_agent::core::machine::{Machine, Refusal, RunChannels};
 use fleetwright_agent::core::uploads::Part;
 use fleetwright_agent::executor::{Run, RunEvent};
 use fleetwright_agent::job::{Job, SUPPORTED};
-use fleetwright_agent::journal::{Execution, PowerRun};
+use fleetwright_agent::journal::{Execution, PlanRun, PowerRun};
 use fleetwright_agent::procfs::Process;
 use fleetwright_agent::supervisor::exit_record::{Ending, ExitRecord};
 use fleetwright_protocol::{AgentFrame, CommandId, NotStartedReason, OperationType};
@@ -231,7 +231,7 @@ impl Inside {
         let serial = self.next();
         let stage = match job.execution(0) {
             Execution::InProcess => Stage::InProcess,
-            Execution::Supervised | Execution::Power(_) => Stage::Preparing,
+            Execution::Supervised | Execution::Power(_) | Execution::Plan(_) => Stage::Preparing,
         };
         self.folders.insert(key, None);
         let running = Running {
@@ -290,7 +290,7 @@ impl Machine for Hands {
         self.0.inside().plate.leaves_no_room
     }
 
-    fn begin(self: Arc<Self>, job: Job, run: Run, _power: Option<PowerRun>, channels: RunChannels) {
+    fn begin(self: Arc<Self>, job: Job, run: Run, _execution: Execution, channels: RunChannels) {
         let key = (run.command_id, run.attempt);
         self.unless_struck(|inside| inside.begin(&job, key, channels));
     }
@@ -299,7 +299,7 @@ impl Machine for Hands {
         self: Arc<Self>,
         _supervisor: Process,
         run: Run,
-        _power: Option<PowerRun>,
+        _execution: Execution,
         channels: RunChannels,
     ) {
         let key = (run.command_id, run.attempt);
@@ -309,6 +309,20 @@ impl Machine for Hands {
                 running.kill = Some(channels.kill);
             }
             inside.wishes.push(Wish::Adopted(key));
+        });
+    }
+
+    fn go_on(
+        self: Arc<Self>,
+        run: Run,
+        _plan: PlanRun,
+        _session_id: Option<u32>,
+        _channels: RunChannels,
+    ) {
+        // No simulated command is a plan.
+        self.unless_struck(|inside| {
+            let key = (run.command_id, run.attempt);
+            inside.wishes.push(Wish::GiveUp(key));
         });
     }
 
