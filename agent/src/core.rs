@@ -68,6 +68,8 @@ pub struct Core {
     /// When the end of a command was last said on this connection (boot time).
     said: BTreeMap<CommandId, u64>,
     uploads: Uploads,
+    /// Attempts refused on this connection that the disk took no record of: the frame may come again.
+    refused: BTreeMap<CommandId, u32>,
     /// Records the disk did not take; tried again.
     unwritten: Vec<Record>,
     /// What the start has found out of runs, to be dealt with first.
@@ -113,6 +115,7 @@ impl Core {
             running: BTreeMap::new(),
             said: BTreeMap::new(),
             uploads: Uploads::default(),
+            refused: BTreeMap::new(),
             unwritten: Vec::new(),
             found: VecDeque::new(),
             events,
@@ -190,6 +193,7 @@ impl Core {
         };
         self.connection = Some(control);
         self.said.clear();
+        self.refused.clear();
         self.say(AgentFrame::Hello(Box::new(hello)));
         self.machine.show_output(Some(output));
     }

@@ -98,6 +98,14 @@ impl Core {
                 fate: Fate::Refuse(reason),
             })
         };
+        if self
+            .refused
+            .get(&run.command_id)
+            .is_some_and(|refused| run.attempt <= *refused)
+        {
+            self.say_no_room(run);
+            return None;
+        }
         match decide::on_command(self.entry(run.command_id), run.attempt) {
             OnCommand::Ignore => None,
             OnCommand::SayAgain => {
@@ -175,17 +183,10 @@ impl Core {
         let records = fresh.iter().flat_map(|fresh| self.records(fresh)).collect();
         if let Err(error) = self.append(records, Durability::Synced).await {
             tracing::warn!(%error, "commands cannot be journalled and are not started");
-            for fresh in fresh {
-                let Run {
-                    command_id,
-                    attempt,
-                } = fresh.run;
-                let reason = NotStartedReason::DiskFull;
-                self.say(AgentFrame::CommandNotStarted {
-                    command_id,
-                    attempt,
-                    reason,
-                });
+            for Fresh { run, .. } in fresh {
+                // It has been said, so it must stay true when the disk takes records again.
+                self.refused.insert(run.command_id, run.attempt);
+                self.say_no_room(run);
             }
             return;
         }
@@ -219,6 +220,14 @@ impl Core {
                 Fate::Refuse(_) => self.say_again(command_id),
             }
         }
+    }
+
+    fn say_no_room(&self, run: Run) {
+        self.say(AgentFrame::CommandNotStarted {
+            command_id: run.command_id,
+            attempt: run.attempt,
+            reason: NotStartedReason::DiskFull,
+        });
     }
 
     fn records(&self, fresh: &Fresh) -> Vec<Record> {

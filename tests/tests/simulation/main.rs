@@ -11,11 +11,13 @@ const THREADS: usize = 2;
 
 /// Seeds that broke a promise once. Each fault they found has a test of its own beside the code that had it, because a
 /// change of the simulation gives a seed another story.
-const ONCE_BROKEN: [u64; 2] = [
+const ONCE_BROKEN: [u64; 3] = [
     // A host was deleted while a command was on its way; it was called skipped, and ran.
     106,
     // A disk that failed to sync a start had kept its record: later attempts had no answer, and the host no room.
     2_191,
+    // An attempt was refused by a full disk without a record, and taken when its frame came again.
+    1_475,
 ];
 
 #[test]
