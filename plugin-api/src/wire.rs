@@ -146,6 +146,16 @@ pub enum SetAction {
     Release {
         count: u64,
     },
+    /// Releases the held commands with these ordinals, `to` excluded. Those that are not held any more stay as they are.
+    ReleaseRange {
+        from: u64,
+        to: u64,
+    },
+    /// Commands before this ordinal that have not started never will: they are failed as `unreachable`, a delivered one
+    /// once it cannot start any more.
+    GiveUp {
+        below: u64,
+    },
     Pause,
     Resume,
     Limit {
@@ -207,6 +217,12 @@ pub struct SetView {
     pub skipped: u64,
     /// Of `skipped`: those that the cancel of the whole set skipped, not an earlier one of single hosts.
     pub skipped_cancelled: u64,
+    /// Of `failed`: those that never started.
+    #[serde(default)]
+    pub failed_unreachable: u64,
+    /// Commands before this ordinal are not waited for any more.
+    #[serde(default)]
+    pub given_up_below: u64,
     pub created_at_us: i64,
     pub expires_at_us: i64,
     pub started_at_us: Option<i64>,

@@ -359,7 +359,7 @@ fn a_slice_never_reaches_into_anothers_store() {
 #[test]
 fn a_module_touches_only_its_own_tables() {
     let mut foreign = Vec::new();
-    for name in ["groups", "bulk"] {
+    for name in ["groups", "bulk", "rolling"] {
         let folder = source::workspace().join("modules").join(name);
         let prefix = format!("{name}_");
         let sources = product()
@@ -494,9 +494,18 @@ fn packages_depend_only_downwards() {
         ),
         ("fleetwright-signing", &[]),
         ("fleetwright-selector", &[]),
+        (
+            "fleetwright-operations",
+            &[
+                "fleetwright-plugin-api",
+                "fleetwright-protocol",
+                "fleetwright-selector",
+            ],
+        ),
         ("xtask", &[]),
     ]);
     let module: &[&str] = &[
+        "fleetwright-operations",
         "fleetwright-plugin-api",
         "fleetwright-protocol",
         "fleetwright-selector",

@@ -5,8 +5,8 @@ pub mod control;
 pub mod create;
 pub mod read;
 pub mod retry;
-mod selection;
 
+use fleetwright_operations::selection::SelectionError;
 use fleetwright_plugin_api::sdk::{CallError, HostError};
 use fleetwright_protocol::Violation;
 
@@ -29,12 +29,8 @@ pub enum BulkError {
     NotFound,
     #[error("the request is invalid")]
     Invalid(Vec<Violation>),
-    #[error("the selector matches no host")]
-    SelectionEmpty,
-    #[error("{0} hosts are selected, more than one operation may have")]
-    SelectionTooLarge(usize),
-    #[error("the selection is not the expected one")]
-    SelectionChanged { digest: String, count: usize },
+    #[error(transparent)]
+    Selection(#[from] SelectionError),
     #[error("cannot {control} an operation that is {state}")]
     InvalidTransition {
         control: &'static str,

@@ -1,6 +1,8 @@
 //! What a bulk operation is and may become, from its set's counters: status, progress, and which controls its state
 //! allows. Pure. Not the delivery: that is the core's command set.
 
+use fleetwright_operations::decide::{Outcome, outcome};
+pub use fleetwright_operations::decide::{Progress, percent_tenths, progress};
 use fleetwright_plugin_api::wire::{SetAction, SetView};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -52,19 +54,6 @@ impl Status {
             Self::Succeeded | Self::Partial | Self::Failed | Self::Cancelled => true,
         }
     }
-}
-
-/// How far an operation is. The five counters always sum to `total`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, ToSchema)]
-pub struct Progress {
-    pub total: u64,
-    pub succeeded: u64,
-    pub failed: u64,
-    pub running: u64,
-    pub queued: u64,
-    pub skipped: u64,
-    /// 0.0 to 100.0 with one decimal; 100.0 only when every host is terminal.
-    pub percent_complete: f64,
 }
 
 /// What the state of an operation lets an operator do.
@@ -135,7 +124,11 @@ pub fn status(set: &SetView) -> Status {
         (false, false) => Status::Queued,
         (false, true) => Status::Running,
         (true, _) if set.cancelled && set.skipped_cancelled > 0 => Status::Cancelled,
-        (true, _) => outcome(set.total, set.succeeded),
+        (true, _) => match outcome(set.total, set.succeeded) {
+            Outcome::Succeeded => Status::Succeeded,
+            Outcome::Partial => Status::Partial,
+            Outcome::Failed => Status::Failed,
+        },
     }
 }
 
@@ -150,32 +143,6 @@ pub fn standing(set: &SetView) -> Standing {
     } else {
         Standing::Dispatching(status(set))
     }
-}
-
-/// The counters as people see them: a held host counts as queued.
-pub fn progress(set: &SetView) -> Progress {
-    let queued = set.held + set.queued;
-    let terminal = set.succeeded + set.failed + set.skipped;
-    Progress {
-        total: set.total,
-        succeeded: set.succeeded,
-        failed: set.failed,
-        running: set.running,
-        queued,
-        skipped: set.skipped,
-        percent_complete: percent(percent_tenths(terminal, set.total)),
-    }
-}
-
-/// Tenths of a percent, rounded half up: `(2 × 1000 × done + total) / (2 × total)` in integers, and at most 999
-/// while anything is left. Nothing to do is all done.
-pub fn percent_tenths(done: u64, total: u64) -> u64 {
-    if done >= total {
-        return 1000;
-    }
-    let (done, total) = (u128::from(done), u128::from(total));
-    let tenths = (2000 * done + total) / (2 * total);
-    u64::try_from(tenths).map_or(999, |tenths| tenths.min(999))
 }
 
 /// Whether a control may be applied now, and how.
@@ -198,26 +165,6 @@ pub fn control(standing: Standing, asked: Control) -> Verdict {
             reason: "cancelled".to_owned(),
         }),
     }
-}
-
-/// The outcome of a finished operation that was not cancelled.
-fn outcome(total: u64, succeeded: u64) -> Status {
-    if succeeded == total {
-        Status::Succeeded
-    } else if succeeded == 0 {
-        Status::Failed
-    } else {
-        Status::Partial
-    }
-}
-
-/// 681 tenths as 68.1. Exact enough: the shortest text of the quotient has one decimal for every value up to 1000.
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "at most 1000, which a float holds exactly"
-)]
-fn percent(tenths: u64) -> f64 {
-    tenths as f64 / 10.0
 }
 
 #[cfg(test)]

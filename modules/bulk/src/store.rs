@@ -1,17 +1,14 @@
 //! The table `bulk_operations`: all of this module's SQL, the same text on both databases. Not the hosts of an
 //! operation and not its counters: those are the core's command set.
 
+pub use fleetwright_operations::selection::StoredSelector;
 use fleetwright_plugin_api::sdk::{Cell, Database, HostError, Migration, Row, Statement, Table};
 use fleetwright_protocol::{ExecutionOptions, SetId};
-use serde_json::{Value, json};
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::decide::Status;
 use crate::request::Terms;
-
-/// Of a selector with more bytes than this the explicit ids are not stored: the set has the frozen ones, and the
-/// rest of a selector is never larger.
-const SELECTOR_STORED_BYTES_MAX: usize = 64 * 1024;
 
 /// At most 3 KiB a row, of which the reason (500 characters) is 2: a page of 1,000 fits one read. What a client may make
 /// large is read for one operation only.
@@ -50,43 +47,6 @@ pub struct Asked {
     pub parameters: Value,
     pub execution: ExecutionOptions,
     pub selector: StoredSelector,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct StoredSelector {
-    pub shown: Value,
-    /// How many explicit ids are left out of `shown`.
-    pub ids_omitted: Option<u64>,
-}
-
-impl StoredSelector {
-    /// What is kept of a selector.
-    pub fn of(mut selector: Value) -> Self {
-        let bytes = serde_json::to_vec(&selector).map_or(usize::MAX, |bytes| bytes.len());
-        let mut ids_omitted = None;
-        if bytes > SELECTOR_STORED_BYTES_MAX
-            && let Some(object) = selector.as_object_mut()
-            && let Some(Value::Array(ids)) = object.remove("explicit_host_ids")
-        {
-            ids_omitted = u64::try_from(ids.len()).ok();
-        }
-        Self {
-            shown: selector,
-            ids_omitted,
-        }
-    }
-
-    fn to_text(&self) -> String {
-        json!({"selector": self.shown, "ids_omitted": self.ids_omitted}).to_string()
-    }
-
-    fn from_text(text: &str) -> Option<Self> {
-        let mut stored: Value = serde_json::from_str(text).ok()?;
-        Some(Self {
-            ids_omitted: stored.get("ids_omitted").and_then(Value::as_u64),
-            shown: stored.get_mut("selector")?.take(),
-        })
-    }
 }
 
 /// Which operations a list shows. Newest first.

@@ -120,6 +120,18 @@ impl Engine {
         ))
     }
 
+    /// Puts hosts in the order that operations go through a fleet: online before offline, then by fully qualified name (those
+    /// without one last), then by id.
+    pub fn sort_online_then_name(&self, ids: &mut [Uuid]) {
+        let indexed = self.inner.inventory.read();
+        ids.sort_by_cached_key(|id| {
+            let line = indexed.lines.get(id);
+            let offline = line.is_none_or(|line| line.status != "online");
+            let fqdn = line.and_then(|line| line.fqdn.clone());
+            (offline, fqdn.is_none(), fqdn, *id)
+        });
+    }
+
     /// Evaluates a selector against the inventory as it is now.
     pub async fn select(
         &self,

@@ -3,6 +3,7 @@
 use fleetwright_plugin_api::sdk::{CallError, HostError, Payload};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::actions::select::{Expected, select_expected};
 use crate::engine::Engine;
@@ -17,10 +18,22 @@ struct SelectCall {
     expected_digest: Option<String>,
     #[serde(default)]
     expected_count: Option<u64>,
+    #[serde(default)]
+    order: Order,
 }
 
-/// `select {selector, expected_digest?, expected_count?}` → `{count, digest, unknown_host_ids}` and, beside it, the sorted
-/// ids as raw bytes. Pointers of problems are relative to the selector.
+/// The order of the ids. The digest is that of the sorted ones in any case.
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Order {
+    #[default]
+    Id,
+    /// Online before offline, then by fully qualified name, then by id.
+    OnlineThenName,
+}
+
+/// `select {selector, expected_digest?, expected_count?, order?}` → `{count, digest, unknown_host_ids}` and, beside it, the
+/// ids as raw bytes, sorted or in the order asked for. Pointers of problems are relative to the selector.
 pub async fn invoke(engine: &Engine, method: &str, payload: Payload) -> Result<Payload, CallError> {
     match method {
         "select" => select(engine, payload.json).await,
@@ -45,6 +58,16 @@ async fn select(engine: &Engine, json: Value) -> Result<Payload, CallError> {
             "digest": selection.digest,
             "unknown_host_ids": selection.unknown_host_ids,
         }),
-        blob: raw_ids(&selection.host_ids),
+        blob: raw_ids(&ordered(engine, selection.host_ids, call.order)),
     })
+}
+
+fn ordered(engine: &Engine, mut ids: Vec<Uuid>, order: Order) -> Vec<Uuid> {
+    match order {
+        Order::Id => ids,
+        Order::OnlineThenName => {
+            engine.sort_online_then_name(&mut ids);
+            ids
+        }
+    }
 }

@@ -50,7 +50,8 @@ fn apply(
     action: &SetAction,
     effects: &mut Effects,
 ) -> Result<Option<String>, SetError> {
-    if set.cancel != CancelMode::None && !matches!(action, SetAction::Cancel { .. }) {
+    let goes_with_a_cancel = matches!(action, SetAction::Cancel { .. } | SetAction::GiveUp { .. });
+    if set.cancel != CancelMode::None && !goes_with_a_cancel {
         return Err(SetError::Cancelled);
     }
     match action {
@@ -58,6 +59,10 @@ fn apply(
         SetAction::Resume => set.view.paused = false,
         SetAction::Limit { max_running } => set.view.max_running = *max_running,
         SetAction::Release { count } => release(tx, commands, set, *count)?,
+        SetAction::ReleaseRange { from, to } => release_range(tx, commands, set, *from, *to)?,
+        SetAction::GiveUp { below } => {
+            set.view.given_up_below = set.view.given_up_below.max(*below).min(set.view.total);
+        }
         SetAction::Cancel {
             kill,
             hosts: None,
@@ -87,9 +92,35 @@ fn apply(
 }
 
 fn release(tx: &mut Tx<'_>, commands: &Commands, set: &SetRow, count: u64) -> Result<(), SetError> {
-    let mut rows = store::load_held(tx, set.view.id, count)?;
+    let rows = store::load_held(tx, set.view.id, count)?;
     if (rows.len() as u64) < count.min(set.view.held) {
         return Err(SetError::Preparing);
+    }
+    release_rows(tx, commands, set.view.id, rows)
+}
+
+fn release_range(
+    tx: &mut Tx<'_>,
+    commands: &Commands,
+    set: &SetRow,
+    from: u64,
+    to: u64,
+) -> Result<(), SetError> {
+    if set.materialised < to.min(set.view.total) {
+        return Err(SetError::Preparing);
+    }
+    let rows = store::load_held_range(tx, set.view.id, from, to)?;
+    release_rows(tx, commands, set.view.id, rows)
+}
+
+fn release_rows(
+    tx: &mut Tx<'_>,
+    commands: &Commands,
+    set_id: SetId,
+    mut rows: Vec<CommandRow>,
+) -> Result<(), SetError> {
+    if rows.is_empty() {
+        return Ok(());
     }
     let mut delta = CounterDelta::default();
     for row in &mut rows {
@@ -98,11 +129,7 @@ fn release(tx: &mut Tx<'_>, commands: &Commands, set: &SetRow, count: u64) -> Re
         delta.shift(from, row.state.status, None);
     }
     store::save(tx, &rows)?;
-    sets::apply(
-        tx,
-        &BTreeMap::from([(set.view.id, delta)]),
-        commands.now_us(),
-    )?;
+    sets::apply(tx, &BTreeMap::from([(set_id, delta)]), commands.now_us())?;
     Ok(())
 }
 
@@ -134,6 +161,24 @@ pub(super) fn cancel_rows(
             let frame = ServerFrame::Cancel {
                 command_id: row.id,
                 kill,
+            };
+            effects.frames.push((row.host_id, frame));
+        }
+    })
+}
+
+/// Gives up these rows: those that cannot start any more are failed, the others' agents are asked not to.
+pub(super) fn give_up_rows(
+    tx: &mut Tx<'_>,
+    rows: Vec<CommandRow>,
+    now_us: i64,
+    effects: &mut Effects,
+) -> Result<(), DbError> {
+    change_rows(tx, rows, now_us, effects, |row, effects| {
+        if decide::on_given_up(&mut row.state, now_us) {
+            let frame = ServerFrame::Cancel {
+                command_id: row.id,
+                kill: false,
             };
             effects.frames.push((row.host_id, frame));
         }

@@ -38,6 +38,8 @@ pub struct CommandState {
     pub cancel_reason: &'static str,
     /// The set is cancelled as of now: what turns out not to have started does not start again.
     pub set_cancelled: bool,
+    /// The host has had its time to start: what turns out not to have started does not start again.
+    pub given_up: bool,
 }
 
 /// What an agent says about one command.
@@ -102,7 +104,9 @@ impl CommandState {
 
     /// The last attempt provably did not start: wait for another, unless there is a reason not to.
     fn requeue(&mut self, now_us: i64, pause_us: i64) -> Reaction {
-        if self.cancel_requested || self.set_cancelled {
+        if self.given_up && !self.set_cancelled {
+            self.end(CommandStatus::Failed, Some("unreachable"), now_us);
+        } else if self.cancel_requested || self.set_cancelled {
             self.end(CommandStatus::Skipped, Some(self.cancel_reason), now_us);
         } else if now_us >= self.expires_at {
             self.end(CommandStatus::Skipped, Some("expired"), now_us);
@@ -145,6 +149,10 @@ pub fn on_report(state: &mut CommandState, report: &Report<'_>, now_us: i64) -> 
 /// Applies a deadline that has passed (`due_at`).
 pub fn on_due(state: &mut CommandState, now_us: i64) {
     match state.status {
+        // Its lease ran out unheard: it cannot start any more, and nobody waits for it.
+        CommandStatus::Queued if state.given_up => {
+            state.end(CommandStatus::Failed, Some("unreachable"), now_us);
+        }
         CommandStatus::Queued if state.slot => {
             state.slot = false;
             state.due_at = Some(state.last_due());
@@ -186,6 +194,26 @@ pub fn on_cancel(state: &mut CommandState, kill: bool, now_us: i64) -> bool {
             kill
         }
         CommandStatus::Succeeded | CommandStatus::Failed | CommandStatus::Skipped => false,
+    }
+}
+
+/// Ends a command whose host has had its time to start. While it may still start, because its lease runs, the agent is
+/// asked not to. Returns whether the agent must be told.
+pub fn on_given_up(state: &mut CommandState, now_us: i64) -> bool {
+    match state.status {
+        CommandStatus::Queued if state.slot => {
+            state.cancel_requested = true;
+            true
+        }
+        CommandStatus::Queued => {
+            state.end(CommandStatus::Failed, Some("unreachable"), now_us);
+            false
+        }
+        CommandStatus::Held
+        | CommandStatus::Running
+        | CommandStatus::Succeeded
+        | CommandStatus::Failed
+        | CommandStatus::Skipped => false,
     }
 }
 
@@ -258,6 +286,8 @@ fn on_not_started(
             state.end(CommandStatus::Skipped, Some("expired"), now_us);
             Reaction::default()
         }
+        // Its cancel was asked for because nobody waits for it any more.
+        NotStartedReason::Cancelled if state.given_up => state.requeue(now_us, 0),
         NotStartedReason::Cancelled => {
             state.end(CommandStatus::Skipped, Some(state.cancel_reason), now_us);
             Reaction::default()

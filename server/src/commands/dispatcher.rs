@@ -65,6 +65,8 @@ struct SetWork {
     settle_cursor: Option<u64>,
     /// The expiry has been worked off, or is being.
     expiring: bool,
+    /// Hosts before this ordinal have been given up, as far as they were to be.
+    given_up_below: u64,
     /// Present until every host has its row.
     frozen: Option<Frozen>,
 }

@@ -79,7 +79,8 @@ impl StoredOutput {
 const STATE_COLUMNS: &str = "c.id, c.set_id, c.host_id, c.ordinal, c.status, c.reason, c.attempt, c.cancel_requested, \
      c.kill_requested, c.sent_at, c.slot, c.due_at, c.started_at, c.finished_at, s.expires_at, s.timeout_seconds, \
      s.cancel_reason, CAST(CASE WHEN c.changed IS NULL THEN 0 ELSE 1 END AS BIGINT), \
-     CAST(CASE WHEN s.cancel = 'none' THEN 0 ELSE 1 END AS BIGINT), s.operation_type";
+     CAST(CASE WHEN s.cancel = 'none' THEN 0 ELSE 1 END AS BIGINT), s.operation_type, \
+     CAST(CASE WHEN c.ordinal < s.given_up_below THEN 1 ELSE 0 END AS BIGINT)";
 
 /// Loads the named commands with what decisions need of their sets. Unknown ids are absent.
 pub fn load(tx: &mut Tx<'_>, ids: &[CommandId]) -> Result<Vec<CommandRow>, DbError> {
@@ -177,6 +178,37 @@ pub fn load_held(tx: &mut Tx<'_>, set_id: SetId, limit: u64) -> Result<Vec<Comma
          WHERE c.set_id = $1 AND c.status = 'held' ORDER BY c.ordinal LIMIT $2"
     );
     query_rows(tx, Statement::new(sql).bind(set_id).bind(limit))
+}
+
+/// The held commands of a set with these ordinals, `to` excluded.
+pub fn load_held_range(
+    tx: &mut Tx<'_>,
+    set_id: SetId,
+    from: u64,
+    to: u64,
+) -> Result<Vec<CommandRow>, DbError> {
+    let sql = format!(
+        "SELECT {STATE_COLUMNS} FROM commands c JOIN command_sets s ON s.id = c.set_id \
+         WHERE c.set_id = $1 AND c.ordinal >= $2 AND c.ordinal < $3 AND c.status = 'held' ORDER BY c.ordinal"
+    );
+    query_rows(tx, Statement::new(sql).bind(set_id).bind(from).bind(to))
+}
+
+/// Commands of a set that wait to start, from `ordinal` on and before `below`.
+pub fn load_queued_range(
+    tx: &mut Tx<'_>,
+    set_id: SetId,
+    ordinal: u64,
+    below: u64,
+    limit: u32,
+) -> Result<Vec<CommandRow>, DbError> {
+    let sql = format!(
+        "SELECT {STATE_COLUMNS} FROM commands c JOIN command_sets s ON s.id = c.set_id \
+         WHERE c.set_id = $1 AND c.ordinal >= $2 AND c.ordinal < $3 AND c.status = 'queued' \
+         ORDER BY c.ordinal LIMIT $4"
+    );
+    let statement = Statement::new(sql).bind(set_id).bind(ordinal).bind(below);
+    query_rows(tx, statement.bind(limit))
 }
 
 /// Writes the changed rows back: one statement for all of them.
@@ -379,6 +411,7 @@ fn command_row(row: &Row) -> Result<CommandRow, RowError> {
                 .and_then(known_reason)
                 .unwrap_or("cancelled"),
             set_cancelled: row.flag(18)?,
+            given_up: row.flag(20)?,
         },
         answered: row.flag(17)?,
         result: None,

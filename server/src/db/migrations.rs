@@ -36,6 +36,7 @@ pub(super) fn core(dialect: Dialect) -> Vec<MigrationText> {
         (3, "0003_modules"),
         (4, "0004_enrolment"),
         (5, "0005_details"),
+        (6, "0006_given_up"),
     )
 }
 

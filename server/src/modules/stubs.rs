@@ -219,6 +219,13 @@ const TABLE: [Group; 6] = [
             ),
             (
                 "GET",
+                "/fleet/rolling/{id}/hosts/{host_id}/output",
+                Viewer,
+                Read,
+                "The stored output of one host",
+            ),
+            (
+                "GET",
                 "/fleet/rolling/{id}/events",
                 Viewer,
                 Read,

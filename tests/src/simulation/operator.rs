@@ -208,7 +208,11 @@ impl World<'_> {
                     .cancelled_commands
                     .extend(of_host.map(|(id, _)| *id).collect::<Vec<_>>());
             }
-            SetAction::Pause | SetAction::Resume | SetAction::Release { .. } => {}
+            SetAction::Pause
+            | SetAction::Resume
+            | SetAction::Release { .. }
+            | SetAction::ReleaseRange { .. }
+            | SetAction::GiveUp { .. } => {}
         }
         Ok(())
     }

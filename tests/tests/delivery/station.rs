@@ -165,6 +165,20 @@ impl Station {
         created.await.unwrap()
     }
 
+    /// A set of which nothing is sent before it is released.
+    pub async fn create_held(&self, hosts: Vec<HostId>) -> SetView {
+        let request = SetCreate {
+            held: true,
+            ..self.request(0)
+        };
+        let commands = self.commands.clone();
+        let created = self
+            .commands
+            .db()
+            .write(move |tx| create::create_in(tx, &commands, &request, hosts, "test", "user:x"));
+        created.await.unwrap()
+    }
+
     /// One operation of another type for one host.
     pub async fn create_operation(&self, host: HostId, operation_type: &str) -> SetView {
         let request = SetCreate {

@@ -3,13 +3,14 @@
 
 use std::time::Duration;
 
+use fleetwright_operations::http::SeenRevisions;
+use fleetwright_operations::selection::{Expected, Order, select};
 use fleetwright_plugin_api::sdk::{Batch, Host, HostError};
 use fleetwright_plugin_api::wire::{AuditEntry, CallContext, SetAction, SetControl, SetView};
 use fleetwright_protocol::HostId;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::selection::{Expected, select};
 use super::{BulkError, OPERATIONS_SIGNAL, read};
 use crate::decide::{self, Control, Verdict};
 use crate::request::Cancel;
@@ -21,9 +22,6 @@ const ATTEMPTS_MAX: usize = 5;
 /// 100,000 take about two seconds, so ten are enough on a busy machine and well within the deadline of a request.
 const ROWS_PAUSE: Duration = Duration::from_millis(200);
 const ROWS_LOOKS_MAX: usize = 50;
-
-/// The revisions a client would accept, from `If-Match`; none if it does not care.
-pub type SeenRevisions = Option<Vec<i64>>;
 
 pub async fn pause(
     host: &Host,
@@ -142,6 +140,6 @@ async fn selected(
     context: &CallContext,
     selector: &Value,
 ) -> Result<Vec<HostId>, BulkError> {
-    let selected = select(host, context, selector, &Expected::default()).await?;
+    let selected = select(host, context, selector, &Expected::default(), Order::ById).await?;
     Ok(selected.hosts)
 }

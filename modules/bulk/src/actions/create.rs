@@ -1,14 +1,13 @@
 //! Creates an operation: resolves the selector once, freezes the hosts, and commits the operation, its set, the audit
 //! row and the idempotency record together. A plan goes the same way and stops before the commit.
 
+use fleetwright_operations::selection::{self, Order, Selected, select};
 use fleetwright_plugin_api::sdk::{Batch, Host, Reply};
 use fleetwright_plugin_api::wire::{AuditEntry, CallContext, CommandStatus, SetCreate};
 use fleetwright_protocol::{HostId, Operation, SetId};
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::selection::{self, Expected, Selected, select};
 use super::{BulkError, OPERATIONS_SIGNAL};
 use crate::decide::Status;
 use crate::request::{self, NewBulk, RunOptions};
@@ -63,11 +62,7 @@ pub async fn create(
     new: NewBulk,
     origin: Origin,
 ) -> Result<Created, BulkError> {
-    let expected = Expected {
-        digest: new.expected_digest.clone(),
-        count: new.expected_count,
-    };
-    let selected = select(host, context, &new.selector, &expected).await?;
+    let selected = select(host, context, &new.selector, &new.expected, Order::ById).await?;
     if new.plan_only {
         return plan(host, new, selected).await;
     }
@@ -160,7 +155,6 @@ fn accepted(header: &Header, selected: &Selected) -> Result<Accepted, BulkError>
 
 /// Facts and digests only: scripts and file contents may hold secrets.
 fn audit(header: &Header, asked: &Asked, total: usize, origin: &Origin) -> AuditEntry {
-    let parameters = Sha256::digest(asked.parameters.to_string().as_bytes());
     let action = match origin.parent {
         Some(_) => "bulk.retry",
         None => "bulk.create",
@@ -171,7 +165,7 @@ fn audit(header: &Header, asked: &Asked, total: usize, origin: &Origin) -> Audit
         target_id: header.id.to_string(),
         detail: json!({
             "operation_type": header.operation_type,
-            "parameters_sha256": hex(&parameters),
+            "parameters_sha256": view::digest_text(&asked.parameters),
             "total": total,
             "digest": header.digest,
             "dry_run": header.terms.dry_run,
@@ -180,10 +174,6 @@ fn audit(header: &Header, asked: &Asked, total: usize, origin: &Origin) -> Audit
             "retried_statuses": origin.parent.as_ref().map(|(_, statuses)| statuses),
         }),
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn count(hosts: &[HostId]) -> u64 {

@@ -1,7 +1,6 @@
 //! Reads operations: a row of this module and a row of counters, nothing counted. Not paging and not HTTP.
 
-use std::time::Duration;
-
+use fleetwright_operations::rows;
 use fleetwright_plugin_api::sdk::{Host, HostError};
 use fleetwright_plugin_api::wire::{
     CommandOutput, CommandPage, CommandStatus, CommandView, SetView,
@@ -17,10 +16,6 @@ use crate::view::{self, BulkSummary};
 /// Followed statuses lag, so a filter also looks at open operations; after this many reads a page is answered as
 /// it is, short but with a cursor, so that one request never scans the table.
 const READS_PER_PAGE_MAX: usize = 4;
-
-/// How long, and how often, a page of hosts waits for rows: 100,000 are written in about two seconds.
-const ROWS_PAUSE: Duration = Duration::from_millis(100);
-const ROWS_LOOKS_MAX: u32 = 10;
 
 /// A page of a list: the operations, and where the next page begins.
 #[derive(Debug)]
@@ -74,8 +69,7 @@ pub async fn output(
     Ok((command, output.unwrap_or_default()))
 }
 
-/// A page of an operation's hosts. The core writes the rows of a large set in the second after its creation: a page
-/// that meets the end of what is written waits a little for it, and then says where to go on.
+/// A page of an operation's hosts.
 pub async fn hosts(
     host: &Host,
     tenant: Option<&str>,
@@ -84,26 +78,8 @@ pub async fn hosts(
     cursor: u64,
     limit: u32,
 ) -> Result<CommandPage, BulkError> {
-    let (header, set) = operation(host, tenant, id).await?;
-    let mut look = 0;
-    loop {
-        let mut page = host
-            .sets()
-            .commands(header.set_id, status, cursor, limit)
-            .await?;
-        let end = page.items.last().map_or(cursor, |last| last.ordinal + 1);
-        // With a filter the end of the rows is not seen; all that match so far are told.
-        let is_whole = status.is_some() || page.next_cursor.is_some() || end >= set.total;
-        if is_whole {
-            return Ok(page);
-        }
-        look += 1;
-        if look == ROWS_LOOKS_MAX {
-            page.next_cursor = Some(end);
-            return Ok(page);
-        }
-        host.sleep(ROWS_PAUSE).await;
-    }
+    let (_header, set) = operation(host, tenant, id).await?;
+    Ok(rows::page(host, &set, status, cursor, limit).await?)
 }
 
 /// A page of operations, newest first. The status shown is the set's own, and so is the one a filter compares.

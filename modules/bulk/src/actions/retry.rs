@@ -1,5 +1,6 @@
 //! Runs an operation again on those of its hosts that failed or were skipped, as a new operation that names its parent.
 
+use fleetwright_operations::selection::{Expected, SelectionError};
 use fleetwright_plugin_api::sdk::Host;
 use fleetwright_plugin_api::wire::{CallContext, CommandStatus};
 use fleetwright_protocol::{HostId, SetId, validate};
@@ -25,7 +26,7 @@ pub async fn retry(
     let (parent, asked) = parent.ok_or(BulkError::NotFound)?;
     let hosts = hosts_with(host, parent.set_id, &asked_for.statuses).await?;
     if hosts.is_empty() {
-        return Err(BulkError::SelectionEmpty);
+        return Err(SelectionError::SelectionEmpty.into());
     }
     let operation = validate::operation(&parent.operation_type, &asked.parameters)
         .map_err(BulkError::Invalid)?;
@@ -39,8 +40,7 @@ pub async fn retry(
         reason: asked_for.reason.or(parent.reason),
         plan_only: false,
         selector: explicit(&hosts),
-        expected_digest: None,
-        expected_count: None,
+        expected: Expected::default(),
     };
     let origin = Origin {
         id: None,

@@ -3,6 +3,8 @@
 use fleetwright_protocol::SetId;
 use proptest::prelude::*;
 
+use fleetwright_operations::decide::percent;
+
 use super::*;
 
 /// `[held, queued, running, succeeded, failed, skipped, skipped_cancelled]`
@@ -33,6 +35,8 @@ fn set(counts: [u64; 7]) -> SetView {
         failed,
         skipped,
         skipped_cancelled,
+        failed_unreachable: 0,
+        given_up_below: 0,
         created_at_us: 0,
         expires_at_us: 0,
         started_at_us: None,

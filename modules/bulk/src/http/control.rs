@@ -2,15 +2,15 @@
 
 use axum::Json;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
+use fleetwright_operations::http::{optional_body, revision_tag, seen_revisions};
 use fleetwright_plugin_api::sdk::{Caller, Host, PathId, Problem};
 use fleetwright_plugin_api::wire::SetView;
 use uuid::Uuid;
 
 use crate::actions::BulkError;
-use crate::actions::control::{self, SeenRevisions};
-use crate::http::create::optional_body;
+use crate::actions::control;
 use crate::http::problem::of;
 use crate::request;
 use crate::store::Header;
@@ -87,55 +87,7 @@ pub async fn resume(
     Ok(answer(changed.map_err(of)?))
 }
 
-/// The entity tag of an operation: its set's revision.
-pub(super) fn etag(set: &SetView) -> HeaderValue {
-    HeaderValue::from_str(&format!("\"{}\"", set.revision))
-        .unwrap_or_else(|_| HeaderValue::from_static("\"\""))
-}
-
 fn answer((header, set): (Header, SetView)) -> Response {
-    let tag = [(header::ETAG, etag(&set))];
+    let tag = [(header::ETAG, revision_tag(set.revision))];
     (tag, Json(view::summary(&header, &set))).into_response()
-}
-
-/// The revisions in `If-Match`; none without it or with `*`. A tag that was never ours matches nothing.
-fn seen_revisions(headers: &HeaderMap) -> SeenRevisions {
-    if !headers.contains_key(header::IF_MATCH) {
-        return None;
-    }
-    let mut revisions = Vec::new();
-    for value in headers.get_all(header::IF_MATCH) {
-        for tag in value.to_str().unwrap_or_default().split(',').map(str::trim) {
-            if tag == "*" {
-                return None;
-            }
-            let quoted = tag
-                .strip_prefix('"')
-                .and_then(|rest| rest.strip_suffix('"'));
-            revisions.extend(quoted.and_then(|number| number.parse::<i64>().ok()));
-        }
-    }
-    Some(revisions)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn seen(text: &str) -> SeenRevisions {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::IF_MATCH, HeaderValue::from_str(text).unwrap());
-        seen_revisions(&headers)
-    }
-
-    #[test]
-    fn entity_tags_are_read_and_foreign_ones_match_nothing() {
-        assert_eq!(seen_revisions(&HeaderMap::new()), None);
-        assert_eq!(seen("*"), None);
-        assert_eq!(seen("\"7\""), Some(vec![7]));
-        assert_eq!(seen("\"6\", \"7\""), Some(vec![6, 7]));
-        for foreign in ["7", "\"x\"", "W/\"7\"", "\"", ""] {
-            assert_eq!(seen(foreign), Some(vec![]), "{foreign}");
-        }
-    }
 }

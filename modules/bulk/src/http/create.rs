@@ -1,11 +1,11 @@
 //! New operations: from a request, and from an earlier operation.
 
-use axum::body::{Body, Bytes};
-use axum::extract::{FromRequest as _, Request, State};
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, http::StatusCode};
+use fleetwright_operations::http::optional_body;
 use fleetwright_plugin_api::sdk::{Caller, Host, JsonBody, PathId, Problem};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::actions::BulkError;
@@ -64,19 +64,6 @@ pub async fn retry(
     let asked = request::retry(&body).map_err(|found| of(BulkError::Invalid(found)))?;
     let created = retry::retry(&host, &context, id, asked).await;
     Ok(answer(created.map_err(of)?))
-}
-
-/// A JSON body that may be left out; an absent one is an empty object.
-pub(super) async fn optional_body(request: Request) -> Result<Value, Problem> {
-    let (parts, body) = request.into_parts();
-    let bytes = Bytes::from_request(Request::from_parts(parts.clone(), body), &()).await;
-    let bytes = bytes.map_err(|_| Problem::malformed("The body could not be read."))?;
-    if bytes.is_empty() {
-        return Ok(Value::Object(Map::new()));
-    }
-    let whole = Request::from_parts(parts, Body::from(bytes));
-    let JsonBody(value) = JsonBody::from_request(whole, &()).await?;
-    Ok(value)
 }
 
 fn answer(created: Created) -> Response {

@@ -4,6 +4,8 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use fleetwright_operations::http::revision_tag;
+use fleetwright_operations::view::HostOutput;
 use fleetwright_plugin_api::sdk::{
     Caller, Host, PageView, Paging, PathId, PathIds, Problem, QueryParams,
 };
@@ -16,10 +18,9 @@ use uuid::Uuid;
 
 use crate::actions::read;
 use crate::decide::Status;
-use crate::http::control::etag;
 use crate::http::problem::{invalid, of};
 use crate::store::ListFilter;
-use crate::view::{self, BulkHostPage, BulkOutput, BulkPage, BulkProgress};
+use crate::view::{self, BulkHostPage, BulkPage, BulkProgress};
 
 /// The filters of the list; all must hold.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -94,7 +95,7 @@ pub async fn get(
 ) -> Result<Response, Problem> {
     let found = read::detail(&host, context.tenant.as_deref(), id).await;
     let (stored, asked, set) = found.map_err(of)?;
-    let tag = etag(&set);
+    let tag = revision_tag(set.revision);
     if headers.get(header::IF_NONE_MATCH) == Some(&tag) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response());
     }
@@ -158,7 +159,7 @@ pub async fn hosts(
     get, path = "/fleet/bulk/{id}/hosts/{host_id}/output", tag = "bulk",
     params(("id" = Uuid, Path), ("host_id" = Uuid, Path)),
     responses(
-        (status = 200, description = "Both streams; empty if the host has not finished", body = BulkOutput),
+        (status = 200, description = "Both streams; empty if the host has not finished", body = HostOutput),
         (status = 404, description = "No such operation, or the host is not in it")
     )
 )]
@@ -166,7 +167,7 @@ pub async fn output(
     State(host): State<Host>,
     Caller(context): Caller,
     PathIds(id, host_id): PathIds<Uuid, HostId>,
-) -> Result<Json<BulkOutput>, Problem> {
+) -> Result<Json<HostOutput>, Problem> {
     let found = read::output(&host, context.tenant.as_deref(), id, host_id).await;
     let (command, stored) = found.map_err(of)?;
     Ok(Json(view::output(&command, &stored)))

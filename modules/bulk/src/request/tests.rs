@@ -1,5 +1,6 @@
 //! What bodies are read as, and every way to get one wrong.
 
+use fleetwright_protocol::limits::OPERATION_BYTES_MAX;
 use proptest::prelude::*;
 use serde_json::json;
 use utoipa::PartialSchema;
@@ -77,8 +78,8 @@ fn every_field_is_read() {
     assert_eq!(new.options.execution.run_as.as_deref(), Some("www"));
     assert_eq!(new.options.execution.environment["A"], "b");
     assert_eq!(new.options.execution.health_check.unwrap().retries, 2);
-    assert_eq!(new.expected_digest, Some(digest));
-    assert_eq!(new.expected_count, Some(3));
+    assert_eq!(new.expected.digest, Some(digest));
+    assert_eq!(new.expected.count, Some(3));
     assert!(new.plan_only);
     // The documented body has exactly the fields that are read.
     let schema = serde_json::to_value(BulkRequest::schema()).unwrap();

@@ -322,6 +322,13 @@ fn apply(state: &mut TestState, op: &Op) -> Result<(), HostError> {
                         set.held -= released;
                         set.queued += released;
                     }
+                    SetAction::ReleaseRange { from, to } => {
+                        let released = set.held.min(to.saturating_sub(*from));
+                        set.held -= released;
+                        set.queued += released;
+                    }
+                    // Which rows have not started is the test's to say.
+                    SetAction::GiveUp { below } => set.given_up_below = *below,
                     SetAction::Pause => set.paused = true,
                     SetAction::Resume => set.paused = false,
                     SetAction::Limit { max_running } => set.max_running = *max_running,
@@ -371,6 +378,8 @@ fn new_set(state: &TestState, create: &SetCreate, hosts: &[HostId]) -> SetView {
         failed: 0,
         skipped,
         skipped_cancelled: 0,
+        failed_unreachable: 0,
+        given_up_below: 0,
         created_at_us: state.now_us,
         expires_at_us: state.now_us
             + i64::try_from(create.expires_in_seconds).unwrap_or_default() * 1_000_000,

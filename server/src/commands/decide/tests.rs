@@ -22,6 +22,7 @@ fn sent() -> CommandState {
         operation_type: OperationType::RunScript,
         cancel_reason: "cancelled",
         set_cancelled: false,
+        given_up: false,
     }
 }
 

@@ -67,8 +67,8 @@ impl Dispatcher {
             let Some((set, free)) = open.get_mut(&command.set_id) else {
                 continue;
             };
-            if !may_send(set, now_us) {
-                // Expiry and cancellation are worked off by the set's own step.
+            if !may_send(set, now_us) || command.ordinal < set.view.given_up_below {
+                // Expiry, cancellation and giving up are worked off by the set's own step.
                 self.enqueue(command.set_id);
             } else if *free == 0 {
                 if let Some(work) = self.work.get_mut(&command.set_id) {
@@ -237,6 +237,7 @@ pub(super) fn mark_sent_in(
         };
         let ids: Vec<CommandId> = picks
             .into_iter()
+            .filter(|pick| pick.ordinal >= set.view.given_up_below)
             .take(usize::try_from(allowed).unwrap_or(usize::MAX))
             .map(|pick| pick.id)
             .collect();

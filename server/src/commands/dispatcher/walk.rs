@@ -3,7 +3,7 @@
 use fleetwright_protocol::SetId;
 
 use super::{Dispatcher, SetWork, Step};
-use crate::commands::control::{cancel_rows, change_rows};
+use crate::commands::control::{cancel_rows, change_rows, give_up_rows};
 use crate::commands::decide;
 use crate::commands::effects::Effects;
 use crate::commands::materialise::{self, Frozen};
@@ -38,7 +38,10 @@ impl Dispatcher {
         let growth = self.materialise(&set).await?;
         let cancelled = set.cancel != CancelMode::None;
         let expired = now_us >= set.view.expires_at_us;
-        let step = if cancelled || expired {
+        let given_up = self.give_up(&set, now_us).await?;
+        let step = if given_up == Step::More {
+            Step::More
+        } else if cancelled || expired {
             self.settle(&set, cancelled, now_us).await?
         } else if set.view.paused {
             Step::Rest
@@ -84,6 +87,7 @@ impl Dispatcher {
             generation: set.view.generation,
             settle_cursor: Some(0),
             expiring: false,
+            given_up_below: 0,
         };
         self.work.insert(id, work);
         Ok(())
@@ -165,6 +169,33 @@ impl Dispatcher {
         })
     }
 
+    /// Works off a chunk of the hosts that have had their time to start.
+    async fn give_up(&mut self, set: &SetRow, now_us: i64) -> Result<Step, DbError> {
+        let (id, below) = (set.view.id, set.view.given_up_below);
+        let from = self.work.get(&id).map_or(below, |work| work.given_up_below);
+        if from >= below {
+            return Ok(Step::Rest);
+        }
+        let commands = self.commands.clone();
+        let done = self
+            .commands
+            .db()
+            .write(move |tx| {
+                let rows = store::load_queued_range(tx, id, from, below, CHUNK)?;
+                let full = rows.len() == CHUNK as usize;
+                let last = rows.last().filter(|_| full).map(|row| row.ordinal + 1);
+                let mut effects = Effects::default();
+                give_up_rows(tx, rows, now_us, &mut effects)?;
+                effects.after_commit(tx, commands.outlets());
+                Ok::<_, DbError>(last.unwrap_or(below))
+            })
+            .await?;
+        if let Some(work) = self.work.get_mut(&id) {
+            work.given_up_below = done;
+        }
+        Ok(if done < below { Step::More } else { Step::Rest })
+    }
+
     /// Sends the next chunk, as far as hosts and slots allow.
     async fn walk(&mut self, set: &SetRow, materialising: bool) -> Result<Step, DbError> {
         let id = set.view.id;
@@ -175,7 +206,7 @@ impl Dispatcher {
         if slots == 0 {
             return Ok(Step::Rest);
         }
-        let cursor = work.cursor;
+        let cursor = work.cursor.max(set.view.given_up_below);
         let rows = self
             .commands
             .db()

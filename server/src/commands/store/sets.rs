@@ -59,6 +59,8 @@ pub struct CounterDelta {
     pub skipped: i64,
     /// Of `skipped`: as cancelled or halted, be it alone or with the whole set.
     pub skipped_cancelled: i64,
+    /// Of `failed`: those that never started.
+    pub failed_unreachable: i64,
     pub in_flight: i64,
     /// Some command of the set has started.
     pub started: bool,
@@ -74,6 +76,9 @@ impl CounterDelta {
         *self.slot_of(to) += 1;
         if to == CommandStatus::Skipped && matches!(reason, Some("cancelled" | "halted")) {
             self.skipped_cancelled += 1;
+        }
+        if to == CommandStatus::Failed && reason == Some("unreachable") {
+            self.failed_unreachable += 1;
         }
     }
 
@@ -117,7 +122,7 @@ pub struct Contents {
 
 const COLUMNS: &str = "id, owner, operation_type, generation, revision, max_running, paused, cancel, total, held, queued, \
      running, succeeded, failed, skipped, skipped_cancelled, created_at, expires_at, started_at, finished_at, \
-     timeout_seconds, born_held, materialised, in_flight, cancel_reason";
+     timeout_seconds, born_held, materialised, in_flight, cancel_reason, given_up_below, failed_unreachable";
 
 pub fn insert(tx: &mut Tx<'_>, set: &NewSet) -> Result<(), DbError> {
     let total = set.host_ids.len();
@@ -232,7 +237,8 @@ pub fn apply(
 ) -> Result<(), DbError> {
     const SQL: &str = "UPDATE command_sets SET held = held + $2, queued = queued + $3, running = running + $4, \
         succeeded = succeeded + $5, failed = failed + $6, skipped = skipped + $7, \
-        skipped_cancelled = skipped_cancelled + CASE WHEN cancel = 'none' THEN 0 ELSE $8 END, in_flight = in_flight + $9, revision = revision + 1, \
+        skipped_cancelled = skipped_cancelled + CASE WHEN cancel = 'none' THEN 0 ELSE $8 END, in_flight = in_flight + $9, \
+        failed_unreachable = failed_unreachable + $13, revision = revision + 1, \
         started_at = COALESCE(started_at, $10), \
         finished_at = CASE WHEN finished_at IS NULL AND held + queued + running + $11 = 0 THEN $12 \
             ELSE finished_at END WHERE id = $1";
@@ -252,7 +258,8 @@ pub fn apply(
             .bind(delta.in_flight)
             .bind(delta.started.then_some(now_us))
             .bind(delta.held + delta.queued + delta.running)
-            .bind(now_us);
+            .bind(now_us)
+            .bind(delta.failed_unreachable);
         tx.execute(statement)?;
     }
     Ok(())
@@ -265,13 +272,14 @@ pub fn save_control(
     cancel_reason: Option<&str>,
 ) -> Result<(), DbError> {
     let sql = "UPDATE command_sets SET paused = $2, cancel = $3, cancel_reason = COALESCE(cancel_reason, $4), \
-        max_running = $5, generation = generation + 1, revision = revision + 1 WHERE id = $1";
+        max_running = $5, given_up_below = $6, generation = generation + 1, revision = revision + 1 WHERE id = $1";
     let statement = Statement::new(sql)
         .bind(set.view.id)
         .bind(set.view.paused)
         .bind(set.cancel.as_str())
         .bind(cancel_reason)
-        .bind(set.view.max_running);
+        .bind(set.view.max_running)
+        .bind(set.view.given_up_below);
     tx.execute(statement)?;
     Ok(())
 }
@@ -297,6 +305,8 @@ pub fn set_row(row: &Row) -> Result<SetRow, RowError> {
             failed: row.count(13)?,
             skipped: row.count(14)?,
             skipped_cancelled: row.count(15)?,
+            failed_unreachable: row.count(26)?,
+            given_up_below: row.count(25)?,
             created_at_us: row.integer(16)?,
             expires_at_us: row.integer(17)?,
             started_at_us: row.optional_integer(18)?,

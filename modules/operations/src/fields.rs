@@ -12,14 +12,14 @@ const VIOLATIONS_MAX: usize = 100;
 /// Characters of an unknown key that are repeated in an error.
 const KEY_CHARS_SHOWN: usize = 64;
 
-pub(super) struct Fields<'a> {
+pub struct Fields<'a> {
     object: &'a Map<String, Value>,
     known: Vec<&'static str>,
     found: Vec<Violation>,
 }
 
 impl<'a> Fields<'a> {
-    pub(super) fn of(body: &'a Value) -> Result<Self, Vec<Violation>> {
+    pub fn of(body: &'a Value) -> Result<Self, Vec<Violation>> {
         let object = body.as_object().ok_or_else(|| {
             vec![Violation::new(
                 "",
@@ -35,25 +35,25 @@ impl<'a> Fields<'a> {
     }
 
     /// The field, unless it is absent or null.
-    pub(super) fn value(&mut self, name: &'static str) -> Option<&'a Value> {
+    pub fn value(&mut self, name: &'static str) -> Option<&'a Value> {
         self.known.push(name);
         self.object.get(name).filter(|value| !value.is_null())
     }
 
-    pub(super) fn has(&self, name: &str) -> bool {
+    pub fn has(&self, name: &str) -> bool {
         self.object.get(name).is_some_and(|value| !value.is_null())
     }
 
-    pub(super) fn refuse(&mut self, place: &str, code: &str, detail: &str) {
+    pub fn refuse(&mut self, place: &str, code: &str, detail: &str) {
         let pointer = format!("/{place}");
         self.found.push(Violation::new(pointer, code, detail));
     }
 
-    pub(super) fn refuse_all(&mut self, found: Vec<Violation>) {
+    pub fn refuse_all(&mut self, found: Vec<Violation>) {
         self.found.extend(found);
     }
 
-    pub(super) fn text(&mut self, name: &'static str) -> Option<&'a str> {
+    pub fn text(&mut self, name: &'static str) -> Option<&'a str> {
         let value = self.value(name)?;
         let text = value.as_str();
         if text.is_none() {
@@ -62,7 +62,7 @@ impl<'a> Fields<'a> {
         text
     }
 
-    pub(super) fn required_text(&mut self, name: &'static str, code: &str) -> Option<&'a str> {
+    pub fn required_text(&mut self, name: &'static str, code: &str) -> Option<&'a str> {
         let text = self.text(name);
         if !self.has(name) {
             self.refuse(name, code, "is required");
@@ -70,7 +70,7 @@ impl<'a> Fields<'a> {
         text
     }
 
-    pub(super) fn flag(&mut self, name: &'static str) -> bool {
+    pub fn flag(&mut self, name: &'static str) -> bool {
         let Some(value) = self.value(name) else {
             return false;
         };
@@ -81,7 +81,7 @@ impl<'a> Fields<'a> {
     }
 
     /// An integer; anything else is refused with the code of its range.
-    pub(super) fn integer(&mut self, name: &'static str, code: &str) -> Option<i64> {
+    pub fn integer(&mut self, name: &'static str, code: &str) -> Option<i64> {
         let value = self.value(name)?;
         let number = value.as_i64();
         if number.is_none() {
@@ -90,7 +90,7 @@ impl<'a> Fields<'a> {
         number
     }
 
-    pub(super) fn number(
+    pub fn number(
         &mut self,
         name: &'static str,
         code: &str,
@@ -104,7 +104,7 @@ impl<'a> Fields<'a> {
         u64::try_from(number).ok()
     }
 
-    pub(super) fn word(
+    pub fn word(
         &mut self,
         name: &'static str,
         code: &str,
@@ -122,7 +122,7 @@ impl<'a> Fields<'a> {
         word
     }
 
-    pub(super) fn texts_by_name(&mut self, name: &'static str) -> BTreeMap<String, String> {
+    pub fn texts_by_name(&mut self, name: &'static str) -> BTreeMap<String, String> {
         let Some(value) = self.value(name) else {
             return BTreeMap::new();
         };
@@ -138,7 +138,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Everything that was found, with the fields nobody asked for first: a typo explains the rest.
-    pub(super) fn finish(self) -> Result<(), Vec<Violation>> {
+    pub fn finish(self) -> Result<(), Vec<Violation>> {
         let unknown = self
             .object
             .keys()

@@ -5,12 +5,44 @@ use fleetwright_plugin_api::wire::CallContext;
 use fleetwright_protocol::{HostId, Violation};
 use serde_json::{Value, json};
 
-use super::BulkError;
-
+/// Of a selector with more bytes than this the explicit ids are not stored: the set has the frozen ones, and the
+/// rest of a selector is never larger.
+const SELECTOR_STORED_BYTES_MAX: usize = 64 * 1024;
 /// A set holds at most this many hosts.
 const HOSTS_MAX: usize = 100_000;
 
-/// The hosts a selector selected, sorted.
+/// Why a selector selected nothing that can be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SelectionError {
+    #[error("the selector matches no host")]
+    SelectionEmpty,
+    #[error("{0} hosts are selected, more than one operation may have")]
+    SelectionTooLarge(usize),
+    #[error("the selection is not the expected one")]
+    SelectionChanged { digest: String, count: usize },
+    #[error(transparent)]
+    Call(#[from] CallError),
+}
+
+/// The order hosts are given in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    #[default]
+    ById,
+    /// Online before offline, then by fully qualified name, then by id.
+    OnlineThenName,
+}
+
+impl Order {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::ById => "id",
+            Self::OnlineThenName => "online_then_name",
+        }
+    }
+}
+
+/// The hosts a selector selected, in the order asked for.
 pub struct Selected {
     pub hosts: Vec<HostId>,
     pub digest: String,
@@ -18,10 +50,48 @@ pub struct Selected {
 }
 
 /// What the client expects to be selected.
-#[derive(Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Expected {
     pub digest: Option<String>,
     pub count: Option<u64>,
+}
+
+/// What is kept of a selector.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredSelector {
+    pub shown: Value,
+    /// How many explicit ids are left out of `shown`.
+    pub ids_omitted: Option<u64>,
+}
+
+impl StoredSelector {
+    /// What is kept of a selector.
+    pub fn of(mut selector: Value) -> Self {
+        let bytes = serde_json::to_vec(&selector).map_or(usize::MAX, |bytes| bytes.len());
+        let mut ids_omitted = None;
+        if bytes > SELECTOR_STORED_BYTES_MAX
+            && let Some(object) = selector.as_object_mut()
+            && let Some(Value::Array(ids)) = object.remove("explicit_host_ids")
+        {
+            ids_omitted = u64::try_from(ids.len()).ok();
+        }
+        Self {
+            shown: selector,
+            ids_omitted,
+        }
+    }
+
+    pub fn to_text(&self) -> String {
+        json!({"selector": self.shown, "ids_omitted": self.ids_omitted}).to_string()
+    }
+
+    pub fn from_text(text: &str) -> Option<Self> {
+        let mut stored: Value = serde_json::from_str(text).ok()?;
+        Some(Self {
+            ids_omitted: stored.get("ids_omitted").and_then(Value::as_u64),
+            shown: stored.get_mut("selector")?.take(),
+        })
+    }
 }
 
 /// Resolves a selector once. An empty or too large selection is an error, as is one that is not as expected.
@@ -30,8 +100,10 @@ pub async fn select(
     context: &CallContext,
     selector: &Value,
     expected: &Expected,
-) -> Result<Selected, BulkError> {
+    order: Order,
+) -> Result<Selected, SelectionError> {
     let json = json!({
+        "order": order.as_str(),
         "selector": selector,
         "expected_digest": expected.digest,
         "expected_count": expected.count,
@@ -56,13 +128,13 @@ pub async fn select(
 
 /// The violations of a selector that goes with a body that is refused anyway.
 pub async fn faults(host: &Host, context: &CallContext, selector: &Value) -> Vec<Violation> {
-    match select(host, context, selector, &Expected::default()).await {
-        Err(BulkError::Call(CallError::Problem(problem))) => problem.errors,
+    match select(host, context, selector, &Expected::default(), Order::ById).await {
+        Err(SelectionError::Call(CallError::Problem(problem))) => problem.errors,
         Ok(_) | Err(_) => Vec::new(),
     }
 }
 
-fn accept(selected: Selected, expected: &Expected) -> Result<Selected, BulkError> {
+fn accept(selected: Selected, expected: &Expected) -> Result<Selected, SelectionError> {
     let count = selected.hosts.len();
     let as_expected = expected
         .digest
@@ -73,21 +145,21 @@ fn accept(selected: Selected, expected: &Expected) -> Result<Selected, BulkError
             .is_none_or(|wanted| usize::try_from(wanted).is_ok_and(|wanted| wanted == count));
     if !as_expected {
         let digest = selected.digest;
-        return Err(BulkError::SelectionChanged { digest, count });
+        return Err(SelectionError::SelectionChanged { digest, count });
     }
     match count {
-        0 => Err(BulkError::SelectionEmpty),
+        0 => Err(SelectionError::SelectionEmpty),
         1..=HOSTS_MAX => Ok(selected),
-        _more => Err(BulkError::SelectionTooLarge(count)),
+        _more => Err(SelectionError::SelectionTooLarge(count)),
     }
 }
 
-fn under_selector(error: CallError) -> BulkError {
+fn under_selector(error: CallError) -> SelectionError {
     match error {
         CallError::Problem(problem) => {
-            BulkError::Call(CallError::Problem(problem.under("/selector")))
+            SelectionError::Call(CallError::Problem(problem.under("/selector")))
         }
-        CallError::Unavailable { .. } | CallError::Host(_) => BulkError::Call(error),
+        CallError::Unavailable { .. } | CallError::Host(_) => SelectionError::Call(error),
     }
 }
 
@@ -140,12 +212,15 @@ mod tests {
     #[test]
     fn an_empty_and_a_too_large_selection_are_refused() {
         let empty = accept(selected(0), &Expected::default());
-        assert!(matches!(empty, Err(BulkError::SelectionEmpty)));
+        assert!(matches!(empty, Err(SelectionError::SelectionEmpty)));
         // What the client expected comes first: it asked for hosts that are gone.
         let gone = accept(selected(0), &expecting(None, Some(2)));
-        assert!(matches!(gone, Err(BulkError::SelectionChanged { .. })));
+        assert!(matches!(gone, Err(SelectionError::SelectionChanged { .. })));
         let many = accept(selected(100_001), &Expected::default());
-        assert!(matches!(many, Err(BulkError::SelectionTooLarge(100_001))));
+        assert!(matches!(
+            many,
+            Err(SelectionError::SelectionTooLarge(100_001))
+        ));
         assert!(accept(selected(100_000), &Expected::default()).is_ok());
     }
 

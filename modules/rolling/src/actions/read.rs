@@ -1,0 +1,138 @@
+//! Reads deployments: a row of this module and the counters of its sets, nothing counted. Not paging and not HTTP.
+
+use std::collections::HashMap;
+
+use fleetwright_operations::rows;
+use fleetwright_plugin_api::sdk::{Host, HostError};
+use fleetwright_plugin_api::wire::{
+    CommandOutput, CommandPage, CommandStatus, CommandView, SetView,
+};
+use fleetwright_protocol::{HostId, SetId};
+use uuid::Uuid;
+
+use super::RollingError;
+use crate::store::{self, Asked, Header, ListFilter};
+
+/// A deployment's row with the counters of its sets.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Standing {
+    pub header: Header,
+    pub set: SetView,
+    pub rollback: Option<SetView>,
+}
+
+impl Standing {
+    /// Rises with every write and every counter.
+    pub fn revision(&self) -> i64 {
+        let rollback = self.rollback.as_ref().map_or(0, |set| set.revision);
+        self.header.generation + self.set.revision + rollback
+    }
+}
+
+/// One deployment.
+pub async fn deployment(
+    host: &Host,
+    tenant: Option<&str>,
+    id: Uuid,
+) -> Result<Standing, RollingError> {
+    let header = store::header(host.db(), id, tenant).await?;
+    let header = header.ok_or(RollingError::NotFound)?;
+    standing(host, header).await
+}
+
+/// One deployment with what was asked.
+pub async fn detail(
+    host: &Host,
+    tenant: Option<&str>,
+    id: Uuid,
+) -> Result<(Standing, Asked), RollingError> {
+    let found = store::with_asked(host.db(), id, tenant).await?;
+    let (header, asked) = found.ok_or(RollingError::NotFound)?;
+    Ok((standing(host, header).await?, asked))
+}
+
+/// The counters that go with a row. Sets that were swept away take their deployment with them.
+pub async fn standing(host: &Host, header: Header) -> Result<Standing, RollingError> {
+    let found = standings(host, vec![header]).await?;
+    found.into_iter().next().ok_or(RollingError::NotFound)
+}
+
+/// The same for several; those without sets are left out.
+pub async fn standings(host: &Host, headers: Vec<Header>) -> Result<Vec<Standing>, HostError> {
+    if headers.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids: Vec<SetId> = headers
+        .iter()
+        .flat_map(|header| [Some(header.set_id), header.rollback_set_id])
+        .flatten()
+        .collect();
+    let sets = host.sets().get(&ids).await?;
+    let mut by_id: HashMap<SetId, SetView> = sets.into_iter().map(|set| (set.id, set)).collect();
+    let found = headers.into_iter().filter_map(|header| {
+        let set = by_id.remove(&header.set_id)?;
+        let rollback = header.rollback_set_id.and_then(|id| by_id.remove(&id));
+        Some(Standing {
+            header,
+            set,
+            rollback,
+        })
+    });
+    Ok(found.collect())
+}
+
+/// A page of deployments, newest first, and where the next page begins.
+pub async fn list(
+    host: &Host,
+    filter: &ListFilter,
+    limit: u32,
+) -> Result<(Vec<Standing>, Option<(i64, Uuid)>), RollingError> {
+    let headers = store::list(host.db(), filter, limit).await?;
+    let full = headers.len() == usize::try_from(limit).unwrap_or(usize::MAX);
+    let last = headers
+        .last()
+        .filter(|_| full)
+        .map(|header| (header.created_at_us, header.id));
+    Ok((standings(host, headers).await?, last))
+}
+
+/// A page of a deployment's hosts in the order of its batches, with what its rollback did on each.
+pub async fn hosts(
+    host: &Host,
+    standing: &Standing,
+    status: Option<CommandStatus>,
+    cursor: u64,
+    limit: u32,
+) -> Result<(CommandPage, HashMap<HostId, CommandView>), RollingError> {
+    let page = rows::page(host, &standing.set, status, cursor, limit).await?;
+    let mut rolled_back = HashMap::new();
+    if let Some(set_id) = standing.header.rollback_set_id {
+        for row in page.items.iter().filter(|row| row.started_at_us.is_some()) {
+            if let Some(command) = host.sets().command_of_host(set_id, row.host_id).await? {
+                rolled_back.insert(row.host_id, command);
+            }
+        }
+    }
+    Ok((page, rolled_back))
+}
+
+/// One host's row and its stored output, of the deployment or of its rollback; empty if it has none yet.
+pub async fn output(
+    host: &Host,
+    tenant: Option<&str>,
+    id: Uuid,
+    host_id: HostId,
+    of_rollback: bool,
+) -> Result<(CommandView, CommandOutput), RollingError> {
+    let header = store::header(host.db(), id, tenant).await?;
+    let header = header.ok_or(RollingError::NotFound)?;
+    let set_id = if of_rollback {
+        header.rollback_set_id.ok_or(RollingError::NotFound)?
+    } else {
+        header.set_id
+    };
+    let command = host.sets().command_of_host(set_id, host_id).await?;
+    let command = command.ok_or(RollingError::NotFound)?;
+    let output = host.sets().output(command.id).await?;
+    Ok((command, output.unwrap_or_default()))
+}

@@ -1,0 +1,123 @@
+//! Pause, resume, cancel, approve. `If-Match` makes each conditional on the state the client has seen.
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use fleetwright_operations::http::{optional_body, revision_tag, seen_revisions};
+use fleetwright_plugin_api::sdk::{Caller, Host, PathId, Problem};
+use fleetwright_plugin_api::wire::CallContext;
+use uuid::Uuid;
+
+use crate::actions::control;
+use crate::decide::control::Control;
+use crate::http::problem::{invalid, of};
+use crate::{request, view};
+
+/// Dispatch nothing more until resumed, and stop the clocks. Hosts that run finish. Pausing a paused one changes nothing.
+#[utoipa::path(
+    post, path = "/fleet/rolling/{id}/pause", tag = "rolling",
+    params(("id" = Uuid, Path), ("If-Match" = Option<String>, Header)),
+    responses(
+        (status = 200, description = "Paused", body = crate::view::RollingSummary),
+        (status = 404, description = "No such deployment"),
+        (status = 409, description = "`invalid-transition`: the detail names the state that forbids it"),
+        (status = 412, description = "It changed since it was read")
+    )
+)]
+pub async fn pause(
+    State(host): State<Host>,
+    Caller(context): Caller,
+    PathId(id): PathId<Uuid>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    apply(&host, &context, id, &headers, Control::Pause).await
+}
+
+/// Go on with a paused deployment, with the rest of its delay. If failures paused it, those so far are accepted.
+#[utoipa::path(
+    post, path = "/fleet/rolling/{id}/resume", tag = "rolling",
+    params(("id" = Uuid, Path), ("If-Match" = Option<String>, Header)),
+    responses(
+        (status = 200, description = "Resumed", body = crate::view::RollingSummary),
+        (status = 404, description = "No such deployment"),
+        (status = 409, description = "`invalid-transition`: it is not paused"),
+        (status = 412, description = "It changed since it was read")
+    )
+)]
+pub async fn resume(
+    State(host): State<Host>,
+    Caller(context): Caller,
+    PathId(id): PathId<Uuid>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    apply(&host, &context, id, &headers, Control::Resume).await
+}
+
+/// Start nothing more. Hosts that run finish, or are ended with `kill`; the others are skipped as `cancelled`.
+#[utoipa::path(
+    post, path = "/fleet/rolling/{id}/cancel", tag = "rolling",
+    params(("id" = Uuid, Path), ("If-Match" = Option<String>, Header)),
+    request_body = crate::request::RollingCancelRequest,
+    responses(
+        (status = 200, description = "Being cancelled: `phase` says so until every host is terminal", body = crate::view::RollingSummary),
+        (status = 400, description = "`malformed`"),
+        (status = 404, description = "No such deployment"),
+        (status = 409, description = "`invalid-transition`: it is halting or over"),
+        (status = 412, description = "It changed since it was read"),
+        (status = 415, description = "`media-type`"),
+        (status = 422, description = "The body is invalid")
+    )
+)]
+pub async fn cancel(
+    State(host): State<Host>,
+    Caller(context): Caller,
+    PathId(id): PathId<Uuid>,
+    headers: HeaderMap,
+    request: Request,
+) -> Result<Response, Problem> {
+    let body = optional_body(request).await?;
+    let kill = request::cancel(&body).map_err(invalid)?;
+    apply(&host, &context, id, &headers, Control::Cancel { kill }).await
+}
+
+/// Let the batch that waits begin.
+#[utoipa::path(
+    post, path = "/fleet/rolling/{id}/approve", tag = "rolling",
+    params(("id" = Uuid, Path), ("If-Match" = Option<String>, Header)),
+    request_body = crate::request::ApproveRequest,
+    responses(
+        (status = 200, description = "Approved", body = crate::view::RollingSummary),
+        (status = 400, description = "`malformed`"),
+        (status = 404, description = "No such deployment"),
+        (status = 409, description = "`invalid-transition`: nothing waits, or another batch"),
+        (status = 412, description = "It changed since it was read"),
+        (status = 415, description = "`media-type`"),
+        (status = 422, description = "The body is invalid")
+    )
+)]
+pub async fn approve(
+    State(host): State<Host>,
+    Caller(context): Caller,
+    PathId(id): PathId<Uuid>,
+    headers: HeaderMap,
+    request: Request,
+) -> Result<Response, Problem> {
+    let body = optional_body(request).await?;
+    let batch = request::approve(&body).map_err(invalid)?;
+    apply(&host, &context, id, &headers, Control::Approve { batch }).await
+}
+
+async fn apply(
+    host: &Host,
+    context: &CallContext,
+    id: Uuid,
+    headers: &HeaderMap,
+    asked: Control,
+) -> Result<Response, Problem> {
+    let seen = seen_revisions(headers);
+    let standing = control::control(host, context, id, seen, asked).await;
+    let standing = standing.map_err(of)?;
+    let tag = [(header::ETAG, revision_tag(standing.revision()))];
+    Ok((tag, Json(view::summary(&standing))).into_response())
+}

@@ -1,0 +1,39 @@
+//! New deployments.
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::{Json, http::StatusCode};
+use fleetwright_plugin_api::sdk::{Caller, Host, JsonBody, Problem};
+use serde_json::Value;
+
+use crate::actions::create::{self, Created};
+use crate::http::problem::of;
+
+/// Run one operation on every host a selector selects, batch after batch. The hosts are frozen, online ones first; with
+/// `plan_only` nothing is stored.
+#[utoipa::path(
+    post, path = "/fleet/rolling", tag = "rolling",
+    params(("Idempotency-Key" = Option<String>, Header)),
+    request_body = crate::request::RollingRequest,
+    responses(
+        (status = 200, description = "With `plan_only`: what would be created", body = crate::view::RollingPlan),
+        (status = 202, description = "Accepted", body = crate::view::RollingAccepted,
+         headers(("location" = String, description = "The new deployment"))),
+        (status = 400, description = "`malformed`"),
+        (status = 409, description = "`selection-changed`, or a request with this key is in progress"),
+        (status = 413, description = "`too-large`"),
+        (status = 415, description = "`media-type`"),
+        (status = 422, description = "`selection-empty`, or the body is invalid: `errors` has everything that is wrong")
+    )
+)]
+pub async fn create(
+    State(host): State<Host>,
+    Caller(context): Caller,
+    JsonBody(body): JsonBody<Value>,
+) -> Result<Response, Problem> {
+    let created = create::create_from_body(&host, &context, &body, None).await;
+    Ok(match created.map_err(of)? {
+        Created::Accepted(accepted) => accepted.reply.into_response(),
+        Created::Planned(plan) => (StatusCode::OK, Json(plan)).into_response(),
+    })
+}

@@ -1,0 +1,332 @@
+//! The tables of this module: all of its SQL, the same text on both databases. Not the hosts of a deployment and not its
+//! counters: those are the core's command sets.
+
+pub mod history;
+
+use fleetwright_operations::selection::StoredSelector;
+use fleetwright_plugin_api::sdk::{Cell, Database, HostError, Migration, Row, Statement, Table};
+use fleetwright_protocol::{ExecutionOptions, SetId};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::decide::Deployment;
+use crate::decide::policy::Policy;
+use crate::decide::state::Status;
+use crate::request::Terms;
+
+/// At most 8 KiB a row, of which policy and terms (100 waves each) are most: a page of 500 fits one read.
+const HEADER_COLUMNS: &str = "id, set_id, rollback_set_id, created_by, created_by_name, created_at, finished_at, \
+     operation_type, digest, reason, terms, policy, machine, generation, tenant";
+
+const OPEN_STATES: &str = "state IN ('queued', 'running', 'awaiting_approval', 'paused', 'halting', 'cancelling', \
+     'rolling_back')";
+
+/// The forward-only history of this module's schema.
+pub const MIGRATIONS: [Migration; 1] = [Migration {
+    version: 1,
+    name: "deployments",
+    sqlite: include_str!("../migrations/0001_deployments.sqlite.sql"),
+    postgres: include_str!("../migrations/0001_deployments.postgres.sql"),
+}];
+
+/// A deployment's row without what it sends and selects.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Header {
+    pub id: Uuid,
+    pub set_id: SetId,
+    pub rollback_set_id: Option<SetId>,
+    pub created_by: String,
+    pub created_by_name: String,
+    pub created_at_us: i64,
+    pub finished_at_us: Option<i64>,
+    pub operation_type: String,
+    pub digest: String,
+    pub reason: Option<String>,
+    pub terms: Terms,
+    pub policy: Policy,
+    pub machine: Deployment,
+    pub generation: i64,
+    pub tenant: Option<String>,
+}
+
+/// What a deployment was asked to do, how, and to which hosts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Asked {
+    pub parameters: Value,
+    pub execution: ExecutionOptions,
+    pub selector: StoredSelector,
+    /// `{"operation_type", "parameters"}`.
+    pub rollback: Option<Value>,
+}
+
+/// Which deployments a list shows. Newest first.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ListFilter {
+    pub status: Option<Status>,
+    pub operation_type: Option<String>,
+    /// Exclusive.
+    pub created_after_us: Option<i64>,
+    /// Exclusive.
+    pub created_before_us: Option<i64>,
+    /// Only those of this tenant; all without one.
+    pub tenant: Option<String>,
+    /// Only those before this place in the order.
+    pub before: Option<(i64, Uuid)>,
+}
+
+/// Adds a deployment. Fails on an id that exists.
+pub fn insert(header: &Header, asked: &Asked) -> Statement {
+    let sql = "INSERT INTO rolling_deployments (id, set_id, created_by, created_by_name, tenant, created_at, \
+               operation_type, digest, reason, terms, policy, parameters, execution, selector, rollback, state, \
+               machine, generation) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)";
+    Statement::new(sql)
+        .bind(header.id)
+        .bind(header.set_id)
+        .bind(header.created_by.clone())
+        .bind(header.created_by_name.clone())
+        .bind(header.tenant.clone())
+        .bind(header.created_at_us)
+        .bind(header.operation_type.clone())
+        .bind(header.digest.clone())
+        .bind(header.reason.clone())
+        .bind(text(&header.terms))
+        .bind(text(&header.policy))
+        .bind(asked.parameters.to_string())
+        .bind(text(&asked.execution))
+        .bind(asked.selector.to_text())
+        .bind(asked.rollback.as_ref().map(Value::to_string))
+        .bind(header.machine.state.name())
+        .bind(text(&header.machine))
+        .bind(header.generation)
+}
+
+/// Writes what changed, if nothing was written since `generation`: exactly one row, or none. The generation rises.
+pub fn advance(
+    id: Uuid,
+    generation: i64,
+    machine: &Deployment,
+    finished_at_us: Option<i64>,
+    rollback_set_id: Option<SetId>,
+) -> Statement {
+    let sql = "UPDATE rolling_deployments SET state = $1, machine = $2, generation = generation + 1, \
+               finished_at = $3, rollback_set_id = $4 WHERE id = $5 AND generation = $6";
+    Statement::new(sql)
+        .bind(machine.state.name())
+        .bind(text(machine))
+        .bind(finished_at_us)
+        .bind(rollback_set_id.map(|id| id.0))
+        .bind(id)
+        .bind(generation)
+}
+
+/// One deployment, if it is there and the tenant's.
+pub async fn header(
+    db: &Database,
+    id: Uuid,
+    tenant: Option<&str>,
+) -> Result<Option<Header>, HostError> {
+    let table = db.read_one(one(HEADER_COLUMNS, id, tenant)).await?;
+    table.rows.first().map(header_of).transpose()
+}
+
+/// One deployment with what was asked.
+pub async fn with_asked(
+    db: &Database,
+    id: Uuid,
+    tenant: Option<&str>,
+) -> Result<Option<(Header, Asked)>, HostError> {
+    let columns = format!("{HEADER_COLUMNS}, parameters, execution, selector, rollback");
+    let table = db.read_one(one(&columns, id, tenant)).await?;
+    let Some(row) = table.rows.first() else {
+        return Ok(None);
+    };
+    let rollback = row.optional_text(18)?;
+    let asked = Asked {
+        parameters: read(row.text(15)?, "parameters")?,
+        execution: read(row.text(16)?, "execution")?,
+        selector: StoredSelector::from_text(row.text(17)?).ok_or_else(|| corrupt("selector"))?,
+        rollback: rollback.map(|text| read(text, "rollback")).transpose()?,
+    };
+    Ok(Some((header_of(row)?, asked)))
+}
+
+/// Those of the deployments that are there and the tenant's, in no order.
+pub async fn headers_of(
+    db: &Database,
+    ids: &[Uuid],
+    tenant: Option<&str>,
+) -> Result<Vec<Header>, HostError> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let numbered: Vec<String> = (1..=ids.len()).map(|number| format!("${number}")).collect();
+    let own = match tenant {
+        Some(_) => format!(" AND tenant = ${}", ids.len() + 1),
+        None => String::new(),
+    };
+    let sql = format!(
+        "SELECT {HEADER_COLUMNS} FROM rolling_deployments WHERE id IN ({}){own}",
+        numbered.join(", ")
+    );
+    let statement = ids
+        .iter()
+        .fold(Statement::new(sql), |statement, id| statement.bind(*id));
+    let statement = match tenant {
+        Some(tenant) => statement.bind(tenant.to_owned()),
+        None => statement,
+    };
+    headers(&db.read_one(statement).await?)
+}
+
+/// Deployments in the order of lists: by creation time and id, newest first.
+pub async fn list(
+    db: &Database,
+    filter: &ListFilter,
+    limit: u32,
+) -> Result<Vec<Header>, HostError> {
+    headers(&db.read_one(list_statement(filter, limit)).await?)
+}
+
+/// Deployments that are not terminal, in id order.
+pub async fn open_after(db: &Database, after: Uuid, limit: u32) -> Result<Vec<Header>, HostError> {
+    let sql = format!(
+        "SELECT {HEADER_COLUMNS} FROM rolling_deployments WHERE {OPEN_STATES} AND id > $1 ORDER BY id LIMIT $2"
+    );
+    let statement = Statement::new(sql).bind(after).bind(i64::from(limit));
+    headers(&db.read_one(statement).await?)
+}
+
+/// Ids of deployments created before a time, in id order.
+pub async fn ids_created_before(
+    db: &Database,
+    created_before_us: i64,
+    after: Uuid,
+    limit: u32,
+) -> Result<Vec<(Uuid, SetId)>, HostError> {
+    let sql = "SELECT id, set_id FROM rolling_deployments WHERE id > $1 AND created_at < $2 ORDER BY id LIMIT $3";
+    let statement = Statement::new(sql)
+        .bind(after)
+        .bind(created_before_us)
+        .bind(i64::from(limit));
+    let table = db.read_one(statement).await?;
+    table
+        .rows
+        .iter()
+        .map(|row| Ok((row.id(0)?, SetId(row.id(1)?))))
+        .collect()
+}
+
+/// Removes a deployment with everything that is remembered of it.
+pub fn delete(id: Uuid) -> [Statement; 4] {
+    [
+        Statement::new("DELETE FROM rolling_batches WHERE deployment_id = $1").bind(id),
+        Statement::new("DELETE FROM rolling_trace WHERE deployment_id = $1").bind(id),
+        Statement::new("DELETE FROM rolling_rollback_batches WHERE deployment_id = $1").bind(id),
+        Statement::new("DELETE FROM rolling_deployments WHERE id = $1").bind(id),
+    ]
+}
+
+fn one(columns: &str, id: Uuid, tenant: Option<&str>) -> Statement {
+    let own = if tenant.is_some() {
+        " AND tenant = $2"
+    } else {
+        ""
+    };
+    let sql = format!("SELECT {columns} FROM rolling_deployments WHERE id = $1{own}");
+    let statement = Statement::new(sql).bind(id);
+    match tenant {
+        Some(tenant) => statement.bind(tenant.to_owned()),
+        None => statement,
+    }
+}
+
+fn list_statement(filter: &ListFilter, limit: u32) -> Statement {
+    let mut conditions = vec!["1 = 1".to_owned()];
+    let mut cells: Vec<Cell> = Vec::new();
+    let mut bound = |cell: Cell| {
+        cells.push(cell);
+        format!("${}", cells.len())
+    };
+    if let Some(status) = filter.status {
+        // Words of an enum, never a client's text.
+        conditions.push(format!("state IN ({})", states(status)));
+    }
+    if let Some(kind) = &filter.operation_type {
+        conditions.push(format!("operation_type = {}", bound(kind.into())));
+    }
+    if let Some(after_us) = filter.created_after_us {
+        conditions.push(format!("created_at > {}", bound(after_us.into())));
+    }
+    if let Some(before_us) = filter.created_before_us {
+        conditions.push(format!("created_at < {}", bound(before_us.into())));
+    }
+    if let Some(tenant) = &filter.tenant {
+        conditions.push(format!("tenant = {}", bound(tenant.into())));
+    }
+    if let Some((created_at_us, id)) = filter.before {
+        let (created_at, id) = (bound(created_at_us.into()), bound(id.into()));
+        conditions.push(format!("(created_at, id) < ({created_at}, {id})"));
+    }
+    let sql = format!(
+        "SELECT {HEADER_COLUMNS} FROM rolling_deployments WHERE {} ORDER BY created_at DESC, id DESC LIMIT {}",
+        conditions.join(" AND "),
+        bound(i64::from(limit).into()),
+    );
+    cells.into_iter().fold(Statement::new(sql), Statement::bind)
+}
+
+/// The states that are shown as a status.
+fn states(status: Status) -> String {
+    match status {
+        Status::Running => "'running', 'halting', 'cancelling'".to_owned(),
+        Status::Queued
+        | Status::AwaitingApproval
+        | Status::Paused
+        | Status::Succeeded
+        | Status::Partial
+        | Status::Failed
+        | Status::Cancelled
+        | Status::RollingBack
+        | Status::RolledBack
+        | Status::RollbackFailed => format!("'{}'", status.as_str()),
+    }
+}
+
+fn headers(table: &Table) -> Result<Vec<Header>, HostError> {
+    table.rows.iter().map(header_of).collect()
+}
+
+fn header_of(row: &Row) -> Result<Header, HostError> {
+    Ok(Header {
+        id: row.id(0)?,
+        set_id: SetId(row.id(1)?),
+        rollback_set_id: row.optional_id(2)?.map(SetId),
+        created_by: row.text(3)?.to_owned(),
+        created_by_name: row.text(4)?.to_owned(),
+        created_at_us: row.integer(5)?,
+        finished_at_us: row.optional_integer(6)?,
+        operation_type: row.text(7)?.to_owned(),
+        digest: row.text(8)?.to_owned(),
+        reason: row.optional_text(9)?.map(str::to_owned),
+        terms: read(row.text(10)?, "terms")?,
+        policy: read(row.text(11)?, "policy")?,
+        machine: read(row.text(12)?, "machine")?,
+        generation: row.integer(13)?,
+        tenant: row.optional_text(14)?.map(str::to_owned),
+    })
+}
+
+fn text<T: serde::Serialize>(value: &T) -> String {
+    // Plain structs of numbers and words: they always have a JSON text.
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+fn read<T: DeserializeOwned>(text: &str, column: &str) -> Result<T, HostError> {
+    serde_json::from_str(text).map_err(|_| corrupt(column))
+}
+
+fn corrupt(column: &str) -> HostError {
+    HostError::Internal(format!("column {column} of a deployment is not readable"))
+}
