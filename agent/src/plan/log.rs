@@ -5,6 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 
@@ -12,6 +13,9 @@ use super::progress::LogEntry;
 use crate::checked::{self, Next};
 
 const FILE_NAME: &str = "plan.log";
+/// Half a second in all; a process is made in a few milliseconds, also on a busy machine.
+const LOCK_TRIES: u32 = 50;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 pub struct Log {
     file: File,
@@ -28,7 +32,7 @@ impl Log {
             .truncate(false)
             .mode(0o600)
             .open(folder.join(FILE_NAME))?;
-        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        lock(&file)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
         let (entries, whole_bytes) = parse(&bytes);
@@ -51,6 +55,21 @@ impl Log {
         self.entries.push(entry);
         Ok(())
     }
+}
+
+/// A process that is being made holds what its maker has open until it becomes another program: that is waited for.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a blocking call, by processes and threads that have nothing else to do"
+)]
+fn lock(file: &File) -> io::Result<()> {
+    for _ in 0..LOCK_TRIES {
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::WOULDBLOCK) => std::thread::sleep(LOCK_PAUSE),
+            other => return Ok(other?),
+        }
+    }
+    Err(io::ErrorKind::WouldBlock.into())
 }
 
 /// What stands in the log now; nothing if there is none.
