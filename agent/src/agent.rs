@@ -34,6 +34,9 @@ const INPUTS_WAITING_MAX: usize = 64;
 /// How often a waiting renewal is looked at: the wall clock may step.
 const RENEWAL_LOOK: Duration = Duration::from_secs(60);
 
+/// The server's slug for a certificate that has ended by its clock.
+const CERTIFICATE_EXPIRED: &str = "certificate-expired";
+
 /// A connection that lasted this long was a good one: the next is tried at once.
 const STOOD: Duration = Duration::from_secs(10);
 
@@ -117,6 +120,8 @@ pub async fn run(
         pulse: Pulse::new(config.facts.clone(), boot_id),
         backoff: Backoff::up_to_seconds(config.reconnect_seconds_max),
         renewal_chance: rand::rng().random(),
+        renewed_at: None,
+        expired_there: false,
     };
     tokio::select! {
         () = link.keep_up() => {}
@@ -186,6 +191,9 @@ struct Link<'a> {
     backoff: Backoff,
     /// Places the renewal of this agent's certificates within their spread.
     renewal_chance: f64,
+    renewed_at: Option<tokio::time::Instant>,
+    /// The server says that the certificate has ended, which an agent whose clock is behind does not know.
+    expired_there: bool,
 }
 
 impl Link<'_> {
@@ -199,7 +207,7 @@ impl Link<'_> {
                 tokio::time::sleep(Backoff::slow(chance())).await;
                 continue;
             }
-            if self.renewal() == Renewal::Due {
+            if self.expired_there || self.renewal() == Renewal::Due {
                 self.renew().await;
             }
             let end = self.connection().await;
@@ -219,7 +227,8 @@ impl Link<'_> {
         let (end, mut ended) = watch::channel(false);
         let data_dir = self.config.data_dir.clone();
         let mut welcome_at = None;
-        let renewal_due = until_renewal(&self.identity, self.renewal_chance);
+        let fresh_for = self.fresh_for();
+        let renewal_due = until_renewal(&self.identity, self.renewal_chance, fresh_for);
         let surroundings = Surroundings {
             inputs: &self.inputs,
             pulse: &mut self.pulse,
@@ -258,6 +267,9 @@ impl Link<'_> {
     /// Notes the end of a connection. Returns how long to wait.
     fn after(&mut self, end: &SessionEnd) -> Duration {
         let detail = end.to_string();
+        if let SessionEnd::Server(ServerError::Refused { code, .. }) = end {
+            self.expired_there |= code == CERTIFICATE_EXPIRED;
+        }
         match end {
             SessionEnd::Ended => {
                 self.note(ConnectionState::Connecting, "");
@@ -297,6 +309,8 @@ impl Link<'_> {
                 );
                 self.identity = renewed;
                 self.renewal_chance = chance();
+                self.renewed_at = Some(tokio::time::Instant::now());
+                self.expired_there = false;
             }
             Err(EnrolError::Server(error @ ServerError::Refused { .. })) => {
                 tracing::error!(%error, "the certificate is not renewed");
@@ -307,7 +321,21 @@ impl Link<'_> {
         }
     }
 
+    /// For how long nothing is to be renewed: for half of its life a certificate that has just come is good, whatever the
+    /// wall clock makes of its dates. An agent whose clock is ahead would otherwise renew for ever.
+    fn fresh_for(&self) -> Duration {
+        let validity = Validity::of_pem(self.identity.certificate_pem.as_bytes());
+        let (Some(at), Some(validity)) = (self.renewed_at, validity) else {
+            return Duration::ZERO;
+        };
+        let half = validity.until.saturating_sub(validity.from) / 2;
+        Duration::from_secs(half).saturating_sub(at.elapsed())
+    }
+
     fn renewal(&self) -> Renewal {
+        if !self.fresh_for().is_zero() {
+            return Renewal::NotBefore(u64::MAX);
+        }
         Validity::of_pem(self.identity.certificate_pem.as_bytes())
             .map_or(Renewal::Due, |validity| {
                 validity.renewal(clock::unix_seconds(), self.renewal_chance)
@@ -321,7 +349,8 @@ impl Link<'_> {
 
 /// Waits until the certificate should be renewed. A renewal that failed just before is tried again after a tenth of
 /// what is left, not in a circle.
-async fn until_renewal(identity: &Identity, renewal_chance: f64) {
+async fn until_renewal(identity: &Identity, renewal_chance: f64, fresh_for: Duration) {
+    tokio::time::sleep(fresh_for).await;
     let Some(validity) = Validity::of_pem(identity.certificate_pem.as_bytes()) else {
         return std::future::pending().await;
     };

@@ -4,6 +4,7 @@
 
 mod connection;
 mod dialect;
+mod fitness;
 mod migrations;
 mod open;
 mod readers;
@@ -65,6 +66,7 @@ impl Db {
         let dialect = target.dialect();
         let mut connection = target.connect_writer().await?;
         connection.check_version().await?;
+        connection.check_fitness().await?;
         let readers = target.connect_readers().await?;
         let guest_readers = target.guest_readers();
         let writer = Writer::start(target.clone(), connection)?;

@@ -155,6 +155,8 @@ impl Core {
             return Fate::Refuse(reason);
         }
         if self.machine.lacks_room() {
+            let command = run.command_id;
+            tracing::warn!(%command, "there is too little room on the disk; it is not started");
             return Fate::Refuse(NotStartedReason::DiskFull);
         }
         let (mut busy, mut waiting) = (self.busy(), self.queue.len());

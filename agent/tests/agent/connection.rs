@@ -307,6 +307,62 @@ fn a_certificate_past_two_thirds_of_its_life_is_renewed_before_connecting() {
     });
 }
 
+/// Answers a renewal with a certificate of the next generation.
+async fn renew(server: &FakeServer, generation: u64, seconds_left: i64) {
+    let asked = server.asked().await;
+    let line = &asked.line;
+    assert!(line.starts_with("POST /api/v1/agent/renew "), "{line}");
+    let csr = asked.body["csr_pem"].as_str().unwrap();
+    let certificate_pem = server.sign(csr, generation, seconds_left);
+    let answer = json!({
+        "certificate_pem": certificate_pem, "ca_pem": server.ca_pem(), "generation": generation,
+    });
+    asked.answer("200 OK", answer.to_string().as_bytes()).await;
+}
+
+#[test]
+fn an_agent_whose_clock_is_behind_renews_when_the_server_says_it_is_time() {
+    within(async {
+        let (server, host) = (FakeServer::start().await, Host::new());
+        // By this agent's clock there is no hurry.
+        enroll(&server, &host, DAY).await;
+        let _agent = Running::start(&host);
+        let mut link = server.link().await;
+        link.welcome().await;
+        link.close(1008, "the certificate has expired").await;
+        let asked = server.asked().await;
+        assert!(
+            asked.line.starts_with("GET /api/v1/agent/connect "),
+            "{}",
+            asked.line
+        );
+        let problem =
+            json!({"code": "certificate-expired", "detail": "The certificate has expired."});
+        asked
+            .answer("401 Unauthorized", problem.to_string().as_bytes())
+            .await;
+        renew(&server, 2, DAY).await;
+        assert_eq!(server.link().await.generation, Some(2));
+    });
+}
+
+#[test]
+fn an_agent_whose_clock_is_ahead_renews_once_and_not_for_ever() {
+    within(async {
+        let (server, host) = (FakeServer::start().await, Host::new());
+        // By this agent's clock every new certificate is old already.
+        enroll(&server, &host, 3_600).await;
+        let _agent = Running::start(&host);
+        renew(&server, 2, 3_600).await;
+        for _ in 0..3 {
+            let mut link = server.link().await;
+            assert_eq!(link.generation, Some(2));
+            link.welcome().await;
+            link.close(1001, "the server is stopping").await;
+        }
+    });
+}
+
 #[test]
 fn a_certificate_that_ended_too_long_ago_asks_for_a_new_enrolment() {
     within(async {

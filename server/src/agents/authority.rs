@@ -30,9 +30,12 @@ const AUTHORITY_LIFETIME: Duration = Duration::from_secs(20 * 365 * 24 * 3600);
 pub const CLIENT_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// The agent port's certificate is made anew at every start and when less than a third is left.
 pub const SERVER_LIFETIME: Duration = Duration::from_secs(90 * 24 * 3600);
-/// Clocks of agents may be behind this much, or a part of the lifetime if that is less.
+/// How old a new certificate of an agent says it is (a part of its life if that is less): it only sets when the agent
+/// renews, at two thirds of its life.
 const BACKDATED_MAX: Duration = Duration::from_secs(3600);
 const BACKDATED_PART: u32 = 24;
+/// The other certificates must be believed by an agent whose clock is a day behind, with as much to spare.
+const SERVER_BACKDATED: Duration = Duration::from_secs(2 * 24 * 3600);
 
 const KEY_FILE: &str = "ca.key";
 const CERTIFICATE_FILE: &str = "ca.pem";
@@ -95,7 +98,8 @@ impl Authority {
         now_us: i64,
         lifetime: Duration,
     ) -> Result<String, AuthorityError> {
-        let mut parameters = parameters(&host.to_string(), now_us, lifetime);
+        let backdated = BACKDATED_MAX.min(lifetime / BACKDATED_PART);
+        let mut parameters = parameters(&host.to_string(), now_us, (backdated, lifetime));
         parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         let name = identity::urn(host, generation);
@@ -111,7 +115,11 @@ impl Authority {
         names: &[String],
         now_us: i64,
     ) -> Result<CertifiedKey, AuthorityError> {
-        let mut parameters = parameters("fleetwright-server", now_us, SERVER_LIFETIME);
+        let mut parameters = parameters(
+            "fleetwright-server",
+            now_us,
+            (SERVER_BACKDATED, SERVER_LIFETIME),
+        );
         parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let loopback = ["localhost", "127.0.0.1", "::1"];
@@ -143,7 +151,7 @@ impl Authority {
         rand::rng().fill_bytes(&mut suffix);
         // A name of its own, so that two installations are not mistaken for each other.
         let name = format!("Fleetwright CA {}", hex::encode(suffix));
-        let mut parameters = parameters(&name, now_us, AUTHORITY_LIFETIME);
+        let mut parameters = parameters(&name, now_us, (SERVER_BACKDATED, AUTHORITY_LIFETIME));
         parameters.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = KeyPair::generate()?;
@@ -187,15 +195,19 @@ impl Authority {
     }
 }
 
-fn parameters(name: &str, now_us: i64, lifetime: Duration) -> CertificateParams {
+/// For a certificate that begins `backdated` before now and ends `lifetime` after it.
+fn parameters(
+    name: &str,
+    now_us: i64,
+    (backdated, lifetime): (Duration, Duration),
+) -> CertificateParams {
     let mut parameters = CertificateParams::default();
     let mut subject = DistinguishedName::new();
     subject.push(DnType::CommonName, name);
     parameters.distinguished_name = subject;
     let since_epoch = Duration::from_micros(u64::try_from(now_us).unwrap_or_default());
     let epoch = rcgen::date_time_ymd(1970, 1, 1);
-    parameters.not_before =
-        epoch + since_epoch.saturating_sub(BACKDATED_MAX.min(lifetime / BACKDATED_PART));
+    parameters.not_before = epoch + since_epoch.saturating_sub(backdated);
     parameters.not_after = epoch + since_epoch + lifetime;
     let mut serial = [0_u8; 16];
     rand::rng().fill_bytes(&mut serial);

@@ -97,6 +97,7 @@ impl CommandState {
 
     fn start(&mut self, now_us: i64) {
         self.status = CommandStatus::Running;
+        self.reason = None;
         self.started_at = Some(now_us);
         self.due_at = Some((now_us + self.timeout_us + OUTCOME_GRACE_US).min(self.last_due()));
         self.slot = true;
@@ -112,6 +113,7 @@ impl CommandState {
             self.end(CommandStatus::Skipped, Some("expired"), now_us);
         } else {
             self.attempt += 1;
+            self.reason = None;
             self.sent_at = None;
             self.slot = false;
             self.due_at = None;
@@ -294,7 +296,14 @@ fn on_not_started(
         }
         NotStartedReason::LeaseExpired => state.requeue(now_us, BUSY_PAUSE_US),
         NotStartedReason::AgentRestarted => state.requeue(now_us, 0),
-        NotStartedReason::DiskFull => state.requeue(now_us, DISK_FULL_PAUSE_US),
+        NotStartedReason::DiskFull => {
+            let reaction = state.requeue(now_us, DISK_FULL_PAUSE_US);
+            if state.status == CommandStatus::Queued {
+                // A person can do something about it.
+                state.reason = Some("disk_full");
+            }
+            reaction
+        }
     }
 }
 
@@ -390,7 +399,8 @@ fn failure_name(reason: FailureReason) -> &'static str {
 
 /// Every reason a row may carry, so that stored text maps back to the same constants.
 pub fn known_reason(text: &str) -> Option<&'static str> {
-    const REASONS: [&str; 13] = [
+    const REASONS: [&str; 14] = [
+        "disk_full",
         "not_approved",
         "offline",
         "unsupported",

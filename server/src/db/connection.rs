@@ -13,7 +13,7 @@ use sqlx::{
 };
 
 use super::statement::{Row, Rows, Statement};
-use super::{DbError, MigrationText, migrations};
+use super::{DbError, MigrationText, fitness, migrations};
 
 /// The first SQLite release with the WAL-reset fix this program relies on.
 const SQLITE_VERSION_MIN: (i64, &str) = (3_051_003, "3.51.3");
@@ -112,6 +112,14 @@ impl Connection {
         Ok(())
     }
 
+    /// Whether what is stored may be worked with.
+    pub(super) async fn check_fitness(&mut self) -> Result<(), DbError> {
+        match self {
+            Self::Sqlite(connection) => fitness::check(connection).await,
+            Self::Postgres(_) => Ok(()),
+        }
+    }
+
     pub(super) async fn migrate(
         &mut self,
         table: &str,
@@ -132,7 +140,7 @@ impl Connection {
 pub(super) async fn open_sqlite(
     options: &sqlx::sqlite::SqliteConnectOptions,
 ) -> Result<SqliteConnection, DbError> {
-    options.connect().await.map_err(failure)
+    options.connect().await.map_err(fitness::refusal)
 }
 
 pub(super) async fn open_postgres(
@@ -199,7 +207,10 @@ pub(super) fn failure(error: sqlx::Error) -> DbError {
                 return DbError::Constraint(text);
             }
             let code = database.code().unwrap_or_default();
-            if is_passing(&code) {
+            // Codes of five characters are PostgreSQL's.
+            if code.len() < 5 && code.parse().is_ok_and(fitness::is_damage) {
+                fitness::damaged(&text)
+            } else if is_passing(&code) {
                 DbError::Unavailable(text)
             } else {
                 DbError::Statement(text)

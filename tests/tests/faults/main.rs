@@ -2,6 +2,7 @@
 //! failure prints the seed that repeats its choices.
 
 mod crash;
+mod disks;
 mod ledger;
 mod links;
 mod partition;
