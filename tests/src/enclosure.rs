@@ -63,7 +63,8 @@ fn can_enclose() -> Result<(), String> {
     }
     for (program, package) in TOOLS {
         let is_there = || Command::new(program).arg("--help").output().is_ok();
-        if !is_there() && !(install(package) && is_there()) {
+        let can_be_had = is_there() || install(package) && is_there();
+        if !can_be_had {
             return Err(format!(
                 "{program} is missing; it is in the Debian package {package}"
             ));
