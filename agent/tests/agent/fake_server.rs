@@ -229,9 +229,10 @@ impl Asked {
             "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
             body.len()
         );
-        self.stream.write_all(head.as_bytes()).await.unwrap();
-        self.stream.write_all(body).await.unwrap();
-        self.stream.shutdown().await.unwrap();
+        let whole = [head.as_bytes(), body].concat();
+        self.stream.write_all(&whole).await.unwrap();
+        // Whoever has read enough of it may have hung up by now.
+        let _ = self.stream.shutdown().await;
     }
 }
 
