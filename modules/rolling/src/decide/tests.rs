@@ -468,3 +468,41 @@ fn a_stored_deployment_reads_back() {
         deployment
     );
 }
+
+#[test]
+fn a_batch_that_ends_before_all_of_it_was_released_is_waited_for_and_given_up() {
+    let policy = Policy {
+        total: 1_200,
+        partition: Partition::new(&Sizing::BatchSize(1_200), 1_200),
+        ..policy()
+    };
+    let mut deployment = Deployment::new();
+    deployment.state = State::Running;
+    deployment.batch = Batch {
+        number: 1,
+        released: 500,
+        ..Batch::default()
+    };
+    let mut counts = Counts {
+        total: 1_200,
+        held: 700,
+        queued: 1,
+        succeeded: 499,
+        ..Counts::default()
+    };
+    let asked = Control::Cancel { kill: false };
+    let step = controlled(&policy, &deployment, counts, asked, NOW).unwrap();
+    (counts.held, counts.skipped) = (0, 700);
+    let due = NOW + policy.host_wait_us;
+    let waits = ask(&policy, &step.deployment, counts, NOW);
+    assert_eq!(
+        waits,
+        Decision::Wait {
+            until_us: Some(due)
+        }
+    );
+    let given_up = ask(&policy, &step.deployment, counts, due);
+    assert!(
+        matches!(given_up, Decision::Take(step) if step.cause == Cause::HostsGivenUp { batch: 1 })
+    );
+}
