@@ -56,14 +56,19 @@ fn crash(engine: Engine, name: &str, default_rounds: u64) {
         let done = wait_over(&site.fleet.admin, &id);
         let expected = if halts { "rolled_back" } else { "succeeded" };
         assert_eq!(done["status"], expected, "{run}: {done}");
-        let ran = if halts { 4 } else { AGENTS };
-        assert_eq!(site.started(&run), site.names[..ran], "{run}");
-        let undone = if halts { 4 } else { 0 };
-        assert_eq!(
-            site.started(&format!("u{round}")),
-            site.names[..undone],
-            "{run}"
-        );
+        let ran = site.started(&run);
+        let undone = site.started(&format!("u{round}"));
+        if halts {
+            // The other host of the failing batch may not have started yet when it halted.
+            assert!(
+                ran == site.names[..4] || ran == site.names[..3],
+                "{run}: {ran:?}"
+            );
+            assert_eq!(undone, ran, "{run}");
+        } else {
+            assert_eq!(ran, site.names, "{run}");
+            assert!(undone.is_empty(), "{run}: {undone:?}");
+        }
         let moves = trace(&site.fleet.admin, &id);
         let mut once = moves.clone();
         once.dedup();
