@@ -19,8 +19,8 @@ pub use data::{
 };
 pub use host::{
     CallApi, CallApi_TO, ClockApi, ClockApi_TO, DbApi, DbApi_TO, FeaturesApi, FeaturesApi_TO,
-    HostApi, HostApi_TO, HostsApi, HostsApi_TO, LogApi, LogApi_TO, SetsApi, SetsApi_TO, SignalsApi,
-    SignalsApi_TO, interface_name,
+    HostApi, HostApi_TO, HostsApi, HostsApi_TO, IdentityApi, IdentityApi_TO, LogApi, LogApi_TO,
+    SetsApi, SetsApi_TO, SignalsApi, SignalsApi_TO, interface_name,
 };
 pub use router::{FleetRouter, FleetRouter_TO};
 

@@ -12,6 +12,7 @@ pub mod role;
 pub mod scope;
 pub mod secret_file;
 pub mod session_token;
+pub mod standing;
 pub mod store;
 
 use std::path::Path;

@@ -1,11 +1,12 @@
-//! What other modules call in process: a selector is resolved to raw ids.
+//! What other modules call in process: a selector is resolved to raw ids, or brought into the form in which it is stored.
 
 use fleetwright_plugin_api::sdk::{CallError, HostError, Payload};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::actions::select::{Expected, select_expected};
+use crate::actions::select::{Expected, select_expected, stored_form};
+use crate::catalog::referenced_ids;
 use crate::engine::Engine;
 use crate::http::problem::of;
 use crate::store::raw_ids;
@@ -33,12 +34,31 @@ enum Order {
 }
 
 /// `select {selector, expected_digest?, expected_count?, order?}` → `{count, digest, unknown_host_ids}` and, beside it, the
-/// ids as raw bytes, sorted or in the order asked for. Pointers of problems are relative to the selector.
+/// ids as raw bytes, sorted or in the order asked for. `stored {selector}` → `{selector, group_ids}`: in canonical form,
+/// with groups by id. Pointers of problems are relative to the selector.
 pub async fn invoke(engine: &Engine, method: &str, payload: Payload) -> Result<Payload, CallError> {
     match method {
         "select" => select(engine, payload.json).await,
+        "stored" => stored(engine, payload.json).await,
         other => Err(CallError::unknown_method(other)),
     }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredCall {
+    selector: Value,
+}
+
+async fn stored(engine: &Engine, json: Value) -> Result<Payload, CallError> {
+    let call: StoredCall =
+        serde_json::from_value(json).map_err(|error| HostError::Invalid(error.to_string()))?;
+    let selector = stored_form(engine, &call.selector).await;
+    let selector = selector.map_err(|error| CallError::Problem(of(error)))?;
+    Ok(Payload::json(json!({
+        "selector": selector.to_json(),
+        "group_ids": referenced_ids(&selector),
+    })))
 }
 
 async fn select(engine: &Engine, json: Value) -> Result<Payload, CallError> {

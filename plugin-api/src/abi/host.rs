@@ -22,7 +22,11 @@ pub mod interface_name {
     pub const SIGNALS: &str = "fleet.signals/1";
     pub const CALL: &str = "fleet.call/1";
     pub const FEATURES: &str = "fleet.features/1";
-    pub const ALL: [&str; 8] = [LOG, CLOCK, DB, SETS, HOSTS, SIGNALS, CALL, FEATURES];
+    /// From module API 1.1 on.
+    pub const IDENTITY: &str = "fleet.identity/1";
+    pub const ALL: [&str; 9] = [
+        LOG, CLOCK, DB, SETS, HOSTS, SIGNALS, CALL, FEATURES, IDENTITY,
+    ];
 }
 
 /// The server, as a module first sees it.
@@ -123,4 +127,17 @@ pub trait FeaturesApi: Send + Sync + 'static {
     /// JSON `FeatureState`.
     #[sabi(last_prefix_field)]
     fn state(&self, feature: RStr<'_>) -> RVec<u8>;
+}
+
+#[sabi_trait]
+pub trait IdentityApi: Send + Sync + 'static {
+    /// Whether that principal (`user:<id>`, `token:<id>`) may use a route as things are now. JSON: the `CallContext` to call
+    /// it with, or null.
+    #[sabi(last_prefix_field)]
+    fn acting(
+        &self,
+        principal: RString,
+        method: RString,
+        path: RString,
+    ) -> FfiFuture<RResult<AbiPayload, AbiError>>;
 }

@@ -10,10 +10,12 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::runtime::Loops;
-use super::{Call, CallContext, Database, FeatureState, Hosts, ModuleError, Sets, Signals};
+use super::{
+    Call, CallContext, Database, FeatureState, Hosts, Identity, ModuleError, Sets, Signals,
+};
 use crate::abi::{
-    CallApi_TO, ClockApi_TO, DbApi_TO, FeaturesApi_TO, HostApi_TO, HostsApi_TO, LogApi_TO,
-    SetsApi_TO, SignalsApi_TO, interface_name,
+    CallApi_TO, ClockApi_TO, DbApi_TO, FeaturesApi_TO, HostApi_TO, HostsApi_TO, IdentityApi_TO,
+    LogApi_TO, SetsApi_TO, SignalsApi_TO, interface_name,
 };
 use crate::wire::Environment;
 
@@ -33,6 +35,7 @@ struct Inner {
     signals: Signals,
     call: Call,
     features: Features,
+    identity: Identity,
     loops: Loops,
 }
 
@@ -47,6 +50,8 @@ pub struct Services {
     pub signals: SignalsApi_TO<RBox<()>>,
     pub call: CallApi_TO<RBox<()>>,
     pub features: FeaturesApi_TO<RBox<()>>,
+    /// Servers before module API 1.1 have none.
+    pub identity: Option<IdentityApi_TO<RBox<()>>>,
 }
 
 impl Services {
@@ -65,6 +70,7 @@ impl Services {
             signals: fetch(host, interface_name::SIGNALS)?,
             call: fetch(host, interface_name::CALL)?,
             features: fetch(host, interface_name::FEATURES)?,
+            identity: fetch(host, interface_name::IDENTITY).ok(),
         })
     }
 }
@@ -83,6 +89,7 @@ impl Host {
             features: Features {
                 api: Arc::new(services.features),
             },
+            identity: Identity::new(services.identity),
             loops: Loops::default(),
         };
         Self {
@@ -132,6 +139,10 @@ impl Host {
 
     pub fn features(&self) -> &Features {
         &self.inner.features
+    }
+
+    pub fn identity(&self) -> &Identity {
+        &self.inner.identity
     }
 
     /// The identity of the module's own loops: `module:<name>`.

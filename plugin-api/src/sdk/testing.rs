@@ -24,7 +24,7 @@ use super::{
 };
 use crate::abi::{
     AbiStatement, AbiTable, CallApi_TO, ClockApi_TO, DbApi_TO, FeaturesApi_TO, HostsApi_TO,
-    LogApi_TO, Op, SetsApi_TO, SignalsApi_TO,
+    IdentityApi_TO, LogApi_TO, Op, SetsApi_TO, SignalsApi_TO,
 };
 use crate::wire::Environment;
 
@@ -62,6 +62,8 @@ pub struct TestState {
     pub signals: Vec<String>,
     /// Features that may not start new work, and why. Those not named may.
     pub refused_features: BTreeMap<String, String>,
+    /// Principals that are gone or have lost their role. All others are operators.
+    pub revoked: std::collections::BTreeSet<String>,
 }
 
 type Method = Box<dyn Fn(CallContext, Payload) -> Result<Payload, CallError> + Send + Sync>;
@@ -122,6 +124,7 @@ impl TestHost {
                 signals: SignalsApi_TO::from_value(fake(), TD_Opaque),
                 call: CallApi_TO::from_value(fake(), TD_Opaque),
                 features: FeaturesApi_TO::from_value(fake(), TD_Opaque),
+                identity: Some(IdentityApi_TO::from_value(fake(), TD_Opaque)),
             },
         )
     }

@@ -13,8 +13,8 @@ use std::future::Future;
 use fleetwright_plugin_api::MODULE_API_VERSION;
 use fleetwright_plugin_api::abi::{
     AbiError, AbiPayload, AnyIface, CallApi_TO, ClockApi_TO, DbApi_TO, FeaturesApi_TO, FfiFuture,
-    HostApi, HostApi_TO, HostsApi_TO, LogApi_TO, RBox, ROption, RResult, RStr, RVec, SetsApi_TO,
-    SignalsApi_TO, TD_Opaque, error_code, interface_name,
+    HostApi, HostApi_TO, HostsApi_TO, IdentityApi_TO, LogApi_TO, RBox, ROption, RResult, RStr,
+    RVec, SetsApi_TO, SignalsApi_TO, TD_Opaque, error_code, interface_name,
 };
 use fleetwright_plugin_api::guard;
 use fleetwright_plugin_api::sdk::HostError;
@@ -126,6 +126,9 @@ impl HostApi for Services {
             }
             interface_name::FEATURES => AnyIface::new::<FeaturesApi_TO<RBox<()>>>(
                 FeaturesApi_TO::from_value(me(), TD_Opaque),
+            ),
+            interface_name::IDENTITY => AnyIface::new::<IdentityApi_TO<RBox<()>>>(
+                IdentityApi_TO::from_value(me(), TD_Opaque),
             ),
             _ => return ROption::RNone,
         };

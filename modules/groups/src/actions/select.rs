@@ -1,9 +1,10 @@
 //! Selects hosts, as asked over HTTP and by other modules.
 
+use fleetwright_selector::ValidSelector;
 use serde_json::Value;
 
 use super::GroupsError;
-use crate::engine::{Engine, Selected};
+use crate::engine::{Engine, SelectError, Selected};
 use crate::request;
 
 /// What the caller expects to be selected; what is left out is not checked.
@@ -22,6 +23,17 @@ pub async fn select(
     let valid = request::selector(selector)?;
     let selected = engine.select(valid, explain).await;
     selected.map_err(|error| GroupsError::of_select(error, selector))
+}
+
+/// A selector with the groups it names by id, to be kept by somebody else.
+pub async fn stored_form(engine: &Engine, selector: &Value) -> Result<ValidSelector, GroupsError> {
+    let valid = request::selector(selector)?;
+    let catalog = engine.catalog().await?;
+    valid
+        .with_group_ids(|reference| catalog.resolve(reference))
+        .map_err(|unknown| {
+            GroupsError::of_select(SelectError::UnknownGroups(unknown.names), selector)
+        })
 }
 
 /// As [`select`], if the selection is what the caller expects.

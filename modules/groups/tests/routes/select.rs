@@ -116,6 +116,21 @@ on_each_database! {
         assert_eq!((problem.status, problem.errors[0].pointer.as_str()), (422, "/groups/0"));
     }
 
+    async fn another_module_gets_the_form_in_which_it_keeps_a_selector(database: TestDatabase) {
+        let bench = Bench::start(&database).await;
+        let id = bench.create(json!({"name": "Web", "selector": {"tags": ["web"]}})).await;
+        let invoke = |json: Value| bench.module.invoke(operator(), "stored".to_owned(), Payload::json(json));
+        let answer = invoke(json!({"selector": {"expression": "group = web"}})).await.unwrap().json;
+        assert_eq!(answer["group_ids"], json!([id]));
+        assert!(answer["selector"].to_string().contains(&id.to_string()), "{answer}");
+        let again = invoke(json!({"selector": answer["selector"]})).await.unwrap().json;
+        assert_eq!(again, answer);
+        let Err(CallError::Problem(problem)) = invoke(json!({"selector": {"groups": ["Web", "x"]}})).await else {
+            panic!("an unknown group was stored");
+        };
+        assert_eq!((problem.status, problem.errors[0].pointer.as_str()), (422, "/groups/1"));
+    }
+
     async fn groups_are_selected_by_id_and_by_name(database: TestDatabase) {
         let bench = Bench::start(&database).await;
         bench.put_tagged(1..4, "web");

@@ -11,7 +11,8 @@ use serde::de::DeserializeOwned;
 use super::{Answer, FeatureState, HostError, Shared, TestState};
 use crate::abi::{
     AbiError, AbiPayload, AbiRequest, AbiResponse, AbiStatement, AbiTable, CallApi, ClockApi, Ctx,
-    DbApi, FeaturesApi, HostsApi, LogApi, LogRecord, Op, SetsApi, SignalsApi, error_code, op_kind,
+    DbApi, FeaturesApi, HostsApi, IdentityApi, LogApi, LogRecord, Op, SetsApi, SignalsApi,
+    error_code, op_kind,
 };
 use crate::sdk::{
     CallContext, CallError, CommandPage, HostChange, HostChanges, Payload, SetAction, SetCreate,
@@ -216,6 +217,16 @@ impl CallApi for Fake {
     fn route(&self, _request: AbiRequest) -> Answer<AbiResponse> {
         let error = AbiError::new(error_code::NOT_FOUND, "a test host has no routes");
         async move { RResult::RErr(error) }.into_ffi()
+    }
+}
+
+impl IdentityApi for Fake {
+    fn acting(&self, principal: RString, _method: RString, _path: RString) -> Answer<AbiPayload> {
+        let revoked = self.0.state().revoked.contains(principal.as_str());
+        ready(&Ok((!revoked).then(|| CallContext {
+            principal: principal.into(),
+            ..super::operator()
+        })))
     }
 }
 

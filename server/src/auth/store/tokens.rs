@@ -94,6 +94,19 @@ pub async fn by_digest(db: &Db, digest: &TokenDigest) -> Result<Option<ApiToken>
     rows.first().map(api_token).transpose()
 }
 
+/// The token of this id, unless revoked. It may have expired.
+pub async fn get(db: &Db, id: Uuid) -> Result<Option<ApiToken>, DbError> {
+    let rows = db
+        .read(
+            Statement::new(format!(
+                "SELECT {COLUMNS} FROM api_tokens WHERE id = $1 AND revoked_at IS NULL"
+            ))
+            .bind(id),
+        )
+        .await?;
+    rows.first().map(api_token).transpose()
+}
+
 /// Tokens not revoked, in order of creation, after `after` (exclusive).
 pub async fn page(db: &Db, after: Option<Uuid>, limit: u32) -> Result<Vec<ApiToken>, DbError> {
     let rows = db

@@ -11,6 +11,7 @@ use axum::routing::any;
 use fleetwright_plugin_api::abi::{AbiResponse, BodyStreamBox, ROption};
 use fleetwright_plugin_api::info::RouteKind;
 use fleetwright_plugin_api::sdk::adapter::{abi_request, header_of};
+use fleetwright_plugin_api::wire::CallContext;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -20,7 +21,8 @@ use super::super::loaded::{Loaded, Stage};
 use super::super::routes::{Entry, Found};
 use super::super::{Modules, Provider};
 use crate::auth::scope::area_of;
-use crate::auth::{Caller, Role};
+use crate::auth::{self, Caller, Role};
+use crate::db::DbError;
 use crate::http::Problem;
 use crate::http::extract::too_large;
 use crate::http::idempotency::{Begin, fingerprint};
@@ -185,6 +187,30 @@ impl Modules {
             }
             Begin::Replay(response) => Begun::Replay(response),
         })
+    }
+
+    /// What a module is told of a principal that may use this route now, and that is not calling.
+    pub(in crate::modules) async fn acting(
+        &self,
+        principal: &str,
+        method: &str,
+        path: &str,
+    ) -> Result<Option<CallContext>, DbError> {
+        let parts = self.parts();
+        let standing = auth::standing::of(&parts.db, principal, parts.clock.now_us()).await?;
+        let caller = standing.map(|principal| Caller {
+            principal,
+            request_id: parts.clock.new_id().to_string(),
+            address: String::new(),
+            idempotency: None,
+        });
+        let table = self.table();
+        let may =
+            |caller: &Caller| match table.find(method, path.strip_prefix(BASE).unwrap_or(path)) {
+                Found::Route(entry) => check_caller(caller, path, entry).is_ok(),
+                Found::OtherMethods(_) | Found::Nothing => false,
+            };
+        Ok(caller.filter(may).map(|caller| caller.to_context()))
     }
 
     fn response(&self, loaded: &Arc<Loaded>, answer: AbiResponse) -> Response {

@@ -1,7 +1,8 @@
-//! `fleet.call/1`: another module's method, or any route of the server, in process.
+//! `fleet.call/1`: another module's method, or any route of the server, in process; `fleet.identity/1`: as whom.
 
 use fleetwright_plugin_api::abi::{
-    AbiError, AbiPayload, AbiRequest, AbiResponse, CallApi, Ctx, FfiFuture, RResult, RString,
+    AbiError, AbiPayload, AbiRequest, AbiResponse, CallApi, Ctx, FfiFuture, IdentityApi, RResult,
+    RString,
 };
 use fleetwright_plugin_api::guard;
 
@@ -32,6 +33,21 @@ impl CallApi for Services {
         let call = async move { modules.route(request).await.into() };
         guard::future(self.runtime.clone(), call, |message| {
             RResult::RErr(super::panicked(message))
+        })
+    }
+}
+
+impl IdentityApi for Services {
+    fn acting(
+        &self,
+        principal: RString,
+        method: RString,
+        path: RString,
+    ) -> FfiFuture<RResult<AbiPayload, AbiError>> {
+        let modules = self.modules.clone();
+        self.answer_json(async move {
+            let acting = modules.acting(&principal, &method, &path).await;
+            acting.map_err(super::database_error)
         })
     }
 }

@@ -1,0 +1,42 @@
+//! Acting for somebody who is not calling now, such as the owner of a schedule.
+
+use std::sync::Arc;
+
+use abi_stable::std_types::{RBox, RString};
+
+use super::{CallContext, HostError};
+use crate::abi::IdentityApi_TO;
+
+/// `fleet.identity/1`.
+#[derive(Clone)]
+pub struct Identity {
+    api: Option<Arc<IdentityApi_TO<RBox<()>>>>,
+}
+
+impl Identity {
+    pub(crate) fn new(api: Option<IdentityApi_TO<RBox<()>>>) -> Self {
+        Self {
+            api: api.map(Arc::new),
+        }
+    }
+
+    /// The context to call a route with as this principal, with the rights it has now; none if it is gone or may not use the
+    /// route. `path` is the full one. A server that cannot tell is an error.
+    pub async fn acting(
+        &self,
+        principal: &str,
+        method: &str,
+        path: &str,
+    ) -> Result<Option<CallContext>, HostError> {
+        let api = self.api.as_ref().ok_or_else(|| {
+            HostError::NotFound("this server does not offer fleet.identity/1".to_owned())
+        })?;
+        let asked = api.acting(
+            RString::from(principal),
+            RString::from(method),
+            RString::from(path),
+        );
+        let answer = asked.await.into_result()?;
+        serde_json::from_slice(&answer.json).map_err(|error| HostError::Invalid(error.to_string()))
+    }
+}
