@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use crate::source;
 
-pub const MODULES: [&str; 3] = ["groups", "bulk", "rolling"];
+pub const MODULES: [&str; 4] = ["groups", "bulk", "rolling", "schedules"];
 const PROGRAMS: [&str; 3] = ["fleetwright-server", "fleetwright-agent", "fleetwright"];
 /// The folders whose files go into the programs and modules.
 const SOURCES: [&str; 8] = [

@@ -1,5 +1,5 @@
-//! What other modules call in process: a schedule creates an operation under an id it chose, reads its status, and
-//! cancels it. The same actions as the routes, with the caller's identity and without its idempotency record, which
+//! What other modules call in process: a schedule has a request looked at, creates an operation under an id it chose,
+//! reads its status, and cancels it. The same actions as the routes, with the caller's identity and without its idempotency record, which
 //! belongs to the caller's own answer.
 
 use fleetwright_plugin_api::sdk::{CallError, Host, HostError, Payload};
@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::actions::create::{Created, Origin, create_from_body};
 use crate::actions::{BulkError, control, read};
 use crate::http::problem::of;
-use crate::request::Cancel;
+use crate::request::{self, Cancel};
 use crate::{store, view};
 
 /// Operations one `status` call may ask for: a page of the API.
@@ -23,6 +23,12 @@ struct CreateCall {
     /// Chosen by the caller: a second call with it creates nothing and answers the first one's operation.
     id: Uuid,
     /// The body of `POST /fleet/bulk`.
+    request: Value,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CheckCall {
     request: Value,
 }
 
@@ -40,7 +46,7 @@ struct CancelCall {
     kill: bool,
 }
 
-/// `create {id, request}` → `{id, status, total}`; `status {ids}` → `{operations: [{id, status, …counters}]}`;
+/// `check {request}` → `{}`, or what is wrong with it but for its selector; `create {id, request}` → `{id, status, total}`; `status {ids}` → `{operations: [{id, status, …counters}]}`;
 /// `cancel {id, kill}` → `{id, status}`.
 pub async fn invoke(
     host: &Host,
@@ -53,6 +59,7 @@ pub async fn invoke(
         ..context
     };
     let answer = match method {
+        "check" => check(&read_call(payload.json)?),
         "create" => create(host, &context, read_call(payload.json)?).await,
         "status" => status(host, &context, read_call(payload.json)?).await,
         "cancel" => cancel(host, &context, read_call(payload.json)?).await,
@@ -60,6 +67,11 @@ pub async fn invoke(
     };
     let json = answer.map_err(|error| CallError::Problem(of(error)))?;
     Ok(Payload::json(json))
+}
+
+fn check(call: &CheckCall) -> Result<Value, BulkError> {
+    let read = request::new_bulk(&call.request);
+    read.map(|_new| json!({})).map_err(BulkError::Invalid)
 }
 
 async fn create(host: &Host, context: &CallContext, call: CreateCall) -> Result<Value, BulkError> {

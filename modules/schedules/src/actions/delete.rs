@@ -1,0 +1,38 @@
+//! Deletes a schedule with its runs. What it has launched goes on: that is another module's.
+
+use fleetwright_plugin_api::sdk::{AuditEntry, Batch, CallContext, Host, HostError};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::{ARMED_SIGNAL, SchedulesError};
+use crate::store::{self, runs};
+
+pub async fn delete(
+    host: &Host,
+    context: &CallContext,
+    id: Uuid,
+    seen: Option<Vec<i64>>,
+) -> Result<(), SchedulesError> {
+    let header = store::header(host.db(), id).await?;
+    let header = header.ok_or(SchedulesError::NotFound)?;
+    if seen.is_some_and(|revisions| !revisions.contains(&header.revision)) {
+        return Err(SchedulesError::Stale);
+    }
+    let audit = AuditEntry {
+        action: "schedule.delete".to_owned(),
+        target_kind: "schedule".to_owned(),
+        target_id: id.to_string(),
+        detail: json!({ "name": header.name, "revision": header.revision }),
+    };
+    let batch = Batch::new()
+        .sql_expecting(store::delete(id, header.revision), 1)
+        .sql(store::delete_groups(id))
+        .sql(runs::delete_of(id))
+        .audit(&audit)
+        .signal(ARMED_SIGNAL);
+    match host.db().commit(context, batch).await {
+        // It was changed or deleted in between; the client has not seen that.
+        Err(HostError::Guard { .. }) => Err(SchedulesError::Stale),
+        other => Ok(other?),
+    }
+}

@@ -1,0 +1,104 @@
+//! Follows launched operations to their ends: what their modules say is what the runs say. Level-triggered: it compares and
+//! writes what differs, whoever else does the same.
+
+use std::collections::HashMap;
+
+use fleetwright_plugin_api::sdk::{Batch, Host, HostError, Payload};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::decide::{Kind, OperationStatus};
+use crate::store::runs::{self, Run};
+
+/// Operations of one question: as many as a module answers at once, a page of the API.
+pub const PAGE: u32 = 500;
+
+/// The statuses of operations; of those that are no more, none is in the map. `None`: their module cannot be asked now.
+pub async fn statuses(
+    host: &Host,
+    kind: Kind,
+    ids: &[Uuid],
+) -> Result<Option<HashMap<Uuid, OperationStatus>>, HostError> {
+    let mut found = HashMap::new();
+    for chunk in ids.chunks(PAGE as usize) {
+        let asked = Payload::json(json!({ "ids": chunk }));
+        let context = host.own_context();
+        let answer = host
+            .call()
+            .invoke(&context, kind.as_str(), "status", asked)
+            .await;
+        let answer = match answer {
+            Ok(answer) => answer.json,
+            Err(error) => {
+                tracing::debug!(%error, kind = kind.as_str(), "operations cannot be followed");
+                return Ok(None);
+            }
+        };
+        let operations = answer.get("operations").and_then(Value::as_array);
+        for operation in operations.into_iter().flatten() {
+            let text = |name: &str| operation.get(name).and_then(Value::as_str);
+            let id = text("id").and_then(|id| Uuid::try_parse(id).ok());
+            let status = text("status").and_then(OperationStatus::from_name);
+            match (id, status) {
+                (Some(id), Some(status)) => {
+                    found.insert(id, status);
+                }
+                (_, _) => {
+                    let text = format!("{} answered another shape", kind.as_str());
+                    return Err(HostError::Internal(text));
+                }
+            }
+        }
+    }
+    Ok(Some(found))
+}
+
+/// Writes what has become of launched runs; gives those that still go on.
+pub async fn refresh(host: &Host, launched: Vec<Run>) -> Result<Vec<Run>, HostError> {
+    let mut open = Vec::new();
+    let mut batch = Batch::new();
+    let now_us = host.now_us();
+    for kind in Kind::ALL {
+        let (of_kind, ids): (Vec<&Run>, Vec<Uuid>) = launched
+            .iter()
+            .filter(|run| run.kind == kind)
+            .map(|run| (run, run.id))
+            .unzip();
+        if ids.is_empty() {
+            continue;
+        }
+        let Some(found) = statuses(host, kind, &ids).await? else {
+            open.extend(of_kind.into_iter().cloned());
+            continue;
+        };
+        for run in of_kind {
+            let status = found.get(&run.id).copied();
+            if status.map(OperationStatus::as_str) != Some(run.status.as_str()) {
+                batch = batch.sql(runs::followed(run.id, status, now_us));
+            }
+            if status.is_some_and(|status| !status.is_terminal()) {
+                open.push(run.clone());
+            }
+        }
+    }
+    if !batch.is_empty() {
+        host.db().commit(&host.own_context(), batch).await?;
+    }
+    Ok(open)
+}
+
+/// One pass over everything launched that is not over; gives the operations that are still to be watched, and how many pages
+/// there were.
+pub async fn follow_all(host: &Host, watched_max: usize) -> Result<(Vec<Run>, u32), HostError> {
+    let (mut watched, mut pages, mut after) = (Vec::new(), 0, Uuid::nil());
+    loop {
+        let page = runs::launched_after(host.db(), after, PAGE).await?;
+        let Some(last) = page.last() else {
+            return Ok((watched, pages));
+        };
+        (after, pages) = (last.id, pages + 1);
+        let open = refresh(host, page).await?;
+        let room = watched_max.saturating_sub(watched.len());
+        watched.extend(open.into_iter().take(room));
+    }
+}

@@ -1,0 +1,77 @@
+//! Runs a schedule now, as the person who asks. It is a fire like another, with the present as its nominal time.
+
+use fleetwright_plugin_api::sdk::{AuditEntry, Batch, CallContext, Host, HostError, Reply};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::{RUNS_SIGNAL, SchedulesError, follow};
+use crate::decide::{Cause, OverlapPolicy, operation_id};
+use crate::store::runs::{self, Phase, Run};
+use crate::store::{self, Header};
+use crate::view;
+
+/// A nominal time that is taken is the one of another request in the same microsecond.
+const ATTEMPTS_MAX: i64 = 10;
+
+/// Records the run; it is launched as every other.
+pub async fn run_now(
+    host: &Host,
+    context: &CallContext,
+    id: Uuid,
+) -> Result<Reply, SchedulesError> {
+    let header = store::header(host.db(), id).await?;
+    let header = header.ok_or(SchedulesError::NotFound)?;
+    if header.overlap == OverlapPolicy::Forbid && goes_on(host, id).await? {
+        return Err(SchedulesError::Overlap);
+    }
+    let now_us = host.now_us();
+    for attempt in 0..ATTEMPTS_MAX {
+        let run = new_run(&header, context, now_us, now_us + attempt);
+        let reply = Reply::json(202, &view::run(&run))?
+            .with_header("location", format!("/api/v1/fleet/schedules/{id}/runs"));
+        let audit = AuditEntry {
+            action: "schedule.run".to_owned(),
+            target_kind: "schedule".to_owned(),
+            target_id: id.to_string(),
+            detail: json!({ "name": header.name, "operation_id": run.id }),
+        };
+        let batch = Batch::new()
+            .sql_expecting(runs::insert(&run), 1)
+            .audit(&audit)
+            .signal(RUNS_SIGNAL)
+            .respond(&reply);
+        match host.db().commit(context, batch).await {
+            Ok(()) => return Ok(reply),
+            Err(HostError::Constraint { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(SchedulesError::Contended)
+}
+
+/// Whether a run of the schedule is not over, as its operation says now.
+async fn goes_on(host: &Host, id: Uuid) -> Result<bool, SchedulesError> {
+    let open = runs::open_of(host.db(), &[id], follow::PAGE).await?;
+    let (launched, waiting): (Vec<Run>, Vec<Run>) = open
+        .into_iter()
+        .partition(|run| run.phase == Phase::Launched);
+    let still_open = follow::refresh(host, launched).await?;
+    Ok(!waiting.is_empty() || !still_open.is_empty())
+}
+
+fn new_run(header: &Header, context: &CallContext, now_us: i64, nominal_us: i64) -> Run {
+    Run {
+        id: operation_id(header.id, nominal_us),
+        schedule_id: header.id,
+        nominal_us,
+        cause: Cause::Manual,
+        kind: header.kind,
+        principal: context.principal.clone(),
+        recorded_at_us: now_us,
+        launched_at_us: None,
+        finished_at_us: None,
+        phase: Phase::Pending,
+        status: Phase::Pending.as_str().to_owned(),
+        reason: None,
+    }
+}

@@ -1,0 +1,120 @@
+//! The module's loops: record what is due, launch what is recorded, follow what is launched, drop what is old. Each is
+//! level-triggered: it looks at the database, sleeps until something is to be done or a signal says so, and misses nothing if
+//! it is stopped anywhere.
+
+use std::time::Duration;
+
+use fleetwright_plugin_api::sdk::{Batch, Host, HostError};
+use futures_util::future::{Either, select};
+
+use crate::actions::launch::{Launched, launch_waiting};
+use crate::actions::{ARMED_SIGNAL, LAUNCHED_SIGNAL, RUNS_SIGNAL, fire, follow};
+use crate::decide::Kind;
+use crate::store::runs;
+
+/// Waiting since this generation misses nothing: a key that was ever published answers at once.
+const EVER: u64 = 1;
+/// A clock may be set, and another server may have changed something: an idle loop looks twice a minute.
+const IDLE: Duration = Duration::from_secs(30);
+/// Before something is tried again that needs what is away, or that failed.
+const AGAIN: Duration = Duration::from_secs(1);
+/// How late a status may be that no signal announced.
+const FOLLOW: Duration = Duration::from_secs(5);
+/// Signals of a busy operation come ten times a second; its status changes a few times in its life.
+const REST: Duration = Duration::from_millis(250);
+/// Operations whose signals are waited for; those beyond them are followed by the timer.
+const WATCHED_MAX: usize = 256;
+const PRUNE: Duration = Duration::from_secs(3_600);
+/// As long as operations are kept.
+const KEPT_US: i64 = 90 * 24 * 3_600 * 1_000_000;
+/// Rows of one commit.
+const PRUNE_PAGE: u32 = 1_000;
+
+/// Records fires until the module is stopped.
+pub async fn record_fires(host: Host) {
+    let mut generation = EVER;
+    loop {
+        let pause = match fire::fire_due(&host).await {
+            Ok(earliest_us) => until(host.now_us(), earliest_us),
+            Err(error) => {
+                tracing::warn!(%error, "due schedules could not be recorded");
+                AGAIN
+            }
+        };
+        generation = wake(&host, &[ARMED_SIGNAL.to_owned()], generation, pause).await;
+    }
+}
+
+/// Launches recorded runs until the module is stopped.
+pub async fn launch_runs(host: Host) {
+    let mut generation = EVER;
+    loop {
+        let pause = match launch_waiting(&host).await {
+            Ok(Launched::Progress) => continue,
+            Ok(Launched::Idle) => IDLE,
+            Ok(Launched::Waiting) => AGAIN,
+            Err(error) => {
+                tracing::warn!(%error, "runs could not be launched");
+                AGAIN
+            }
+        };
+        generation = wake(&host, &[RUNS_SIGNAL.to_owned()], generation, pause).await;
+    }
+}
+
+/// Follows launched operations until the module is stopped.
+pub async fn follow_operations(host: Host) {
+    let mut generation = EVER;
+    loop {
+        let (watched, pages) = match follow::follow_all(&host, WATCHED_MAX).await {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::warn!(%error, "launched operations could not be followed");
+                (Vec::new(), 1)
+            }
+        };
+        let pause = if pages == 0 { IDLE } else { FOLLOW };
+        let mut keys = vec![LAUNCHED_SIGNAL.to_owned()];
+        keys.extend(watched.iter().map(|run| match run.kind {
+            // A bulk operation is one set of the same id.
+            Kind::Bulk => format!("set:{}", run.id),
+            // Of all deployments: theirs are several sets each.
+            Kind::Rolling => "rolling:deployments".to_owned(),
+        }));
+        generation = wake(&host, &keys, generation, pause).await;
+        host.sleep(REST.saturating_mul(pages.max(1)).min(FOLLOW))
+            .await;
+    }
+}
+
+/// Drops old runs, now and every hour.
+pub async fn prune_runs(host: Host) {
+    loop {
+        if let Err(error) = prune_once(&host).await {
+            tracing::warn!(%error, "old runs could not be dropped");
+        }
+        host.sleep(PRUNE).await;
+    }
+}
+
+/// One pass over runs old enough.
+pub async fn prune_once(host: &Host) -> Result<(), HostError> {
+    let before_us = host.now_us().saturating_sub(KEPT_US);
+    let batch = Batch::new().sql(runs::prune(before_us, PRUNE_PAGE));
+    host.db().commit(&host.own_context(), batch).await
+}
+
+fn until(now_us: i64, earliest_us: Option<i64>) -> Duration {
+    let left_us = earliest_us.map_or(i64::MAX, |due_us| due_us.saturating_sub(now_us));
+    Duration::from_micros(u64::try_from(left_us).unwrap_or(0)).min(IDLE)
+}
+
+/// Waits for a signal or the time.
+async fn wake(host: &Host, keys: &[String], since: u64, pause: Duration) -> u64 {
+    let signal = std::pin::pin!(host.signals().wait(keys, since));
+    let timer = std::pin::pin!(host.sleep(pause));
+    match select(signal, timer).await {
+        Either::Left((generation, _)) => generation,
+        Either::Right(((), _)) => since,
+    }
+}

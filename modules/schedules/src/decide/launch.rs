@@ -1,0 +1,154 @@
+//! What becomes of a recorded run: it launches, or ends without. Also the statuses of what it launches.
+
+use uuid::Uuid;
+
+use super::OverlapPolicy;
+
+/// The status of a bulk operation or of a rolling deployment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OperationStatus {
+    Queued,
+    Running,
+    AwaitingApproval,
+    Paused,
+    RollingBack,
+    Succeeded,
+    Partial,
+    Failed,
+    Cancelled,
+    RolledBack,
+    RollbackFailed,
+}
+
+/// How a run ended that launched nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RunEnd {
+    SkippedOverlap,
+    /// It was missed, and missed fires are skipped.
+    SkippedMisfire,
+    /// With the licence's reason.
+    SkippedUnlicensed(String),
+    SelectionEmpty,
+    /// With the reason: `owner_revoked`, or the code of a problem.
+    FailedToLaunch(String),
+}
+
+/// What is known when a run is decided.
+#[derive(Clone, Debug)]
+pub struct LaunchFacts<'a> {
+    /// The run's own operation, if it exists: somebody launched it and did not come to say so.
+    pub operation: Option<OperationStatus>,
+    /// Whether it was decided before that it launches.
+    pub launching: bool,
+    /// Why no new work may start, if none may.
+    pub unlicensed: Option<&'a str>,
+    /// Whether the principal it launches as may launch it now.
+    pub may_launch: bool,
+    pub overlap: OverlapPolicy,
+    /// Operations of the schedule's other runs that are not over.
+    pub open: &'a [Uuid],
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LaunchStep {
+    /// It is launched already.
+    Adopt(OperationStatus),
+    End(RunEnd),
+    /// Cancel these first, wait until that is acknowledged, then launch.
+    Launch {
+        cancel: Vec<Uuid>,
+    },
+}
+
+/// Decides about a run that is recorded and not launched.
+pub fn decide_launch(facts: &LaunchFacts<'_>) -> LaunchStep {
+    if let Some(status) = facts.operation {
+        return LaunchStep::Adopt(status);
+    }
+    if let Some(reason) = facts.unlicensed {
+        return LaunchStep::End(RunEnd::SkippedUnlicensed(reason.to_owned()));
+    }
+    if !facts.may_launch {
+        return LaunchStep::End(RunEnd::FailedToLaunch("owner_revoked".to_owned()));
+    }
+    match facts.overlap {
+        OverlapPolicy::Forbid if !facts.open.is_empty() && !facts.launching => {
+            LaunchStep::End(RunEnd::SkippedOverlap)
+        }
+        OverlapPolicy::Forbid | OverlapPolicy::Allow => LaunchStep::Launch { cancel: Vec::new() },
+        OverlapPolicy::Replace => LaunchStep::Launch {
+            cancel: facts.open.to_vec(),
+        },
+    }
+}
+
+impl OperationStatus {
+    pub const ALL: [Self; 11] = [
+        Self::Queued,
+        Self::Running,
+        Self::AwaitingApproval,
+        Self::Paused,
+        Self::RollingBack,
+        Self::Succeeded,
+        Self::Partial,
+        Self::Failed,
+        Self::Cancelled,
+        Self::RolledBack,
+        Self::RollbackFailed,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::AwaitingApproval => "awaiting_approval",
+            Self::Paused => "paused",
+            Self::RollingBack => "rolling_back",
+            Self::Succeeded => "succeeded",
+            Self::Partial => "partial",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::RolledBack => "rolled_back",
+            Self::RollbackFailed => "rollback_failed",
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == name)
+    }
+
+    pub fn is_terminal(self) -> bool {
+        match self {
+            Self::Queued
+            | Self::Running
+            | Self::AwaitingApproval
+            | Self::Paused
+            | Self::RollingBack => false,
+            Self::Succeeded
+            | Self::Partial
+            | Self::Failed
+            | Self::Cancelled
+            | Self::RolledBack
+            | Self::RollbackFailed => true,
+        }
+    }
+}
+
+impl RunEnd {
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::SkippedOverlap => "skipped_overlap",
+            Self::SkippedMisfire => "skipped_misfire",
+            Self::SkippedUnlicensed(_) => "skipped_unlicensed",
+            Self::SelectionEmpty => "selection_empty",
+            Self::FailedToLaunch(_) => "failed_to_launch",
+        }
+    }
+
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::SkippedOverlap | Self::SkippedMisfire | Self::SelectionEmpty => None,
+            Self::SkippedUnlicensed(reason) | Self::FailedToLaunch(reason) => Some(reason),
+        }
+    }
+}

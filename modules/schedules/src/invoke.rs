@@ -1,0 +1,34 @@
+//! What other modules call in process: groups asks which schedules name a group before it deletes it.
+
+use fleetwright_plugin_api::sdk::{CallError, Host, HostError, Payload};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::store;
+
+/// Schedules told in one answer: enough to see what is in the way.
+const NAMED_MAX: u32 = 100;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NamingCall {
+    group_id: Uuid,
+}
+
+/// `naming_group {group_id}` → `{schedules: [{id, name}]}`, at most a hundred.
+pub async fn invoke(host: &Host, method: &str, payload: Payload) -> Result<Payload, CallError> {
+    match method {
+        "naming_group" => {
+            let call: NamingCall = serde_json::from_value(payload.json)
+                .map_err(|error| HostError::Invalid(error.to_string()))?;
+            let found = store::naming_group(host.db(), call.group_id, NAMED_MAX).await?;
+            let schedules: Vec<Value> = found
+                .into_iter()
+                .map(|(id, name)| json!({ "id": id, "name": name }))
+                .collect();
+            Ok(Payload::json(json!({ "schedules": schedules })))
+        }
+        other => Err(CallError::unknown_method(other)),
+    }
+}

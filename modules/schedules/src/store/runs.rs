@@ -1,0 +1,284 @@
+//! The table `schedules_run`: one row for each fire, moved on by conditional updates only.
+
+use std::collections::HashMap;
+
+use fleetwright_plugin_api::sdk::{Database, HostError, Row, Statement, Table};
+use uuid::Uuid;
+
+use super::{Header, bound, corrupt, places};
+use crate::decide::{Cause, Fire, Kind, OperationStatus, RunEnd, operation_id};
+
+const COLUMNS: &str = "r.id, r.schedule_id, r.nominal_at, r.cause, r.kind, r.principal, r.recorded_at, r.launched_at, \
+     r.finished_at, r.phase, r.status, r.reason";
+
+/// How far a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Nothing is decided.
+    Pending,
+    /// It is to be launched.
+    Launching,
+    /// Its operation is there.
+    Launched,
+    Ended,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// Also that of the operation.
+    pub id: Uuid,
+    pub schedule_id: Uuid,
+    pub nominal_us: i64,
+    pub cause: Cause,
+    pub kind: Kind,
+    /// As whom it launches.
+    pub principal: String,
+    pub recorded_at_us: i64,
+    pub launched_at_us: Option<i64>,
+    pub finished_at_us: Option<i64>,
+    pub phase: Phase,
+    /// `pending`, then the operation's own, or how it ended without one.
+    pub status: String,
+    pub reason: Option<String>,
+}
+
+impl Phase {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Launching => "launching",
+            Self::Launched => "launched",
+            Self::Ended => "ended",
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Pending, Self::Launching, Self::Launched, Self::Ended]
+            .into_iter()
+            .find(|phase| phase.as_str() == name)
+    }
+}
+
+/// Records a fire of the schedule as it was read. Does nothing if it is recorded already, or if the schedule has been armed
+/// anew or deleted since.
+pub fn record(header: &Header, fire: Fire, now_us: i64) -> Statement {
+    let (phase, status) = if fire.skipped {
+        (Phase::Ended, RunEnd::SkippedMisfire.as_str())
+    } else {
+        (Phase::Pending, Phase::Pending.as_str())
+    };
+    let sql = "INSERT INTO schedules_run (id, schedule_id, nominal_at, cause, kind, principal, recorded_at, finished_at, \
+               phase, status) \
+               SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10 FROM schedules_schedule WHERE id = $2 AND generation = $11 \
+               ON CONFLICT DO NOTHING";
+    Statement::new(sql)
+        .bind(operation_id(header.id, fire.nominal_us))
+        .bind(header.id)
+        .bind(fire.nominal_us)
+        .bind(Cause::Cron.as_str())
+        .bind(header.kind.as_str())
+        .bind(header.owner.id.as_str())
+        .bind(now_us)
+        .bind(fire.skipped.then_some(now_us))
+        .bind(phase.as_str())
+        .bind(status)
+        .bind(header.generation)
+}
+
+/// Adds a run that somebody asked for. Fails if there is one of that nominal time.
+pub fn insert(run: &Run) -> Statement {
+    let sql = "INSERT INTO schedules_run (id, schedule_id, nominal_at, cause, kind, principal, recorded_at, phase, status) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+    Statement::new(sql)
+        .bind(run.id)
+        .bind(run.schedule_id)
+        .bind(run.nominal_us)
+        .bind(run.cause.as_str())
+        .bind(run.kind.as_str())
+        .bind(run.principal.as_str())
+        .bind(run.recorded_at_us)
+        .bind(run.phase.as_str())
+        .bind(run.status.as_str())
+}
+
+/// It is to be launched, if since the schedule was read none of its runs was. Two statements of one batch: the first takes
+/// the turn, the second is for who has it.
+pub fn start_launch(header: &Header, id: Uuid) -> [Statement; 2] {
+    let turn = "UPDATE schedules_schedule SET launches = launches + 1, launching_run = $2 \
+                WHERE id = $1 AND launches = $3";
+    let run = "UPDATE schedules_run SET phase = 'launching' WHERE id = $2 AND phase = 'pending' AND EXISTS ( \
+               SELECT 1 FROM schedules_schedule WHERE id = $1 AND launching_run = $2 AND launches = $3)";
+    let bound =
+        |sql: &str, launches: i64| Statement::new(sql).bind(header.id).bind(id).bind(launches);
+    [
+        bound(turn, header.launches),
+        bound(run, header.launches + 1),
+    ]
+}
+
+/// Its operation is there, whatever another server was refused.
+pub fn launched(id: Uuid, status: OperationStatus, now_us: i64) -> Statement {
+    let sql = "UPDATE schedules_run SET phase = $2, status = $3, reason = NULL, launched_at = $4, finished_at = $5 \
+               WHERE id = $1 AND (phase IN ('pending', 'launching') OR phase = 'ended' AND launched_at IS NULL)";
+    let is_over = status.is_terminal();
+    let phase = if is_over {
+        Phase::Ended
+    } else {
+        Phase::Launched
+    };
+    Statement::new(sql)
+        .bind(id)
+        .bind(phase.as_str())
+        .bind(status.as_str())
+        .bind(now_us)
+        .bind(is_over.then_some(now_us))
+}
+
+/// It launched nothing and will not, if it is as far as it was when that was decided: another server may have decided since
+/// that it launches.
+pub fn ended(id: Uuid, seen: Phase, end: &RunEnd, now_us: i64) -> Statement {
+    let sql = "UPDATE schedules_run SET phase = 'ended', status = $3, reason = $4, finished_at = $5 \
+               WHERE id = $1 AND phase = $2";
+    Statement::new(sql)
+        .bind(id)
+        .bind(seen.as_str())
+        .bind(end.as_str())
+        .bind(end.reason().map(str::to_owned))
+        .bind(now_us)
+}
+
+/// Follows the operation's status; none if it is no more.
+pub fn followed(id: Uuid, status: Option<OperationStatus>, now_us: i64) -> Statement {
+    let sql = "UPDATE schedules_run SET phase = $2, status = $3, reason = $4, finished_at = $5 \
+               WHERE id = $1 AND phase = 'launched'";
+    let is_over = status.is_none_or(OperationStatus::is_terminal);
+    let phase = if is_over {
+        Phase::Ended
+    } else {
+        Phase::Launched
+    };
+    let shown = status.unwrap_or(OperationStatus::Failed);
+    Statement::new(sql)
+        .bind(id)
+        .bind(phase.as_str())
+        .bind(shown.as_str())
+        .bind(status.is_none().then(|| "operation_gone".to_owned()))
+        .bind(is_over.then_some(now_us))
+}
+
+pub fn delete_of(schedule_id: Uuid) -> Statement {
+    Statement::new("DELETE FROM schedules_run WHERE schedule_id = $1").bind(schedule_id)
+}
+
+/// Drops old runs that are over; of each schedule the newest stays.
+pub fn prune(before_us: i64, limit: u32) -> Statement {
+    let sql = "DELETE FROM schedules_run WHERE id IN ( \
+               SELECT r.id FROM schedules_run r WHERE r.phase = 'ended' AND r.recorded_at < $1 AND r.nominal_at < \
+               (SELECT MAX(n.nominal_at) FROM schedules_run n WHERE n.schedule_id = r.schedule_id) LIMIT $2)";
+    Statement::new(sql).bind(before_us).bind(i64::from(limit))
+}
+
+/// Runs that are recorded and not launched: those that are to be launched first, then by their fires.
+pub async fn waiting(db: &Database, limit: u32) -> Result<Vec<Run>, HostError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM schedules_run r WHERE phase IN ('pending', 'launching') \
+         ORDER BY phase, nominal_at, id LIMIT $1"
+    );
+    let statement = Statement::new(sql).bind(i64::from(limit));
+    runs(&db.read_one(statement).await?)
+}
+
+/// Runs whose operations are not over as far as is known, by id.
+pub async fn launched_after(db: &Database, after: Uuid, limit: u32) -> Result<Vec<Run>, HostError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM schedules_run r WHERE phase = 'launched' AND id > $1 ORDER BY id LIMIT $2"
+    );
+    let statement = Statement::new(sql).bind(after).bind(i64::from(limit));
+    runs(&db.read_one(statement).await?)
+}
+
+/// Those of the runs that are to be launched and have the turn, with the count of launches of their schedules.
+pub async fn launching_of(db: &Database, ids: &[Uuid]) -> Result<HashMap<Uuid, i64>, HostError> {
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let sql = format!(
+        "SELECT r.id, s.launches FROM schedules_run r JOIN schedules_schedule s ON s.id = r.schedule_id \
+         WHERE r.phase = 'launching' AND s.launching_run = r.id AND r.id IN ({})",
+        places(ids)
+    );
+    let table = db.read_one(bound(sql, ids)).await?;
+    table
+        .rows
+        .iter()
+        .map(|row| Ok((row.id(0)?, row.integer(1)?)))
+        .collect()
+}
+
+/// Runs of these schedules that are not over as far as is known, in no order.
+pub async fn open_of(
+    db: &Database,
+    schedule_ids: &[Uuid],
+    limit: u32,
+) -> Result<Vec<Run>, HostError> {
+    if schedule_ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sql = format!(
+        "SELECT {COLUMNS} FROM schedules_run r WHERE phase <> 'ended' AND schedule_id IN ({}) LIMIT {limit}",
+        places(schedule_ids)
+    );
+    runs(&db.read_one(bound(sql, schedule_ids)).await?)
+}
+
+/// The newest run of each of these schedules.
+pub async fn newest_of(db: &Database, schedule_ids: &[Uuid]) -> Result<Vec<Run>, HostError> {
+    if schedule_ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sql = format!(
+        "SELECT {COLUMNS} FROM schedules_run r WHERE r.schedule_id IN ({}) AND r.nominal_at = \
+         (SELECT MAX(n.nominal_at) FROM schedules_run n WHERE n.schedule_id = r.schedule_id)",
+        places(schedule_ids)
+    );
+    runs(&db.read_one(bound(sql, schedule_ids)).await?)
+}
+
+/// Runs of a schedule, newest first, before a nominal time.
+pub async fn of_schedule(
+    db: &Database,
+    schedule_id: Uuid,
+    before_us: Option<i64>,
+    limit: u32,
+) -> Result<Vec<Run>, HostError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM schedules_run r WHERE schedule_id = $1 AND nominal_at < $2 \
+         ORDER BY nominal_at DESC LIMIT $3"
+    );
+    let statement = Statement::new(sql)
+        .bind(schedule_id)
+        .bind(before_us.unwrap_or(i64::MAX))
+        .bind(i64::from(limit));
+    runs(&db.read_one(statement).await?)
+}
+
+fn runs(table: &Table) -> Result<Vec<Run>, HostError> {
+    table.rows.iter().map(run_of).collect()
+}
+
+fn run_of(row: &Row) -> Result<Run, HostError> {
+    Ok(Run {
+        id: row.id(0)?,
+        schedule_id: row.id(1)?,
+        nominal_us: row.integer(2)?,
+        cause: Cause::from_name(row.text(3)?).ok_or_else(|| corrupt("cause"))?,
+        kind: Kind::from_name(row.text(4)?).ok_or_else(|| corrupt("kind"))?,
+        principal: row.text(5)?.to_owned(),
+        recorded_at_us: row.integer(6)?,
+        launched_at_us: row.optional_integer(7)?,
+        finished_at_us: row.optional_integer(8)?,
+        phase: Phase::from_name(row.text(9)?).ok_or_else(|| corrupt("phase"))?,
+        status: row.text(10)?.to_owned(),
+        reason: row.optional_text(11)?.map(str::to_owned),
+    })
+}
