@@ -12,6 +12,7 @@ use crate::module::ModuleAction;
 use crate::modules::ModulesAction;
 use crate::rolling::RollingAction;
 use crate::run::RunArgs;
+use crate::schedules::SchedulesAction;
 use crate::select::SelectArgs;
 use crate::settings::ConnectionArgs;
 use crate::tokens::{EnrollmentTokensAction, TokensAction};
@@ -77,6 +78,11 @@ pub enum Command {
     Rolling {
         #[command(subcommand)]
         action: RollingAction,
+    },
+    /// Schedules: what starts by itself, and when
+    Schedules {
+        #[command(subcommand)]
+        action: SchedulesAction,
     },
     /// Commands sent to single hosts
     Commands {

@@ -26,6 +26,7 @@ mod report;
 mod rolling;
 mod roots;
 mod run;
+mod schedules;
 mod script;
 mod select;
 mod session;
@@ -90,6 +91,7 @@ fn with_session(session: Session, command: Command) -> Result<Completion, Failur
         Command::Run(run) => run::run(&session, &run),
         Command::Bulk { action } => bulk::run(&session, action),
         Command::Rolling { action } => rolling::run(&session, action),
+        Command::Schedules { action } => schedules::run(&session, action),
         Command::Commands { action } => commands::run(&session, action),
         Command::License { action } => match action {
             LicenseAction::Show => license::show(&session),

@@ -329,3 +329,68 @@ fn an_expired_session_is_renewed_once_and_remembered() {
     );
     assert_eq!(server.asked("POST /api/v1/auth/refresh").len(), 1);
 }
+
+#[test]
+fn a_schedule_is_made_of_a_command_and_disabled_without_losing_a_field() {
+    let known = json!({
+        "id": BULK, "revision": 3, "name": "nightly", "cron": "@daily", "timezone": "UTC", "enabled": true,
+        "kind": "bulk", "operation_type": "run_script", "selector": {"tags": ["web"]},
+        "parameters": {"script": "uptime"}, "options": {"timeout_seconds": 60}, "overlap_policy": "forbid",
+        "misfire_policy": "skip", "jitter_seconds": 5, "starts_at": null, "ends_at": null, "created_at": "x",
+    });
+    let shown = known.clone();
+    let server = Server::start(move |asked, _| match asked.line.as_str() {
+        "POST /api/v1/fleet/schedules" => json_answer(201, &shown),
+        "GET /api/v1/fleet/schedules?name=nightly&limit=1" => {
+            json_answer(200, &json!({"items": [shown], "next_cursor": null}))
+        }
+        line if line.ends_with(BULK) => json_answer(200, &shown),
+        _ => not_found(),
+    });
+    let words = [
+        "schedules",
+        "create",
+        "nightly",
+        "--cron",
+        "@daily",
+        "--select",
+        "tags contains web",
+        "--timeout",
+        "60",
+        "--option",
+        "max_concurrency=2",
+        "--misfire",
+        "skip",
+        "--",
+        "uptime",
+    ];
+    let output = fleetwright(&server, &words);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let body = |line: &str| -> (Asked, Value) {
+        let asked = server.asked(line).remove(0);
+        let body = serde_json::from_str(&asked.body).expect("JSON");
+        (asked, body)
+    };
+    let (asked, made) = body("POST /api/v1/fleet/schedules");
+    assert!(asked.header("idempotency-key").is_some());
+    assert_eq!(made["parameters"], json!({"script": "uptime"}));
+    assert_eq!(
+        made["options"],
+        json!({"timeout_seconds": 60, "max_concurrency": 2})
+    );
+    assert_eq!(
+        (&made["misfire_policy"], &made["enabled"]),
+        (&json!("skip"), &json!(true))
+    );
+
+    let output = fleetwright(&server, &["schedules", "disable", "nightly"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let (asked, changed) = body(&format!("PUT /api/v1/fleet/schedules/{BULK}"));
+    assert_eq!(asked.header("if-match"), Some("\"3\""));
+    let mut expected = known.clone();
+    expected["enabled"] = json!(false);
+    for gone in ["id", "revision", "created_at"] {
+        expected.as_object_mut().expect("an object").remove(gone);
+    }
+    assert_eq!(changed, expected);
+}
