@@ -1,5 +1,5 @@
-//! What other modules call in process: a schedule creates a deployment under an id it chose, reads its status, and cancels
-//! it. The same actions as the routes, with the caller's identity and without its idempotency record, which belongs to the
+//! What other modules call in process: a schedule has a request looked at, creates a deployment under an id it chose,
+//! reads its status, and cancels it. The same actions as the routes, with the caller's identity and without its idempotency record, which belongs to the
 //! caller's own answer.
 
 use fleetwright_plugin_api::sdk::{CallError, Host, HostError, Payload};
@@ -28,6 +28,12 @@ struct CreateCall {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct CheckCall {
+    request: Value,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct StatusCall {
     ids: Vec<Uuid>,
 }
@@ -40,7 +46,7 @@ struct CancelCall {
     kill: bool,
 }
 
-/// `create {id, request}` → `{id, status, total}`; `status {ids}` → `{operations: [{id, status, …counters}]}`;
+/// `check {request}` → `{}`, or what is wrong with it but for its selector; `create {id, request}` → `{id, status, total}`; `status {ids}` → `{operations: [{id, status, …counters}]}`;
 /// `cancel {id, kill}` → `{id, status}`.
 pub async fn invoke(
     host: &Host,
@@ -53,6 +59,7 @@ pub async fn invoke(
         ..context
     };
     let answer = match method {
+        "check" => check(&read_call(payload.json)?),
         "create" => create(host, &context, read_call(payload.json)?).await,
         "status" => status(host, &context, read_call(payload.json)?).await,
         "cancel" => cancel(host, &context, read_call(payload.json)?).await,
@@ -60,6 +67,11 @@ pub async fn invoke(
     };
     let json = answer.map_err(|error| CallError::Problem(of(error)))?;
     Ok(Payload::json(json))
+}
+
+fn check(call: &CheckCall) -> Result<Value, RollingError> {
+    let read = crate::request::new_rolling(&call.request);
+    read.map(|_new| json!({})).map_err(RollingError::Invalid)
 }
 
 async fn create(

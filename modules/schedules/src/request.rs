@@ -1,7 +1,7 @@
 //! Reads request bodies: every violation with its place, not the first. Pure. What a schedule launches is only known to be
 //! of the right shape here: the module that launches it reads it.
 
-use fleetwright_plugin_api::sdk::Fields;
+use fleetwright_operations::fields::Fields;
 use fleetwright_protocol::Violation;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;

@@ -1,8 +1,9 @@
 //! Changes of schedules, and running one now.
 
 use axum::extract::State;
-use axum::http::StatusCode;
-use fleetwright_plugin_api::sdk::{Caller, Host, IfMatch, JsonBody, PathId, Problem, Reply};
+use axum::http::{HeaderMap, StatusCode};
+use fleetwright_operations::http::seen_revisions;
+use fleetwright_plugin_api::sdk::{Caller, Host, JsonBody, PathId, Problem, Reply};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -55,10 +56,10 @@ pub async fn replace(
     State(host): State<Host>,
     Caller(context): Caller,
     PathId(id): PathId<Uuid>,
-    IfMatch(seen): IfMatch,
+    headers: HeaderMap,
     JsonBody(body): JsonBody<Value>,
 ) -> Result<Reply, Problem> {
-    let replaced = save::replace(&host, &context, id, seen, &body).await;
+    let replaced = save::replace(&host, &context, id, seen_revisions(&headers), &body).await;
     replaced.map_err(of)
 }
 
@@ -78,9 +79,9 @@ pub async fn delete(
     State(host): State<Host>,
     Caller(context): Caller,
     PathId(id): PathId<Uuid>,
-    IfMatch(seen): IfMatch,
+    headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
-    let deleted = deletion::delete(&host, &context, id, seen).await;
+    let deleted = deletion::delete(&host, &context, id, seen_revisions(&headers)).await;
     deleted.map_err(of)?;
     Ok(StatusCode::NO_CONTENT)
 }

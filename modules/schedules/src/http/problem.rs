@@ -1,7 +1,7 @@
 //! How this module's errors look over HTTP. The bodies state facts of the API; what went wrong inside is logged by the SDK.
 
+use fleetwright_operations::http::invalid;
 use fleetwright_plugin_api::sdk::Problem;
-use fleetwright_protocol::Violation;
 
 use crate::actions::SchedulesError;
 
@@ -24,17 +24,4 @@ pub fn of(error: SchedulesError) -> Problem {
         SchedulesError::Call(error) => Problem::from(error),
         SchedulesError::Host(error) => Problem::from(error),
     }
-}
-
-/// A body that was understood and is wrong. The problem's code is the first violation's, so that a client may branch on the
-/// commonest case without looking at the list.
-pub fn invalid(found: Vec<Violation>) -> Problem {
-    let code = found
-        .first()
-        .map_or_else(|| "invalid".to_owned(), |first| first.code.clone());
-    let detail = match found.as_slice() {
-        [only] => format!("{}: {}", only.pointer, only.detail),
-        several => format!("{} fields are invalid.", several.len()),
-    };
-    Problem::new(422, code, detail).with_errors(found)
 }

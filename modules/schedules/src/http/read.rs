@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use fleetwright_operations::http::invalid;
 use fleetwright_plugin_api::sdk::{Host, JsonBody, PageView, Paging, PathId, Problem, QueryParams};
 use serde::Deserialize;
 use serde_json::Value;
@@ -11,7 +12,7 @@ use utoipa::IntoParams;
 use uuid::Uuid;
 
 use crate::actions::read;
-use crate::http::problem::{invalid, of};
+use crate::http::problem::of;
 use crate::request;
 use crate::store::{ListFilter, name_key};
 use crate::view::{self, PreviewView, RunPage, SchedulePage};
