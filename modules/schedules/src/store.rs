@@ -192,8 +192,8 @@ pub async fn naming_group(
     group_id: Uuid,
     limit: u32,
 ) -> Result<Vec<(Uuid, String)>, HostError> {
-    let sql = "SELECT s.id, s.name FROM schedules_group g JOIN schedules_schedule s ON s.id = g.schedule_id \
-               WHERE g.group_id = $1 ORDER BY s.id LIMIT $2";
+    let sql = "SELECT id, name FROM schedules_group JOIN schedules_schedule ON schedules_schedule.id = schedule_id \
+               WHERE group_id = $1 ORDER BY id LIMIT $2";
     let statement = Statement::new(sql).bind(group_id).bind(i64::from(limit));
     let table = db.read_one(statement).await?;
     table

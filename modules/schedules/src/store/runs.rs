@@ -203,8 +203,9 @@ pub async fn launching_of(db: &Database, ids: &[Uuid]) -> Result<HashMap<Uuid, i
         return Ok(HashMap::new());
     }
     let sql = format!(
-        "SELECT r.id, s.launches FROM schedules_run r JOIN schedules_schedule s ON s.id = r.schedule_id \
-         WHERE r.phase = 'launching' AND s.launching_run = r.id AND r.id IN ({})",
+        "SELECT schedules_run.id, launches FROM schedules_run \
+         JOIN schedules_schedule ON schedules_schedule.id = schedule_id \
+         WHERE phase = 'launching' AND launching_run = schedules_run.id AND schedules_run.id IN ({})",
         places(ids)
     );
     let table = db.read_one(bound(sql, ids)).await?;
