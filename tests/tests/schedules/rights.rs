@@ -39,9 +39,11 @@ fn the_schedule_of_an_owner_who_was_revoked_launches_nothing_until_somebody_take
         (&shown["last_status"], &shown["last_reason"]),
         (&run["status"], &run["reason"])
     );
-    let taken = hourly("orphan", "web", json!({"selector": {"all_hosts": true}}));
+    // At other times, so that the run to come is another one.
+    let more = json!({"selector": {"all_hosts": true}, "cron": "30 * * * *"});
+    let taken = hourly("orphan", "web", more);
     fleet.admin.put(&path, &taken).expect(200);
-    restart_after_hours(&mut fleet, 2);
+    restart_after_hours(&mut fleet, 1);
     let newest = wait_for("the second run", PATIENCE, || {
         let run = runs(&fleet, &id)
             .into_iter()
