@@ -289,6 +289,12 @@ impl World {
         let quiet_from_us = self.now_us;
         for _ in 0..180 {
             self.now_us += MINUTE;
+            // A loop of its own looks at what is due: it is not kept from it by launches, as one turn of chance would be.
+            for _ in 0..4 {
+                if let Server::Firing(firings) = self.read_fires() {
+                    self.write_fires(firings);
+                }
+            }
             for _ in 0..24 {
                 server = self.advance(server, random);
             }
