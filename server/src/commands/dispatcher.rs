@@ -79,6 +79,8 @@ pub(super) struct Dispatcher {
     hosts: BTreeSet<HostId>,
     /// Hosts to look at when their pause is over (monotonic µs).
     paused_hosts: BTreeMap<i64, Vec<HostId>>,
+    /// Until when nothing is sent to them, whatever of theirs is looked at meanwhile (monotonic µs).
+    resting: HashMap<HostId, i64>,
 }
 
 /// Whether a set needs another step now.
@@ -99,6 +101,7 @@ impl Dispatcher {
             queued: BTreeSet::new(),
             hosts: BTreeSet::new(),
             paused_hosts: BTreeMap::new(),
+            resting: HashMap::new(),
         }
     }
 
@@ -127,6 +130,8 @@ impl Dispatcher {
                     .monotonic_us()
                     .saturating_add(pause_us);
                 self.paused_hosts.entry(due).or_default().push(id);
+                let until = self.resting.entry(id).or_default();
+                *until = due.max(*until);
             }
         }
     }
@@ -144,7 +149,13 @@ impl Dispatcher {
             .first_entry()
             .filter(|entry| *entry.key() <= now)
         {
-            self.hosts.extend(entry.remove());
+            let (due, hosts) = entry.remove_entry();
+            for id in &hosts {
+                if self.resting.get(id).is_some_and(|until| *until <= due) {
+                    self.resting.remove(id);
+                }
+            }
+            self.hosts.extend(hosts);
         }
     }
 

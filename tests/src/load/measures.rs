@@ -3,6 +3,7 @@
 
 mod bulk;
 mod crowded;
+mod output;
 mod real;
 mod requests;
 mod routes;
@@ -17,7 +18,7 @@ use super::report::Report;
 /// Name, what it measures, how.
 type Measure = (&'static str, &'static str, fn(&mut Report, Size));
 
-pub const ALL: [Measure; 6] = [
+pub const ALL: [Measure; 7] = [
     (
         "crowd",
         "memory of idle agents, heartbeats, bulk operations over simulated agents, API latency meanwhile",
@@ -37,6 +38,11 @@ pub const ALL: [Measure; 6] = [
         "routes",
         "a module's routes against native ones",
         routes::measure,
+    ),
+    (
+        "output",
+        "memory of both sides while a script prints a gigabyte",
+        output::measure,
     ),
     (
         "storm",

@@ -28,8 +28,11 @@ pub(super) struct Pick {
 }
 
 impl Dispatcher {
-    /// Takes room for a command on its host, if there is any now.
+    /// Takes room for a command on its host, if there is any now and the host has not asked for a pause.
     pub(super) fn pick(&self, command: Waiting) -> Option<Pick> {
+        if self.resting.contains_key(&command.host_id) {
+            return None;
+        }
         let connections = self.commands.connections();
         match connections.reserve(command.host_id, command.id, command.attempt) {
             Room::Reserved(connection) => Some(Pick {

@@ -198,6 +198,29 @@ async fn a_set_whose_hosts_are_all_offline_is_walked_once() {
 }
 
 #[tokio::test]
+async fn a_host_that_cannot_start_anything_now_is_left_alone_for_its_pause() {
+    let mut bench = Bench::with_hosts(2).await;
+    let (tired, well) = (bench.hosts[0], bench.hosts[1]);
+    let pause = Duration::from_secs(30);
+    bench.create(false).await;
+    let (mut first, mut second) = (bench.dial(tired), bench.dial(well));
+    bench.dispatcher.take(Hint::HostLater(tired, 30_000_000));
+    bench.settle(&first, Vec::new()).await;
+    bench.settle(&second, Vec::new()).await;
+    bench.run_until_idle().await;
+    // Another command for it, and a look at the host, change nothing.
+    bench.create(false).await;
+    bench.clock.advance(pause - Duration::from_secs(1));
+    bench.dispatcher.take(Hint::Host(tired));
+    bench.run_until_idle().await;
+    assert_eq!((first.attempts(), second.attempts()), (vec![], vec![1]));
+    bench.clock.advance(Duration::from_secs(1));
+    bench.dispatcher.wake_paused_hosts();
+    bench.run_until_idle().await;
+    assert_eq!(first.attempts(), [1]);
+}
+
+#[tokio::test]
 async fn what_was_picked_for_a_replaced_connection_is_sent_once_through_the_new_one() {
     let mut bench = Bench::with_hosts(1).await;
     let set = bench.create(false).await;

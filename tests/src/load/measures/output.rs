@@ -1,0 +1,140 @@
+//! A script that prints far more than is kept: what it costs in memory on both sides, and whether its size and digest
+//! are right.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use sha2::{Digest as _, Sha256};
+
+use super::{Size, say, server};
+use crate::client::{number, script, text};
+use crate::load::report::{Better, Measurement, Report};
+use crate::load::statistics::spread;
+use crate::wait::{pause, wait_for};
+
+/// How often memory is looked at.
+const LOOK: Duration = Duration::from_millis(20);
+const PATIENCE: Duration = Duration::from_secs(300);
+const MIB: u64 = 1024 * 1024;
+
+/// Resident memory in KiB: of the server, and of all of the agent's processes together.
+#[derive(Clone, Copy, Default)]
+struct Resident {
+    server: u64,
+    agent: u64,
+}
+
+impl Resident {
+    fn max(self, other: Self) -> Self {
+        Self {
+            server: self.server.max(other.server),
+            agent: self.agent.max(other.agent),
+        }
+    }
+}
+
+pub fn measure(report: &mut Report, size: Size) {
+    let mebibytes = size.of(1_024);
+    let mut fleet = server();
+    let host = fleet.add_agent("loud.test", &[]);
+    let folder = fleet.agent("loud.test").settings.folder.clone();
+    let fleet = fleet;
+    let look = || Resident {
+        server: fleet.server.process().resident_kib(),
+        agent: resident_kib_of_all(&folder),
+    };
+    // The first run pays for pages that stay.
+    fleet.run_script(&host, "true");
+    let before = look();
+    let stop = AtomicBool::new(false);
+    let (done, took, peak) = std::thread::scope(|scope| {
+        let watching = scope.spawn(|| {
+            let mut peak = Resident::default();
+            while !stop.load(Ordering::Relaxed) {
+                peak = peak.max(look());
+                pause(LOOK);
+            }
+            peak
+        });
+        let started = Instant::now();
+        let id = fleet.admin.run_on_host(
+            &host,
+            &script(&format!("head -c {} /dev/zero", mebibytes * MIB)),
+        );
+        let done = wait_for("the output to end", PATIENCE, || {
+            let view = fleet.admin.get(&format!("/commands/{id}")).expect(200);
+            (view["finished_at"] != serde_json::Value::Null).then_some(view)
+        });
+        let took = started.elapsed();
+        stop.store(true, Ordering::Relaxed);
+        (done, took, watching.join().expect("the watcher ends well"))
+    });
+    check(&fleet.admin, &done, mebibytes);
+    let after = look();
+    say(&format!(
+        "{mebibytes} MiB of output in {took:?}; server {} KiB, {} KiB at most, {} KiB after; agent {} KiB, {} KiB at most, \
+         {} KiB after",
+        before.server, peak.server, after.server, before.agent, peak.agent, after.agent
+    ));
+    let mut add = |measure, unit, value: f64, limit| {
+        let one = Measurement::new(measure, mebibytes, unit, spread(&[value]), Better::Lower);
+        report.add(one.limited_by(limit));
+    };
+    let growth = |from: u64, to: u64| to.saturating_sub(from) as f64 / 1024.0;
+    add(
+        "server memory gained by a loud script",
+        "MiB",
+        growth(before.server, peak.server),
+        "the head and the tail that are kept",
+    );
+    add(
+        "agent memory gained by a loud script",
+        "MiB",
+        growth(before.agent, peak.agent),
+        "its supervisor, the script, head and tail",
+    );
+    let rate = mebibytes as f64 / took.as_secs_f64();
+    let rate = Measurement::new(
+        "output taken",
+        mebibytes,
+        "MiB/s",
+        spread(&[rate]),
+        Better::Higher,
+    );
+    report.add(rate.limited_by("SHA-256 of all of it, and one pipe"));
+}
+
+/// Panics unless all of it was counted and digested.
+fn check(admin: &crate::client::Client, done: &serde_json::Value, mebibytes: u64) {
+    assert_eq!(done["status"], "succeeded", "{done}");
+    let path = format!("/commands/{}/output", text(done, "id"));
+    let output = admin.get(&path).expect(200);
+    assert_eq!(number(&output["stdout"], "total_bytes"), mebibytes * MIB);
+    let mut digest = Sha256::new();
+    let zeros = vec![0_u8; usize::try_from(MIB).unwrap_or_default()];
+    for _ in 0..mebibytes {
+        digest.update(&zeros);
+    }
+    assert_eq!(
+        text(&output["stdout"], "sha256"),
+        hex::encode(digest.finalize())
+    );
+}
+
+/// Of every process that works for the agent with this folder: itself, what it forks from, and supervisors.
+fn resident_kib_of_all(folder: &Path) -> u64 {
+    let folder = folder.to_string_lossy().into_owned();
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let theirs = processes.filter(|process| {
+        let line = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).contains(&folder)
+    });
+    theirs
+        .filter_map(|process| {
+            let status = std::fs::read_to_string(process.path().join("status")).ok()?;
+            let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+            line.split_whitespace().nth(1)?.parse::<u64>().ok()
+        })
+        .sum()
+}
