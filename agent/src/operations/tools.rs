@@ -37,6 +37,16 @@ impl ToolOutput {
     }
 }
 
+/// A tool that has ended like this.
+#[cfg(test)]
+pub fn said(code: impl Into<Option<i32>>, stdout: &str, stderr: &str) -> ToolOutput {
+    ToolOutput {
+        code: code.into(),
+        stdout: stdout.to_owned(),
+        stderr: stderr.to_owned(),
+    }
+}
+
 /// Where tools are run: the system itself, or a table in tests.
 pub trait Tools {
     /// Runs `argv[0]` with the other elements as arguments and waits for it.

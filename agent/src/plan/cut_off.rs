@@ -80,11 +80,11 @@ pub fn deployment_id(folder: &Path) -> String {
 fn end(folder: &Path, reason: FailureReason, message: &str, spares_power: bool) -> io::Result<()> {
     let (job, _) = operate::read(folder).map_err(io::Error::other)?;
     let plan = Contents::of(&job.operation, &job.options);
-    let mut log = Log::open(folder)?;
-    let mut progress = Progress::of(plan.steps.len(), &log.entries);
+    let (mut log, entries) = Log::open(folder)?;
+    let mut progress = Progress::of(plan.steps.len(), &entries);
     let mut note = |progress: &mut Progress, entry: LogEntry| {
         progress.apply(&entry);
-        log.append(entry)
+        log.append(&entry)
     };
     match progress.under_way() {
         Some(step) if spares_power && plan.power(step).is_some() => return Ok(()),

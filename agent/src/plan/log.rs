@@ -19,12 +19,12 @@ const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 pub struct Log {
     file: File,
-    pub entries: Vec<LogEntry>,
 }
 
 impl Log {
-    /// Opens or makes it for writing. Another writer is an error: it may be at work on a step.
-    pub fn open(folder: &Path) -> io::Result<Self> {
+    /// Opens or makes it for writing, and reads what stands in it. Another writer is an error: it may be at work on a
+    /// step.
+    pub fn open(folder: &Path) -> io::Result<(Self, Vec<LogEntry>)> {
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -43,17 +43,15 @@ impl Log {
             // Its name is to survive as well.
             File::open(folder)?.sync_all()?;
         }
-        Ok(Self { file, entries })
+        Ok((Self { file }, entries))
     }
 
     /// Notes it, on disk before this returns.
-    pub fn append(&mut self, entry: LogEntry) -> io::Result<()> {
+    pub fn append(&mut self, entry: &LogEntry) -> io::Result<()> {
         let mut bytes = Vec::new();
-        checked::write_record(&mut bytes, &serde_json::to_vec(&entry)?);
+        checked::write_record(&mut bytes, &serde_json::to_vec(entry)?);
         self.file.write_all(&bytes)?;
-        self.file.sync_data()?;
-        self.entries.push(entry);
-        Ok(())
+        self.file.sync_data()
     }
 }
 
@@ -112,10 +110,10 @@ mod tests {
     #[test]
     fn any_prefix_of_a_log_reads_as_its_whole_entries_and_takes_more() {
         let folder = tempfile::tempdir().unwrap();
-        let mut log = Log::open(folder.path()).unwrap();
+        let (mut log, _) = Log::open(folder.path()).unwrap();
         let mut ends = vec![0];
         for step in 0..3 {
-            log.append(begun(step)).unwrap();
+            log.append(&begun(step)).unwrap();
             ends.push(log.file.metadata().unwrap().len());
         }
         drop(log);
@@ -125,8 +123,8 @@ mod tests {
             std::fs::write(&path, &whole[..cut]).unwrap();
             let count = ends.iter().filter(|end| **end <= cut as u64).count() - 1;
             assert_eq!(read(folder.path()).unwrap().len(), count, "cut at {cut}");
-            let mut log = Log::open(folder.path()).unwrap();
-            log.append(begun(9)).unwrap();
+            let (mut log, _) = Log::open(folder.path()).unwrap();
+            log.append(&begun(9)).unwrap();
             drop(log);
             let entries = read(folder.path()).unwrap();
             assert_eq!(

@@ -28,7 +28,7 @@ use crate::{clock, operate, run_folder};
 /// Carries out the plan in `folder`, as far as it comes in this boot.
 pub fn main(folder: &Path) -> ExitCode {
     let done = Runner::new(folder).and_then(|mut runner| {
-        if runner.log.entries.is_empty() {
+        if runner.is_first {
             runner.note(LogEntry::Opened)?;
             runner.wait_for_blobs()?;
         } else {
@@ -57,6 +57,8 @@ struct Runner {
     launch: Launch,
     log: Log,
     progress: Progress,
+    /// No runner was here before.
+    is_first: bool,
     /// On the monotonic clock.
     started_ms: u64,
 }
@@ -72,10 +74,10 @@ impl Runner {
         let (command_id, _) = name
             .and_then(run_folder::parse_name)
             .ok_or("the folder is not one of a run")?;
-        let log =
+        let (log, entries) =
             Log::open(folder).map_err(|error| format!("cannot open the plan's log: {error}"))?;
         let plan = Contents::of(&job.operation, &job.options);
-        let progress = Progress::of(plan.steps.len(), &log.entries);
+        let progress = Progress::of(plan.steps.len(), &entries);
         Ok(Self {
             folder: folder.to_owned(),
             command_id,
@@ -85,6 +87,7 @@ impl Runner {
             launch,
             log,
             progress,
+            is_first: entries.is_empty(),
             started_ms: clock::monotonic_ms(),
         })
     }
@@ -179,10 +182,9 @@ impl Runner {
             Ok(spec) => step::supervise(&spec, &folder),
             Err(cannot) => return Some(StepResult::of(cannot.outcome())),
         };
-        let told = |record: &ExitRecord| power::was_asked(record);
         let is_power = self.plan.power(step).is_some();
         let result = match record {
-            Ok(Some(record)) if is_power && told(&record) => None,
+            Ok(Some(record)) if is_power && power::was_asked(&record) => None,
             Ok(Some(record)) => Some(result_of(record, &folder)),
             Ok(None) => {
                 let message = "its supervisor was lost, and what became of it with it";
@@ -335,7 +337,7 @@ impl Runner {
     fn note(&mut self, entry: LogEntry) -> Done<()> {
         self.progress.apply(&entry);
         self.log
-            .append(entry)
+            .append(&entry)
             .map_err(|error| format!("cannot write the plan's log: {error}"))
     }
 }

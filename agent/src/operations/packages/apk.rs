@@ -130,20 +130,13 @@ fn policies(text: &str) -> Vec<(&str, Vec<String>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn said(code: i32, stdout: &str) -> ToolOutput {
-        ToolOutput {
-            code: Some(code),
-            stdout: stdout.to_owned(),
-            stderr: String::new(),
-        }
-    }
+    use crate::operations::tools::said;
 
     #[test]
     fn apk_is_read_by_the_name_asked_for() {
         let text = "musl-1.2.3-r4\nmusl-utils-1.2.3-r4\n";
         let states = Apk
-            .read_states(&["musl", "musl-utils", "nope"], &said(1, text))
+            .read_states(&["musl", "musl-utils", "nope"], &said(1, text, ""))
             .unwrap();
         assert_eq!(states["musl"].newest(), Some("1.2.3-r4"));
         assert_eq!(states["musl-utils"].newest(), Some("1.2.3-r4"));
@@ -153,7 +146,9 @@ mod tests {
     #[test]
     fn apk_offers_what_its_policy_lists() {
         let text = "vim policy:\n  8.2.4836-r0:\n    https://dl-cdn.alpinelinux.org/alpine/v3.15/main\n  9.0.0050-r0:\n    lib/apk/db/installed\n    https://dl-cdn.alpinelinux.org/alpine/v3.16/main\n";
-        let offers = Apk.read_offers(&["vim", "nope"], &said(0, text)).unwrap();
+        let offers = Apk
+            .read_offers(&["vim", "nope"], &said(0, text, ""))
+            .unwrap();
         assert_eq!(offers["vim"].preferred, "9.0.0050-r0");
         assert_eq!(offers["vim"].versions.len(), 2);
         assert!(!offers.contains_key("nope"));

@@ -140,14 +140,7 @@ fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn said(code: i32, stdout: &str, stderr: &str) -> ToolOutput {
-        ToolOutput {
-            code: Some(code),
-            stdout: stdout.to_owned(),
-            stderr: stderr.to_owned(),
-        }
-    }
+    use crate::operations::tools::said;
 
     #[test]
     fn brew_lists_versions_beside_each_other() {

@@ -92,26 +92,19 @@ impl Family for Dnf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::operations::tools::said;
 
     const DNF: Dnf = Dnf {
         tool: "dnf",
         programs: &[],
     };
 
-    fn said(stdout: &str, stderr: &str) -> ToolOutput {
-        ToolOutput {
-            code: Some(0),
-            stdout: stdout.to_owned(),
-            stderr: stderr.to_owned(),
-        }
-    }
-
     #[test]
     fn dnf_offers_every_version_and_prefers_the_newest() {
         // As dnf 4.14 prints it, with the empty lines that dnf 5 leaves out.
         let text = "Last metadata expiration check: 0:00:01 ago on Sat Nov 21 10:58:08 2026.\nfw-one|noarch|0|1.0|1|\n\nfw-one|noarch|0|1.10|1|\n\nfw-one|noarch|0|1.9|1|\n\n";
         let offers = DNF
-            .read_offers(&["fw-one", "nope"], &said(text, ""))
+            .read_offers(&["fw-one", "nope"], &said(0, text, ""))
             .unwrap();
         assert_eq!(offers["fw-one"].preferred, "1.10-1");
         assert_eq!(offers["fw-one"].versions, ["1.10-1", "1.9-1", "1.0-1"]);
@@ -121,7 +114,7 @@ mod tests {
     #[test]
     fn a_dnf_without_cache_cannot_tell() {
         let stderr = "Error: Cache-only enabled but no cache for 'fw'\nIgnoring repositories: fw\n";
-        assert!(DNF.read_offers(&["fw-one"], &said("", stderr)).is_err());
+        assert!(DNF.read_offers(&["fw-one"], &said(0, "", stderr)).is_err());
     }
 
     #[test]

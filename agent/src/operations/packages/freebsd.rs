@@ -123,14 +123,10 @@ fn found<'a>(tool: &str, said: &'a ToolOutput) -> Result<Vec<Line<'a>>, String> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::operations::tools::said;
 
     #[test]
     fn pkg_is_read_by_name_or_origin() {
-        let said = |code, stdout: &str, stderr: &str| ToolOutput {
-            code: Some(code),
-            stdout: stdout.to_owned(),
-            stderr: stderr.to_owned(),
-        };
         let one = said(0, "nginx|www/nginx|1.26.2_1,3\n", "");
         let states = Pkg.read_states(&["www/nginx", "nope"], &one).unwrap();
         assert_eq!(states["www/nginx"].newest(), Some("1.26.2_1,3"));

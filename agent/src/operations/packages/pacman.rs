@@ -137,14 +137,7 @@ fn descriptions(text: &str) -> Vec<[&str; 3]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn said(code: i32, stdout: &str, stderr: &str) -> ToolOutput {
-        ToolOutput {
-            code: Some(code),
-            stdout: stdout.to_owned(),
-            stderr: stderr.to_owned(),
-        }
-    }
+    use crate::operations::tools::said;
 
     // What pacman 6.0.2 prints, shortened after the fields that are read.
     const INFO: &str = "Repository      : fw\nName            : fw-one\nVersion         : 1.1-1\nDescription     : None\n\nRepository      : fw\nName            : fw-two\nVersion         : 2.0-1\nDescription     : None\n\n";

@@ -127,36 +127,33 @@ pub fn offer(mut versions: Vec<String>) -> Option<super::family::Offer> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn said(stdout: &str, code: i32) -> ToolOutput {
-        ToolOutput {
-            code: Some(code),
-            stdout: stdout.to_owned(),
-            stderr: String::new(),
-        }
-    }
+    use crate::operations::tools::said;
 
     #[test]
     fn rpm_is_read_for_every_name_or_not_at_all() {
         // As rpm 4.18 prints it.
         let text = "fw-one|noarch|0|1.0|1|\npackage nope is not installed\nkernel|x86_64|0|5.14.0|70|\nkernel|x86_64|0|5.14.0|162|\nglibc|i686|1|2.36|3|\n";
-        let states =
-            read_states(&["fw-one", "nope", "kernel", "glibc.i686"], &said(text, 1)).unwrap();
+        let states = read_states(
+            &["fw-one", "nope", "kernel", "glibc.i686"],
+            &said(1, text, ""),
+        )
+        .unwrap();
         assert_eq!(states["nope"], State::Absent);
         assert_eq!(states["fw-one"].version().as_deref(), Some("1.0-1"));
         assert_eq!(states["kernel"].newest(), Some("5.14.0-162"));
         assert_eq!(states["glibc.i686"].newest(), Some("1:2.36-3"));
         assert_eq!(states.len(), 4);
-        let other = read_states(&["fw-one-1.0"], &said("fw-one|noarch|0|1.0|1|\n", 0)).unwrap();
+        let other = read_states(&["fw-one-1.0"], &said(0, "fw-one|noarch|0|1.0|1|\n", "")).unwrap();
         assert_eq!(other["fw-one-1.0"], State::Absent);
         for (stdout, code) in [("", 1), ("package fw-one is not installed\n", 2)] {
-            assert!(read_states(&["fw-one"], &said(stdout, code)).is_err());
+            assert!(read_states(&["fw-one"], &said(code, stdout, "")).is_err());
         }
         // As of a file of random bytes.
-        let damaged = ToolOutput {
-            stderr: "error: cannot open Packages database in /var/lib/rpm\n".to_owned(),
-            ..said("package fw-one is not installed\n", 1)
-        };
+        let damaged = said(
+            1,
+            "package fw-one is not installed\n",
+            "error: cannot open Packages database in /var/lib/rpm\n",
+        );
         assert!(read_states(&["fw-one"], &damaged).is_err());
     }
 

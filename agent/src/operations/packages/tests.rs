@@ -6,7 +6,7 @@ use std::io;
 use fleetwright_protocol::outcome::OutcomeStatus;
 
 use super::*;
-use crate::operations::tools::ToolOutput;
+use crate::operations::tools::{ToolOutput, said};
 
 #[derive(Default)]
 struct Machine {
@@ -38,7 +38,7 @@ impl Machine {
 
     fn query(&mut self, names: &[String]) -> ToolOutput {
         if self.queries == Some(0) {
-            return answer(2, "", "dpkg-query: error: database is damaged");
+            return said(2, "", "dpkg-query: error: database is damaged");
         }
         self.queries = self.queries.map(|left| left - 1);
         let found: Vec<String> = names
@@ -46,7 +46,7 @@ impl Machine {
             .filter_map(|name| Some((name, self.installed.get(name)?)))
             .map(|(name, version)| format!("{name}\tall\tno\t{name}\tii \t{version}\n"))
             .collect();
-        answer(i32::from(found.len() < names.len()), &found.concat(), "")
+        said(i32::from(found.len() < names.len()), &found.concat(), "")
     }
 
     fn policy(&self, names: &[String]) -> ToolOutput {
@@ -65,7 +65,7 @@ impl Machine {
                 )
             })
             .collect();
-        answer(0, &known.concat(), "")
+        said(0, &known.concat(), "")
     }
 
     fn get(&mut self, verb: &str, names: &[String]) -> ToolOutput {
@@ -89,7 +89,7 @@ impl Machine {
                     .expect("only installed names are removed");
             }
         }
-        answer(self.code, "", self.stderr)
+        said(self.code, "", self.stderr)
     }
 
     fn tools_called(&self) -> Vec<&str> {
@@ -121,7 +121,7 @@ impl Tools for Machine {
         } else if has("apt-cache") {
             self.policy(names)
         } else if has("update") {
-            answer(self.refresh_code, "", "E: no network")
+            said(self.refresh_code, "", "E: no network")
         } else if let Some(verb) = ["install", "remove", "purge"]
             .into_iter()
             .find(|verb| has(verb))
@@ -130,14 +130,6 @@ impl Tools for Machine {
         } else {
             return Err(io::ErrorKind::NotFound.into());
         })
-    }
-}
-
-fn answer(code: i32, stdout: &str, stderr: &str) -> ToolOutput {
-    ToolOutput {
-        code: Some(code),
-        stdout: stdout.to_owned(),
-        stderr: stderr.to_owned(),
     }
 }
 

@@ -129,6 +129,7 @@ fn solvable(line: &str) -> Option<(&str, &str, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::operations::tools::said;
 
     // As zypper 1.14.42 prints it.
     const FOUND: &str = r#"<?xml version='1.0'?>
@@ -154,12 +155,8 @@ mod tests {
             (FOUND, 0, Some(vec!["1.1-1", "1.0-1"])),
             (NOTHING, NOT_FOUND, None),
         ] {
-            let said = ToolOutput {
-                code: Some(code),
-                stdout: stdout.to_owned(),
-                stderr: String::new(),
-            };
-            let offers = Zypper.read_offers(&["fw-one", "nope"], &said).unwrap();
+            let found = said(code, stdout, "");
+            let offers = Zypper.read_offers(&["fw-one", "nope"], &found).unwrap();
             let versions = offers.get("fw-one").map(|offer| offer.versions.clone());
             assert_eq!(
                 versions,
@@ -167,10 +164,7 @@ mod tests {
             );
             assert!(!offers.contains_key("nope"));
         }
-        let failed = ToolOutput {
-            code: Some(7),
-            ..ToolOutput::default()
-        };
+        let failed = said(7, "", "");
         assert!(Zypper.read_offers(&["fw-one"], &failed).is_err());
     }
 }

@@ -92,14 +92,7 @@ fn word_of(said: &ToolOutput) -> Option<AtBoot> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn said(code: i32, stdout: &str, stderr: &str) -> ToolOutput {
-        ToolOutput {
-            code: Some(code),
-            stdout: stdout.to_owned(),
-            stderr: stderr.to_owned(),
-        }
-    }
+    use crate::operations::tools::said;
 
     #[test]
     fn names_stand_after_two_dashes() {

@@ -120,14 +120,7 @@ fn listed(name: &str, text: &str) -> AtBoot {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn said(code: Option<i32>, stderr: &str) -> ToolOutput {
-        ToolOutput {
-            code,
-            stdout: String::new(),
-            stderr: stderr.to_owned(),
-        }
-    }
+    use crate::operations::tools::said;
 
     #[test]
     fn exit_codes_of_status_are_the_standard_ones() {
@@ -138,9 +131,9 @@ mod tests {
             (Some(4), None),
             (None, None),
         ] {
-            assert_eq!(state("x", &said(code, "")).ok(), expected, "{code:?}");
+            assert_eq!(state("x", &said(code, "", "")).ok(), expected, "{code:?}");
         }
-        let unknown = state("x", &said(Some(1), "x: unrecognized service\n"));
+        let unknown = state("x", &said(1, "", "x: unrecognized service\n"));
         assert!(matches!(unknown, Err(Trouble::NoSuchService(_))));
     }
 

@@ -6,6 +6,7 @@ use fleetwright_protocol::outcome::OutcomeStatus;
 use proptest::prelude::*;
 
 use super::*;
+use crate::operations::tools::said;
 
 const ACTIONS: [Option<ServiceAction>; 7] = [
     None,
@@ -78,11 +79,6 @@ impl Systemctl {
 
 impl Tools for Systemctl {
     fn run(&mut self, argv: &[String]) -> io::Result<ToolOutput> {
-        let said = |code, stdout: String| ToolOutput {
-            code: Some(code),
-            stdout,
-            stderr: String::new(),
-        };
         let [program, verb, .., dashes, name] = argv else {
             panic!("{argv:?}");
         };
@@ -92,10 +88,7 @@ impl Tools for Systemctl {
             return Ok(answer.clone());
         }
         let Some(service) = &mut self.service else {
-            return Ok(said(
-                0,
-                "LoadState=not-found\nActiveState=inactive\n".to_owned(),
-            ));
+            return Ok(said(0, "LoadState=not-found\nActiveState=inactive\n", ""));
         };
         let lies = self.lies;
         match verb.as_str() {
@@ -106,13 +99,14 @@ impl Tools for Systemctl {
                     (false, true) => "failed",
                     (false, false) => "inactive",
                 };
-                return Ok(said(0, format!("LoadState={load}\nActiveState={active}\n")));
+                let shown = format!("LoadState={load}\nActiveState={active}\n");
+                return Ok(said(0, &shown, ""));
             }
             "is-enabled" => {
                 return Ok(match service.at_boot {
-                    AtBoot::Enabled => said(0, "enabled\n".to_owned()),
-                    AtBoot::Disabled | AtBoot::NotAsked => said(1, "disabled\n".to_owned()),
-                    AtBoot::Fixed => said(0, "static\n".to_owned()),
+                    AtBoot::Enabled => said(0, "enabled\n", ""),
+                    AtBoot::Disabled | AtBoot::NotAsked => said(1, "disabled\n", ""),
+                    AtBoot::Fixed => said(0, "static\n", ""),
                 });
             }
             _ if lies => {}
@@ -223,11 +217,7 @@ fn an_agent_without_rights_changes_nothing_and_says_so_but_may_look() {
 fn a_tool_that_says_no_or_does_nothing_is_not_success() {
     let stopped = Some(service(false, AtBoot::Disabled));
     let mut systemctl = Systemctl::with(stopped);
-    let refused = ToolOutput {
-        code: Some(5),
-        stdout: String::new(),
-        stderr: "Job for web.service failed.\n".to_owned(),
-    };
+    let refused = said(5, "", "Job for web.service failed.\n");
     systemctl.answers.insert("start", refused);
     let both = control(Some(ServiceAction::Enable), Some(ServiceEnsure::Running));
     let outcome = systemctl.run_it(&both, false);

@@ -1,14 +1,7 @@
 //! What apt says and is asked, as tables.
 
 use super::*;
-
-fn said(code: i32, stdout: &str) -> ToolOutput {
-    ToolOutput {
-        code: Some(code),
-        stdout: stdout.to_owned(),
-        stderr: String::new(),
-    }
-}
+use crate::operations::tools::said;
 
 #[test]
 fn dpkg_states_are_told_apart() {
@@ -25,7 +18,7 @@ fn dpkg_states_are_told_apart() {
         ("iiR", "broken"),
     ] {
         let text = format!("a\tall\tno\ta\t{status}\t1.0\n");
-        let states = Apt.read_states(&["a"], &said(0, &text)).unwrap();
+        let states = Apt.read_states(&["a"], &said(0, &text, "")).unwrap();
         let found = match &states["a"] {
             State::Absent => "absent",
             State::Remains { .. } => "remains",
@@ -34,7 +27,7 @@ fn dpkg_states_are_told_apart() {
         };
         assert_eq!(found, expected, "{status}");
     }
-    assert!(Apt.read_states(&["a"], &said(2, "")).is_err());
+    assert!(Apt.read_states(&["a"], &said(2, "", "")).is_err());
 }
 
 #[test]
@@ -48,7 +41,7 @@ fn a_package_of_another_architecture_is_another_package() {
         "bash",
         "bash:amd64",
     ];
-    let states = Apt.read_states(&names, &said(0, text)).unwrap();
+    let states = Apt.read_states(&names, &said(0, text, "")).unwrap();
     let found: Vec<_> = names.iter().map(|name| states[*name].newest()).collect();
     assert_eq!(
         found,
@@ -94,13 +87,13 @@ fn apt_offers_what_has_a_candidate() {
         "libc6:i386",
         "fw-one:amd64",
     ];
-    let offers = Apt.read_offers(&names, &said(0, POLICY)).unwrap();
+    let offers = Apt.read_offers(&names, &said(0, POLICY, "")).unwrap();
     assert_eq!(offers["fw-one"].preferred, "1.1-1");
     assert_eq!(offers["fw-one"].versions, ["1.1-1", "1.0-1"]);
     assert_eq!(offers["libc6:i386"].preferred, "2.36-9");
     assert_eq!(offers["fw-one:amd64"], offers["fw-one"]);
     assert_eq!(offers.len(), 3);
-    assert!(Apt.read_offers(&names, &said(100, "")).is_err());
+    assert!(Apt.read_offers(&names, &said(100, "", "")).is_err());
 }
 
 #[test]
