@@ -4,15 +4,13 @@ use clap::Subcommand;
 use serde_json::json;
 
 use crate::args::ListArgs;
-use crate::client::escape;
 use crate::failure::Failure;
-use crate::hosts;
 use crate::output::{self, Column};
 use crate::progress::Display;
 use crate::report::Kind;
 use crate::session::Session;
 use crate::table::Cell;
-use crate::{Completion, commands, follow, pages, prompt, report, select};
+use crate::{Completion, follow, operations, prompt, report, select};
 
 #[derive(Subcommand)]
 pub enum BulkAction {
@@ -90,54 +88,29 @@ const COLUMNS: [Column; 6] = [
 ];
 
 pub fn run(session: &Session, action: BulkAction) -> Result<Completion, Failure> {
+    let kind = Kind::Bulk;
     match action {
         BulkAction::List { status, list } => {
-            let filter = status
-                .map(|status| format!("?status={}", escape(&status)))
-                .unwrap_or_default();
-            let operations =
-                pages::collect(&session.client, &format!("/fleet/bulk{filter}"), list.limit)?;
-            output::items(session, &operations, &COLUMNS)?;
+            operations::list(session, kind, status.as_deref(), list, &COLUMNS)?;
         }
         BulkAction::Show { id, watch: false } => {
-            output::item(session, &session.client.get(&path(&id))?)?
+            output::item(session, &session.client.get(&kind.path(&id))?)?
         }
         BulkAction::Show { id, watch: true } => {
-            let operation = follow::to_the_end(
-                session,
-                &path(&id),
-                &mut Display::new(session.is_for_people()),
-            )?;
-            return report::report(session, Kind::Bulk, &operation);
+            let mut display = Display::new(session.is_for_people());
+            let operation = follow::to_the_end(session, &kind.path(&id), &mut display)?;
+            return report::report(session, kind, &operation);
         }
         BulkAction::Hosts { id, status, list } => {
-            let rows = report::rows(session, &path(&id), status.as_deref(), list.limit)?;
-            output::items(session, &rows, &report::HOST_COLUMNS)?;
+            operations::host_rows(session, kind, &id, status.as_deref(), list)?;
         }
-        BulkAction::Output { id, host } => {
-            let host = hosts::resolve(session, &host)?;
-            let answer = session
-                .client
-                .get(&format!("{}/hosts/{host}/output", path(&id)))?;
-            commands::print_output(session, &answer)?;
+        BulkAction::Output { id, host } => operations::host_output(session, kind, &id, &host)?,
+        BulkAction::Cancel { id, kill, select } => {
+            let selector = select.as_deref().map(select::selector);
+            operations::cancel(session, kind, &id, kill, selector)?;
         }
-        BulkAction::Cancel { id, kill, select } => cancel(session, &id, kill, select.as_deref())?,
-        BulkAction::Pause { id } => {
-            output::item(
-                session,
-                &session
-                    .client
-                    .post(&format!("{}/pause", path(&id)), &json!({}))?,
-            )?;
-        }
-        BulkAction::Resume { id } => {
-            output::item(
-                session,
-                &session
-                    .client
-                    .post(&format!("{}/resume", path(&id)), &json!({}))?,
-            )?;
-        }
+        BulkAction::Pause { id } => operations::steer(session, kind, &id, "pause", &json!({}))?,
+        BulkAction::Resume { id } => operations::steer(session, kind, &id, "resume", &json!({}))?,
         BulkAction::Retry { id, statuses } => {
             prompt::confirm(
                 session,
@@ -149,43 +122,9 @@ pub fn run(session: &Session, action: BulkAction) -> Result<Completion, Failure>
             let body = json!({ "statuses": statuses });
             let created = session
                 .client
-                .create(&format!("{}/retry", path(&id)), &body)?;
+                .create(&format!("{}/retry", kind.path(&id)), &body)?;
             output::item(session, &created)?;
         }
     }
     Ok(Completion::Done)
-}
-
-fn cancel(
-    session: &Session,
-    id: &str,
-    kill: bool,
-    expression: Option<&str>,
-) -> Result<(), Failure> {
-    let operation = session.client.get(&path(id))?;
-    let open = report::counter(&operation, "queued") + report::counter(&operation, "running");
-    let running = report::counter(&operation, "running");
-    let end = if kill {
-        "they are killed"
-    } else {
-        "they finish"
-    };
-    prompt::confirm(
-        session,
-        &format!("Cancel {id}? {open} hosts are open, {running} run now: {end}."),
-    )?;
-    let mut body = json!({ "running": if kill { "kill" } else { "finish" } });
-    if let Some(expression) = expression {
-        body["selector"] = select::selector(expression);
-    }
-    output::item(
-        session,
-        &session
-            .client
-            .post(&format!("{}/cancel", path(id)), &body)?,
-    )
-}
-
-fn path(id: &str) -> String {
-    Kind::Bulk.path(id)
 }

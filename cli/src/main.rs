@@ -17,6 +17,7 @@ mod license;
 mod login;
 mod module;
 mod modules;
+mod operations;
 mod output;
 mod pages;
 mod problem;

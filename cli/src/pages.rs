@@ -25,6 +25,14 @@ pub fn collect(client: &Client, path: &str, limit: usize) -> Result<Vec<Value>, 
     Ok(items)
 }
 
+/// The path of a list, narrowed to one status.
+pub fn with_status(path: &str, status: Option<&str>) -> String {
+    match status {
+        Some(status) => format!("{path}?status={}", escape(status)),
+        None => path.to_owned(),
+    }
+}
+
 fn page_path(path: &str, size: usize, cursor: Option<&str>) -> String {
     let joint = if path.contains('?') { '&' } else { '?' };
     let cursor = cursor

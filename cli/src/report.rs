@@ -58,9 +58,14 @@ impl Kind {
         }
     }
 
+    /// The path of all of them.
+    pub fn collection(self) -> String {
+        format!("/fleet/{}", self.word())
+    }
+
     /// The path of one.
     pub fn path(self, id: &str) -> String {
-        format!("/fleet/{}/{}", self.word(), escape(id))
+        format!("{}/{}", self.collection(), escape(id))
     }
 }
 
@@ -129,10 +134,8 @@ pub fn rows(
     status: Option<&str>,
     limit: usize,
 ) -> Result<Vec<Value>, Failure> {
-    let filter = status
-        .map(|status| format!("?status={}", escape(status)))
-        .unwrap_or_default();
-    let mut rows = pages::collect(&session.client, &format!("{path}/hosts{filter}"), limit)?;
+    let path = pages::with_status(&format!("{path}/hosts"), status);
+    let mut rows = pages::collect(&session.client, &path, limit)?;
     if session.is_for_people() {
         let names = host_names(session, &rows)?;
         for row in &mut rows {

@@ -8,13 +8,12 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use crate::args::ListArgs;
-use crate::client::escape;
 use crate::failure::Failure;
 use crate::output::{self, Column};
 use crate::report::Kind;
 use crate::session::Session;
 use crate::table::Cell;
-use crate::{Completion, commands, follow, hosts, pages, prompt, report};
+use crate::{Completion, follow, operations, pages, prompt, report};
 
 use create::CreateArgs;
 use watch::Watch;
@@ -153,97 +152,71 @@ const TRACE_COLUMNS: [Column; 5] = [
 ];
 
 pub fn run(session: &Session, action: RollingAction) -> Result<Completion, Failure> {
-    let get = |path: &str| session.client.get(path);
-    let all = |path: &str| pages::collect(&session.client, path, usize::MAX);
+    let kind = Kind::Rolling;
+    let steer =
+        |id: &str, verb: &str, body: &Value| operations::steer(session, kind, id, verb, body);
+    let all = |id: &str, what: &str| {
+        let path = format!("{}/{what}", kind.path(id));
+        pages::collect(&session.client, &path, usize::MAX)
+    };
     match action {
         RollingAction::Create(args) => return create::create(session, &args),
         RollingAction::List { status, list } => {
-            let filter = status
-                .map(|status| format!("?status={}", escape(&status)))
-                .unwrap_or_default();
-            let path = format!("/fleet/rolling{filter}");
-            let deployments = pages::collect(&session.client, &path, list.limit)?;
-            output::items(session, &deployments, &COLUMNS)?;
+            operations::list(session, kind, status.as_deref(), list, &COLUMNS)?;
         }
-        RollingAction::Show { id } => output::item(session, &get(&path(&id))?)?,
+        RollingAction::Show { id } => {
+            output::item(session, &session.client.get(&kind.path(&id))?)?;
+        }
         RollingAction::Watch { id } => return watch(session, &id),
         RollingAction::Batches { id } => {
-            let batches = all(&format!("{}/batches", path(&id)))?;
-            output::items(session, &batches, &BATCH_COLUMNS)?;
+            output::items(session, &all(&id, "batches")?, &BATCH_COLUMNS)?;
         }
         RollingAction::Hosts { id, status, list } => {
-            let rows = report::rows(session, &path(&id), status.as_deref(), list.limit)?;
-            output::items(session, &rows, &report::HOST_COLUMNS)?;
+            operations::host_rows(session, kind, &id, status.as_deref(), list)?;
         }
-        RollingAction::Output { id, host } => {
-            let host = hosts::resolve(session, &host)?;
-            let answer = get(&format!("{}/hosts/{host}/output", path(&id)))?;
-            commands::print_output(session, &answer)?;
-        }
+        RollingAction::Output { id, host } => operations::host_output(session, kind, &id, &host)?,
         RollingAction::Trace { id } => {
-            let trace = all(&format!("{}/trace", path(&id)))?;
-            output::items(session, &trace, &TRACE_COLUMNS)?;
+            output::items(session, &all(&id, "trace")?, &TRACE_COLUMNS)?;
         }
-        RollingAction::Pause { id } => steer(session, &id, "pause", &json!({}))?,
-        RollingAction::Resume { id } => steer(session, &id, "resume", &json!({}))?,
-        RollingAction::Approve { id, batch } => approve(session, &id, batch)?,
-        RollingAction::Cancel { id, kill } => cancel(session, &id, kill)?,
+        RollingAction::Pause { id } => steer(&id, "pause", &json!({}))?,
+        RollingAction::Resume { id } => steer(&id, "resume", &json!({}))?,
+        RollingAction::Approve { id, batch } => {
+            let batch = match batch {
+                Some(batch) => batch,
+                None => batch_that_waits(session, &id)?,
+            };
+            steer(&id, "approve", &json!({ "batch": batch }))?;
+        }
+        RollingAction::Cancel { id, kill } => operations::cancel(session, kind, &id, kill, None)?,
     }
     Ok(Completion::Done)
 }
 
 /// Follows a deployment to its end and says what came of it.
 fn watch(session: &Session, id: &str) -> Result<Completion, Failure> {
-    let mut watch = Watch::new(session, path(id));
-    let deployment = follow::to_the_end(session, &path(id), &mut watch).inspect_err(|_| {
+    let path = Kind::Rolling.path(id);
+    let mut watch = Watch::new(session, path.clone());
+    let deployment = follow::to_the_end(session, &path, &mut watch).inspect_err(|_| {
         eprintln!("rolling deployment {id} goes on: fleetwright rolling watch {id}");
     })?;
     report::report(session, Kind::Rolling, &deployment)
 }
 
-fn approve(session: &Session, id: &str, batch: Option<u64>) -> Result<(), Failure> {
-    let batch = match batch {
-        Some(batch) => batch,
-        None => {
-            let deployment = session.client.get(&path(id))?;
-            let waiting = deployment.get("awaiting_batch").and_then(Value::as_u64);
-            let batch = waiting.ok_or_else(|| {
-                Failure::Input(format!(
-                    "nothing waits for an approval: {id} is {}",
-                    output::field(&deployment, "status")
-                ))
-            })?;
-            let done = format!(
-                "{} succeeded, {} failed",
-                report::counter(&deployment, "succeeded"),
-                report::counter(&deployment, "failed")
-            );
-            prompt::confirm(session, &format!("Let batch {batch} begin? So far {done}."))?;
-            batch
-        }
-    };
-    steer(session, id, "approve", &json!({ "batch": batch }))
-}
-
-fn cancel(session: &Session, id: &str, kill: bool) -> Result<(), Failure> {
-    let deployment = session.client.get(&path(id))?;
-    let running = report::counter(&deployment, "running");
-    let open = report::counter(&deployment, "queued") + running;
-    let (word, end) = if kill {
-        ("kill", "they are killed")
-    } else {
-        ("finish", "they finish")
-    };
-    let question = format!("Cancel {id}? {open} hosts are open, {running} run now: {end}.");
-    prompt::confirm(session, &question)?;
-    steer(session, id, "cancel", &json!({ "running": word }))
-}
-
-fn steer(session: &Session, id: &str, what: &str, body: &Value) -> Result<(), Failure> {
-    let answer = session.client.post(&format!("{}/{what}", path(id)), body)?;
-    output::item(session, &answer)
-}
-
-fn path(id: &str) -> String {
-    Kind::Rolling.path(id)
+/// Which one it is, after the person has seen how it went so far and agreed.
+fn batch_that_waits(session: &Session, id: &str) -> Result<u64, Failure> {
+    let deployment = session.client.get(&Kind::Rolling.path(id))?;
+    let waiting = deployment.get("awaiting_batch").and_then(Value::as_u64);
+    let batch = waiting.ok_or_else(|| {
+        Failure::Input(format!(
+            "nothing waits for an approval: {id} is {}",
+            output::field(&deployment, "status")
+        ))
+    })?;
+    let done = format!(
+        "{} succeeded, {} failed",
+        report::counter(&deployment, "succeeded"),
+        report::counter(&deployment, "failed")
+    );
+    prompt::confirm(session, &format!("Let batch {batch} begin? So far {done}."))?;
+    Ok(batch)
 }

@@ -5,11 +5,12 @@ use serde_json::{Value, json};
 
 use crate::failure::Failure;
 use crate::hosts::hosts_word;
+use crate::operations::{self, Start};
 use crate::progress::Display;
 use crate::report::Kind;
 use crate::script::ScriptArgs;
 use crate::session::Session;
-use crate::{Completion, follow, output, prompt, report, select};
+use crate::{Completion, follow, output, report, select};
 
 #[derive(Args)]
 pub struct RunArgs {
@@ -48,34 +49,29 @@ pub enum Offline {
     Skip,
 }
 
-pub fn run(session: &Session, args: &RunArgs) -> Result<Completion, Failure> {
-    let mut body = request(args)?;
-    if args.plan_only {
-        let plan = session.client.post("/fleet/bulk", &body)?;
-        output::item(session, &plan)?;
-        return Ok(Completion::Done);
-    }
-    if !session.yes {
-        // What was shown is what runs: the server refuses if the selection is another one by then.
-        let selected = select::count(session, &args.expression)?;
-        let count = hosts_word(usize::try_from(selected.count).unwrap_or(usize::MAX));
-        prompt::confirm(session, &format!("Run on {count}?"))?;
-        match selected.digest {
-            Some(digest) => body["expected_digest"] = json!(digest),
-            None => body["expected_count"] = json!(selected.count),
+impl Offline {
+    /// As the server calls it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Queue => "queue",
+            Self::Skip => "skip",
         }
     }
-    let created = session.client.create("/fleet/bulk", &body)?;
-    let id = output::field(&created, "id");
-    if args.detach {
-        output::item(session, &created)?;
+}
+
+pub fn run(session: &Session, args: &RunArgs) -> Result<Completion, Failure> {
+    let start = Start {
+        expression: &args.expression,
+        question: "Run on",
+        plan_only: args.plan_only,
+        detach: args.detach,
+    };
+    let Some(created) = operations::start(session, Kind::Bulk, &start, request(args)?)? else {
         return Ok(Completion::Done);
-    }
+    };
+    let id = output::field(&created, "id");
     if session.is_for_people() {
-        let total = created
-            .get("total")
-            .and_then(Value::as_u64)
-            .unwrap_or_default();
+        let total = report::counter(&created, "total");
         let count = hosts_word(usize::try_from(total).unwrap_or(usize::MAX));
         eprintln!("bulk operation {id} on {count} (Ctrl-C leaves it running)");
     }
@@ -93,14 +89,8 @@ fn request(args: &RunArgs) -> Result<Value, Failure> {
     if let Some(limit) = args.max_concurrency {
         body.insert("max_concurrency".to_owned(), json!(limit));
     }
-    match args.offline {
-        None => {}
-        Some(Offline::Queue) => {
-            body.insert("offline".to_owned(), json!("queue"));
-        }
-        Some(Offline::Skip) => {
-            body.insert("offline".to_owned(), json!("skip"));
-        }
+    if let Some(offline) = args.offline {
+        body.insert("offline".to_owned(), json!(offline.word()));
     }
     if let Some(seconds) = args.expires_in {
         body.insert("expires_in_seconds".to_owned(), json!(seconds));

@@ -3,15 +3,14 @@
 use clap::{ArgGroup, Args, ValueEnum};
 use serde_json::{Value, json};
 
-use crate::Completion;
 use crate::failure::Failure;
 use crate::hosts::hosts_word;
-use crate::output;
-use crate::prompt;
+use crate::operations::{self, Start};
+use crate::report::Kind;
 use crate::run::Offline;
 use crate::script::ScriptArgs;
-use crate::select;
 use crate::session::Session;
+use crate::{Completion, output, report, select};
 
 #[derive(Args)]
 #[command(group(ArgGroup::new("sizes").required(true).args(["batch_size", "batches"])))]
@@ -74,32 +73,21 @@ pub enum Approval {
 }
 
 pub fn create(session: &Session, args: &CreateArgs) -> Result<Completion, Failure> {
-    let mut body = request(args)?;
-    if args.plan_only {
-        let plan = session.client.post("/fleet/rolling", &body)?;
-        output::item(session, &plan)?;
+    let start = Start {
+        expression: &args.expression,
+        question: "Roll out to",
+        plan_only: args.plan_only,
+        detach: args.detach,
+    };
+    let Some(created) = operations::start(session, Kind::Rolling, &start, request(args)?)? else {
         return Ok(Completion::Done);
-    }
-    if !session.yes {
-        // What was shown is what runs: the server refuses if the selection is another one by then.
-        let selected = select::count(session, &args.expression)?;
-        let count = hosts_word(usize::try_from(selected.count).unwrap_or(usize::MAX));
-        prompt::confirm(session, &format!("Roll out to {count}?"))?;
-        match selected.digest {
-            Some(digest) => body["expected_digest"] = json!(digest),
-            None => body["expected_count"] = json!(selected.count),
-        }
-    }
-    let created = session.client.create("/fleet/rolling", &body)?;
+    };
     let id = output::field(&created, "id");
-    if args.detach {
-        output::item(session, &created)?;
-        return Ok(Completion::Done);
-    }
     if session.is_for_people() {
+        let total = report::counter(&created, "total");
+        let count = hosts_word(usize::try_from(total).unwrap_or(usize::MAX));
         eprintln!(
-            "rolling deployment {id} on {} hosts in {} batches (Ctrl-C leaves it running)",
-            output::field(&created, "total"),
+            "rolling deployment {id} on {count} in {} batches (Ctrl-C leaves it running)",
             output::field(&created, "batch_count"),
         );
     }
@@ -150,13 +138,7 @@ fn request(args: &CreateArgs) -> Result<Value, Failure> {
             |script| json!({ "operation_type": "run_script", "parameters": { "script": script } }),
         ),
     );
-    put(
-        "offline",
-        args.offline.map(|offline| match offline {
-            Offline::Queue => json!("queue"),
-            Offline::Skip => json!("skip"),
-        }),
-    );
+    put("offline", args.offline.map(|offline| json!(offline.word())));
     put("reason", args.reason.as_ref().map(|reason| json!(reason)));
     put("plan_only", args.plan_only.then_some(Value::Bool(true)));
     Ok(Value::Object(body))
