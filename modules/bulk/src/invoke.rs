@@ -1,10 +1,9 @@
-//! What other modules call in process: a schedule has a request looked at, creates an operation under an id it chose,
-//! reads its status, and cancels it. The same actions as the routes, with the caller's identity and without its idempotency record, which
-//! belongs to the caller's own answer.
+//! What other modules call in process: the calls of every kind of operations (`fleetwright_operations::invoke`), done
+//! with the same actions as the routes.
 
+use fleetwright_operations::invoke::{self, Call, on_behalf_of};
 use fleetwright_plugin_api::sdk::{CallError, Host, HostError, Payload};
 use fleetwright_plugin_api::wire::CallContext;
-use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -14,67 +13,33 @@ use crate::http::problem::of;
 use crate::request::{self, Cancel};
 use crate::{store, view};
 
-/// Operations one `status` call may ask for: a page of the API.
-const IDS_MAX: usize = 500;
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CreateCall {
-    /// Chosen by the caller: a second call with it creates nothing and answers the first one's operation.
-    id: Uuid,
-    /// The body of `POST /fleet/bulk`.
-    request: Value,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CheckCall {
-    request: Value,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct StatusCall {
-    ids: Vec<Uuid>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CancelCall {
-    id: Uuid,
-    #[serde(default)]
-    kill: bool,
-}
-
-/// `check {request}` → `{}`, or what is wrong with it but for its selector; `create {id, request}` → `{id, status, total}`; `status {ids}` → `{operations: [{id, status, …counters}]}`;
-/// `cancel {id, kill}` → `{id, status}`.
 pub async fn invoke(
     host: &Host,
     context: CallContext,
     method: &str,
     payload: Payload,
 ) -> Result<Payload, CallError> {
-    let context = CallContext {
-        idempotency: 0,
-        ..context
-    };
-    let answer = match method {
-        "check" => check(&read_call(payload.json)?),
-        "create" => create(host, &context, read_call(payload.json)?).await,
-        "status" => status(host, &context, read_call(payload.json)?).await,
-        "cancel" => cancel(host, &context, read_call(payload.json)?).await,
-        other => return Err(CallError::unknown_method(other)),
+    let context = on_behalf_of(context);
+    let answer = match Call::read(method, payload)? {
+        Call::Check(call) => check(&call),
+        Call::Create(call) => create(host, &context, call).await,
+        Call::Status(call) => status(host, &context, call).await,
+        Call::Cancel(call) => cancel(host, &context, call).await,
     };
     let json = answer.map_err(|error| CallError::Problem(of(error)))?;
     Ok(Payload::json(json))
 }
 
-fn check(call: &CheckCall) -> Result<Value, BulkError> {
+fn check(call: &invoke::Check) -> Result<Value, BulkError> {
     let read = request::new_bulk(&call.request);
     read.map(|_new| json!({})).map_err(BulkError::Invalid)
 }
 
-async fn create(host: &Host, context: &CallContext, call: CreateCall) -> Result<Value, BulkError> {
+async fn create(
+    host: &Host,
+    context: &CallContext,
+    call: invoke::Create,
+) -> Result<Value, BulkError> {
     if let Some(existing) = existing(host, context, call.id).await? {
         return Ok(existing);
     }
@@ -106,9 +71,12 @@ async fn existing(
     }
 }
 
-async fn status(host: &Host, context: &CallContext, call: StatusCall) -> Result<Value, BulkError> {
-    let ids = call.ids.get(..IDS_MAX).unwrap_or(&call.ids);
-    let headers = store::headers_of(host.db(), ids, context.tenant.as_deref()).await?;
+async fn status(
+    host: &Host,
+    context: &CallContext,
+    call: invoke::Status,
+) -> Result<Value, BulkError> {
+    let headers = store::headers_of(host.db(), &call.ids, context.tenant.as_deref()).await?;
     let found = read::with_sets(host, headers).await?;
     let operations: Vec<Value> = found
         .iter()
@@ -117,15 +85,15 @@ async fn status(host: &Host, context: &CallContext, call: StatusCall) -> Result<
     Ok(json!({ "operations": operations }))
 }
 
-async fn cancel(host: &Host, context: &CallContext, call: CancelCall) -> Result<Value, BulkError> {
+async fn cancel(
+    host: &Host,
+    context: &CallContext,
+    call: invoke::Cancel,
+) -> Result<Value, BulkError> {
     let asked = Cancel {
         kill: call.kill,
         selector: None,
     };
     let (header, set) = control::cancel(host, context, call.id, None, asked).await?;
     Ok(json!(view::summary(&header, &set)))
-}
-
-fn read_call<T: serde::de::DeserializeOwned>(json: Value) -> Result<T, CallError> {
-    serde_json::from_value(json).map_err(|error| HostError::Invalid(error.to_string()).into())
 }

@@ -2,7 +2,8 @@
 //! operation and not its counters: those are the core's command set.
 
 pub use fleetwright_operations::selection::StoredSelector;
-use fleetwright_plugin_api::sdk::{Cell, Database, HostError, Migration, Row, Statement, Table};
+use fleetwright_operations::store::{Listing, OperationTable};
+use fleetwright_plugin_api::sdk::{Database, HostError, Migration, Row, Statement, Table};
 use fleetwright_protocol::{ExecutionOptions, SetId};
 use serde_json::Value;
 use uuid::Uuid;
@@ -12,8 +13,11 @@ use crate::request::Terms;
 
 /// At most 3 KiB a row, of which the reason (500 characters) is 2: a page of 1,000 fits one read. What a client may make
 /// large is read for one operation only.
-const HEADER_COLUMNS: &str = "id, set_id, parent_id, created_by, created_by_name, created_at, operation_type, \
-     digest, terms, reason, status, status_revision";
+const TABLE: OperationTable = OperationTable {
+    name: "bulk_operations",
+    columns: "id, set_id, parent_id, created_by, created_by_name, created_at, operation_type, \
+     digest, terms, reason, status, status_revision",
+};
 
 /// The forward-only history of this module's schema.
 pub const MIGRATIONS: [Migration; 1] = [Migration {
@@ -54,15 +58,7 @@ pub struct Asked {
 pub struct ListFilter {
     /// Rows whose followed status is one of these; all if empty.
     pub statuses: Vec<Status>,
-    pub operation_type: Option<String>,
-    /// Exclusive.
-    pub created_after_us: Option<i64>,
-    /// Exclusive.
-    pub created_before_us: Option<i64>,
-    /// Only those of this tenant; all without one.
-    pub tenant: Option<String>,
-    /// Only those before this place in the order.
-    pub before: Option<(i64, Uuid)>,
+    pub listing: Listing,
 }
 
 /// Adds an operation. Fails on an id that exists.
@@ -97,7 +93,7 @@ pub async fn header(
     id: Uuid,
     tenant: Option<&str>,
 ) -> Result<Option<Header>, HostError> {
-    let table = db.read_one(one(HEADER_COLUMNS, id, tenant)).await?;
+    let table = db.read_one(TABLE.one("", id, tenant)).await?;
     table.rows.first().map(header_of).transpose()
 }
 
@@ -107,8 +103,8 @@ pub async fn with_asked(
     id: Uuid,
     tenant: Option<&str>,
 ) -> Result<Option<(Header, Asked)>, HostError> {
-    let columns = format!("{HEADER_COLUMNS}, parameters, execution, selector");
-    let table = db.read_one(one(&columns, id, tenant)).await?;
+    let more = ", parameters, execution, selector";
+    let table = db.read_one(TABLE.one(more, id, tenant)).await?;
     let Some(row) = table.rows.first() else {
         return Ok(None);
     };
@@ -126,26 +122,10 @@ pub async fn headers_of(
     ids: &[Uuid],
     tenant: Option<&str>,
 ) -> Result<Vec<Header>, HostError> {
-    if ids.is_empty() {
-        return Ok(Vec::new());
+    match TABLE.those_of(ids, tenant) {
+        Some(statement) => headers(&db.read_one(statement).await?),
+        None => Ok(Vec::new()),
     }
-    let numbered: Vec<String> = (1..=ids.len()).map(|number| format!("${number}")).collect();
-    let own = match tenant {
-        Some(_) => format!(" AND tenant = ${}", ids.len() + 1),
-        None => String::new(),
-    };
-    let sql = format!(
-        "SELECT {HEADER_COLUMNS} FROM bulk_operations WHERE id IN ({}){own}",
-        numbered.join(", ")
-    );
-    let statement = ids
-        .iter()
-        .fold(Statement::new(sql), |statement, id| statement.bind(*id));
-    let statement = match tenant {
-        Some(tenant) => statement.bind(tenant.to_owned()),
-        None => statement,
-    };
-    headers(&db.read_one(statement).await?)
 }
 
 /// Operations in the order of lists: by creation time and id, newest first.
@@ -154,17 +134,21 @@ pub async fn list(
     filter: &ListFilter,
     limit: u32,
 ) -> Result<Vec<Header>, HostError> {
-    headers(&db.read_one(list_statement(filter, limit)).await?)
+    let statuses = (!filter.statuses.is_empty()).then(|| {
+        let words = filter.statuses.iter().map(|status| status.as_str());
+        let words: Vec<String> = words.map(|word| format!("'{word}'")).collect();
+        format!("status IN ({})", words.join(", "))
+    });
+    headers(
+        &db.read_one(TABLE.list(statuses, &filter.listing, limit))
+            .await?,
+    )
 }
 
 /// Operations whose followed status is not terminal, in id order.
 pub async fn open_after(db: &Database, after: Uuid, limit: u32) -> Result<Vec<Header>, HostError> {
-    let sql = format!(
-        "SELECT {HEADER_COLUMNS} FROM bulk_operations \
-         WHERE status IN ('queued', 'running') AND id > $1 ORDER BY id LIMIT $2"
-    );
-    let statement = Statement::new(sql).bind(after).bind(i64::from(limit));
-    headers(&db.read_one(statement).await?)
+    let open = TABLE.after("status IN ('queued', 'running')", after, limit);
+    headers(&db.read_one(open).await?)
 }
 
 /// Ids of operations created before a time, in id order.
@@ -174,17 +158,9 @@ pub async fn ids_created_before(
     after: Uuid,
     limit: u32,
 ) -> Result<Vec<(Uuid, SetId)>, HostError> {
-    let sql = "SELECT id, set_id FROM bulk_operations WHERE id > $1 AND created_at < $2 ORDER BY id LIMIT $3";
-    let statement = Statement::new(sql)
-        .bind(after)
-        .bind(created_before_us)
-        .bind(i64::from(limit));
-    let table = db.read_one(statement).await?;
-    table
-        .rows
-        .iter()
-        .map(|row| Ok((row.id(0)?, SetId(row.id(1)?))))
-        .collect()
+    TABLE
+        .ids_created_before(db, created_before_us, after, limit)
+        .await
 }
 
 /// Writes a status computed from the set at `revision`. Does nothing if a newer one is stored, or a terminal one.
@@ -199,57 +175,6 @@ pub fn follow(id: Uuid, status: Status, revision: i64) -> Statement {
 
 pub fn delete(id: Uuid) -> Statement {
     Statement::new("DELETE FROM bulk_operations WHERE id = $1").bind(id)
-}
-
-fn one(columns: &str, id: Uuid, tenant: Option<&str>) -> Statement {
-    let own = if tenant.is_some() {
-        " AND tenant = $2"
-    } else {
-        ""
-    };
-    let sql = format!("SELECT {columns} FROM bulk_operations WHERE id = $1{own}");
-    let statement = Statement::new(sql).bind(id);
-    match tenant {
-        Some(tenant) => statement.bind(tenant.to_owned()),
-        None => statement,
-    }
-}
-
-fn list_statement(filter: &ListFilter, limit: u32) -> Statement {
-    let mut conditions = vec!["1 = 1".to_owned()];
-    let mut cells: Vec<Cell> = Vec::new();
-    let mut bound = |cell: Cell| {
-        cells.push(cell);
-        format!("${}", cells.len())
-    };
-    if !filter.statuses.is_empty() {
-        // Words of an enum, never a client's text.
-        let words = filter.statuses.iter().map(|status| status.as_str());
-        let words: Vec<String> = words.map(|word| format!("'{word}'")).collect();
-        conditions.push(format!("status IN ({})", words.join(", ")));
-    }
-    if let Some(kind) = &filter.operation_type {
-        conditions.push(format!("operation_type = {}", bound(kind.into())));
-    }
-    if let Some(after_us) = filter.created_after_us {
-        conditions.push(format!("created_at > {}", bound(after_us.into())));
-    }
-    if let Some(before_us) = filter.created_before_us {
-        conditions.push(format!("created_at < {}", bound(before_us.into())));
-    }
-    if let Some(tenant) = &filter.tenant {
-        conditions.push(format!("tenant = {}", bound(tenant.into())));
-    }
-    if let Some((created_at_us, id)) = filter.before {
-        let (created_at, id) = (bound(created_at_us.into()), bound(id.into()));
-        conditions.push(format!("(created_at, id) < ({created_at}, {id})"));
-    }
-    let sql = format!(
-        "SELECT {HEADER_COLUMNS} FROM bulk_operations WHERE {} ORDER BY created_at DESC, id DESC LIMIT {}",
-        conditions.join(" AND "),
-        bound(i64::from(limit).into()),
-    );
-    cells.into_iter().fold(Statement::new(sql), Statement::bind)
 }
 
 fn headers(table: &Table) -> Result<Vec<Header>, HostError> {

@@ -1,10 +1,9 @@
-//! What other modules call in process: a schedule has a request looked at, creates a deployment under an id it chose,
-//! reads its status, and cancels it. The same actions as the routes, with the caller's identity and without its idempotency record, which belongs to the
-//! caller's own answer.
+//! What other modules call in process: the calls of every kind of operations (`fleetwright_operations::invoke`), done
+//! with the same actions as the routes.
 
+use fleetwright_operations::invoke::{self, Call, on_behalf_of};
 use fleetwright_plugin_api::sdk::{CallError, Host, HostError, Payload};
 use fleetwright_plugin_api::wire::CallContext;
-use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -12,72 +11,34 @@ use crate::actions::create::{Created, create_from_body};
 use crate::actions::{RollingError, control, read};
 use crate::decide::control::Control;
 use crate::http::problem::of;
-use crate::{store, view};
+use crate::{request, store, view};
 
-/// Deployments one `status` call may ask for: a page of the API.
-const IDS_MAX: usize = 500;
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CreateCall {
-    /// Chosen by the caller: a second call with it creates nothing and answers the first one's deployment.
-    id: Uuid,
-    /// The body of `POST /fleet/rolling`.
-    request: Value,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CheckCall {
-    request: Value,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct StatusCall {
-    ids: Vec<Uuid>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CancelCall {
-    id: Uuid,
-    #[serde(default)]
-    kill: bool,
-}
-
-/// `check {request}` → `{}`, or what is wrong with it but for its selector; `create {id, request}` → `{id, status, total}`; `status {ids}` → `{operations: [{id, status, …counters}]}`;
-/// `cancel {id, kill}` → `{id, status}`.
 pub async fn invoke(
     host: &Host,
     context: CallContext,
     method: &str,
     payload: Payload,
 ) -> Result<Payload, CallError> {
-    let context = CallContext {
-        idempotency: 0,
-        ..context
-    };
-    let answer = match method {
-        "check" => check(&read_call(payload.json)?),
-        "create" => create(host, &context, read_call(payload.json)?).await,
-        "status" => status(host, &context, read_call(payload.json)?).await,
-        "cancel" => cancel(host, &context, read_call(payload.json)?).await,
-        other => return Err(CallError::unknown_method(other)),
+    let context = on_behalf_of(context);
+    let answer = match Call::read(method, payload)? {
+        Call::Check(call) => check(&call),
+        Call::Create(call) => create(host, &context, call).await,
+        Call::Status(call) => status(host, &context, call).await,
+        Call::Cancel(call) => cancel(host, &context, call).await,
     };
     let json = answer.map_err(|error| CallError::Problem(of(error)))?;
     Ok(Payload::json(json))
 }
 
-fn check(call: &CheckCall) -> Result<Value, RollingError> {
-    let read = crate::request::new_rolling(&call.request);
+fn check(call: &invoke::Check) -> Result<Value, RollingError> {
+    let read = request::new_rolling(&call.request);
     read.map(|_new| json!({})).map_err(RollingError::Invalid)
 }
 
 async fn create(
     host: &Host,
     context: &CallContext,
-    call: CreateCall,
+    call: invoke::Create,
 ) -> Result<Value, RollingError> {
     if let Some(existing) = existing(host, context, call.id).await? {
         return Ok(existing);
@@ -109,10 +70,9 @@ async fn existing(
 async fn status(
     host: &Host,
     context: &CallContext,
-    call: StatusCall,
+    call: invoke::Status,
 ) -> Result<Value, RollingError> {
-    let ids = call.ids.get(..IDS_MAX).unwrap_or(&call.ids);
-    let headers = store::headers_of(host.db(), ids, context.tenant.as_deref()).await?;
+    let headers = store::headers_of(host.db(), &call.ids, context.tenant.as_deref()).await?;
     let found = read::standings(host, headers).await?;
     let operations: Vec<Value> = found
         .iter()
@@ -124,13 +84,9 @@ async fn status(
 async fn cancel(
     host: &Host,
     context: &CallContext,
-    call: CancelCall,
+    call: invoke::Cancel,
 ) -> Result<Value, RollingError> {
     let asked = Control::Cancel { kill: call.kill };
     let standing = control::control(host, context, call.id, None, asked).await?;
     Ok(json!(view::summary(&standing)))
-}
-
-fn read_call<T: serde::de::DeserializeOwned>(json: Value) -> Result<T, CallError> {
-    serde_json::from_value(json).map_err(|error| HostError::Invalid(error.to_string()).into())
 }

@@ -4,7 +4,8 @@
 pub mod history;
 
 use fleetwright_operations::selection::StoredSelector;
-use fleetwright_plugin_api::sdk::{Cell, Database, HostError, Migration, Row, Statement, Table};
+use fleetwright_operations::store::{Listing, OperationTable};
+use fleetwright_plugin_api::sdk::{Database, HostError, Migration, Row, Statement, Table};
 use fleetwright_protocol::{ExecutionOptions, SetId};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -16,8 +17,11 @@ use crate::decide::state::Status;
 use crate::request::Terms;
 
 /// At most 8 KiB a row, of which policy and terms (100 waves each) are most: a page of 500 fits one read.
-const HEADER_COLUMNS: &str = "id, set_id, rollback_set_id, created_by, created_by_name, created_at, finished_at, \
-     operation_type, digest, reason, terms, policy, machine, generation, tenant";
+const TABLE: OperationTable = OperationTable {
+    name: "rolling_deployments",
+    columns: "id, set_id, rollback_set_id, created_by, created_by_name, created_at, finished_at, \
+     operation_type, digest, reason, terms, policy, machine, generation, tenant",
+};
 
 const OPEN_STATES: &str = "state IN ('queued', 'running', 'awaiting_approval', 'paused', 'halting', 'cancelling', \
      'rolling_back')";
@@ -64,15 +68,7 @@ pub struct Asked {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ListFilter {
     pub status: Option<Status>,
-    pub operation_type: Option<String>,
-    /// Exclusive.
-    pub created_after_us: Option<i64>,
-    /// Exclusive.
-    pub created_before_us: Option<i64>,
-    /// Only those of this tenant; all without one.
-    pub tenant: Option<String>,
-    /// Only those before this place in the order.
-    pub before: Option<(i64, Uuid)>,
+    pub listing: Listing,
 }
 
 /// Adds a deployment. Fails on an id that exists.
@@ -127,7 +123,7 @@ pub async fn header(
     id: Uuid,
     tenant: Option<&str>,
 ) -> Result<Option<Header>, HostError> {
-    let table = db.read_one(one(HEADER_COLUMNS, id, tenant)).await?;
+    let table = db.read_one(TABLE.one("", id, tenant)).await?;
     table.rows.first().map(header_of).transpose()
 }
 
@@ -137,8 +133,8 @@ pub async fn with_asked(
     id: Uuid,
     tenant: Option<&str>,
 ) -> Result<Option<(Header, Asked)>, HostError> {
-    let columns = format!("{HEADER_COLUMNS}, parameters, execution, selector, rollback");
-    let table = db.read_one(one(&columns, id, tenant)).await?;
+    let more = ", parameters, execution, selector, rollback";
+    let table = db.read_one(TABLE.one(more, id, tenant)).await?;
     let Some(row) = table.rows.first() else {
         return Ok(None);
     };
@@ -158,26 +154,10 @@ pub async fn headers_of(
     ids: &[Uuid],
     tenant: Option<&str>,
 ) -> Result<Vec<Header>, HostError> {
-    if ids.is_empty() {
-        return Ok(Vec::new());
+    match TABLE.those_of(ids, tenant) {
+        Some(statement) => headers(&db.read_one(statement).await?),
+        None => Ok(Vec::new()),
     }
-    let numbered: Vec<String> = (1..=ids.len()).map(|number| format!("${number}")).collect();
-    let own = match tenant {
-        Some(_) => format!(" AND tenant = ${}", ids.len() + 1),
-        None => String::new(),
-    };
-    let sql = format!(
-        "SELECT {HEADER_COLUMNS} FROM rolling_deployments WHERE id IN ({}){own}",
-        numbered.join(", ")
-    );
-    let statement = ids
-        .iter()
-        .fold(Statement::new(sql), |statement, id| statement.bind(*id));
-    let statement = match tenant {
-        Some(tenant) => statement.bind(tenant.to_owned()),
-        None => statement,
-    };
-    headers(&db.read_one(statement).await?)
 }
 
 /// Deployments in the order of lists: by creation time and id, newest first.
@@ -186,16 +166,18 @@ pub async fn list(
     filter: &ListFilter,
     limit: u32,
 ) -> Result<Vec<Header>, HostError> {
-    headers(&db.read_one(list_statement(filter, limit)).await?)
+    let states = filter
+        .status
+        .map(|status| format!("state IN ({})", states(status)));
+    headers(
+        &db.read_one(TABLE.list(states, &filter.listing, limit))
+            .await?,
+    )
 }
 
 /// Deployments that are not terminal, in id order.
 pub async fn open_after(db: &Database, after: Uuid, limit: u32) -> Result<Vec<Header>, HostError> {
-    let sql = format!(
-        "SELECT {HEADER_COLUMNS} FROM rolling_deployments WHERE {OPEN_STATES} AND id > $1 ORDER BY id LIMIT $2"
-    );
-    let statement = Statement::new(sql).bind(after).bind(i64::from(limit));
-    headers(&db.read_one(statement).await?)
+    headers(&db.read_one(TABLE.after(OPEN_STATES, after, limit)).await?)
 }
 
 /// Ids of deployments created before a time, in id order.
@@ -205,17 +187,9 @@ pub async fn ids_created_before(
     after: Uuid,
     limit: u32,
 ) -> Result<Vec<(Uuid, SetId)>, HostError> {
-    let sql = "SELECT id, set_id FROM rolling_deployments WHERE id > $1 AND created_at < $2 ORDER BY id LIMIT $3";
-    let statement = Statement::new(sql)
-        .bind(after)
-        .bind(created_before_us)
-        .bind(i64::from(limit));
-    let table = db.read_one(statement).await?;
-    table
-        .rows
-        .iter()
-        .map(|row| Ok((row.id(0)?, SetId(row.id(1)?))))
-        .collect()
+    TABLE
+        .ids_created_before(db, created_before_us, after, limit)
+        .await
 }
 
 /// Removes a deployment with everything that is remembered of it.
@@ -226,55 +200,6 @@ pub fn delete(id: Uuid) -> [Statement; 4] {
         Statement::new("DELETE FROM rolling_rollback_batches WHERE deployment_id = $1").bind(id),
         Statement::new("DELETE FROM rolling_deployments WHERE id = $1").bind(id),
     ]
-}
-
-fn one(columns: &str, id: Uuid, tenant: Option<&str>) -> Statement {
-    let own = if tenant.is_some() {
-        " AND tenant = $2"
-    } else {
-        ""
-    };
-    let sql = format!("SELECT {columns} FROM rolling_deployments WHERE id = $1{own}");
-    let statement = Statement::new(sql).bind(id);
-    match tenant {
-        Some(tenant) => statement.bind(tenant.to_owned()),
-        None => statement,
-    }
-}
-
-fn list_statement(filter: &ListFilter, limit: u32) -> Statement {
-    let mut conditions = vec!["1 = 1".to_owned()];
-    let mut cells: Vec<Cell> = Vec::new();
-    let mut bound = |cell: Cell| {
-        cells.push(cell);
-        format!("${}", cells.len())
-    };
-    if let Some(status) = filter.status {
-        // Words of an enum, never a client's text.
-        conditions.push(format!("state IN ({})", states(status)));
-    }
-    if let Some(kind) = &filter.operation_type {
-        conditions.push(format!("operation_type = {}", bound(kind.into())));
-    }
-    if let Some(after_us) = filter.created_after_us {
-        conditions.push(format!("created_at > {}", bound(after_us.into())));
-    }
-    if let Some(before_us) = filter.created_before_us {
-        conditions.push(format!("created_at < {}", bound(before_us.into())));
-    }
-    if let Some(tenant) = &filter.tenant {
-        conditions.push(format!("tenant = {}", bound(tenant.into())));
-    }
-    if let Some((created_at_us, id)) = filter.before {
-        let (created_at, id) = (bound(created_at_us.into()), bound(id.into()));
-        conditions.push(format!("(created_at, id) < ({created_at}, {id})"));
-    }
-    let sql = format!(
-        "SELECT {HEADER_COLUMNS} FROM rolling_deployments WHERE {} ORDER BY created_at DESC, id DESC LIMIT {}",
-        conditions.join(" AND "),
-        bound(i64::from(limit).into()),
-    );
-    cells.into_iter().fold(Statement::new(sql), Statement::bind)
 }
 
 /// The states that are shown as a status.

@@ -130,8 +130,8 @@ fn a_link_cut_in_the_middle_of_a_command_gives_one_outcome() {
         let done = fleet.admin.wait_command(&id);
         let found = (&done["status"], &done["exit_code"]);
         assert_eq!(found, (&json!("failed"), &json!(3)), "{done}");
-        assert_eq!(number(&done, "attempt"), 1, "nothing was lost: {done}");
-        assert_eq!(lines(&log), 2);
+        // An attempt that was cut off on its way to the agent is followed by another; one that began is not.
+        assert_eq!(lines(&log), 2, "begun and ended once: {done}");
         assert!(done["late_result"].is_null(), "{done}");
     }
 }

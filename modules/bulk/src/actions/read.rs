@@ -1,6 +1,7 @@
 //! Reads operations: a row of this module and a row of counters, nothing counted. Not paging and not HTTP.
 
 use fleetwright_operations::rows;
+use fleetwright_operations::store::Listing;
 use fleetwright_plugin_api::sdk::{Host, HostError};
 use fleetwright_plugin_api::wire::{
     CommandOutput, CommandPage, CommandStatus, CommandView, SetView,
@@ -85,13 +86,13 @@ pub async fn hosts(
 /// A page of operations, newest first. The status shown is the set's own, and so is the one a filter compares.
 pub async fn list(
     host: &Host,
-    filter: ListFilter,
+    listing: Listing,
     status: Option<Status>,
     limit: u32,
 ) -> Result<Listed, BulkError> {
     let mut filter = ListFilter {
         statuses: status.map(candidates).unwrap_or_default(),
-        ..filter
+        listing,
     };
     let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
     let mut items = Vec::new();
@@ -116,9 +117,9 @@ pub async fn list(
         if at_end {
             return Ok(listed(items, None));
         }
-        filter.before = last;
+        filter.listing.before = last;
     }
-    Ok(listed(items, filter.before))
+    Ok(listed(items, filter.listing.before))
 }
 
 /// Those of the operations whose sets still exist.

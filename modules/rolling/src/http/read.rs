@@ -4,13 +4,13 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use fleetwright_operations::filters;
 use fleetwright_operations::http::revision_tag;
 use fleetwright_operations::view::{HostOutput, output as output_view};
 use fleetwright_plugin_api::sdk::{
     Caller, Host, PageView, Paging, PathId, PathIds, Problem, QueryParams,
 };
-use fleetwright_plugin_api::wire::CommandStatus;
-use fleetwright_protocol::{HostId, Violation};
+use fleetwright_protocol::HostId;
 use serde::Deserialize;
 use utoipa::IntoParams;
 use uuid::Uuid;
@@ -136,7 +136,8 @@ pub async fn hosts(
     QueryParams(params): QueryParams<HostParams>,
     paging: Paging,
 ) -> Result<Json<RollingHostPage>, Problem> {
-    let status = host_filter(&params).map_err(|found| invalid(vec![found]))?;
+    let status = filters::host_status(params.status.as_deref());
+    let status = status.map_err(|found| invalid(vec![found]))?;
     let cursor: u64 = paging.cursor()?.unwrap_or_default();
     let found = read::deployment(&host, context.tenant.as_deref(), id).await;
     let standing = found.map_err(of)?;
@@ -203,14 +204,4 @@ pub async fn trace(
         items: page.items,
         next_cursor: page.next_cursor,
     }))
-}
-
-fn host_filter(params: &HostParams) -> Result<Option<CommandStatus>, Violation> {
-    let Some(name) = params.status.as_deref() else {
-        return Ok(None);
-    };
-    let detail = "must be queued, running, succeeded, failed or skipped";
-    let status = view::command_status(name);
-    let status = status.ok_or_else(|| Violation::new("/status", "filter-invalid", detail))?;
-    Ok(Some(status))
 }
