@@ -117,7 +117,7 @@ impl Tools for Systemctl {
             "disable" => service.at_boot = AtBoot::Disabled,
             other => panic!("{other}"),
         }
-        Ok(said(0, String::new()))
+        Ok(said(0, "", ""))
     }
 }
 
