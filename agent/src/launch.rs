@@ -22,6 +22,9 @@ use crate::supervisor::spawner::Spawner;
 use crate::supervisor::spec::{COMMAND_VARIABLE, Report};
 use crate::supervisor::{self, signals, tree};
 
+/// Looks in a row that must find nothing: one reads process after process, and misses who starts another and ends meanwhile.
+const EMPTY_LOOKS: u32 = 3;
+
 /// Starts supervisors: from the spawner, or as this program once more under another first argument.
 pub struct Launcher {
     spawner: Option<Spawner>,
@@ -133,6 +136,7 @@ pub async fn end_leftovers(
     patience: Duration,
 ) -> bool {
     let deadline = tokio::time::Instant::now() + patience;
+    let mut empty_looks = 0;
     loop {
         let cgroup = cgroup.clone();
         let found = tokio::task::spawn_blocking(move || {
@@ -140,8 +144,10 @@ pub async fn end_leftovers(
         })
         .await;
         match found {
-            Ok(0) => return true,
+            Ok(0) if empty_looks + 1 == EMPTY_LOOKS => return true,
+            Ok(0) => empty_looks += 1,
             Ok(_) if tokio::time::Instant::now() < deadline => {
+                empty_looks = 0;
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
             Ok(_) | Err(_) => return false,

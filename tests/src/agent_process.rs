@@ -18,6 +18,8 @@ pub struct AgentSettings {
     pub extra: String,
     /// What its program is started with, such as `nsenter` into its host's network. Usually nothing.
     pub within: Vec<String>,
+    /// Its program, if it is not the one that was built.
+    pub program: Option<PathBuf>,
 }
 
 impl AgentSettings {
@@ -94,6 +96,14 @@ impl AgentProcess {
         }
     }
 
+    /// Replaces a part of its configuration, which its next start reads.
+    pub fn reconfigure(&self, part: &str, by: &str) {
+        let path = self.settings.folder.join("agent.toml");
+        let text = std::fs::read_to_string(&path).expect("an enrolled agent has a configuration");
+        assert!(text.contains(part), "{part} is not in {text}");
+        std::fs::write(&path, text.replace(part, by)).expect("the agent's folder can be written");
+    }
+
     pub fn run(&mut self) {
         assert!(self.process.is_none(), "the agent runs already");
         let name = format!("the agent {}", self.settings.fqdn);
@@ -130,12 +140,14 @@ impl AgentProcess {
 
     /// The agent's program with its own configuration.
     pub fn command(&self, words: &[&str]) -> Command {
+        let own = self.settings.program.clone();
+        let own = own.unwrap_or_else(binaries::agent);
         let mut within = self.settings.within.iter();
         let mut command = match within.next() {
-            None => program(binaries::agent()),
+            None => program(own),
             Some(first) => {
                 let mut command = program(PathBuf::from(first));
-                command.args(within).arg(binaries::agent());
+                command.args(within).arg(own);
                 command
             }
         };

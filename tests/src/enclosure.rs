@@ -6,8 +6,8 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::counts;
 use crate::process::Process;
+use crate::{counts, debian};
 
 /// Set in the child.
 const INSIDE: &str = "FLEETWRIGHT_TEST_ENCLOSED";
@@ -63,8 +63,7 @@ fn can_enclose() -> Result<(), String> {
     }
     for (program, package) in TOOLS {
         let is_there = || Command::new(program).arg("--help").output().is_ok();
-        let can_be_had = is_there() || install(package) && is_there();
-        if !can_be_had {
+        if !debian::has(is_there, package) {
             return Err(format!(
                 "{program} is missing; it is in the Debian package {package}"
             ));
@@ -79,19 +78,6 @@ fn can_enclose() -> Result<(), String> {
         Ok(output) => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
         Err(error) => Err(error.to_string()),
     }
-}
-
-fn install(package: &str) -> bool {
-    let words = [
-        "install",
-        "--yes",
-        "--quiet",
-        "--no-install-recommends",
-        package,
-    ];
-    let mut command = Command::new("apt-get");
-    command.args(words).env("DEBIAN_FRONTEND", "noninteractive");
-    command.status().is_ok_and(|status| status.success())
 }
 
 /// `crate::module::test::{{closure}}` is known to the test runner as `module::test`.

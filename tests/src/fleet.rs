@@ -159,6 +159,7 @@ impl TestFleet {
             heartbeat_seconds: HEARTBEAT_SECONDS,
             extra: String::new(),
             within: Vec::new(),
+            program: None,
         }
     }
 

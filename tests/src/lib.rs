@@ -6,6 +6,7 @@ pub mod binaries;
 pub mod client;
 pub mod counts;
 pub mod databases;
+pub mod debian;
 pub mod enclosure;
 pub mod fleet;
 pub mod fuzz;

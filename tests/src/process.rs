@@ -61,12 +61,8 @@ impl Process {
         let _ = self.child.wait();
     }
 
-    pub fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.child.id())
-            .ok()
-            .and_then(Pid::from_raw)
-            .expect("a child has a pid");
-        let _ = kill_process(pid, signal);
+    pub fn signal(&self, with: Signal) {
+        signal(self.pid(), with);
     }
 
     /// SIGTERM, and waits for its own end.
@@ -80,14 +76,9 @@ impl Process {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// Resident memory in KiB, from `/proc`.
+    /// Resident memory in KiB.
     pub fn resident_kib(&self) -> u64 {
-        let path = format!("/proc/{}/status", self.pid());
-        let text = std::fs::read_to_string(path).unwrap_or_default();
-        text.lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .and_then(|rest| rest.split_whitespace().next()?.parse().ok())
-            .unwrap_or_default()
+        resident_kib(self.pid())
     }
 
     /// CPU time used so far, user and system, from `/proc` (clock ticks are 10 ms on every Linux we run on).
@@ -123,6 +114,34 @@ impl Drop for Process {
             );
         }
     }
+}
+
+/// Those whose command line names the folder: an agent with this data, its supervisors, and their scripts.
+pub fn processes_of(folder: &Path) -> Vec<u32> {
+    let folder = folder.to_string_lossy().into_owned();
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let theirs = processes.filter(|process| {
+        let line = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).contains(&folder)
+    });
+    theirs
+        .filter_map(|process| process.file_name().to_str()?.parse().ok())
+        .collect()
+}
+
+/// To a process that a test has started. One that is gone is none the wiser.
+pub fn signal(pid: u32, signal: Signal) {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let _ = kill_process(pid.expect("a process has a pid"), signal);
+}
+
+/// Resident memory in KiB, from `/proc`; 0 if it is gone.
+pub fn resident_kib(pid: u32) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    text.lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .and_then(|rest| rest.split_whitespace().next()?.parse().ok())
+        .unwrap_or_default()
 }
 
 /// A command without our own `FLEETWRIGHT_*` variables: the programs take theirs for settings and refuse unknown ones.

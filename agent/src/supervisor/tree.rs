@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal, setpriority_process, wait,
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions, pidfd_open, pidfd_send_signal,
+    setpriority_process, wait, waitid,
 };
 
 use crate::procfs::{self, Process};
@@ -41,6 +43,12 @@ pub fn reap() -> Vec<Ended> {
     ended
 }
 
+/// Whether there is any child, dead or alive, that was not waited for.
+fn has_children() -> bool {
+    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    !matches!(waitid(WaitId::All, look), Err(Errno::CHILD))
+}
+
 /// Kills all descendants of this process. `pause` is called while the kernel carries the deaths out.
 pub fn kill_descendants(cgroup: Option<&Path>, mut pause: impl FnMut(Duration)) {
     // A fork bomb competes for the processor. Only root may do this, and without it the loop merely takes longer.
@@ -54,7 +62,9 @@ pub fn kill_descendants(cgroup: Option<&Path>, mut pause: impl FnMut(Duration)) 
         }
         reap();
         let found = stop_all(me);
-        if found.is_empty() {
+        // A look reads one process after the other and misses a family on the move; the kernel does not: whoever lives
+        // below a subreaper is its child or has an ancestor who is.
+        if found.is_empty() && !has_children() {
             return;
         }
         for process in &found {

@@ -10,13 +10,13 @@ use serde_json::json;
 
 use super::fleet_of_one;
 
-fn lines(path: &Path) -> Vec<String> {
+pub fn lines(path: &Path) -> Vec<String> {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     text.lines().map(str::to_owned).collect()
 }
 
 /// Says that it runs, waits until the second file exists, says that it ends.
-fn slow_script(log: &Path, go: &Path) -> serde_json::Value {
+pub fn slow_script(log: &Path, go: &Path) -> serde_json::Value {
     script(&format!(
         "echo run >> {0}; while [ ! -e {1} ]; do sleep 0.02; done; echo end >> {0}; exit 3",
         log.display(),

@@ -18,6 +18,7 @@ fn settings(fleet: &TestFleet, fqdn: &str) -> AgentSettings {
         heartbeat_seconds: 2,
         extra: String::new(),
         within: Vec::new(),
+        program: None,
     }
 }
 

@@ -2,6 +2,7 @@
 //! protocol.
 
 mod delivery;
+mod endings;
 mod identity;
 mod renewal;
 mod repeated;

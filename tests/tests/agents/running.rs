@@ -249,11 +249,8 @@ fn a_plan_outlives_a_restart_of_its_host_and_every_step_is_shown() {
     let agent = fleet.agent("one.test");
     agent.stop();
     // A command that takes note instead of restarting anything.
-    let settings = agent.settings.folder.join("agent.toml");
-    let text = std::fs::read_to_string(&settings).unwrap();
     let note = format!("reboot_command = [\"/bin/cp\", \"/dev/null\", {told:?}]");
-    let text = text.replace("reboot_command = [\"/bin/false\"]", &note);
-    std::fs::write(&settings, text).unwrap();
+    agent.reconfigure("reboot_command = [\"/bin/false\"]", &note);
     agent.run();
     fleet.admin.wait_online(&host);
     let mark = |name: &str| {

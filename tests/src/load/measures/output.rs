@@ -1,7 +1,6 @@
 //! A script that prints far more than is kept: what it costs in memory on both sides, and whether its size and digest
 //! are right.
 
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -11,6 +10,7 @@ use super::{Size, say, server};
 use crate::client::{number, script, text};
 use crate::load::report::{Better, Measurement, Report};
 use crate::load::statistics::spread;
+use crate::process::{processes_of, resident_kib};
 use crate::wait::{pause, wait_for};
 
 /// How often memory is looked at.
@@ -42,7 +42,8 @@ pub fn measure(report: &mut Report, size: Size) {
     let fleet = fleet;
     let look = || Resident {
         server: fleet.server.process().resident_kib(),
-        agent: resident_kib_of_all(&folder),
+        // Itself, what it forks from, and supervisors.
+        agent: processes_of(&folder).into_iter().map(resident_kib).sum(),
     };
     // The first run pays for pages that stay.
     fleet.run_script(&host, "true");
@@ -120,21 +121,4 @@ fn check(admin: &crate::client::Client, done: &serde_json::Value, mebibytes: u64
         text(&output["stdout"], "sha256"),
         hex::encode(digest.finalize())
     );
-}
-
-/// Of every process that works for the agent with this folder: itself, what it forks from, and supervisors.
-fn resident_kib_of_all(folder: &Path) -> u64 {
-    let folder = folder.to_string_lossy().into_owned();
-    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let theirs = processes.filter(|process| {
-        let line = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
-        String::from_utf8_lossy(&line).contains(&folder)
-    });
-    theirs
-        .filter_map(|process| {
-            let status = std::fs::read_to_string(process.path().join("status")).ok()?;
-            let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
-            line.split_whitespace().nth(1)?.parse::<u64>().ok()
-        })
-        .sum()
 }

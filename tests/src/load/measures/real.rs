@@ -108,6 +108,7 @@ fn start(fleet: &mut TestFleet, count: u64, place: &Path) {
             heartbeat_seconds: 10,
             extra: String::new(),
             within: Vec::new(),
+            program: None,
         };
         let mut agent = AgentProcess::enroll(settings, &token);
         agent.run();

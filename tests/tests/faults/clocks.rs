@@ -1,0 +1,181 @@
+//! Clocks that are wrong, and clocks that step under way: agents a day behind and a day ahead enrol, work and keep their
+//! certificates; deadlines and leases do not care. The programs are given a clock of their own by libfaketime.
+
+use std::path::{Path, PathBuf};
+
+use fleetwright_tests::client::{script, text};
+use fleetwright_tests::fleet::{Setup, TestFleet};
+use fleetwright_tests::wait::{PATIENCE, wait_until};
+use fleetwright_tests::{counts, debian};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+/// `$LIB` is for the dynamic loader: the folder of this architecture.
+const LIBRARY: &str = "/usr/$LIB/faketime/libfaketime.so.1";
+
+/// A clock that shows the machine's time moved by what a file says, for the programs that are started with it.
+struct Clock {
+    file: PathBuf,
+}
+
+impl Clock {
+    fn new(file: &Path, moved_by: &str) -> Self {
+        let clock = Self {
+            file: file.to_owned(),
+        };
+        clock.step(moved_by);
+        clock
+    }
+
+    /// `+1d`, `-1d`, `+0`: against the machine's time, not against what it showed before.
+    fn step(&self, moved_by: &str) {
+        let arriving = self.file.with_extension("arriving");
+        std::fs::write(&arriving, moved_by).unwrap();
+        std::fs::rename(arriving, &self.file).unwrap();
+    }
+
+    fn variables(&self) -> Vec<(String, String)> {
+        let file = self.file.to_string_lossy().into_owned();
+        let variables = [
+            ("LD_PRELOAD", LIBRARY),
+            ("FAKETIME_TIMESTAMP_FILE", &file),
+            ("FAKETIME_NO_CACHE", "1"),
+            // As the kernel has it: who sets the clock moves one of the two.
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+        ];
+        variables
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into()
+    }
+
+    /// What an agent is started within.
+    fn prefix(&self) -> Vec<String> {
+        let variables = self.variables().into_iter();
+        let variables = variables.map(|(name, value)| format!("{name}={value}"));
+        std::iter::once("/usr/bin/env".to_owned())
+            .chain(variables)
+            .collect()
+    }
+}
+
+/// Whether there are such clocks here. If not, says so for the test.
+fn has_clocks(test: &str) -> bool {
+    let is_there = || {
+        let architectures = std::fs::read_dir("/usr/lib")
+            .into_iter()
+            .flatten()
+            .flatten();
+        architectures
+            .map(|folder| folder.path().join("faketime/libfaketime.so.1"))
+            .any(|library| library.exists())
+    };
+    let has = debian::has(is_there, "libfaketime");
+    if !has {
+        counts::leave_out(
+            test,
+            "libfaketime is missing; it is in the Debian package libfaketime",
+        );
+    }
+    has
+}
+
+fn add_agent(fleet: &mut TestFleet, fqdn: &str, clock: &Clock) -> String {
+    let mut settings = fleet.agent_settings(fqdn);
+    settings.within = clock.prefix();
+    let token = fleet.admin.enrollment_token(1, true, &[]);
+    fleet.add_agent_of(settings, &token)
+}
+
+fn time(view: &Value, name: &str) -> Timestamp {
+    text(view, name).parse().expect("RFC 3339")
+}
+
+#[test]
+fn agents_a_day_behind_and_a_day_ahead_enrol_and_work() {
+    if !has_clocks("clocks::agents_a_day_behind_and_a_day_ahead_enrol_and_work") {
+        return;
+    }
+    let mut fleet = Setup::community().start();
+    for (fqdn, moved_by) in [("behind.test", "-1d"), ("ahead.test", "+1d")] {
+        let clock = Clock::new(&fleet.path(&format!("{fqdn}.clock")), moved_by);
+        let host = add_agent(&mut fleet, fqdn, &clock);
+        let done = fleet.run_script(&host, "true");
+        assert_eq!(done["status"], "succeeded", "{done}");
+        assert!(is_a_day_off(&mut fleet, fqdn));
+        // What happened is dated by the server.
+        let took = time(&done, "finished_at").duration_since(time(&done, "created_at"));
+        let soon = SignedDuration::ZERO..SignedDuration::from_mins(5);
+        assert!(soon.contains(&took), "{done}");
+        // And after a restart, with what it has stored by its own clock.
+        fleet.agent(fqdn).kill();
+        fleet.agent(fqdn).run();
+        assert_eq!(fleet.run_script(&host, "true")["status"], "succeeded");
+        let log = fleet.agent(fqdn).log();
+        assert!(log.matches("renewed").count() <= 1, "{log}");
+    }
+}
+
+#[test]
+fn a_clock_that_steps_under_a_script_moves_no_deadline() {
+    if !has_clocks("clocks::a_clock_that_steps_under_a_script_moves_no_deadline") {
+        return;
+    }
+    let mut fleet = Setup::community().start();
+    let clock = Clock::new(&fleet.path("clock"), "+0");
+    let host = add_agent(&mut fleet, "one.test", &clock);
+    for step in ["+1d", "-1d"] {
+        let (log, go) = (
+            fleet.path(&format!("log{step}")),
+            fleet.path(&format!("go{step}")),
+        );
+        let waits = format!(
+            "echo run >> {0}; while [ ! -e {1} ]; do sleep 0.02; done; echo end >> {0}",
+            log.display(),
+            go.display()
+        );
+        let mut body = script(&waits);
+        body["timeout_seconds"] = json!(600);
+        let id = fleet.admin.run_on_host(&host, &body);
+        wait_until("the script to run", PATIENCE, || log.exists());
+        clock.step(step);
+        // The next heartbeats carry the new time; the script outlives them.
+        let seen = last_seen(&fleet, &host);
+        wait_until("heartbeats by the new time", PATIENCE, || {
+            last_seen(&fleet, &host).duration_since(seen) > SignedDuration::from_secs(2)
+        });
+        let view = fleet.admin.get(&format!("/commands/{id}")).expect(200);
+        assert_eq!(view["status"], "running", "{view}");
+        std::fs::write(&go, "").unwrap();
+        let done = fleet.admin.wait_command(&id);
+        assert_eq!(done["status"], "succeeded", "{done}");
+        assert_eq!(std::fs::read_to_string(&log).unwrap(), "run\nend\n");
+        wait_until("the agent's word for it", PATIENCE, || {
+            is_a_day_off(&mut fleet, "one.test")
+        });
+        // A short deadline is kept although the clock steps away from it.
+        let mut body = script("sleep 600");
+        body["timeout_seconds"] = json!(1);
+        let id = fleet.admin.run_on_host(&host, &body);
+        clock.step("+0");
+        let done = fleet.admin.wait_command(&id);
+        assert_eq!(done["reason"], "timed_out", "{done}");
+    }
+}
+
+/// Whether its clock was when it last wrote a line.
+fn is_a_day_off(fleet: &mut TestFleet, fqdn: &str) -> bool {
+    let log = fleet.agent(fqdn).log();
+    let line = log.lines().last().unwrap_or_default();
+    let shown: Timestamp = line
+        .split(' ')
+        .next()
+        .and_then(|word| word.parse().ok())
+        .unwrap_or_else(|| panic!("no time in {line}"));
+    // The line is a little older than now.
+    shown.duration_since(Timestamp::now()).abs() > SignedDuration::from_hours(23)
+}
+
+fn last_seen(fleet: &TestFleet, host: &str) -> Timestamp {
+    let view = fleet.admin.get(&format!("/hosts/{host}")).expect(200);
+    time(&view, "last_seen_at")
+}
