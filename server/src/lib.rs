@@ -10,6 +10,8 @@ pub mod commands;
 pub mod config;
 pub mod db;
 pub mod events;
+#[cfg(debug_assertions)]
+pub mod failpoints;
 pub mod hosts;
 pub mod http;
 pub mod licensing;

@@ -89,6 +89,29 @@ impl ServerProcess {
 
     /// Starts the process again, on the same data and ports, without waiting for it.
     pub fn launch(&mut self) {
+        self.launch_with(&[]);
+    }
+
+    /// The same for a life that ends by itself at a failpoint: `<module>:<before|after>:<n>`, around the n-th commit of that
+    /// module. Only debug builds of the server can.
+    pub fn launch_until(&mut self, failpoint: &str) {
+        self.launch_with(&[("FLEETWRIGHT_ABORT_AT", failpoint)]);
+    }
+
+    /// Whether the life has ended at its failpoint. Panics if it ended in any other way.
+    pub fn has_reached_failpoint(&mut self) -> bool {
+        let ended = self.process.as_mut().and_then(Process::ended);
+        let Some(status) = ended else {
+            return false;
+        };
+        let signal = std::os::unix::process::ExitStatusExt::signal(&status);
+        let abort = rustix::process::Signal::ABORT.as_raw();
+        assert_eq!(signal, Some(abort), "the server ended by itself ({status})");
+        self.process = None;
+        true
+    }
+
+    fn launch_with(&mut self, environment: &[(&str, &str)]) {
         assert!(self.process.is_none(), "the server runs already");
         let config = self.settings.folder.join("server.toml");
         let text = self.settings.toml(self.listen, self.agent_listen);
@@ -99,7 +122,8 @@ impl ServerProcess {
             .arg("serve")
             .arg("--config")
             .arg(&config)
-            .env("FLEETWRIGHT_ADMIN_PASSWORD", ADMIN_PASSWORD);
+            .env("FLEETWRIGHT_ADMIN_PASSWORD", ADMIN_PASSWORD)
+            .envs(environment.iter().copied());
         if let Some(socket) = &self.settings.notify_socket {
             command.env("NOTIFY_SOCKET", socket);
         }

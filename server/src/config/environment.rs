@@ -58,7 +58,17 @@ fn is_ours(variable: &str) -> bool {
     }
     let foreign =
         variable.starts_with("FLEETWRIGHT_AGENT_") || OF_THE_COMMAND_LINE.contains(&variable);
-    variable.starts_with(PREFIX) && !foreign
+    variable.starts_with(PREFIX) && !foreign && !is_of_tests(variable)
+}
+
+#[cfg(debug_assertions)]
+fn is_of_tests(variable: &str) -> bool {
+    variable == crate::failpoints::VARIABLE
+}
+
+#[cfg(not(debug_assertions))]
+fn is_of_tests(_variable: &str) -> bool {
+    false
 }
 
 /// Readings of a text, the plainest first: which one fits is the key's to say.

@@ -2,6 +2,7 @@
 //! way.
 
 mod crash;
+mod failpoints;
 mod halting;
 mod lapse;
 
@@ -32,12 +33,18 @@ struct Note {
 
 impl Site {
     fn new(engine: Engine, agents: usize) -> Self {
+        Self::of_agents(engine, agents, "")
+    }
+
+    /// With more lines of configuration for the agents.
+    fn of_agents(engine: Engine, agents: usize, extra: &str) -> Self {
         let mut fleet = Setup::pro().on(engine).start();
         let names: Vec<String> = (0..agents)
             .map(|index| format!("h{index:02}.test"))
             .collect();
         for name in &names {
-            fleet.add_agent(name, &["in"]);
+            let token = fleet.admin.enrollment_token(1, true, &["in"]);
+            fleet.add_agent_with(name, &token, extra);
         }
         let notes = fleet.path("notes");
         Self {

@@ -16,6 +16,8 @@ use crate::audit::{self, AuditContext};
 use crate::commands::create::SetError;
 use crate::commands::{control, create};
 use crate::db::{DbError, Tx};
+#[cfg(debug_assertions)]
+use crate::failpoints::{self, Point};
 use crate::http::idempotency::{IdempotencyClaim, KEY_TAKEN};
 
 /// Steps of one batch: a decision over a page of rows, not over a fleet.
@@ -72,13 +74,24 @@ impl Services {
         let me = self.clone();
         let db = &self.modules.parts().db;
         let written = db.write(move |tx| {
+            #[cfg(debug_assertions)]
+            me.end_after_commit(tx);
             for (op_index, step) in steps.into_iter().enumerate() {
                 me.run(tx, step, &context, claim.as_ref())
                     .map_err(|error| Failure { op_index, error })?;
             }
+            #[cfg(debug_assertions)]
+            failpoints::reached(&me.module, Point::BeforeCommit);
             Ok::<_, Failure>(())
         });
         written.await.map_err(HostError::from)
+    }
+
+    /// The first of the batch's hooks: before any signal.
+    #[cfg(debug_assertions)]
+    fn end_after_commit(&self, tx: &mut Tx<'_>) {
+        let module = self.module.clone();
+        tx.after_commit(move || failpoints::reached(&module, Point::AfterCommit));
     }
 
     /// Everything that can be refused before the writer is reached.
