@@ -1,6 +1,7 @@
 //! Schedules in a real server with the real module libraries: what is launched, as whom, and exactly once whatever happens
 //! to the server. Time passes while the server is down: its schedules are then due as long ago as the test says.
 
+mod deployments;
 mod firing;
 mod rights;
 
