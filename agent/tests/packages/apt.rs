@@ -36,6 +36,14 @@ fn root() -> PrivateRoot {
         "1.0-1",
         "echo fw-bad does not want to >&2; exit 1",
     );
+    package(&root, "fw-stuck", "1.0-1", "exit 0");
+    hook(
+        &root,
+        "fw-stuck-1.0-1",
+        "prerm",
+        "echo fw-stuck stays >&2; exit 1",
+    );
+    build(&root, "fw-stuck-1.0-1");
     let index = tool(
         &root.path("repo"),
         &["dpkg-scanpackages", "--multiversion", "."],
@@ -74,11 +82,20 @@ fn package(root: &PrivateRoot, name: &str, version: &str, when_installed: &str) 
         &format!("{built}/etc/{name}.conf"),
         &format!("of {version}\n"),
     );
-    let script = root.write(
-        &format!("{built}/DEBIAN/postinst"),
-        &format!("#!/bin/sh\n{when_installed}\n"),
-    );
+    let folder = format!("{name}-{version}");
+    hook(root, &folder, "postinst", when_installed);
+    build(root, &folder);
+}
+
+/// What dpkg runs at one moment of a package's life.
+fn hook(root: &PrivateRoot, folder: &str, moment: &str, script: &str) {
+    let inside = format!("build/{folder}/DEBIAN/{moment}");
+    let script = root.write(&inside, &format!("#!/bin/sh\n{script}\n"));
     tool(&root.path(""), &["chmod", "755", script.to_str().unwrap()]);
+}
+
+fn build(root: &PrivateRoot, folder: &str) {
+    let built = format!("build/{folder}");
     let words = ["dpkg-deb", "--root-owner-group", "--build", &built, "repo"];
     tool(&root.path(""), &words);
 }
@@ -126,6 +143,17 @@ fn a_package_that_stays_half_configured_is_failed_and_the_others_installed() {
             ("installed", Some("2.0-1")),
         ]),
         step(Remove, &["fw-bad"], Purged, true, true, &[("removed", None)]),
+    ]);
+}
+
+#[test]
+#[rustfmt::skip]
+fn a_package_that_refuses_to_go_is_failed_and_so_is_what_apt_then_left_alone() {
+    let root = root();
+    play(&root, &[
+        step(Install, &["fw-stuck", "fw-two"], Refreshed, true, true, &[("installed", Some("1.0-1")), ("installed", Some("2.0-1"))]),
+        step(Remove, &["fw-stuck", "fw-two"], Plain, false, false, &[("failed", Some("1.0-1")), ("failed", Some("2.0-1"))]),
+        step(Remove, &["fw-two"], Plain, true, true, &[("removed", None)]),
     ]);
 }
 

@@ -319,7 +319,8 @@ fn words(said: &ToolOutput, name: &str) -> String {
         .filter(|_| !name.is_empty())
         .find(says_something)
         .unwrap_or_else(|| said.last_words());
-    line.chars()
+    line.trim()
+        .chars()
         .filter(|character| !character.is_control())
         .take(TROUBLE_CHARS_MAX)
         .collect()

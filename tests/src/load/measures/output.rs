@@ -73,29 +73,36 @@ pub fn measure(report: &mut Report, size: Size) {
     });
     check(&fleet.admin, &done, mebibytes);
     let after = look();
+    let told = |of: fn(Resident) -> u64| {
+        let [before, peak, after] = [before, peak, after].map(of);
+        format!("{before} KiB, {peak} KiB at most, {after} KiB after")
+    };
+    let (at_server, at_agent) = (told(|at| at.server), told(|at| at.agent));
     say(&format!(
-        "{mebibytes} MiB of output in {took:?}; server {} KiB, {} KiB at most, {} KiB after; agent {} KiB, {} KiB at most, \
-         {} KiB after",
-        before.server, peak.server, after.server, before.agent, peak.agent, after.agent
+        "{mebibytes} MiB of output in {took:?}; server {at_server}; agent {at_agent}"
     ));
-    let mut add = |measure, unit, value: f64, limit| {
-        let one = Measurement::new(measure, mebibytes, unit, spread(&[value]), Better::Lower);
+    let rate = mebibytes as f64 / took.as_secs_f64();
+    tell(report, mebibytes, before, peak, rate);
+}
+
+fn tell(report: &mut Report, mebibytes: u64, before: Resident, peak: Resident, rate: f64) {
+    let mut add = |measure, from: u64, to: u64, limit| {
+        let gained = spread(&[to.saturating_sub(from) as f64 / 1024.0]);
+        let one = Measurement::new(measure, mebibytes, "MiB", gained, Better::Lower);
         report.add(one.limited_by(limit));
     };
-    let growth = |from: u64, to: u64| to.saturating_sub(from) as f64 / 1024.0;
     add(
         "server memory gained by a loud script",
-        "MiB",
-        growth(before.server, peak.server),
+        before.server,
+        peak.server,
         "the head and the tail that are kept",
     );
     add(
         "agent memory gained by a loud script",
-        "MiB",
-        growth(before.agent, peak.agent),
+        before.agent,
+        peak.agent,
         "its supervisor, the script, head and tail",
     );
-    let rate = mebibytes as f64 / took.as_secs_f64();
     let rate = Measurement::new(
         "output taken",
         mebibytes,
