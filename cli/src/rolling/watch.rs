@@ -57,10 +57,11 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Batches and failures, unless they were just fetched. What cannot be had now is shown as it was.
-    fn fetch(&mut self, has_failures: bool, is_over: bool) {
+    /// Batches and failures, unless they were just fetched and are soon fetched again because hosts run. What cannot be had
+    /// now is shown as it was.
+    fn fetch(&mut self, has_failures: bool, will_move: bool) {
         let is_fresh = self.fetched.is_some_and(|at| at.elapsed() < REDRAW_PAUSE);
-        if is_fresh && !is_over || !matches!(self.canvas, Canvas::Screen(_)) {
+        if is_fresh && will_move || !matches!(self.canvas, Canvas::Screen(_)) {
             return;
         }
         self.fetched = Some(Instant::now());
@@ -84,7 +85,8 @@ impl Watcher for Watch<'_> {
         };
         let is_over = progress.is_finished();
         let done_before = *self.done_before.get_or_insert(progress.finished_hosts());
-        self.fetch(progress.failed > 0, is_over);
+        // Where nothing runs the next event may be hours away, such as an approval: what is drawn now stays.
+        self.fetch(progress.failed > 0, !is_over && progress.running > 0);
         let view = View {
             progress: said,
             batches: &self.batches,
