@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{data, fleet, outcome};
 
 /// A rolling deployment every night.
-const CREATE: [&str; 14] = [
+const CREATE: [&str; 15] = [
     "schedules",
     "create",
     "nightly",
