@@ -374,8 +374,12 @@ fn cancelled() -> String {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CommandQuery {
     pub set_id: SetId,
+    /// `queued` finds held ones too: both wait.
     #[serde(default)]
     pub status: Option<CommandStatus>,
+    /// Only those of these hosts, unless there are none.
+    #[serde(default)]
+    pub hosts: Vec<HostId>,
     /// The ordinal to start at.
     #[serde(default)]
     pub cursor: u64,

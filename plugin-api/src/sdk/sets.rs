@@ -34,7 +34,7 @@ impl Sets {
         Ok(self.get(&[id]).await?.pop())
     }
 
-    /// Per-host rows in their frozen order, from ordinal `cursor` (0 to start).
+    /// Per-host rows in their frozen order, from ordinal `cursor` (0 to start). `Queued` finds held ones too: both wait.
     pub async fn commands(
         &self,
         set_id: SetId,
@@ -42,16 +42,35 @@ impl Sets {
         cursor: u64,
         limit: u32,
     ) -> Result<CommandPage, HostError> {
-        decode(
-            self.api
-                .commands(encode(&CommandQuery {
-                    set_id,
-                    status,
-                    cursor,
-                    limit,
-                })?)
-                .await,
-        )
+        let query = CommandQuery {
+            set_id,
+            status,
+            hosts: Vec::new(),
+            cursor,
+            limit,
+        };
+        decode(self.api.commands(encode(&query)?).await)
+    }
+
+    /// The rows of these hosts, those before ordinal `cursor` left out, in their frozen order. At most 5,000 hosts.
+    pub async fn commands_of_hosts(
+        &self,
+        set_id: SetId,
+        hosts: &[HostId],
+        cursor: u64,
+    ) -> Result<Vec<CommandView>, HostError> {
+        if hosts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let query = CommandQuery {
+            set_id,
+            status: None,
+            hosts: hosts.to_vec(),
+            cursor,
+            limit: u32::try_from(hosts.len()).unwrap_or(u32::MAX),
+        };
+        let page: CommandPage = decode(self.api.commands(encode(&query)?).await)?;
+        Ok(page.items)
     }
 
     pub async fn command_of_host(

@@ -2,6 +2,7 @@
 //! fakes a test drives; the database is plugged in, because an SDK that carried one would put a second copy of SQLite
 //! into every module. `fleetwright-server` (as a dev-dependency) gives real SQLite and PostgreSQL behind [`SqlBackend`].
 
+pub mod declaration;
 mod fakes;
 
 use std::collections::BTreeMap;
@@ -53,6 +54,8 @@ pub struct TestState {
     pub created_sets: Vec<(SetCreate, Vec<HostId>)>,
     pub sets: BTreeMap<SetId, SetView>,
     pub commands: BTreeMap<SetId, Vec<CommandView>>,
+    /// How often a module asked for rows of sets.
+    pub commands_asked: u64,
     pub outputs: BTreeMap<fleetwright_protocol::CommandId, CommandOutput>,
     pub controls: Vec<SetControl>,
     /// How many controls of single hosts are still refused as unavailable: their rows are not all written.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use fleetwright_plugin_api::wire::{
-    CommandOutput, CommandPage, CommandStatus, CommandView, SetView,
+    CommandOutput, CommandPage, CommandQuery, CommandView, SetView,
 };
 use fleetwright_protocol::{CommandId, HostId, SetId};
 use serde_json::Value;
@@ -174,21 +174,14 @@ impl Commands {
     }
 
     /// A page of a set's rows in order, from ordinal `cursor` on.
-    pub async fn page(
-        &self,
-        set_id: SetId,
-        status: Option<CommandStatus>,
-        cursor: u64,
-        limit: u32,
-    ) -> Result<CommandPage, DbError> {
-        let dialect = self.inner.db.dialect();
-        let statement = reads::page_of_set(dialect, set_id, status, cursor, limit);
+    pub async fn page(&self, query: &CommandQuery) -> Result<CommandPage, DbError> {
+        let statement = reads::page_of_set(self.inner.db.dialect(), query);
         let rows = self.inner.db.read(statement).await?;
         let items: Vec<CommandView> = rows
             .iter_rows()
             .map(reads::command_view)
             .collect::<Result<_, _>>()?;
-        let full = items.len() == usize::try_from(limit).unwrap_or(usize::MAX);
+        let full = items.len() == usize::try_from(query.limit).unwrap_or(usize::MAX);
         let next_cursor = items.last().filter(|_| full).map(|last| last.ordinal + 1);
         Ok(CommandPage { items, next_cursor })
     }

@@ -6,7 +6,7 @@ mod station;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use fleetwright_plugin_api::wire::{CommandStatus, SetAction, SetView};
+use fleetwright_plugin_api::wire::{CommandQuery, CommandStatus, SetAction, SetView};
 use fleetwright_protocol::frame::{CommandFrame, JournalEntry, JournalState, Section, Stream};
 use fleetwright_protocol::outcome::{FailureReason, NotStartedReason};
 use fleetwright_protocol::{CommandId, Outcome, ServerFrame};
@@ -20,7 +20,7 @@ use fleetwright_server::commands::{actions, retention};
 use fleetwright_server::db::{DbError, Dialect};
 use fleetwright_tests::on_each_database;
 
-use station::{Agent, PATIENCE, START_US, Station, first_command, host_id, hosts, seed};
+use station::{Agent, PATIENCE, START_US, Station, first_command, host_id, hosts, of_set, seed};
 
 on_each_database! {
     async fn a_set_is_sent_to_connected_hosts_and_finishes_with_their_results(test: TestDatabase) {
@@ -231,7 +231,7 @@ on_each_database! {
             agent.ack().await;
             let row = station.commands.get(frame.command_id).await.unwrap().unwrap();
             assert_eq!(row.details, Some(details.clone()));
-            let page = station.commands.page(set.id, None, 0, 10).await.unwrap();
+            let page = station.commands.page(&of_set(set.id, 0, 10)).await.unwrap();
             assert_eq!(page.items[0].details, (number == 1).then_some(details));
         }
     }
@@ -380,6 +380,30 @@ on_each_database! {
         assert!(matches!(heard, Heard::Over), "{heard:?}");
     }
 
+    async fn rows_are_found_by_host_and_by_what_waits(test: TestDatabase) {
+        seed(&test.db, 6, 1).await;
+        let station = Station::start(&test.db, ManualClock::at(START_US)).await;
+        let set = station.create(hosts(1..=7), 0).await;
+        let other = station.create(hosts(1..=7), 0).await;
+        assert_ne!(set.id, other.id);
+        let found = async |query: CommandQuery| {
+            let page = station.commands.page(&query).await.unwrap();
+            assert!(page.items.iter().all(|row| row.set_id == set.id));
+            page.items.iter().map(|row| row.ordinal).collect::<Vec<_>>()
+        };
+        let all = of_set(set.id, 0, 10);
+        // Two of the set, in another order, and one that is not in it.
+        let named = vec![host_id(5), host_id(2), host_id(99)];
+        assert_eq!(found(CommandQuery { hosts: named.clone(), ..all.clone() }).await, [1, 4]);
+        assert_eq!(found(CommandQuery { hosts: named.clone(), cursor: 2, ..all.clone() }).await, [4]);
+        assert_eq!(found(CommandQuery { hosts: named, limit: 1, ..all.clone() }).await, [1]);
+        let held = station.create_held(hosts(1..=7)).await;
+        let waiting = CommandQuery { status: Some(CommandStatus::Queued), ..of_set(held.id, 0, 10) };
+        let page = station.commands.page(&waiting).await.unwrap();
+        assert!(page.items.iter().all(|row| row.status == CommandStatus::Held));
+        assert_eq!(page.items.len(), 6, "all but the one that is not approved");
+    }
+
     async fn a_large_set_gets_all_its_rows_in_chunks_also_across_a_restart(test: TestDatabase) {
         seed(&test.db, 1_300, 20).await;
         let clock = ManualClock::at(START_US);
@@ -389,7 +413,7 @@ on_each_database! {
         let restarted = Station::start(&test.db, clock).await;
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
-            let page = restarted.commands.page(set.id, None, 1_319, 10).await.unwrap();
+            let page = restarted.commands.page(&of_set(set.id, 1_319, 10)).await.unwrap();
             if let Some(last) = page.items.first() {
                 assert_eq!(last.reason.as_deref(), Some("not_approved"));
                 break;
@@ -400,7 +424,7 @@ on_each_database! {
         let mut seen = 0;
         let mut cursor = Some(0);
         while let Some(from) = cursor {
-            let page = restarted.commands.page(set.id, None, from, 500).await.unwrap();
+            let page = restarted.commands.page(&of_set(set.id, from, 500)).await.unwrap();
             for row in &page.items {
                 assert_eq!((row.ordinal, row.host_id), (seen, host_id(u128::from(seen) + 1)));
                 seen += 1;

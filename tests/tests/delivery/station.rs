@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fleetwright_plugin_api::wire::{
-    CommandStatus, OfflinePolicy, SetAction, SetControl, SetCreate, SetView,
+    CommandQuery, CommandStatus, OfflinePolicy, SetAction, SetControl, SetCreate, SetView,
 };
 use fleetwright_protocol::frame::{CommandFrame, JournalEntry};
 use fleetwright_protocol::{CommandId, Facts, HostId, Outcome, ServerFrame, SetId};
@@ -32,6 +32,17 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 
 pub fn host_id(number: u128) -> HostId {
     HostId(Uuid::from_u128(number))
+}
+
+/// A page of a set's rows, whatever their status.
+pub fn of_set(set_id: SetId, cursor: u64, limit: u32) -> CommandQuery {
+    CommandQuery {
+        set_id,
+        status: None,
+        hosts: Vec::new(),
+        cursor,
+        limit,
+    }
 }
 
 pub fn hosts(range: std::ops::RangeInclusive<u128>) -> Vec<HostId> {
@@ -260,7 +271,7 @@ impl Station {
     }
 
     pub async fn rows(&self, set: SetId) -> BTreeMap<HostId, (CommandStatus, Option<String>)> {
-        let page = self.commands.page(set, None, 0, 500).await.unwrap();
+        let page = self.commands.page(&of_set(set, 0, 500)).await.unwrap();
         page.items
             .into_iter()
             .map(|row| (row.host_id, (row.status, row.reason)))

@@ -18,7 +18,7 @@ use crate::sdk::{
     CallContext, CallError, CommandPage, HostChange, HostChanges, Payload, SetAction, SetCreate,
     SetPreview, SetView,
 };
-use crate::wire::CommandQuery;
+use crate::wire::{CommandQuery, CommandStatus};
 
 #[derive(Clone)]
 pub(super) struct Fake(pub(super) Arc<Shared>);
@@ -135,7 +135,8 @@ impl SetsApi for Fake {
 
     fn commands(&self, query: RVec<u8>) -> Answer<AbiPayload> {
         ready(&parse::<CommandQuery>(&query).map(|query| {
-            let state = self.0.state();
+            let mut state = self.0.state();
+            state.commands_asked += 1;
             let rows = state
                 .commands
                 .get(&query.set_id)
@@ -145,7 +146,10 @@ impl SetsApi for Fake {
                 .iter()
                 .filter(|row| {
                     row.ordinal >= query.cursor
-                        && query.status.is_none_or(|status| row.status == status)
+                        && query
+                            .status
+                            .is_none_or(|status| is_found(row.status, status))
+                        && (query.hosts.is_empty() || query.hosts.contains(&row.host_id))
                 })
                 .take(query.limit as usize + 1)
                 .cloned()
@@ -161,7 +165,8 @@ impl SetsApi for Fake {
     }
 
     fn command_of_host(&self, set_id: RVec<u8>, host_id: RVec<u8>) -> Answer<AbiPayload> {
-        let state = self.0.state();
+        let mut state = self.0.state();
+        state.commands_asked += 1;
         let rows = SetId::from_slice(&set_id).and_then(|id| state.commands.get(&id));
         let host = HostId::from_slice(&host_id);
         ready(&Ok(rows.and_then(|rows| {
@@ -412,6 +417,12 @@ fn skips(state: &TestState, hosts: &[HostId]) -> Vec<(HostId, String)> {
         .filter(unapproved)
         .map(|id| (*id, "not_approved".to_owned()))
         .collect()
+}
+
+/// Held rows are found as queued: both wait.
+fn is_found(status: CommandStatus, wanted: CommandStatus) -> bool {
+    let is_held = wanted == CommandStatus::Queued && status == CommandStatus::Held;
+    status == wanted || is_held
 }
 
 fn host_ids(raw: &[u8]) -> Vec<HostId> {

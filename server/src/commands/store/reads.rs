@@ -1,6 +1,8 @@
 //! Read-only SQL of commands, outside transactions: pages, history, output, and what waits to be sent.
 
-use fleetwright_plugin_api::wire::{CommandOutput, CommandStatus, CommandView, StreamOutput};
+use fleetwright_plugin_api::wire::{
+    CommandOutput, CommandQuery, CommandStatus, CommandView, StreamOutput,
+};
 use fleetwright_protocol::{CommandId, HostId, SetId};
 use serde_json::json;
 
@@ -34,17 +36,13 @@ pub fn waiting_of_set(set_id: SetId, ordinal: u64, limit: u32) -> Statement {
 
 /// What waits to be sent to these hosts, oldest first.
 pub fn waiting_of_hosts(dialect: Dialect, hosts: &[HostId]) -> Statement {
-    let list: Vec<_> = hosts
-        .iter()
-        .map(|id| json!([hex::encode(id.as_bytes())]))
-        .collect();
     let source = dialect.rows_from_json("$1", &[("host_id", ColumnKind::Bytes)]);
     let sql = format!(
         "SELECT c.id, c.set_id, c.host_id, c.ordinal, c.attempt FROM {source} AS v \
          JOIN commands c ON c.host_id = v.host_id WHERE c.status IN ('queued', 'running') \
          AND c.status = 'queued' AND c.sent_at IS NULL ORDER BY c.id LIMIT {WAITING_MAX}"
     );
-    Statement::new(sql).bind(json!(list).to_string())
+    Statement::new(sql).bind(host_list(hosts))
 }
 
 pub fn waiting(row: &Row) -> Result<Waiting, RowError> {
@@ -57,24 +55,38 @@ pub fn waiting(row: &Row) -> Result<Waiting, RowError> {
     })
 }
 
-/// A page of a set's rows in order, starting at `ordinal`.
-pub fn page_of_set(
-    dialect: Dialect,
-    set_id: SetId,
-    status: Option<CommandStatus>,
-    ordinal: u64,
-    limit: u32,
-) -> Statement {
-    let filter = status.map_or("", |_| "AND c.status = $4");
+/// A page of a set's rows in order. Of named hosts it looks from the query's ordinal on until it has found one row for each.
+pub fn page_of_set(dialect: Dialect, query: &CommandQuery) -> Statement {
+    let mut filter = match query.status {
+        None => String::new(),
+        Some(CommandStatus::Queued) => "AND c.status IN ('queued', 'held')".to_owned(),
+        Some(
+            status @ (CommandStatus::Held
+            | CommandStatus::Running
+            | CommandStatus::Succeeded
+            | CommandStatus::Failed
+            | CommandStatus::Skipped),
+        ) => format!("AND c.status = '{}'", status.as_str()),
+    };
+    if !query.hosts.is_empty() {
+        let source = dialect.rows_from_json("$4", &[("host_id", ColumnKind::Bytes)]);
+        filter.push_str(&format!(
+            " AND c.host_id IN (SELECT v.host_id FROM {source} AS v)"
+        ));
+    }
     let sql = format!(
         "SELECT {} FROM commands c LEFT JOIN command_outputs o ON o.command_id = c.id \
          WHERE c.set_id = $1 AND c.ordinal >= $2 {filter} ORDER BY c.ordinal LIMIT $3",
         view_columns(dialect, DETAILS_LISTED)
     );
-    let statement = Statement::new(sql).bind(set_id).bind(ordinal).bind(limit);
-    match status {
-        Some(status) => statement.bind(status.as_str()),
-        None => statement,
+    let statement = Statement::new(sql)
+        .bind(query.set_id)
+        .bind(query.cursor)
+        .bind(query.limit);
+    if query.hosts.is_empty() {
+        statement
+    } else {
+        statement.bind(host_list(&query.hosts))
     }
 }
 
@@ -169,6 +181,15 @@ pub fn command_view(row: &Row) -> Result<CommandView, RowError> {
         stdout_tail: lossy(row.optional_bytes(16)?),
         stderr_tail: lossy(row.optional_bytes(17)?),
     })
+}
+
+/// For `rows_from_json`.
+fn host_list(hosts: &[HostId]) -> String {
+    let list: Vec<_> = hosts
+        .iter()
+        .map(|id| json!([hex::encode(id.as_bytes())]))
+        .collect();
+    json!(list).to_string()
 }
 
 /// `details` is the expression that stands for them: all of them, or what a list can bear.

@@ -68,10 +68,8 @@ impl SetsApi for Services {
         self.answer_json(async move {
             let query: CommandQuery = parse(&query)?;
             let limit = query.limit.clamp(1, COMMANDS_MAX);
-            commands
-                .page(query.set_id, query.status, query.cursor, limit)
-                .await
-                .map_err(database_error)
+            let query = CommandQuery { limit, ..query };
+            commands.page(&query).await.map_err(database_error)
         })
     }
 
