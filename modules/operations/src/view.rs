@@ -118,7 +118,8 @@ pub fn host_status(status: CommandStatus) -> HostStatus {
     }
 }
 
-/// The commands a `?status=` filter means. A set that is released step by step has held ones too: they are shown and not filtered for.
+/// The commands a `?status=` filter means. A set that is released step by step has held ones too: they are shown as queued, and
+/// the core finds them as such.
 pub fn command_status(name: &str) -> Option<CommandStatus> {
     let status = CommandStatus::from_name(name)?;
     match status {

@@ -8,6 +8,7 @@ pub mod control;
 pub mod policy;
 pub mod rollback;
 pub mod state;
+mod step;
 pub mod tally;
 pub mod timer;
 
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use policy::{OnThreshold, Policy, is_passed};
 use rollback::Rollback;
 use state::{Event, InvalidTransition, PauseCause, State};
+pub use step::{Cause, Decision, Effect, SetChange, Step, Target};
 pub use tally::{Counts, Tally};
 use timer::Timer;
 
@@ -65,128 +67,6 @@ pub struct Snapshot<'a> {
     pub started: Option<u64>,
 }
 
-/// What to do now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Decision {
-    /// Nothing before this time (µs), unless something changes.
-    Wait {
-        until_us: Option<i64>,
-    },
-    /// Find out which hosts had started, and ask again.
-    GatherStarted,
-    Take(Box<Step>),
-}
-
-/// One write.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step {
-    pub deployment: Deployment,
-    pub cause: Cause,
-    pub effects: Vec<Effect>,
-}
-
-/// What is written beside the deployment, in the same transaction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Effect {
-    Set(Target, SetChange),
-    /// A batch begins.
-    Dispatched {
-        batch: u64,
-        size: u64,
-    },
-    /// Every host of a batch is terminal.
-    Finished {
-        batch: u64,
-        tally: Tally,
-        skipped: u64,
-    },
-    /// The rollback's set is created, held.
-    CreateRollback,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target {
-    Deployment,
-    Rollback,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SetChange {
-    /// The held hosts with these ordinals may start.
-    Release {
-        from: u64,
-        to: u64,
-    },
-    Pause,
-    Resume,
-    /// Nothing new starts.
-    Cancel {
-        kill: bool,
-        halted: bool,
-    },
-    /// Released hosts before this ordinal that have not started never will.
-    GiveUp {
-        below: u64,
-    },
-}
-
-/// Why a step was taken; the trace shows it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "cause", rename_all = "snake_case")]
-pub enum Cause {
-    BatchDispatched {
-        batch: u64,
-    },
-    HostsReleased {
-        batch: u64,
-    },
-    BatchFinished {
-        batch: u64,
-    },
-    HostsGivenUp {
-        batch: u64,
-    },
-    FailureThresholdPassed {
-        failed: u64,
-        total: u64,
-        threshold_pct: u64,
-    },
-    BatchFailureThresholdPassed {
-        batch: u64,
-        failed: u64,
-        size: u64,
-        threshold_pct: u64,
-    },
-    ApprovalRequired {
-        batch: u64,
-    },
-    Approved {
-        batch: u64,
-    },
-    PausedByOperator,
-    ResumedByOperator {
-        acknowledged: u64,
-    },
-    CancelledByOperator {
-        kill: bool,
-    },
-    AllHostsFinished {
-        succeeded: u64,
-        total: u64,
-    },
-    Drained,
-    RollbackStarted {
-        hosts: u64,
-    },
-    RollbackDispatched {
-        hosts: u64,
-    },
-    RollbackFinished {
-        succeeded: u64,
-        total: u64,
-    },
-}
-
 impl Deployment {
     pub fn new() -> Self {
         Self {
@@ -216,6 +96,16 @@ impl Deployment {
         }
     }
 
+    /// Nothing is waited for longer than was asked, whatever the clock has done since.
+    fn limit_waits(&mut self, policy: &Policy, now_us: i64) {
+        let batch = &mut self.batch;
+        batch.delay = batch.delay.limited(now_us, policy.batch_delay_us);
+        batch.wait = batch.wait.limited(now_us, policy.host_wait_us);
+        if let Some(rollback) = &mut self.rollback {
+            rollback.wait = rollback.wait.limited(now_us, policy.host_wait_us);
+        }
+    }
+
     /// A batch that ends before all of it was released is waited for from now on.
     fn wait_for_open_hosts(&mut self, policy: &Policy, now_us: i64) {
         let begun = Timer::started(now_us, policy.host_wait_us);
@@ -239,6 +129,9 @@ impl Default for Deployment {
 
 /// What to do now.
 pub fn decide(snapshot: &Snapshot<'_>, now_us: i64) -> Decision {
+    if let Some(step) = clock_set_back(snapshot, now_us) {
+        return take(step);
+    }
     let next = match snapshot.deployment.state {
         State::Over { .. } | State::Paused { .. } => return Decision::Wait { until_us: None },
         State::Queued { cancelling: true }
@@ -298,6 +191,20 @@ pub fn passed_threshold(snapshot: &Snapshot<'_>) -> Option<Cause> {
 pub fn batch_size(policy: &Policy, batch: u64) -> u64 {
     let start = policy.partition.end(batch.saturating_sub(1));
     policy.partition.end(batch).saturating_sub(start)
+}
+
+/// No wait is longer than it was asked for: one that is was begun before the clock was set back, and begins anew.
+fn clock_set_back(snapshot: &Snapshot<'_>, now_us: i64) -> Option<Step> {
+    if snapshot.deployment.state.is_terminal() {
+        return None;
+    }
+    let mut after = snapshot.deployment.clone();
+    after.limit_waits(snapshot.policy, now_us);
+    (after != *snapshot.deployment).then(|| Step {
+        deployment: after,
+        cause: Cause::ClockSetBack,
+        effects: Vec::new(),
+    })
 }
 
 fn running(snapshot: &Snapshot<'_>, now_us: i64) -> Result<Decision, InvalidTransition> {

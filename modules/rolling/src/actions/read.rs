@@ -105,15 +105,28 @@ pub async fn hosts(
     limit: u32,
 ) -> Result<(CommandPage, HashMap<HostId, CommandView>), RollingError> {
     let page = rows::page(host, &standing.set, status, cursor, limit).await?;
-    let mut rolled_back = HashMap::new();
-    if let Some(set_id) = standing.header.rollback_set_id {
-        for row in page.items.iter().filter(|row| row.started_at_us.is_some()) {
-            if let Some(command) = host.sets().command_of_host(set_id, row.host_id).await? {
-                rolled_back.insert(row.host_id, command);
-            }
-        }
-    }
-    Ok((page, rolled_back))
+    let rolled_back = rollback_rows(host, &standing.header, &page.items).await?;
+    let by_host = rolled_back.into_iter().map(|row| (row.host_id, row));
+    Ok((page, by_host.collect()))
+}
+
+/// What the rollback did on the hosts of these rows, in one read.
+async fn rollback_rows(
+    host: &Host,
+    header: &Header,
+    rows: &[CommandView],
+) -> Result<Vec<CommandView>, HostError> {
+    let started = rows.iter().filter(|row| row.started_at_us.is_some());
+    let hosts: Vec<HostId> = started.map(|row| row.host_id).collect();
+    let (Some(set_id), Some(rollback), Some(last)) = (
+        header.rollback_set_id,
+        &header.machine.rollback,
+        rows.last(),
+    ) else {
+        return Ok(Vec::new());
+    };
+    let from = rollback.earliest_ordinal(&header.policy, last.ordinal);
+    host.sets().commands_of_hosts(set_id, &hosts, from).await
 }
 
 /// One host's row and its stored output, of the deployment or of its rollback; empty if it has none yet.

@@ -61,6 +61,7 @@ pub(super) fn paused(
 ) -> Result<Step, InvalidTransition> {
     let mut after = snapshot.deployment.clone();
     after.state = after.state.next(Event::Pause(cause))?;
+    after.limit_waits(snapshot.policy, now_us);
     after.batch.delay = after.batch.delay.stopped(now_us);
     after.batch.wait = after.batch.wait.stopped(now_us);
     Ok(Step {

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::control::unless_finished;
+use super::policy::Policy;
 use super::state::{Event, InvalidTransition};
 use super::timer::Timer;
 use super::{
@@ -26,6 +27,15 @@ pub struct Seen {
     pub counts: Counts,
     /// Where the batch after the current one ends; none after the last.
     pub next_end: Option<u64>,
+}
+
+impl Rollback {
+    /// An ordinal of the rollback's set before which there is no host up to this ordinal of the deployment: its last batches
+    /// come first, and of its first ones there cannot be more hosts than they have.
+    pub fn earliest_ordinal(&self, policy: &Policy, ordinal: u64) -> u64 {
+        let batch = policy.partition.batch_of(ordinal);
+        self.total.saturating_sub(policy.partition.end(batch))
+    }
 }
 
 /// The deployment halted and drained, and `hosts` of it had started.

@@ -506,3 +506,67 @@ fn a_batch_that_ends_before_all_of_it_was_released_is_waited_for_and_given_up() 
         matches!(given_up, Decision::Take(step) if step.cause == Cause::HostsGivenUp { batch: 1 })
     );
 }
+
+#[test]
+fn a_clock_that_is_set_back_makes_nothing_wait_longer_than_was_asked() {
+    const DAY: i64 = 86_400 * SECOND;
+    let (policy, back) = (policy(), NOW - DAY);
+    let (mut deployment, counts) = first_batch(0, 0, 4, 0);
+    deployment.batch.finished = true;
+    deployment.batch.wait = Timer::Off;
+    deployment.batch.delay = Timer::started(NOW, policy.batch_delay_us);
+    let Decision::Take(step) = ask(&policy, &deployment, counts, back) else {
+        panic!("the delay of a day ahead was waited for");
+    };
+    assert_eq!((step.cause, step.effects.len()), (Cause::ClockSetBack, 0));
+    let due_us = back + policy.batch_delay_us;
+    let waits = Decision::Wait {
+        until_us: Some(due_us),
+    };
+    assert_eq!(ask(&policy, &step.deployment, counts, back), waits);
+    // Nor does a pause keep more of it.
+    let snapshot = Snapshot {
+        policy: &policy,
+        deployment: &deployment,
+        counts,
+        rollback: None,
+        started: None,
+    };
+    let paused = control(&snapshot, Control::Pause, back).unwrap().unwrap();
+    assert_eq!(
+        paused.deployment.batch.delay.left_us(),
+        Some(policy.batch_delay_us)
+    );
+    // The same for hosts that do not start.
+    let (deployment, counts) = first_batch(4, 0, 0, 0);
+    let Decision::Take(step) = ask(&policy, &deployment, counts, back) else {
+        panic!("hosts were waited for until a day ahead");
+    };
+    assert_eq!(
+        step.deployment.batch.wait,
+        Timer::started(back, policy.host_wait_us)
+    );
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_host_is_looked_for_after_its_place_in_a_rollback(
+        started in proptest::collection::vec(proptest::bool::ANY, 1..60),
+        size in 1_u64..20,
+    ) {
+        let total = u64::try_from(started.len()).unwrap();
+        let policy = Policy { total, partition: Partition::new(&Sizing::BatchSize(size), total), ..policy() };
+        let mut order: Vec<u64> = (0..total).filter(|ordinal| started[usize::try_from(*ordinal).unwrap()]).collect();
+        // Stable: within a batch the order stays.
+        order.sort_by_key(|ordinal| std::cmp::Reverse(policy.partition.batch_of(*ordinal)));
+        let rollback = super::rollback::Rollback { total: u64::try_from(order.len()).unwrap(), ..Default::default() };
+        for (place, ordinal) in (0..).zip(&order) {
+            for last_of_page in *ordinal..total {
+                proptest::prop_assert!(rollback.earliest_ordinal(&policy, last_of_page) <= place);
+            }
+        }
+        if started.iter().all(|started| *started) {
+            proptest::prop_assert_eq!(rollback.earliest_ordinal(&policy, 0), total - size.min(total));
+        }
+    }
+}

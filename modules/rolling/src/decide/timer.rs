@@ -22,6 +22,17 @@ impl Timer {
         }
     }
 
+    /// At most so long from now.
+    #[must_use]
+    pub fn limited(self, now_us: i64, for_us: i64) -> Self {
+        match self {
+            Self::Until { at_us } if at_us.saturating_sub(now_us) > for_us => {
+                Self::started(now_us, for_us)
+            }
+            Self::Off | Self::Until { .. } | Self::Stopped { .. } => self,
+        }
+    }
+
     /// Keeps what is left; nothing if it is over already.
     #[must_use]
     pub fn stopped(self, now_us: i64) -> Self {

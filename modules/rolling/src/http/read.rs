@@ -24,7 +24,7 @@ use crate::view::{self, RollingBatchPage, RollingHostPage, RollingProgress, Roll
 #[serde(default)]
 #[into_params(parameter_in = Query)]
 pub struct HostParams {
-    /// `queued`, `running`, `succeeded`, `failed` or `skipped`. Those of batches to come are none of these yet.
+    /// `queued`, `running`, `succeeded`, `failed` or `skipped`. Those of batches to come are `queued`.
     status: Option<String>,
 }
 

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use fleetwright_module_rolling::controller::{pass, prune_once};
 use fleetwright_plugin_api::sdk::testing::TestResponse;
-use fleetwright_plugin_api::sdk::{CommandStatus, Module as _, Payload, SetAction, SetId};
+use fleetwright_plugin_api::sdk::{
+    CommandStatus, CommandView, Module as _, Payload, SetAction, SetId,
+};
 use fleetwright_tests::on_each_database;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -151,6 +153,34 @@ on_each_database! {
             bench.change(set_id, |set| (set.queued, set.succeeded) = (0, set.succeeded + released));
         }
         bench.until(id, "the end", |seen| seen["status"] == "rolled_back").await;
+        let undone = [(0, 2), (1, 0), (2, 1)].map(|(ordinal, number)| CommandView {
+            host_id: host_id(number),
+            ..row(set_id, ordinal, CommandStatus::Succeeded, true)
+        });
+        bench.server.state().commands.insert(SetId(set_id), undone.to_vec());
+        let rolled_back = async |query: &str| -> Vec<bool> {
+            let before = bench.server.state().commands_asked;
+            let page = bench.get(&format!("/{id}/hosts{query}")).await.json();
+            let asked = bench.server.state().commands_asked - before;
+            assert_eq!(asked, 2, "one question for the rows and one for what the rollback did on them");
+            let rows = page["items"].as_array().unwrap().iter();
+            rows.map(|row| row["rollback"]["host_id"] == row["host_id"]).collect()
+        };
+        assert_eq!(rolled_back("").await, [true, true, true, false, false, false]);
+        assert_eq!(rolled_back("?limit=1").await, [true]);
+        assert_eq!(rolled_back("?status=failed").await, [true, false]);
+    }
+
+    async fn hosts_of_batches_to_come_are_shown_and_found_as_queued(database: TestDatabase) {
+        let bench = Bench::start(&database).await;
+        let id = bench.create(3, json!({})).await;
+        bench.until(id, "the first batch", |_| bench.set(id).queued == 2).await;
+        let statuses = [CommandStatus::Running, CommandStatus::Queued, CommandStatus::Held];
+        let rows = (0..).zip(statuses).map(|(ordinal, status)| row(id, ordinal, status, false));
+        bench.server.state().commands.insert(SetId(id), rows.collect());
+        let page = bench.get(&format!("/{id}/hosts?status=queued")).await.json();
+        let shown: Vec<_> = page["items"].as_array().unwrap().iter().map(|row| (&row["batch"], &row["status"])).collect();
+        assert_eq!(shown, [(&json!(1), &json!("queued")), (&json!(2), &json!("queued"))]);
     }
 
     async fn a_plan_shows_the_batches_and_stores_nothing(database: TestDatabase) {
@@ -221,12 +251,7 @@ on_each_database! {
     }
 }
 
-fn row(
-    id: Uuid,
-    ordinal: u64,
-    status: CommandStatus,
-    started: bool,
-) -> fleetwright_plugin_api::sdk::CommandView {
+fn row(id: Uuid, ordinal: u64, status: CommandStatus, started: bool) -> CommandView {
     let json = json!({
         "id": Uuid::from_u128(0x77_0000 + u128::from(ordinal)), "set_id": id, "host_id": host_id(ordinal), "ordinal": ordinal,
         "status": status, "attempt": 1, "created_at_us": 0, "started_at_us": started.then_some(1),
