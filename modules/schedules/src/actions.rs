@@ -22,6 +22,9 @@ pub const RUNS_SIGNAL: &str = "schedules:runs";
 /// Published when a run has launched its operation.
 pub const LAUNCHED_SIGNAL: &str = "schedules:launched";
 
+/// Decisions made again after a lost race. Schedules are saved by people: more than a few in a row is something else.
+const ATTEMPTS_MAX: usize = 5;
+
 /// Why an action did not happen.
 #[derive(Debug, thiserror::Error)]
 pub enum SchedulesError {

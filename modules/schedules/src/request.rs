@@ -245,15 +245,15 @@ fn name(fields: &mut Fields<'_>) -> Option<String> {
 fn timetable(fields: &mut Fields<'_>, now_us: i64) -> Option<(Timetable, Times)> {
     const CODE: &str = "cron-invalid";
     let text = fields.required_text("cron", CODE);
-    let zone = zone(fields);
-    let (text, zone) = (text?, zone?);
-    let cron = match Cron::parse(text) {
-        Ok(cron) => cron,
+    let cron = text.and_then(|text| match Cron::parse(text) {
+        Ok(cron) => Some(cron),
         Err(error) => {
             fields.refuse("cron", CODE, &error.to_string());
-            return None;
+            None
         }
-    };
+    });
+    let zone = zone(fields);
+    let (text, cron, zone) = (text?, cron?, zone?);
     let timezone = zone.name().to_owned();
     let timetable = Timetable::new(&cron, zone);
     if timetable.next_after(now_us).is_none() {

@@ -10,12 +10,20 @@ use uuid::Uuid;
 use crate::decide::{Kind, MisfirePolicy, Next, OverlapPolicy};
 
 /// The forward-only history of this module's schema.
-pub const MIGRATIONS: [Migration; 1] = [Migration {
-    version: 1,
-    name: "schedules",
-    sqlite: include_str!("../migrations/0001_schedules.sqlite.sql"),
-    postgres: include_str!("../migrations/0001_schedules.postgres.sql"),
-}];
+pub const MIGRATIONS: [Migration; 2] = [
+    Migration {
+        version: 1,
+        name: "schedules",
+        sqlite: include_str!("../migrations/0001_schedules.sqlite.sql"),
+        postgres: include_str!("../migrations/0001_schedules.postgres.sql"),
+    },
+    Migration {
+        version: 2,
+        name: "run_revisions",
+        sqlite: include_str!("../migrations/0002_run_revisions.sqlite.sql"),
+        postgres: include_str!("../migrations/0002_run_revisions.postgres.sql"),
+    },
+];
 
 /// At most 3 KiB a row, of which the expression is 1: a page of 500 fits one read. What a client may make large is read for
 /// one schedule only.

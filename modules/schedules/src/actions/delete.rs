@@ -4,8 +4,8 @@ use fleetwright_plugin_api::sdk::{AuditEntry, Batch, CallContext, Host, HostErro
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{ARMED_SIGNAL, SchedulesError};
-use crate::store::{self, runs};
+use super::{ARMED_SIGNAL, ATTEMPTS_MAX, SchedulesError};
+use crate::store::{self, Header, runs};
 
 pub async fn delete(
     host: &Host,
@@ -13,26 +13,37 @@ pub async fn delete(
     id: Uuid,
     seen: Option<Vec<i64>>,
 ) -> Result<(), SchedulesError> {
-    let header = store::header(host.db(), id).await?;
-    let header = header.ok_or(SchedulesError::NotFound)?;
-    if seen.is_some_and(|revisions| !revisions.contains(&header.revision)) {
-        return Err(SchedulesError::Stale);
+    for _ in 0..ATTEMPTS_MAX {
+        let header = store::header(host.db(), id).await?;
+        let header = header.ok_or(SchedulesError::NotFound)?;
+        if seen
+            .as_ref()
+            .is_some_and(|revisions| !revisions.contains(&header.revision))
+        {
+            return Err(SchedulesError::Stale);
+        }
+        match host.db().commit(context, batch(&header)).await {
+            Ok(()) => return Ok(()),
+            // It was changed or deleted in between: what is so now decides.
+            Err(HostError::Guard { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
+    Err(SchedulesError::Contended)
+}
+
+fn batch(header: &Header) -> Batch {
+    let id = header.id;
     let audit = AuditEntry {
         action: "schedule.delete".to_owned(),
         target_kind: "schedule".to_owned(),
         target_id: id.to_string(),
         detail: json!({ "name": header.name, "revision": header.revision }),
     };
-    let batch = Batch::new()
+    Batch::new()
         .sql_expecting(store::delete(id, header.revision), 1)
         .sql(store::delete_groups(id))
         .sql(runs::delete_of(id))
         .audit(&audit)
-        .signal(ARMED_SIGNAL);
-    match host.db().commit(context, batch).await {
-        // It was changed or deleted in between; the client has not seen that.
-        Err(HostError::Guard { .. }) => Err(SchedulesError::Stale),
-        other => Ok(other?),
-    }
+        .signal(ARMED_SIGNAL)
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::decide::{Kind, OperationStatus};
-use crate::store::runs::{self, Run};
+use crate::store::runs::{self, Phase, Run};
 
 /// Operations of one question: as many as a module answers at once, a page of the API.
 pub const PAGE: u32 = 500;
@@ -85,6 +85,24 @@ pub async fn refresh(host: &Host, launched: Vec<Run>) -> Result<Vec<Run>, HostEr
         host.db().commit(&host.own_context(), batch).await?;
     }
     Ok(open)
+}
+
+/// The runs of these schedules that are not over, as their operations say now, however many there are: those that are
+/// launched, and those that are not yet.
+pub async fn open_of(host: &Host, schedule_ids: &[Uuid]) -> Result<Vec<Run>, HostError> {
+    let (mut open, mut after) = (Vec::new(), Uuid::nil());
+    loop {
+        let page = runs::open_of(host.db(), schedule_ids, after, PAGE).await?;
+        let Some(last) = page.last() else {
+            return Ok(open);
+        };
+        after = last.id;
+        let (launched, waiting): (Vec<Run>, Vec<Run>) = page
+            .into_iter()
+            .partition(|run| run.phase == Phase::Launched);
+        open.extend(waiting);
+        open.extend(refresh(host, launched).await?);
+    }
 }
 
 /// One pass over everything launched that is not over; gives the operations that are still to be watched, and how many pages

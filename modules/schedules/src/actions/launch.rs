@@ -5,14 +5,18 @@
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
-use fleetwright_plugin_api::sdk::{Batch, CallContext, CallError, Host, HostError, Payload};
+use fleetwright_plugin_api::sdk::{
+    Batch, CallContext, CallError, Host, HostError, Payload, Problem,
+};
 use futures_util::StreamExt as _;
 use futures_util::stream::iter;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{FEATURE, LAUNCHED_SIGNAL, follow};
-use crate::decide::{Kind, LaunchFacts, LaunchStep, OperationStatus, RunEnd, decide_launch};
+use crate::decide::{
+    Kind, LaunchFacts, LaunchStep, OperationStatus, OverlapPolicy, RunEnd, decide_launch,
+};
 use crate::request::launch_body;
 use crate::store::runs::{self, Phase, Run};
 use crate::store::{self, Header};
@@ -35,19 +39,35 @@ pub enum Launched {
     Waiting,
 }
 
-/// One pass over the runs that wait: of each schedule one.
+/// One pass over all the runs that wait, so that those whose module is away keep no others waiting: of each schedule one.
 pub async fn launch_waiting(host: &Host) -> Result<Launched, HostError> {
-    let page = runs::waiting(host.db(), PAGE).await?;
-    if page.is_empty() {
-        return Ok(Launched::Idle);
+    let (mut seen, mut after) = (HashSet::new(), runs::Place::FIRST);
+    let mut outcome = Launched::Idle;
+    loop {
+        let page = runs::waiting(host.db(), after, PAGE).await?;
+        let Some(last) = page.last() else {
+            return Ok(outcome);
+        };
+        after = runs::Place::of(last);
+        let first: Vec<Run> = page
+            .into_iter()
+            .filter(|run| seen.insert(run.schedule_id))
+            .collect();
+        if first.is_empty() {
+            continue;
+        }
+        let progress = launch_page(host, first).await?;
+        outcome = match outcome {
+            Launched::Idle | Launched::Waiting if !progress => Launched::Waiting,
+            Launched::Idle | Launched::Waiting | Launched::Progress => Launched::Progress,
+        };
     }
-    let mut seen = HashSet::new();
-    let first: Vec<Run> = page
-        .into_iter()
-        .filter(|run| seen.insert(run.schedule_id))
-        .collect();
-    let pass = Pass::read(host, &first).await?;
-    let decided: Vec<(Run, LaunchStep)> = first
+}
+
+/// Brings runs of different schedules forward. Returns whether something was done.
+async fn launch_page(host: &Host, waiting: Vec<Run>) -> Result<bool, HostError> {
+    let pass = Pass::read(host, &waiting).await?;
+    let decided: Vec<(Run, LaunchStep)> = waiting
         .into_iter()
         .filter_map(|run| pass.decide(run))
         .collect();
@@ -70,11 +90,7 @@ pub async fn launch_waiting(host: &Host) -> Result<Launched, HostError> {
         .iter()
         .any(|outcome| !matches!(outcome, Outcome::Again));
     commit(host, batch).await?;
-    Ok(if progress {
-        Launched::Progress
-    } else {
-        Launched::Waiting
-    })
+    Ok(progress)
 }
 
 enum Outcome {
@@ -103,10 +119,15 @@ impl Pass {
         let ids: Vec<Uuid> = waiting.iter().map(|run| run.schedule_id).collect();
         // First: what launches after this is told by the count of launches.
         let headers = store::headers_of(host.db(), &ids).await?;
-        let open = runs::open_of(host.db(), &ids, follow::PAGE).await?;
-        let launched = open.into_iter().filter(|run| run.phase == Phase::Launched);
+        // Where runs may overlap, what goes on says nothing; and it may be much.
+        let exclusive: Vec<Uuid> = headers
+            .iter()
+            .filter(|header| header.overlap != OverlapPolicy::Allow)
+            .map(|header| header.id)
+            .collect();
+        let open = follow::open_of(host, &exclusive).await?;
         let mut by_schedule: HashMap<Uuid, Vec<Uuid>> = HashMap::new();
-        for run in follow::refresh(host, launched.collect()).await? {
+        for run in open.iter().filter(|run| run.phase == Phase::Launched) {
             by_schedule.entry(run.schedule_id).or_default().push(run.id);
         }
         let mut pass = Self {
@@ -152,10 +173,12 @@ impl Pass {
     /// None for a run whose schedule was deleted since: its row is gone with it.
     fn decide(&self, run: Run) -> Option<(Run, LaunchStep)> {
         let header = self.headers.get(&run.schedule_id)?;
-        let operation = self.existing.get(&run.kind).and_then(|of| of.get(&run.id));
+        let existing = self.existing.get(&run.kind);
+        let waited_us = self.now_us - run.recorded_at_us;
         let open = self.open.get(&run.schedule_id);
         let facts = LaunchFacts {
-            operation: operation.copied(),
+            operation: existing.and_then(|found| found.get(&run.id)).copied(),
+            is_module_away: existing.is_none() && waited_us < PATIENCE_US,
             launching: run.phase == Phase::Launching,
             unlicensed: self.unlicensed.get(&run.kind).map(String::as_str),
             may_launch: self.context(&run).is_some(),
@@ -174,7 +197,7 @@ impl Pass {
                 let [turn, launching] = runs::start_launch(header, run.id);
                 batch.sql(turn).sql(launching)
             }
-            (LaunchStep::Launch { .. }, _) => batch,
+            (LaunchStep::Launch { .. } | LaunchStep::Wait, _) => batch,
         }
     }
 
@@ -193,7 +216,7 @@ impl Pass {
             .into_iter()
             .filter_map(|(run, step)| match step {
                 LaunchStep::Launch { cancel } => Some((run, cancel)),
-                LaunchStep::Adopt(_) | LaunchStep::End(_) => None,
+                LaunchStep::Adopt(_) | LaunchStep::End(_) | LaunchStep::Wait => None,
             })
             .collect();
         let ids: Vec<Uuid> = to_launch.iter().map(|(run, _)| run.id).collect();
@@ -235,6 +258,13 @@ impl Pass {
     ) -> Result<OperationStatus, CallError> {
         let gone = || CallError::Host(HostError::NotFound("the schedule".to_owned()));
         let context = self.context(run).ok_or_else(gone)?;
+        let (header, work) = store::with_work(host.db(), run.schedule_id)
+            .await?
+            .ok_or_else(gone)?;
+        if !is_as_recorded(run, &header) {
+            let detail = "Somebody else has changed the schedule since.";
+            return Err(Problem::conflict("schedule_changed", detail).into());
+        }
         let module = run.kind.as_str();
         for id in cancel {
             let asked = Payload::json(json!({ "id": id }));
@@ -245,9 +275,6 @@ impl Pass {
                 Err(error) => return Err(error),
             }
         }
-        let (header, work) = store::with_work(host.db(), run.schedule_id)
-            .await?
-            .ok_or_else(gone)?;
         let request = launch_body(&header.operation_type, &work);
         let asked = Payload::json(json!({ "id": run.id, "request": request }));
         let answer = host.call().invoke(context, module, "create", asked).await?;
@@ -256,6 +283,16 @@ impl Pass {
             .and_then(OperationStatus::from_name)
             .unwrap_or(OperationStatus::Queued))
     }
+}
+
+/// Whether what the schedule launches now is what its principal meant when the run was recorded: what they have saved
+/// themselves, or what was there then. Anybody else's runs with the rights of who saved it, at its own next fire.
+fn is_as_recorded(run: &Run, header: &Header) -> bool {
+    let is_own = run.principal == header.owner.id;
+    let is_same = run
+        .revision
+        .is_none_or(|revision| revision == header.revision);
+    run.kind == header.kind && (is_own || is_same)
 }
 
 /// How a run ends whose launch was refused; none if it is worth another try.
@@ -295,8 +332,6 @@ async fn commit(host: &Host, batch: Batch) -> Result<(), HostError> {
 
 #[cfg(test)]
 mod tests {
-    use fleetwright_plugin_api::sdk::Problem;
-
     use super::*;
 
     #[test]

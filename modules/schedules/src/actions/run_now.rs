@@ -21,7 +21,7 @@ pub async fn run_now(
 ) -> Result<Reply, SchedulesError> {
     let header = store::header(host.db(), id).await?;
     let header = header.ok_or(SchedulesError::NotFound)?;
-    if header.overlap == OverlapPolicy::Forbid && goes_on(host, id).await? {
+    if header.overlap == OverlapPolicy::Forbid && !follow::open_of(host, &[id]).await?.is_empty() {
         return Err(SchedulesError::Overlap);
     }
     let now_us = host.now_us();
@@ -49,16 +49,6 @@ pub async fn run_now(
     Err(SchedulesError::Contended)
 }
 
-/// Whether a run of the schedule is not over, as its operation says now.
-async fn goes_on(host: &Host, id: Uuid) -> Result<bool, SchedulesError> {
-    let open = runs::open_of(host.db(), &[id], follow::PAGE).await?;
-    let (launched, waiting): (Vec<Run>, Vec<Run>) = open
-        .into_iter()
-        .partition(|run| run.phase == Phase::Launched);
-    let still_open = follow::refresh(host, launched).await?;
-    Ok(!waiting.is_empty() || !still_open.is_empty())
-}
-
 fn new_run(header: &Header, context: &CallContext, now_us: i64, nominal_us: i64) -> Run {
     Run {
         id: operation_id(header.id, nominal_us),
@@ -67,6 +57,7 @@ fn new_run(header: &Header, context: &CallContext, now_us: i64, nominal_us: i64)
         cause: Cause::Manual,
         kind: header.kind,
         principal: context.principal.clone(),
+        revision: Some(header.revision),
         recorded_at_us: now_us,
         launched_at_us: None,
         finished_at_us: None,

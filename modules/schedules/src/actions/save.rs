@@ -7,14 +7,12 @@ use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::work::{self, KeptSelector};
-use super::{ARMED_SIGNAL, SchedulesError};
+use super::{ARMED_SIGNAL, ATTEMPTS_MAX, SchedulesError};
 use crate::decide::Next;
 use crate::request::{self, Draft, Times};
+use crate::store::runs::{self, Run};
 use crate::store::{self, Header, Person, Work};
 use crate::view;
-
-/// Decisions made again after a lost race. Schedules are saved by people: more than a few in a row is something else.
-const ATTEMPTS_MAX: usize = 5;
 
 /// Creates a schedule, and gives the answer that was stored for a repeat of the request.
 pub async fn create(
@@ -30,7 +28,7 @@ pub async fn create(
     let (mut header, work) = saved(&draft, &kept, id, person.clone(), now_us);
     header.next = next;
     header.created_by = person;
-    let reply = view_reply(201, &header, &work)?
+    let reply = view_reply(201, &header, &work, None)?
         .with_header("location", format!("/api/v1/fleet/schedules/{id}"));
     let batch = Batch::new().sql(store::insert(&header, &work));
     let batch = finish(batch, &header, &work, &kept, "schedule.create", &reply);
@@ -67,7 +65,8 @@ pub async fn replace(
             header.next = armed(&draft, id, now_us);
             batch.sql(store::arm(id, header.next, now_us))
         };
-        let reply = view_reply(200, &header, &work)?;
+        let newest = runs::newest_of(host.db(), &[id]).await?;
+        let reply = view_reply(200, &header, &work, newest.first())?;
         let batch = finish(batch, &header, &work, &kept, "schedule.update", &reply);
         match commit(host, context, batch).await {
             Ok(()) => return Ok(reply),
@@ -166,10 +165,14 @@ fn person(context: &CallContext) -> Person {
     }
 }
 
-fn view_reply(status: u16, header: &Header, work: &Work) -> Result<Reply, HostError> {
+fn view_reply(
+    status: u16,
+    header: &Header,
+    work: &Work,
+    newest: Option<&Run>,
+) -> Result<Reply, HostError> {
     let tag = format!("\"{}\"", header.revision);
-    // A new revision is shown with its runs when it is read: none of them is the answer's own.
-    Ok(Reply::json(status, &view::detail(header, work, None))?.with_header("etag", tag))
+    Ok(Reply::json(status, &view::detail(header, work, newest))?.with_header("etag", tag))
 }
 
 fn finish(

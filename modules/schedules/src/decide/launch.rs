@@ -38,6 +38,8 @@ pub enum RunEnd {
 pub struct LaunchFacts<'a> {
     /// The run's own operation, if it exists: somebody launched it and did not come to say so.
     pub operation: Option<OperationStatus>,
+    /// Whether it exists could not be asked: its module is away.
+    pub is_module_away: bool,
     /// Whether it was decided before that it launches.
     pub launching: bool,
     /// Why no new work may start, if none may.
@@ -58,12 +60,18 @@ pub enum LaunchStep {
     Launch {
         cancel: Vec<Uuid>,
     },
+    /// It may be launched already, and that cannot be asked now.
+    Wait,
 }
 
 /// Decides about a run that is recorded and not launched.
 pub fn decide_launch(facts: &LaunchFacts<'_>) -> LaunchStep {
     if let Some(status) = facts.operation {
         return LaunchStep::Adopt(status);
+    }
+    let may_start = facts.unlicensed.is_none() && facts.may_launch;
+    if facts.launching && facts.is_module_away && !may_start {
+        return LaunchStep::Wait;
     }
     if let Some(reason) = facts.unlicensed {
         return LaunchStep::End(RunEnd::SkippedUnlicensed(reason.to_owned()));

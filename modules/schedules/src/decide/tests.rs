@@ -192,6 +192,7 @@ fn a_run_is_decided_in_this_order() {
     let open = [Uuid::from_u128(9)];
     let facts = |overlap| LaunchFacts {
         operation: None,
+        is_module_away: false,
         launching: false,
         unlicensed: None,
         may_launch: true,
@@ -252,6 +253,34 @@ fn a_run_is_decided_in_this_order() {
                 ..facts(Forbid)
             },
             end(RunEnd::SkippedUnlicensed("license_expired".to_owned())),
+        ),
+        // It may be there: to say that it launched nothing would be a guess.
+        (
+            LaunchFacts {
+                is_module_away: true,
+                may_launch: false,
+                launching: true,
+                ..facts(Allow)
+            },
+            LaunchStep::Wait,
+        ),
+        (
+            LaunchFacts {
+                is_module_away: true,
+                unlicensed: Some("license_expired"),
+                launching: true,
+                ..facts(Allow)
+            },
+            LaunchStep::Wait,
+        ),
+        // It is not: nobody has asked for it yet.
+        (
+            LaunchFacts {
+                is_module_away: true,
+                may_launch: false,
+                ..facts(Allow)
+            },
+            revoked(),
         ),
         // It is there: nothing else matters.
         (

@@ -9,7 +9,7 @@ use super::{Header, bound, corrupt, places};
 use crate::decide::{Cause, Fire, Kind, OperationStatus, RunEnd, operation_id};
 
 const COLUMNS: &str = "r.id, r.schedule_id, r.nominal_at, r.cause, r.kind, r.principal, r.recorded_at, r.launched_at, \
-     r.finished_at, r.phase, r.status, r.reason";
+     r.finished_at, r.phase, r.status, r.reason, r.revision";
 
 /// How far a run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub struct Run {
     pub kind: Kind,
     /// As whom it launches.
     pub principal: String,
+    /// Of the schedule when it was recorded; none of runs older than that is kept.
+    pub revision: Option<i64>,
     pub recorded_at_us: i64,
     pub launched_at_us: Option<i64>,
     pub finished_at_us: Option<i64>,
@@ -68,9 +70,9 @@ pub fn record(header: &Header, fire: Fire, now_us: i64) -> Statement {
         (Phase::Pending, Phase::Pending.as_str())
     };
     let sql = "INSERT INTO schedules_run (id, schedule_id, nominal_at, cause, kind, principal, recorded_at, finished_at, \
-               phase, status) \
-               SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10 FROM schedules_schedule WHERE id = $2 AND generation = $11 \
-               ON CONFLICT DO NOTHING";
+               phase, status, revision) \
+               SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11 FROM schedules_schedule \
+               WHERE id = $2 AND generation = $12 ON CONFLICT DO NOTHING";
     Statement::new(sql)
         .bind(operation_id(header.id, fire.nominal_us))
         .bind(header.id)
@@ -82,13 +84,14 @@ pub fn record(header: &Header, fire: Fire, now_us: i64) -> Statement {
         .bind(fire.skipped.then_some(now_us))
         .bind(phase.as_str())
         .bind(status)
+        .bind(header.revision)
         .bind(header.generation)
 }
 
 /// Adds a run that somebody asked for. Fails if there is one of that nominal time.
 pub fn insert(run: &Run) -> Statement {
-    let sql = "INSERT INTO schedules_run (id, schedule_id, nominal_at, cause, kind, principal, recorded_at, phase, status) \
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+    let sql = "INSERT INTO schedules_run (id, schedule_id, nominal_at, cause, kind, principal, recorded_at, phase, status, \
+               revision) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
     Statement::new(sql)
         .bind(run.id)
         .bind(run.schedule_id)
@@ -99,6 +102,7 @@ pub fn insert(run: &Run) -> Statement {
         .bind(run.recorded_at_us)
         .bind(run.phase.as_str())
         .bind(run.status.as_str())
+        .bind(run.revision)
 }
 
 /// It is to be launched, if since the schedule was read none of its runs was. Two statements of one batch: the first takes
@@ -170,21 +174,55 @@ pub fn delete_of(schedule_id: Uuid) -> Statement {
     Statement::new("DELETE FROM schedules_run WHERE schedule_id = $1").bind(schedule_id)
 }
 
-/// Drops old runs that are over; of each schedule the newest stays.
-pub fn prune(before_us: i64, limit: u32) -> Statement {
-    let sql = "DELETE FROM schedules_run WHERE id IN ( \
-               SELECT r.id FROM schedules_run r WHERE r.phase = 'ended' AND r.recorded_at < $1 AND r.nominal_at < \
-               (SELECT MAX(n.nominal_at) FROM schedules_run n WHERE n.schedule_id = r.schedule_id) LIMIT $2)";
-    Statement::new(sql).bind(before_us).bind(i64::from(limit))
+pub fn delete(ids: &[Uuid]) -> Statement {
+    let sql = format!("DELETE FROM schedules_run WHERE id IN ({})", places(ids));
+    bound(sql, ids)
 }
 
-/// Runs that are recorded and not launched: those that are to be launched first, then by their fires.
-pub async fn waiting(db: &Database, limit: u32) -> Result<Vec<Run>, HostError> {
+/// Ids of old runs that are over; of each schedule the newest is not among them.
+pub async fn old(db: &Database, before_us: i64, limit: u32) -> Result<Vec<Uuid>, HostError> {
+    let sql = "SELECT r.id FROM schedules_run r WHERE r.phase = 'ended' AND r.recorded_at < $1 AND r.nominal_at < \
+               (SELECT MAX(n.nominal_at) FROM schedules_run n WHERE n.schedule_id = r.schedule_id) LIMIT $2";
+    let statement = Statement::new(sql).bind(before_us).bind(i64::from(limit));
+    let table = db.read_one(statement).await?;
+    table.rows.iter().map(|row| row.id(0)).collect()
+}
+
+/// Where a run is among those that wait: by phase, nominal time and id.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    phase: &'static str,
+    nominal_us: i64,
+    id: Uuid,
+}
+
+impl Place {
+    pub const FIRST: Self = Self {
+        phase: "",
+        nominal_us: i64::MIN,
+        id: Uuid::nil(),
+    };
+
+    pub fn of(run: &Run) -> Self {
+        Self {
+            phase: run.phase.as_str(),
+            nominal_us: run.nominal_us,
+            id: run.id,
+        }
+    }
+}
+
+/// Runs that are recorded and not launched, after a place: those that are to be launched first, then by their fires.
+pub async fn waiting(db: &Database, after: Place, limit: u32) -> Result<Vec<Run>, HostError> {
     let sql = format!(
         "SELECT {COLUMNS} FROM schedules_run r WHERE phase IN ('pending', 'launching') \
-         ORDER BY phase, nominal_at, id LIMIT $1"
+         AND (phase, nominal_at, id) > ($1, $2, $3) ORDER BY phase, nominal_at, id LIMIT $4"
     );
-    let statement = Statement::new(sql).bind(i64::from(limit));
+    let statement = Statement::new(sql)
+        .bind(after.phase)
+        .bind(after.nominal_us)
+        .bind(after.id)
+        .bind(i64::from(limit));
     runs(&db.read_one(statement).await?)
 }
 
@@ -216,20 +254,23 @@ pub async fn launching_of(db: &Database, ids: &[Uuid]) -> Result<HashMap<Uuid, i
         .collect()
 }
 
-/// Runs of these schedules that are not over as far as is known, in no order.
+/// Runs of these schedules that are not over as far as is known, by id, after one.
 pub async fn open_of(
     db: &Database,
     schedule_ids: &[Uuid],
+    after: Uuid,
     limit: u32,
 ) -> Result<Vec<Run>, HostError> {
     if schedule_ids.is_empty() {
         return Ok(Vec::new());
     }
     let sql = format!(
-        "SELECT {COLUMNS} FROM schedules_run r WHERE phase <> 'ended' AND schedule_id IN ({}) LIMIT {limit}",
-        places(schedule_ids)
+        "SELECT {COLUMNS} FROM schedules_run r WHERE phase <> 'ended' AND schedule_id IN ({}) AND id > ${} \
+         ORDER BY id LIMIT {limit}",
+        places(schedule_ids),
+        schedule_ids.len() + 1
     );
-    runs(&db.read_one(bound(sql, schedule_ids)).await?)
+    runs(&db.read_one(bound(sql, schedule_ids).bind(after)).await?)
 }
 
 /// The newest run of each of these schedules.
@@ -281,5 +322,6 @@ fn run_of(row: &Row) -> Result<Run, HostError> {
         phase: Phase::from_name(row.text(9)?).ok_or_else(|| corrupt("phase"))?,
         status: row.text(10)?.to_owned(),
         reason: row.optional_text(11)?.map(str::to_owned),
+        revision: row.optional_integer(12)?,
     })
 }

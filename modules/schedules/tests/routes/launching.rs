@@ -5,11 +5,33 @@ use std::time::Duration;
 use fleetwright_module_schedules::Schedules;
 use fleetwright_module_schedules::actions::launch::Launched;
 use fleetwright_module_schedules::controller::prune_once;
-use fleetwright_plugin_api::sdk::{HostError, Problem};
+use fleetwright_module_schedules::decide::{Cause, Kind};
+use fleetwright_module_schedules::store::runs::{self, Phase, Run};
+use fleetwright_plugin_api::sdk::{Batch, HostError, Problem};
 use fleetwright_tests::on_each_database;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
-use crate::support::Bench;
+use crate::support::{Bench, body};
+
+/// A launched run of long ago.
+fn open_run(id: Uuid, schedule_id: Uuid, nominal_us: i64) -> Run {
+    Run {
+        id,
+        schedule_id,
+        nominal_us,
+        cause: Cause::Cron,
+        kind: Kind::Bulk,
+        principal: "user:test".to_owned(),
+        revision: None,
+        recorded_at_us: nominal_us,
+        launched_at_us: None,
+        finished_at_us: None,
+        phase: Phase::Launched,
+        status: "running".to_owned(),
+        reason: None,
+    }
+}
 
 /// Fires and launches at each of these hours.
 async fn hours(bench: &Bench, range: std::ops::Range<u32>) {
@@ -178,6 +200,104 @@ on_each_database! {
         bench.launch().await;
         assert_eq!(bench.created().len(), 2);
         assert!(bench.server.state().audits.iter().any(|audit| audit.action == "schedule.run"));
+    }
+
+    async fn what_somebody_else_saved_is_not_launched_with_the_rights_of_before(database: TestDatabase) {
+        let bench = Bench::start(&database).await;
+        let other = bench.as_principal("user:other");
+        // Every schedule is `bench`'s. What makes the run, who saves the schedule before it is launched, and what is launched
+        // as whom.
+        let cases = [
+            ("cron", &bench, Some("user:test")),
+            ("cron", &other, None),
+            ("run by other", &other, Some("user:other")),
+            ("run by other", &bench, None),
+        ];
+        for (number, (cause, saver, expected)) in cases.into_iter().enumerate() {
+            let id = bench.create(json!({})).await;
+            let path = format!("/{id}");
+            let away = HostError::Unavailable("restarting".to_owned());
+            bench.operations.lock().unwrap().failure = Some(away.into());
+            if cause == "cron" {
+                bench.at(&format!("2026-01-01T0{}:00:00Z", number + 1));
+                bench.fire().await;
+            } else {
+                other.send("POST", &format!("{path}/run"), Value::Null).await;
+            }
+            assert_eq!(bench.launch().await, Launched::Waiting);
+            let saved = saver.send("PUT", &path, body(json!({"parameters": {"script": "echo new"}}))).await;
+            assert_eq!(saved.status, 200);
+            bench.operations.lock().unwrap().failure = None;
+            bench.launch().await;
+            let created: Vec<_> = std::mem::take(&mut bench.operations.lock().unwrap().created);
+            let launched = created.first().map(|(_, principal, request)| (principal.as_str(), &request["parameters"]["script"]));
+            let script = json!("echo new");
+            assert_eq!(launched, expected.map(|principal| (principal, &script)), "{cause}");
+            if expected.is_none() {
+                let shown = bench.shown(id).await;
+                assert_eq!((&shown["last_status"], &shown["last_reason"]), (&json!("failed_to_launch"), &json!("schedule_changed")));
+            }
+            assert_eq!(bench.send("DELETE", &path, Value::Null).await.status, 204);
+        }
+    }
+
+    async fn many_open_runs_of_one_schedule_hide_no_other_ones(database: TestDatabase) {
+        let bench = Bench::start(&database).await;
+        // 600 open runs: more than are read at once.
+        let busy = bench.create(json!({"name": "busy", "cron": "* * * * *", "overlap_policy": "allow"})).await;
+        let mut batch = Batch::new();
+        for minute in 0..600 {
+            let id = Uuid::from_u128(minute);
+            bench.operations.lock().unwrap().statuses.insert(id, "running".to_owned());
+            let run = open_run(id, busy, i64::try_from(minute).unwrap());
+            batch = batch.sql(runs::insert(&run));
+        }
+        bench.host.db().commit(&bench.host.own_context(), batch).await.unwrap();
+        let exclusive = bench.create(json!({})).await;
+        hours(&bench, 1..3).await;
+        assert_eq!(bench.statuses(exclusive).await, ["queued", "skipped_overlap"]);
+        // Also once the busy one is to be exclusive: then every one of its runs counts.
+        let replaced = body(json!({"name": "busy", "cron": "0 3 * * *", "overlap_policy": "replace"}));
+        assert_eq!(bench.send("PUT", &format!("/{busy}"), replaced).await.status, 200);
+        hours(&bench, 3..4).await;
+        let cancelled = bench.operations.lock().unwrap().cancelled.len();
+        assert!(cancelled >= 600, "{cancelled}");
+    }
+
+    async fn runs_whose_module_is_away_keep_no_others_waiting(database: TestDatabase) {
+        let bench = Bench::start(&database).await;
+        bench.server.on_invoke("rolling", "check", |_context, payload| Ok(payload));
+        let away = |_context, _payload| Err(HostError::Unavailable("restarting".to_owned()).into());
+        bench.server.on_invoke("rolling", "create", away);
+        // More than are looked at together.
+        for number in 0..251 {
+            bench.create(json!({"name": format!("rolling {number}"), "kind": "rolling"})).await;
+        }
+        let id = bench.create(json!({"cron": "1 1 * * *"})).await;
+        bench.at("2026-01-01T01:00:00Z");
+        bench.fire().await;
+        bench.launch().await;
+        bench.at("2026-01-01T01:01:00Z");
+        bench.fire().await;
+        assert_eq!(bench.launch().await, Launched::Waiting);
+        assert_eq!(bench.statuses(id).await, ["queued"]);
+    }
+
+    async fn old_runs_are_dropped_however_many_there_are(database: TestDatabase) {
+        let bench = Bench::start(&database).await;
+        let id = bench.create(json!({"cron": "* * * * *"})).await;
+        let mut batch = Batch::new();
+        for minute in 0..1_100_u16 {
+            let run = Run {
+                phase: Phase::Ended,
+                ..open_run(Uuid::from_u128(u128::from(minute)), id, i64::from(minute))
+            };
+            batch = batch.sql(runs::insert(&run));
+        }
+        bench.host.db().commit(&bench.host.own_context(), batch).await.unwrap();
+        prune_once(&bench.host).await.unwrap();
+        let left = bench.get(&format!("/{id}/runs?limit=500")).await.json();
+        assert_eq!(left["items"].as_array().unwrap().len(), 1);
     }
 
     async fn old_runs_are_dropped_but_for_the_newest(database: TestDatabase) {

@@ -64,7 +64,7 @@ on_each_database! {
         assert_eq!(Bench::code(&answer), (422, "unknown-field".to_owned()));
         let expected = [
             ("/created_by", "unknown-field"), ("/crom", "unknown-field"),
-            ("/name", "schedule-name-invalid"), ("/timezone", "schedule-timezone-unknown"),
+            ("/name", "schedule-name-invalid"), ("/cron", "cron-invalid"), ("/timezone", "schedule-timezone-unknown"),
             ("/ends_at", "schedule-bounds-invalid"), ("/jitter_seconds", "schedule-jitter-invalid"),
             ("/kind", "schedule-kind-invalid"), ("/overlap_policy", "schedule-overlap-policy-invalid"),
             ("/misfire_policy", "schedule-misfire-policy-invalid"),
@@ -75,6 +75,16 @@ on_each_database! {
         assert_eq!(pointers(&answer.json()), expected);
         assert!(bench.server.state().audits.is_empty());
         assert_eq!(bench.get("").await.json()["items"], json!([]));
+    }
+
+    async fn the_example_of_the_document_is_taken(database: TestDatabase) {
+        let bench = Bench::start(&database).await;
+        bench.server.on_invoke("rolling", "check", |_context, payload| Ok(payload));
+        let document = include_str!("../../../../docs/schedules.md");
+        let (_, after) = document.split_once("-d '").unwrap();
+        let (example, _) = after.split_once("'\n").unwrap();
+        let answer = bench.send("POST", "", serde_json::from_str(example).unwrap()).await;
+        assert_eq!(answer.status, 201, "{:?}", answer.json());
     }
 
     async fn an_expression_is_refused_at_its_field(database: TestDatabase) {
@@ -119,9 +129,7 @@ on_each_database! {
     async fn a_replacement_needs_the_seen_revision_and_takes_the_schedule_over(database: TestDatabase) {
         let bench = Bench::start(&database).await;
         let id = bench.create(json!({})).await;
-        let mut other = Bench { client: bench.client.clone(), server: bench.server.clone(), host: bench.host.clone(),
-            operations: bench.operations.clone() };
-        other.client.context.principal = "user:other".to_owned();
+        let other = bench.as_principal("user:other");
         let asked = body(json!({"cron": "15 * * * *"}));
         let replaced = other.put_if(id, "\"1\"", &asked).await;
         assert_eq!((replaced.status, &replaced.headers["etag"]), (200, &"\"2\"".parse().unwrap()));
@@ -140,8 +148,33 @@ on_each_database! {
         let replaced = bench.send("PUT", &format!("/{id}"), body(json!({"parameters": {"script": "echo new"}}))).await;
         assert_eq!(replaced.json()["next_run_at"], "2026-01-01T01:00:00.000Z");
         bench.fire_and_launch().await;
-        let operations = bench.operations.lock().unwrap();
-        assert_eq!(operations.created[0].2["parameters"]["script"], "echo new");
+        assert_eq!(bench.operations.lock().unwrap().created[0].2["parameters"]["script"], "echo new");
+        // Nor does it forget the last one.
+        let replaced = bench.send("PUT", &format!("/{id}"), body(json!({}))).await;
+        let newest = ["last_run_at", "last_status"].map(|name| replaced.json()[name].clone());
+        assert_eq!(newest, [json!("2026-01-01T01:00:00.500Z"), json!("queued")]);
+    }
+
+    async fn of_several_deletions_at_once_one_deletes_and_the_others_find_nothing(database: TestDatabase) {
+        let bench = Bench::start(&database).await;
+        for _ in 0..10 {
+            let id = bench.create(json!({})).await;
+            let path = format!("/{id}");
+            let delete = || bench.send("DELETE", &path, Value::Null);
+            let answers = tokio::join!(delete(), delete(), delete(), delete());
+            let mut statuses = [answers.0, answers.1, answers.2, answers.3].map(|answer| answer.status);
+            statuses.sort_unstable();
+            assert_eq!(statuses, [204, 404, 404, 404]);
+        }
+    }
+
+    async fn a_name_no_schedule_can_have_finds_none(database: TestDatabase) {
+        let bench = Bench::start(&database).await;
+        bench.create(json!({})).await;
+        for name in ["other", "", "%09", "%E2%80%AE", &"x".repeat(5_000)] {
+            let answer = bench.get(&format!("?name={name}")).await;
+            assert_eq!((answer.status, &answer.json()["items"]), (200, &json!([])), "{name}");
+        }
     }
 
     async fn a_disabled_schedule_has_no_next_fire_and_makes_up_for_none(database: TestDatabase) {

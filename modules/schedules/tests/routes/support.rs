@@ -62,6 +62,18 @@ impl Bench {
         }
     }
 
+    /// The same server, asked by somebody else.
+    pub fn as_principal(&self, principal: &str) -> Self {
+        let mut client = self.client.clone();
+        client.context.principal = principal.to_owned();
+        Self {
+            server: self.server.clone(),
+            client,
+            host: self.host.clone(),
+            operations: self.operations.clone(),
+        }
+    }
+
     pub async fn send(&self, method: &str, path: &str, body: Value) -> TestResponse {
         let path = format!("{SCHEDULES}{path}");
         self.client.json(method, &path, &body).await.unwrap()

@@ -159,6 +159,7 @@ impl World {
             .collect();
         let step = decide_launch(&LaunchFacts {
             operation: self.operations.get(&key).copied(),
+            is_module_away: false,
             launching: self.runs[&key] == Phase::Launching,
             unlicensed: (!self.licensed).then_some("license_expired"),
             may_launch: self.may_launch,
@@ -179,7 +180,7 @@ impl World {
         match step {
             LaunchStep::Adopt(_) if waits => *phase = Phase::Launched,
             LaunchStep::End(_) if *phase == seen => *phase = Phase::Ended,
-            LaunchStep::Adopt(_) | LaunchStep::End(_) => {}
+            LaunchStep::Adopt(_) | LaunchStep::End(_) | LaunchStep::Wait => {}
             LaunchStep::Launch { cancel } => {
                 let taken = &mut self.schedules[key.0].launches;
                 if seen == Phase::Pending && *phase == Phase::Pending && *taken == launches {
