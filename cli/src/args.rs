@@ -155,4 +155,60 @@ mod tests {
             _ => panic!("not a run"),
         }
     }
+
+    /// The commands of this program in the `sh` blocks of a document, whole lines only, each as its words.
+    fn examples(document: &str) -> Vec<Vec<String>> {
+        let joined = document.replace("\\\n", " ");
+        let mut inside = false;
+        let mut found = Vec::new();
+        for line in joined.lines() {
+            match line {
+                "```sh" => inside = true,
+                "```" => inside = false,
+                _ if inside && line.starts_with("fleetwright ") => found.push(words(line)),
+                _ => {}
+            }
+        }
+        found
+    }
+
+    /// As a shell splits them, as far as the documents go: blanks, single and double quotes.
+    fn words(line: &str) -> Vec<String> {
+        let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
+        for character in line.chars() {
+            match (quote, character) {
+                (Some(open), _) if open == character => quote = None,
+                (None, '\'' | '"') => {
+                    quote = Some(character);
+                    word.get_or_insert_default();
+                }
+                (None, ' ') => words.extend(word.take()),
+                (Some(_) | None, _) => word.get_or_insert_default().push(character),
+            }
+        }
+        words.extend(word);
+        words
+    }
+
+    #[test]
+    fn every_example_of_the_documents_is_a_command_line() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let mut seen = 0;
+        for name in [
+            "README.md",
+            "docs/operations.md",
+            "docs/rolling-deployments.md",
+            "docs/schedules.md",
+            "docs/backup-and-restore.md",
+        ] {
+            let document = std::fs::read_to_string(root.join(name)).expect(name);
+            for example in examples(&document) {
+                if let Err(error) = Args::try_parse_from(&example) {
+                    panic!("{name}: {example:?}: {error}");
+                }
+                seen += 1;
+            }
+        }
+        assert!(seen > 10, "{seen}");
+    }
 }

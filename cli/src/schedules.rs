@@ -176,7 +176,8 @@ const RUN_COLUMNS: [Column; 5] = [
     },
     Column {
         title: "OPERATION",
-        cell: |run| output::plain(run, "id"),
+        // A run that launched nothing has none.
+        cell: |run| output::plain(run.get("operation").unwrap_or(&Value::Null), "id"),
     },
 ];
 

@@ -5,6 +5,7 @@ use serde_json::json;
 use utoipa::PartialSchema;
 
 use super::*;
+use crate::decide::policy::is_passed;
 
 fn valid() -> Value {
     json!({
@@ -343,4 +344,33 @@ proptest! {
             prop_assert!(!found.is_empty());
         }
     }
+}
+
+#[test]
+fn the_example_of_the_document_is_valid() {
+    let document = include_str!("../../../../docs/rolling-deployments.md");
+    let (_, after) = document.split_once("-d '").unwrap();
+    let (example, _) = after.split_once("'\n").unwrap();
+    let body: Value = serde_json::from_str(example).unwrap();
+    assert!(new_rolling(&body).is_ok(), "{:?}", new_rolling(&body));
+}
+
+#[test]
+fn thresholds_halt_where_the_document_says() {
+    let document = include_str!("../../../../docs/rolling-deployments.md");
+    let mut rows = 0;
+    for line in document.lines() {
+        let cells: Vec<u64> = line
+            .split('|')
+            .filter_map(|cell| cell.trim().trim_end_matches(" failed").parse().ok())
+            .collect();
+        // `| hosts | threshold | goes on with | halts at |`; rows of words are not numbers.
+        if let [hosts, threshold, goes_on, halts] = cells[..] {
+            assert!(!is_passed(goes_on, threshold, hosts), "{line}");
+            assert!(is_passed(halts, threshold, hosts), "{line}");
+            assert_eq!(goes_on + 1, halts, "{line}");
+            rows += 1;
+        }
+    }
+    assert_eq!(rows, 5);
 }
