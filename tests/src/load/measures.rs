@@ -7,6 +7,7 @@ mod output;
 mod real;
 mod requests;
 mod routes;
+mod schedules;
 mod selection;
 mod startup;
 mod storm;
@@ -18,7 +19,7 @@ use super::report::Report;
 /// Name, what it measures, how.
 type Measure = (&'static str, &'static str, fn(&mut Report, Size));
 
-pub const ALL: [Measure; 7] = [
+pub const ALL: [Measure; 8] = [
     (
         "crowd",
         "memory of idle agents, heartbeats, bulk operations over simulated agents, API latency meanwhile",
@@ -33,6 +34,11 @@ pub const ALL: [Measure; 7] = [
         "selection",
         "selectors, group membership, progress of a large operation",
         selection::measure,
+    ),
+    (
+        "schedules",
+        "launches of schedules that are due in one second, and what waiting ones cost",
+        schedules::measure,
     ),
     (
         "routes",
