@@ -61,8 +61,8 @@ impl Phase {
     }
 }
 
-/// Records a fire of the schedule as it was read. Does nothing if it is recorded already, or if the schedule has been armed
-/// anew or deleted since.
+/// Records a fire of the schedule as it was read, for whom it belongs to by now. Does nothing if it is recorded already, or if
+/// the schedule has been armed anew or deleted since.
 pub fn record(header: &Header, fire: Fire, now_us: i64) -> Statement {
     let (phase, status) = if fire.skipped {
         (Phase::Ended, RunEnd::SkippedMisfire.as_str())
@@ -71,20 +71,17 @@ pub fn record(header: &Header, fire: Fire, now_us: i64) -> Statement {
     };
     let sql = "INSERT INTO schedules_run (id, schedule_id, nominal_at, cause, kind, principal, recorded_at, finished_at, \
                phase, status, revision) \
-               SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11 FROM schedules_schedule \
-               WHERE id = $2 AND generation = $12 ON CONFLICT DO NOTHING";
+               SELECT $1, id, $3, $4, kind, owner, $5, $6, $7, $8, revision FROM schedules_schedule \
+               WHERE id = $2 AND generation = $9 ON CONFLICT DO NOTHING";
     Statement::new(sql)
         .bind(operation_id(header.id, fire.nominal_us))
         .bind(header.id)
         .bind(fire.nominal_us)
         .bind(Cause::Cron.as_str())
-        .bind(header.kind.as_str())
-        .bind(header.owner.id.as_str())
         .bind(now_us)
         .bind(fire.skipped.then_some(now_us))
         .bind(phase.as_str())
         .bind(status)
-        .bind(header.revision)
         .bind(header.generation)
 }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 use fleetwright_module_schedules::Schedules;
 use fleetwright_module_schedules::actions::launch::Launched;
 use fleetwright_module_schedules::controller::prune_once;
-use fleetwright_module_schedules::decide::{Cause, Kind};
+use fleetwright_module_schedules::decide::{Cause, Fire, Kind};
+use fleetwright_module_schedules::store;
 use fleetwright_module_schedules::store::runs::{self, Phase, Run};
 use fleetwright_plugin_api::sdk::{Batch, HostError, Problem};
 use fleetwright_tests::on_each_database;
@@ -239,6 +240,22 @@ on_each_database! {
             }
             assert_eq!(bench.send("DELETE", &path, Value::Null).await.status, 204);
         }
+    }
+
+    async fn a_fire_is_recorded_for_whoever_has_the_schedule_by_then(database: TestDatabase) {
+        let bench = Bench::start(&database).await;
+        let other = bench.as_principal("user:other");
+        let id = bench.create(json!({})).await;
+        let read = store::header(bench.host.db(), id).await.unwrap().unwrap();
+        let saved = other.send("PUT", &format!("/{id}"), body(json!({"parameters": {"script": "echo new"}}))).await;
+        assert_eq!(saved.status, 200);
+        let fire = Fire { nominal_us: read.next.unwrap().nominal_us, skipped: false };
+        let record = Batch::new().sql(runs::record(&read, fire, bench.host.now_us()));
+        bench.host.db().commit(&bench.host.own_context(), record).await.unwrap();
+        bench.launch().await;
+        let operations = bench.operations.lock().unwrap();
+        let (_, principal, request) = &operations.created[0];
+        assert_eq!((principal.as_str(), &request["parameters"]["script"]), ("user:other", &json!("echo new")));
     }
 
     async fn many_open_runs_of_one_schedule_hide_no_other_ones(database: TestDatabase) {
