@@ -19,7 +19,7 @@ use crate::tokens::{EnrollmentTokensAction, TokensAction};
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  done; for `run`, every host succeeded
+  0  done; of an operation that was watched, every host succeeded
   1  the operation finished and not every host succeeded
   2  wrong usage
   3  the server refused or could not be reached
