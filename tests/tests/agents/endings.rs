@@ -89,16 +89,17 @@ fn an_agent_replaced_by_another_program_takes_its_script_over() {
     assert_eq!(lines(&log), ["run", "end"]);
 }
 
-/// Twenty families in sessions of their own, each of whose members starts the next and ends. They end with the folder.
+/// Twenty families in sessions of their own, each of whose members starts the next and ends. The three thousandth has none.
 fn rabbits(alive: &Path, own: &Path) -> String {
     let (own, alive) = (own.display(), alive.display());
     format!(
         "cat /proc/self/cgroup
 cat > {own} <<'END'
-date +%s%N > {alive} || exit
-setsid sh {own} </dev/null >/dev/null 2>&1 &
+[ $1 -gt 0 ] || exit
+date +%s%N > {alive}
+setsid sh {own} $(($1 - 1)) </dev/null >/dev/null 2>&1 &
 END
-for family in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do sh {own} & done
+for family in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do sh {own} 3000 & done
 sleep 600
 "
     )
@@ -193,11 +194,13 @@ fn a_script_that_breeds_is_ended_whole_by_its_control_group() {
 fn a_daemon_left_by_a_finished_script_lives_on_and_holds_nothing_up() {
     let (fleet, host) = fleet_of_one();
     let alive = fleet.path("alive");
-    // It keeps the script's own output open, and ends with the folder.
+    // It keeps the script's own output open. Also left alone it ends after a while.
+    let stop = fleet.path("stop");
     let daemon = format!(
-        "setsid sh -c 'while date +%s%N > {0}; do sleep 0.02; done' &
+        "setsid sh -c 'for turn in $(seq 3000); do [ -e {1} ] && break; date +%s%N > {0}; sleep 0.02; done; rm {0}' &
          while [ ! -s {0} ]; do sleep 0.02; done; echo started",
-        alive.display()
+        alive.display(),
+        stop.display()
     );
     let done = fleet.run_script(&host, &daemon);
     assert_eq!(done["status"], "succeeded", "{done}");
@@ -206,4 +209,6 @@ fn a_daemon_left_by_a_finished_script_lives_on_and_holds_nothing_up() {
     wait_until("the daemon to go on", PATIENCE, || {
         std::fs::read_to_string(&alive).unwrap() != stamp
     });
+    std::fs::write(&stop, "").unwrap();
+    wait_until("the daemon to end", PATIENCE, || !alive.exists());
 }
