@@ -193,6 +193,34 @@ fn the_batch_threshold_looks_at_the_current_batch_alone() {
 }
 
 #[test]
+fn a_batch_begins_with_the_failures_so_far_behind_it() {
+    let policy = Policy {
+        failure_threshold_pct: 100,
+        batch_failure_threshold_pct: Some(25),
+        batch_delay_us: 0,
+        ..policy()
+    };
+    let (deployment, mut counts) = first_batch(0, 0, 3, 1);
+    let finished = step(ask(&policy, &deployment, counts, NOW)).deployment;
+    let second = step(ask(&policy, &finished, counts, NOW)).deployment;
+    assert_eq!((second.batch.number, second.batch.before.failed), (2, 1));
+    (counts.held, counts.running, counts.failed) = (2, 3, 2);
+    assert_eq!(
+        ask(&policy, &second, counts, NOW),
+        Decision::Wait { until_us: None }
+    );
+    (counts.running, counts.failed) = (2, 3);
+    assert!(matches!(
+        step(ask(&policy, &second, counts, NOW)).cause,
+        Cause::BatchFailureThresholdPassed {
+            batch: 2,
+            failed: 2,
+            ..
+        }
+    ));
+}
+
+#[test]
 fn unreachable_hosts_count_unless_they_are_left_out() {
     for (count_unreachable, halted) in [(true, true), (false, false)] {
         let policy = Policy {
@@ -356,6 +384,8 @@ fn an_approval_is_for_the_batch_that_waits() {
             ..policy()
         };
         let (mut deployment, counts) = first_batch(0, 0, 4, 0);
+        // Approvals of earlier batches are for those.
+        deployment.approved = batch;
         deployment.batch = Batch {
             number: batch,
             released: 4 * batch,
