@@ -8,6 +8,7 @@ mod envelope;
 pub mod etag;
 pub mod extract;
 pub mod gate;
+mod handshakes;
 mod health;
 pub mod idempotency;
 pub mod in_process;

@@ -8,9 +8,9 @@ use sqlx::{Executor as _, Row as _, SqliteConnection};
 use super::DbError;
 use super::connection::failure;
 
-/// For the pages: a server is to be ready 2 s after it was killed. In this time some 100,000 pages are looked at;
+/// For the pages: a server is to be ready 2 s after it was killed. In this time some 50,000 pages are looked at;
 /// damage in what is left is found when it is read.
-const LOOK_MAX: Duration = Duration::from_millis(500);
+const LOOK_MAX: Duration = Duration::from_millis(250);
 /// Steps of SQLite's between two looks at the time: microseconds.
 const STEPS_BETWEEN_LOOKS: i32 = 1_000;
 /// SQLite's result codes, from its documentation.

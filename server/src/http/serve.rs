@@ -20,15 +20,14 @@ use rustls_pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
+use super::handshakes::Handshakes;
+
 /// Connections that may wait to be accepted: a whole fleet that dials in at once, spread over a few seconds.
 const BACKLOG: u32 = 4_096;
-/// A TLS handshake must be done within this time. Generous, because thousands may share two cores after a restart.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(20);
 /// The header of each request, and the wait for the next one on an idle connection.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// After the process ran out of file descriptors or memory for sockets.
@@ -85,7 +84,7 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) {
     let port = Port {
-        tls: tls.map(TlsAcceptor::from),
+        handshakes: tls.map(|tls| Handshakes::start(tls.into())),
         router,
         http: http_builder(limits),
         shutdown: shutdown.clone(),
@@ -117,7 +116,8 @@ pub async fn serve(
 }
 
 struct Port {
-    tls: Option<TlsAcceptor>,
+    /// None on a port without TLS.
+    handshakes: Option<Handshakes>,
     router: Router,
     http: http1::Builder,
     shutdown: CancellationToken,
@@ -132,15 +132,15 @@ impl Port {
     ) {
         // Frames and answers are written whole; waiting to coalesce them only adds delay.
         let _ = stream.set_nodelay(true);
-        let Some(acceptor) = &self.tls else {
+        let Some(handshakes) = &self.handshakes else {
             let counted = Counted {
                 stream,
                 _permit: permit,
             };
             return self.http(counted, address, None).await;
         };
-        match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => {
+        match handshakes.shake(stream).await {
+            Ok(stream) => {
                 let certificate = stream
                     .get_ref()
                     .1
@@ -153,8 +153,7 @@ impl Port {
                 };
                 self.http(counted, address, certificate).await;
             }
-            Ok(Err(error)) => tracing::debug!(%address, %error, "a TLS handshake failed"),
-            Err(_) => tracing::debug!(%address, "a TLS handshake took too long"),
+            Err(error) => tracing::debug!(%address, %error, "a TLS handshake failed"),
         }
     }
 
