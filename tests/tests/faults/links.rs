@@ -161,9 +161,13 @@ fn a_result_over_a_link_cut_after_every_few_bytes_arrives_whole_and_once() {
     let id = fleet.admin.run_on_host(&host, &run);
     proxy.cut();
     let path = format!("/commands/{id}");
-    let done = wait_for("the result", PATIENCE, || {
-        // From nothing at all over half a handshake to more than one part of the output.
-        let bytes = choices.below(900_000) >> choices.below(8);
+    let done = wait_for("the result", 3 * PATIENCE, || {
+        // Nothing at all or half a handshake, a part of the output that is not whole, one part or more.
+        let bytes = match choices.below(3) {
+            0 => choices.below(5_000),
+            1 => choices.below(200_000),
+            _ => 300_000 + choices.below(700_000),
+        };
         proxy.set(Rules {
             cut_after_bytes: Some(bytes.max(1)),
             ..Rules::OPEN
