@@ -9,5 +9,6 @@ pub mod invoke;
 pub mod request;
 pub mod rows;
 pub mod selection;
+pub mod status;
 pub mod store;
 pub mod view;

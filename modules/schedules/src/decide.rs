@@ -4,7 +4,8 @@
 mod launch;
 mod timing;
 
-pub use launch::{LaunchFacts, LaunchStep, OperationStatus, RunEnd, decide_launch};
+pub use fleetwright_operations::status::OperationStatus;
+pub use launch::{LaunchFacts, LaunchStep, RunEnd, decide_launch};
 pub use timing::{Next, Timing, operation_id};
 
 use uuid::Uuid;

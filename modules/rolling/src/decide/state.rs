@@ -2,6 +2,7 @@
 //! why not. Not when a move is made: that is `step` and `control`.
 
 use fleetwright_operations::decide::Outcome;
+pub use fleetwright_operations::status::OperationStatus as Status;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -85,24 +86,6 @@ pub enum Event {
     FinishRollback {
         everywhere: bool,
     },
-}
-
-/// The status as the API tells it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-#[schema(as = RollingStatus)]
-pub enum Status {
-    Queued,
-    Running,
-    AwaitingApproval,
-    Paused,
-    Succeeded,
-    Partial,
-    Failed,
-    Cancelled,
-    RollingBack,
-    RolledBack,
-    RollbackFailed,
 }
 
 /// What a deployment is doing beside its status: its hosts are finishing.
@@ -414,58 +397,6 @@ impl Event {
             Self::Drain => "drain",
             Self::BeginRollback => "roll back",
             Self::FinishRollback { .. } => "finish the rollback of",
-        }
-    }
-}
-
-impl Status {
-    pub const ALL: [Self; 11] = [
-        Self::Queued,
-        Self::Running,
-        Self::AwaitingApproval,
-        Self::Paused,
-        Self::Succeeded,
-        Self::Partial,
-        Self::Failed,
-        Self::Cancelled,
-        Self::RollingBack,
-        Self::RolledBack,
-        Self::RollbackFailed,
-    ];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Queued => "queued",
-            Self::Running => "running",
-            Self::AwaitingApproval => "awaiting_approval",
-            Self::Paused => "paused",
-            Self::Succeeded => "succeeded",
-            Self::Partial => "partial",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-            Self::RollingBack => "rolling_back",
-            Self::RolledBack => "rolled_back",
-            Self::RollbackFailed => "rollback_failed",
-        }
-    }
-
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|status| status.as_str() == name)
-    }
-
-    pub fn is_terminal(self) -> bool {
-        match self {
-            Self::Queued
-            | Self::Running
-            | Self::AwaitingApproval
-            | Self::Paused
-            | Self::RollingBack => false,
-            Self::Succeeded
-            | Self::Partial
-            | Self::Failed
-            | Self::Cancelled
-            | Self::RolledBack
-            | Self::RollbackFailed => true,
         }
     }
 }

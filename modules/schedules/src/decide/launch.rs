@@ -1,24 +1,9 @@
-//! What becomes of a recorded run: it launches, or ends without. Also the statuses of what it launches.
+//! What becomes of a recorded run: it launches, or ends without.
 
+use fleetwright_operations::status::OperationStatus;
 use uuid::Uuid;
 
 use super::OverlapPolicy;
-
-/// The status of a bulk operation or of a rolling deployment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum OperationStatus {
-    Queued,
-    Running,
-    AwaitingApproval,
-    Paused,
-    RollingBack,
-    Succeeded,
-    Partial,
-    Failed,
-    Cancelled,
-    RolledBack,
-    RollbackFailed,
-}
 
 /// How a run ended that launched nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,58 +72,6 @@ pub fn decide_launch(facts: &LaunchFacts<'_>) -> LaunchStep {
         OverlapPolicy::Replace => LaunchStep::Launch {
             cancel: facts.open.to_vec(),
         },
-    }
-}
-
-impl OperationStatus {
-    pub const ALL: [Self; 11] = [
-        Self::Queued,
-        Self::Running,
-        Self::AwaitingApproval,
-        Self::Paused,
-        Self::RollingBack,
-        Self::Succeeded,
-        Self::Partial,
-        Self::Failed,
-        Self::Cancelled,
-        Self::RolledBack,
-        Self::RollbackFailed,
-    ];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Queued => "queued",
-            Self::Running => "running",
-            Self::AwaitingApproval => "awaiting_approval",
-            Self::Paused => "paused",
-            Self::RollingBack => "rolling_back",
-            Self::Succeeded => "succeeded",
-            Self::Partial => "partial",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-            Self::RolledBack => "rolled_back",
-            Self::RollbackFailed => "rollback_failed",
-        }
-    }
-
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|status| status.as_str() == name)
-    }
-
-    pub fn is_terminal(self) -> bool {
-        match self {
-            Self::Queued
-            | Self::Running
-            | Self::AwaitingApproval
-            | Self::Paused
-            | Self::RollingBack => false,
-            Self::Succeeded
-            | Self::Partial
-            | Self::Failed
-            | Self::Cancelled
-            | Self::RolledBack
-            | Self::RollbackFailed => true,
-        }
     }
 }
 
