@@ -1,5 +1,5 @@
-//! TLS handshakes, on threads of their own. A restarted network brings thousands at once, each worth half a millisecond of
-//! signatures. A runtime takes its tasks in turn, so every request of an operator would wait behind all of them; between
+//! TLS handshakes, on threads of their own. A restarted network brings thousands at once, each worth some tenths of a
+//! millisecond of signatures. A runtime takes its tasks in turn, so every request of an operator would wait behind all of them; between
 //! threads the kernel divides the processors. Not the connections: those live where they were accepted.
 
 use std::io;
