@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use serde_json::Value;
+
 use crate::binaries;
 use crate::process::{Process, program};
 use crate::server_process::private_folder;
@@ -136,6 +138,13 @@ impl AgentProcess {
 
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.settings.folder.join("agent.log")).unwrap_or_default()
+    }
+
+    /// What it says of itself, running or not.
+    pub fn status(&self) -> Value {
+        let output = self.command(&["status", "--json"]).output();
+        let output = output.expect("the agent's program can be run");
+        serde_json::from_slice(&output.stdout).expect("the status is JSON")
     }
 
     /// The agent's program with its own configuration.

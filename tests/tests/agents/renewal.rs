@@ -21,13 +21,8 @@ fn short_lived() -> (TestFleet, String) {
     (fleet, host)
 }
 
-fn status_of(agent: &AgentProcess) -> Value {
-    let output = agent.command(&["status", "--json"]).output().unwrap();
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
 fn generation(agent: &AgentProcess) -> u64 {
-    status_of(agent)["generation"].as_u64().unwrap()
+    agent.status()["generation"].as_u64().unwrap()
 }
 
 fn copy_folder(from: &Path, to: &Path) {
@@ -57,7 +52,7 @@ fn a_socket_ends_with_its_certificate_and_the_agent_comes_back_with_a_new_one() 
     let (mut fleet, host) = short_lived();
     // Stopped over its whole lifetime, and well past it.
     fleet.agent("short.test").stop();
-    let until = status_of(fleet.agent("short.test"))["certificate_until_unix_seconds"].as_u64();
+    let until = fleet.agent("short.test").status()["certificate_until_unix_seconds"].as_u64();
     let before = generation(fleet.agent("short.test"));
     wait_until("the certificate to end", 2 * PATIENCE, || {
         let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
