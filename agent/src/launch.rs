@@ -22,7 +22,8 @@ use crate::supervisor::spawner::Spawner;
 use crate::supervisor::spec::{COMMAND_VARIABLE, Report};
 use crate::supervisor::{self, signals, tree};
 
-/// Looks in a row that must find nothing: one reads process after process, and misses who starts another and ends meanwhile.
+/// Looks in a row that must find nothing: one reads process after process, and misses who starts another and ends
+/// meanwhile.
 const EMPTY_LOOKS: u32 = 3;
 
 /// Starts supervisors: from the spawner, or as this program once more under another first argument.
@@ -137,26 +138,37 @@ pub async fn end_leftovers(
 ) -> bool {
     let deadline = tokio::time::Instant::now() + patience;
     let mut empty_looks = 0;
+    let mut killed: Vec<Process> = Vec::new();
     loop {
         let cgroup = cgroup.clone();
         let found = tokio::task::spawn_blocking(move || {
             kill_once(command_id, session_id, cgroup.as_deref())
         })
         .await;
-        match found {
-            Ok(0) if empty_looks + 1 == EMPTY_LOOKS => return true,
-            Ok(0) => empty_looks += 1,
-            Ok(_) if tokio::time::Instant::now() < deadline => {
-                empty_looks = 0;
-                tokio::time::sleep(Duration::from_millis(10)).await;
+        let Ok(found) = found else { return false };
+        killed.extend(found);
+        // A process that is dying has no environment any more, so no look finds it, and yet it is there for a while.
+        killed.retain(|process| procfs::is_running(process.pid, process.start_ticks));
+        if killed.is_empty() {
+            empty_looks += 1;
+            if empty_looks == EMPTY_LOOKS {
+                return true;
             }
-            Ok(_) | Err(_) => return false,
+        } else if tokio::time::Instant::now() < deadline {
+            empty_looks = 0;
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        } else {
+            return false;
         }
     }
 }
 
-/// Kills all that can be found once. Returns how many there were.
-fn kill_once(command_id: CommandId, session_id: Option<u32>, cgroup: Option<&Path>) -> usize {
+/// Kills all that can be found once. Returns what there was.
+fn kill_once(
+    command_id: CommandId,
+    session_id: Option<u32>,
+    cgroup: Option<&Path>,
+) -> Vec<Process> {
     if let Some(cgroup) = cgroup {
         // Not there if the run had none; older kernels have no such file.
         let _ = std::fs::write(cgroup.join("cgroup.kill"), "1");
@@ -176,5 +188,5 @@ fn kill_once(command_id: CommandId, session_id: Option<u32>, cgroup: Option<&Pat
     for process in &found {
         tree::signal(process, Signal::KILL);
     }
-    found.len()
+    found
 }

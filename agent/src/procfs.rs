@@ -8,7 +8,7 @@ pub struct Process {
     pub pid: u32,
     pub parent_pid: u32,
     pub session_id: u32,
-    /// Dead, waiting for its parent to look.
+    /// Dead, all of its threads, waiting for its parent to look.
     pub zombie: bool,
     /// Clock ticks from boot to its start: with the pid, it names a process for as long as the machine runs.
     pub start_ticks: u64,
@@ -92,7 +92,8 @@ fn parse_stat(stat: &str) -> Option<Process> {
     let field = |number: usize| fields.get(number - 3).copied();
     Some(Process {
         pid,
-        zombie: matches!(field(3)?, "Z" | "X"),
+        // The state is that of the first thread, which may end before the others.
+        zombie: matches!(field(3)?, "Z" | "X") && field(20)?.parse::<u32>().ok()? <= 1,
         parent_pid: field(4)?.parse().ok()?,
         session_id: field(6)?.parse().ok()?,
         start_ticks: field(22)?.parse().ok()?,
@@ -112,6 +113,15 @@ mod tests {
             (42, 7, 41)
         );
         assert_eq!((process.start_ticks, process.zombie), (9876, false));
+    }
+
+    #[test]
+    fn a_process_whose_first_thread_has_ended_is_dead_with_its_last() {
+        for (threads, dead) in [("0", true), ("1", true), ("2", false)] {
+            let stat =
+                format!("42 (a) Z 7 42 41 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 {threads} 0 9876");
+            assert_eq!(parse_stat(&stat).unwrap().zombie, dead, "{threads} threads");
+        }
     }
 
     #[test]

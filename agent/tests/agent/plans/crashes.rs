@@ -107,7 +107,8 @@ fn a_step_that_a_restart_interrupted_is_unknown_and_not_repeated() {
     agent.die();
     // As when the power fails: all that ran is gone without a word.
     end_run(&wanted);
-    assert!(!lives(pid));
+    // It is out of sight of the search while it dies.
+    wait("the script is gone", || !lives(pid));
     host.reboot();
     let mut agent = host.start();
     let outcome = agent.finished(&wanted);
