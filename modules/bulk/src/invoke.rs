@@ -2,7 +2,7 @@
 //! with the same actions as the routes.
 
 use fleetwright_operations::invoke::{self, Call, on_behalf_of};
-use fleetwright_plugin_api::sdk::{CallError, Host, HostError, Payload};
+use fleetwright_plugin_api::sdk::{CallError, Host, HostError, IfMatch, Payload};
 use fleetwright_plugin_api::wire::CallContext;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -94,6 +94,6 @@ async fn cancel(
         kill: call.kill,
         selector: None,
     };
-    let (header, set) = control::cancel(host, context, call.id, None, asked).await?;
+    let (header, set) = control::cancel(host, context, call.id, IfMatch::ANY, asked).await?;
     Ok(json!(view::summary(&header, &set)))
 }

@@ -7,12 +7,13 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
+use fleetwright_plugin_api::sdk::IfMatch;
 use uuid::Uuid;
 
 use crate::catalog::Catalog;
 
 pub(crate) use save::unknown_groups;
-pub use save::{Cycle, Draft, Refusal, SaveAs, SeenRevisions, decide_save};
+pub use save::{Cycle, Draft, Refusal, SaveAs, decide_save};
 
 /// Groups there may be: five times the number the performance targets are set for, and as many as one read of the
 /// database can list.
@@ -142,13 +143,9 @@ pub enum DeleteRefusal {
 }
 
 /// Whether a group may go: no other group's selector names it.
-pub fn decide_delete(
-    catalog: &Catalog,
-    id: Uuid,
-    seen: &SeenRevisions,
-) -> Result<(), DeleteRefusal> {
+pub fn decide_delete(catalog: &Catalog, id: Uuid, seen: &IfMatch) -> Result<(), DeleteRefusal> {
     let group = catalog.get(id).ok_or(DeleteRefusal::NotFound)?;
-    if !seen.includes(group.revision) {
+    if !seen.matches(group.revision) {
         return Err(DeleteRefusal::Stale);
     }
     let users: BTreeSet<Uuid> = catalog

@@ -1,16 +1,12 @@
-//! What the routes of operations have in common: bodies that may be left out, entity tags, problems. Not the routes.
+//! What the routes of operations have in common: bodies that may be left out, problems. Not the routes.
 
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest as _, Request};
-use axum::http::{HeaderMap, HeaderValue, header};
 use fleetwright_plugin_api::sdk::{JsonBody, Problem};
 use fleetwright_protocol::Violation;
 use serde_json::{Map, Value};
 
 use crate::selection::SelectionError;
-
-/// The revisions a client would accept, from `If-Match`; none if it does not care.
-pub type SeenRevisions = Option<Vec<i64>>;
 
 /// A JSON body that may be left out; an absent one is an empty object.
 pub async fn optional_body(request: Request) -> Result<Value, Problem> {
@@ -23,32 +19,6 @@ pub async fn optional_body(request: Request) -> Result<Value, Problem> {
     let whole = Request::from_parts(parts, Body::from(bytes));
     let JsonBody(value) = JsonBody::from_request(whole, &()).await?;
     Ok(value)
-}
-
-/// A revision as an entity tag.
-pub fn revision_tag(revision: i64) -> HeaderValue {
-    HeaderValue::from_str(&format!("\"{revision}\""))
-        .unwrap_or_else(|_| HeaderValue::from_static("\"\""))
-}
-
-/// The revisions in `If-Match`; none without it or with `*`. A tag that was never ours matches nothing.
-pub fn seen_revisions(headers: &HeaderMap) -> SeenRevisions {
-    if !headers.contains_key(header::IF_MATCH) {
-        return None;
-    }
-    let mut revisions = Vec::new();
-    for value in headers.get_all(header::IF_MATCH) {
-        for tag in value.to_str().unwrap_or_default().split(',').map(str::trim) {
-            if tag == "*" {
-                return None;
-            }
-            let quoted = tag
-                .strip_prefix('"')
-                .and_then(|rest| rest.strip_suffix('"'));
-            revisions.extend(quoted.and_then(|number| number.parse::<i64>().ok()));
-        }
-    }
-    Some(revisions)
 }
 
 /// Why nothing usable was selected.
@@ -82,26 +52,4 @@ pub fn invalid(found: Vec<Violation>) -> Problem {
         several => format!("{} fields are invalid.", several.len()),
     };
     Problem::new(422, code, detail).with_errors(found)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn seen(text: &str) -> SeenRevisions {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::IF_MATCH, HeaderValue::from_str(text).unwrap());
-        seen_revisions(&headers)
-    }
-
-    #[test]
-    fn entity_tags_are_read_and_foreign_ones_match_nothing() {
-        assert_eq!(seen_revisions(&HeaderMap::new()), None);
-        assert_eq!(seen("*"), None);
-        assert_eq!(seen("\"7\""), Some(vec![7]));
-        assert_eq!(seen("\"6\", \"7\""), Some(vec![6, 7]));
-        for foreign in ["7", "\"x\"", "W/\"7\"", "\"", ""] {
-            assert_eq!(seen(foreign), Some(vec![]), "{foreign}");
-        }
-    }
 }

@@ -2,7 +2,7 @@
 //! with the same actions as the routes.
 
 use fleetwright_operations::invoke::{self, Call, on_behalf_of};
-use fleetwright_plugin_api::sdk::{CallError, Host, HostError, Payload};
+use fleetwright_plugin_api::sdk::{CallError, Host, HostError, IfMatch, Payload};
 use fleetwright_plugin_api::wire::CallContext;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -87,6 +87,6 @@ async fn cancel(
     call: invoke::Cancel,
 ) -> Result<Value, RollingError> {
     let asked = Control::Cancel { kill: call.kill };
-    let standing = control::control(host, context, call.id, None, asked).await?;
+    let standing = control::control(host, context, call.id, IfMatch::ANY, asked).await?;
     Ok(json!(view::summary(&standing)))
 }

@@ -3,9 +3,8 @@
 
 use std::time::Duration;
 
-use fleetwright_operations::http::SeenRevisions;
 use fleetwright_operations::selection::{Expected, Order, select};
-use fleetwright_plugin_api::sdk::{Batch, Host, HostError};
+use fleetwright_plugin_api::sdk::{Batch, Host, HostError, IfMatch};
 use fleetwright_plugin_api::wire::{AuditEntry, CallContext, SetAction, SetControl, SetView};
 use fleetwright_protocol::HostId;
 use serde_json::{Value, json};
@@ -27,7 +26,7 @@ pub async fn pause(
     host: &Host,
     context: &CallContext,
     id: Uuid,
-    seen: SeenRevisions,
+    seen: IfMatch,
 ) -> Result<(Header, SetView), BulkError> {
     control(host, context, id, seen, Control::Pause).await
 }
@@ -36,7 +35,7 @@ pub async fn resume(
     host: &Host,
     context: &CallContext,
     id: Uuid,
-    seen: SeenRevisions,
+    seen: IfMatch,
 ) -> Result<(Header, SetView), BulkError> {
     control(host, context, id, seen, Control::Resume).await
 }
@@ -46,7 +45,7 @@ pub async fn cancel(
     host: &Host,
     context: &CallContext,
     id: Uuid,
-    seen: SeenRevisions,
+    seen: IfMatch,
     asked: Cancel,
 ) -> Result<(Header, SetView), BulkError> {
     // An unknown id is said before anything about the selector.
@@ -63,16 +62,13 @@ async fn control(
     host: &Host,
     context: &CallContext,
     id: Uuid,
-    seen: SeenRevisions,
+    seen: IfMatch,
     asked: Control,
 ) -> Result<(Header, SetView), BulkError> {
     let (mut attempts, mut looks) = (0, 0);
     loop {
         let (header, set) = read::operation(host, context.tenant.as_deref(), id).await?;
-        if seen
-            .as_ref()
-            .is_some_and(|revisions| !revisions.contains(&set.revision))
-        {
+        if !seen.matches(set.revision) {
             return Err(BulkError::Stale);
         }
         let standing = decide::standing(&set);

@@ -2,10 +2,10 @@
 
 use axum::Json;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, header};
+use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use fleetwright_operations::http::{optional_body, revision_tag, seen_revisions};
-use fleetwright_plugin_api::sdk::{Caller, Host, PathId, Problem};
+use fleetwright_operations::http::optional_body;
+use fleetwright_plugin_api::sdk::{Caller, Host, IfMatch, PathId, Problem, etag};
 use fleetwright_plugin_api::wire::SetView;
 use uuid::Uuid;
 
@@ -33,12 +33,11 @@ pub async fn cancel(
     State(host): State<Host>,
     Caller(context): Caller,
     PathId(id): PathId<Uuid>,
-    headers: HeaderMap,
+    seen: IfMatch,
     request: Request,
 ) -> Result<Response, Problem> {
     let body = optional_body(request).await?;
     let asked = request::cancel(&body).map_err(|found| of(BulkError::Invalid(found)))?;
-    let seen = seen_revisions(&headers);
     let changed = control::cancel(&host, &context, id, seen, asked).await;
     Ok(answer(changed.map_err(of)?))
 }
@@ -58,9 +57,8 @@ pub async fn pause(
     State(host): State<Host>,
     Caller(context): Caller,
     PathId(id): PathId<Uuid>,
-    headers: HeaderMap,
+    seen: IfMatch,
 ) -> Result<Response, Problem> {
-    let seen = seen_revisions(&headers);
     let changed = control::pause(&host, &context, id, seen).await;
     Ok(answer(changed.map_err(of)?))
 }
@@ -80,14 +78,13 @@ pub async fn resume(
     State(host): State<Host>,
     Caller(context): Caller,
     PathId(id): PathId<Uuid>,
-    headers: HeaderMap,
+    seen: IfMatch,
 ) -> Result<Response, Problem> {
-    let seen = seen_revisions(&headers);
     let changed = control::resume(&host, &context, id, seen).await;
     Ok(answer(changed.map_err(of)?))
 }
 
 fn answer((header, set): (Header, SetView)) -> Response {
-    let tag = [(header::ETAG, revision_tag(set.revision))];
+    let tag = [(header::ETAG, etag::of(set.revision))];
     (tag, Json(view::summary(&header, &set))).into_response()
 }

@@ -2,14 +2,12 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use fleetwright_operations::filters::{self, Filters};
-use fleetwright_operations::http::revision_tag;
 use fleetwright_operations::store::Listing;
 use fleetwright_operations::view::HostOutput;
 use fleetwright_plugin_api::sdk::{
-    Caller, Host, PageView, Paging, PathId, PathIds, Problem, QueryParams,
+    Caller, Host, IfNoneMatch, PageView, Paging, PathId, PathIds, Problem, QueryParams,
 };
 use fleetwright_protocol::HostId;
 use serde::Deserialize;
@@ -95,16 +93,11 @@ pub async fn get(
     State(host): State<Host>,
     Caller(context): Caller,
     PathId(id): PathId<Uuid>,
-    headers: HeaderMap,
+    seen: IfNoneMatch,
 ) -> Result<Response, Problem> {
     let found = read::detail(&host, context.tenant.as_deref(), id).await;
     let (stored, asked, set) = found.map_err(of)?;
-    let tag = revision_tag(set.revision);
-    if headers.get(header::IF_NONE_MATCH) == Some(&tag) {
-        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response());
-    }
-    let operation = view::detail(&stored, asked, &set);
-    Ok(([(header::ETAG, tag)], Json(operation)).into_response())
+    Ok(seen.reply(set.revision, || view::detail(&stored, asked, &set)))
 }
 
 /// How far it is. The five counters always sum to `total`.

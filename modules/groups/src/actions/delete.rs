@@ -1,12 +1,14 @@
 //! Deletes a group: its children move to its parent in the same batch.
 
-use fleetwright_plugin_api::sdk::{AuditEntry, CallContext, CallError, HostError, Payload};
+use fleetwright_plugin_api::sdk::{
+    AuditEntry, CallContext, CallError, HostError, IfMatch, Payload,
+};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{ATTEMPTS_MAX, GROUPS_SIGNAL, GroupsError};
 use crate::catalog::Catalog;
-use crate::decide::{DeleteRefusal, SeenRevisions, decide_delete};
+use crate::decide::{DeleteRefusal, decide_delete};
 use crate::engine::Engine;
 use crate::store;
 
@@ -15,7 +17,7 @@ pub async fn delete(
     engine: &Engine,
     context: &CallContext,
     id: Uuid,
-    seen: &SeenRevisions,
+    seen: &IfMatch,
 ) -> Result<(), GroupsError> {
     for _ in 0..ATTEMPTS_MAX {
         let catalog = engine.catalog().await?;

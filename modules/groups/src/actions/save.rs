@@ -1,14 +1,14 @@
 //! Creates and replaces groups: the group, its audit row, the answer for a repeated request and the next generation of the
 //! graph in one batch.
 
-use fleetwright_plugin_api::sdk::{AuditEntry, Batch, CallContext, HostError, Reply};
+use fleetwright_plugin_api::sdk::{AuditEntry, Batch, CallContext, HostError, IfMatch, Reply};
 use fleetwright_protocol::Violation;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{ATTEMPTS_MAX, GROUPS_SIGNAL, GroupsError};
 use crate::catalog::Group;
-use crate::decide::{Refusal, SaveAs, SeenRevisions, decide_save};
+use crate::decide::{Refusal, SaveAs, decide_save};
 use crate::engine::Engine;
 use crate::{request, store, view};
 
@@ -16,9 +16,9 @@ use crate::{request, store, view};
 #[derive(Clone, Debug, PartialEq)]
 pub enum Asked {
     /// `POST /groups`: with an id in the body it replaces that group.
-    Posted(SeenRevisions),
+    Posted(IfMatch),
     /// `PUT /groups/{id}`.
-    Put(Uuid, SeenRevisions),
+    Put(Uuid, IfMatch),
 }
 
 /// Saves a group and gives the answer that was stored for a repeat of the request.

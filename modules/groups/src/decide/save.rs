@@ -1,5 +1,6 @@
 //! Whether a group may be created or replaced as asked. Everything that is wrong with it is told, not only the first.
 
+use fleetwright_plugin_api::sdk::IfMatch;
 use fleetwright_protocol::Violation;
 use fleetwright_selector::ValidSelector;
 use uuid::Uuid;
@@ -21,21 +22,13 @@ pub struct Draft {
     pub references: Vec<(String, String)>,
 }
 
-/// The revisions a client has seen; a change is made to one of them or not at all.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub enum SeenRevisions {
-    #[default]
-    Any,
-    OneOf(Vec<i64>),
-}
-
 /// Under which id a draft is saved.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SaveAs {
     /// As a new group.
     New(Uuid),
     /// In place of the group of that id.
-    Existing(Uuid, SeenRevisions),
+    Existing(Uuid, IfMatch),
 }
 
 /// Why a group cannot be saved.
@@ -60,15 +53,6 @@ pub struct Cycle {
     pub path: Vec<(Uuid, String)>,
 }
 
-impl SeenRevisions {
-    pub fn includes(&self, revision: i64) -> bool {
-        match self {
-            Self::Any => true,
-            Self::OneOf(revisions) => revisions.contains(&revision),
-        }
-    }
-}
-
 /// The group as it is to be stored, as the next generation of this catalogue.
 pub fn decide_save(
     catalog: &Catalog,
@@ -81,7 +65,7 @@ pub fn decide_save(
         SaveAs::New(id) => (*id, None),
         SaveAs::Existing(id, seen) => {
             let group = catalog.get(*id).ok_or(Refusal::NotFound)?;
-            if !seen.includes(group.revision) {
+            if !seen.matches(group.revision) {
                 return Err(Refusal::Stale);
             }
             (*id, Some(group))

@@ -128,12 +128,12 @@ fn saving_refuses_what_does_not_fit_the_other_groups() {
     let new = SaveAs::New(id(9));
     let cases = [
         (
-            SaveAs::Existing(id(5), SeenRevisions::Any),
+            SaveAs::Existing(id(5), IfMatch::ANY),
             draft("x", None, None),
             Refusal::NotFound,
         ),
         (
-            SaveAs::Existing(id(1), SeenRevisions::OneOf(vec![2])),
+            SaveAs::Existing(id(1), IfMatch::one_of([2])),
             draft("x", None, None),
             Refusal::Stale,
         ),
@@ -143,7 +143,7 @@ fn saving_refuses_what_does_not_fit_the_other_groups() {
             Refusal::NameTaken(id(1)),
         ),
         (
-            SaveAs::Existing(id(2), SeenRevisions::Any),
+            SaveAs::Existing(id(2), IfMatch::ANY),
             draft("g1", None, None),
             Refusal::NameTaken(id(1)),
         ),
@@ -174,7 +174,7 @@ fn saving_refuses_what_does_not_fit_the_other_groups() {
     let closing = draft("g1", None, Some(json!({"groups": ["g2"]})));
     let saved = decide_save(
         &catalog,
-        &SaveAs::Existing(id(1), SeenRevisions::Any),
+        &SaveAs::Existing(id(1), IfMatch::ANY),
         &closing,
         5,
     )
@@ -189,12 +189,7 @@ fn saving_refuses_what_does_not_fit_the_other_groups() {
         (2, 8, 1, 5)
     );
     let under = draft("g1", Some(2), None);
-    let refused = decide_save(
-        &catalog,
-        &SaveAs::Existing(id(1), SeenRevisions::Any),
-        &under,
-        5,
-    );
+    let refused = decide_save(&catalog, &SaveAs::Existing(id(1), IfMatch::ANY), &under, 5);
     let Err(Refusal::Cycle(cycle)) = refused else {
         panic!("a circle was accepted")
     };
@@ -212,7 +207,7 @@ fn there_are_at_most_so_many_groups() {
     assert!(
         decide_save(
             &full,
-            &SaveAs::Existing(id(1), SeenRevisions::Any),
+            &SaveAs::Existing(id(1), IfMatch::ANY),
             &draft("x", None, None),
             5
         )
@@ -229,17 +224,11 @@ fn a_group_that_a_selector_names_is_in_use() {
     ]);
     let delete = |number, seen| decide_delete(&catalog, id(number), &seen);
     let users = BTreeSet::from([id(2), id(3)]);
-    assert_eq!(
-        delete(1, SeenRevisions::Any),
-        Err(DeleteRefusal::InUse(users))
-    );
-    assert_eq!(delete(3, SeenRevisions::Any), Ok(()));
-    assert_eq!(delete(3, SeenRevisions::OneOf(vec![1])), Ok(()));
-    assert_eq!(
-        delete(3, SeenRevisions::OneOf(vec![2])),
-        Err(DeleteRefusal::Stale)
-    );
-    assert_eq!(delete(4, SeenRevisions::Any), Err(DeleteRefusal::NotFound));
+    assert_eq!(delete(1, IfMatch::ANY), Err(DeleteRefusal::InUse(users)));
+    assert_eq!(delete(3, IfMatch::ANY), Ok(()));
+    assert_eq!(delete(3, IfMatch::one_of([1])), Ok(()));
+    assert_eq!(delete(3, IfMatch::one_of([2])), Err(DeleteRefusal::Stale));
+    assert_eq!(delete(4, IfMatch::ANY), Err(DeleteRefusal::NotFound));
 }
 
 #[test]
@@ -308,7 +297,7 @@ proptest! {
             let selector = (!names.is_empty()).then(|| json!({ "groups": names }));
             let asked = draft(&format!("g{number}"), parent, selector);
             let before = catalog.graph();
-            if let Ok(saved) = decide_save(&catalog, &SaveAs::Existing(id(number), SeenRevisions::Any), &asked, 5) {
+            if let Ok(saved) = decide_save(&catalog, &SaveAs::Existing(id(number), IfMatch::ANY), &asked, 5) {
                 let generation = saved.generation;
                 catalog = catalog.with(Changes { written: vec![saved], removed: Vec::new(), generation });
             } else {

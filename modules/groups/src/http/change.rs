@@ -1,14 +1,13 @@
 //! Changes of groups.
 
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
-use fleetwright_plugin_api::sdk::{Caller, JsonBody, PathId, Problem, Reply};
+use axum::http::StatusCode;
+use fleetwright_plugin_api::sdk::{Caller, IfMatch, JsonBody, PathId, Problem, Reply};
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::actions::delete as deletion;
 use crate::actions::save::{Asked, save};
-use crate::decide::SeenRevisions;
 use crate::engine::Engine;
 use crate::http::problem::of;
 
@@ -35,10 +34,10 @@ use crate::http::problem::of;
 pub async fn create(
     State(engine): State<Engine>,
     Caller(context): Caller,
-    headers: HeaderMap,
+    seen: IfMatch,
     JsonBody(body): JsonBody<Value>,
 ) -> Result<Reply, Problem> {
-    let asked = Asked::Posted(seen_revisions(&headers));
+    let asked = Asked::Posted(seen);
     save(&engine, &context, asked, &body).await.map_err(of)
 }
 
@@ -64,10 +63,10 @@ pub async fn replace(
     State(engine): State<Engine>,
     Caller(context): Caller,
     PathId(id): PathId<Uuid>,
-    headers: HeaderMap,
+    seen: IfMatch,
     JsonBody(body): JsonBody<Value>,
 ) -> Result<Reply, Problem> {
-    let asked = Asked::Put(id, seen_revisions(&headers));
+    let asked = Asked::Put(id, seen);
     save(&engine, &context, asked, &body).await.map_err(of)
 }
 
@@ -88,53 +87,9 @@ pub async fn delete(
     State(engine): State<Engine>,
     Caller(context): Caller,
     PathId(id): PathId<Uuid>,
-    headers: HeaderMap,
+    seen: IfMatch,
 ) -> Result<StatusCode, Problem> {
-    let seen = seen_revisions(&headers);
     let deleted = deletion::delete(&engine, &context, id, &seen).await;
     deleted.map_err(of)?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-/// The revisions in `If-Match`; any without it or with `*`. A tag that was never ours matches nothing.
-fn seen_revisions(headers: &HeaderMap) -> SeenRevisions {
-    if !headers.contains_key(header::IF_MATCH) {
-        return SeenRevisions::Any;
-    }
-    let mut revisions = Vec::new();
-    for value in headers.get_all(header::IF_MATCH) {
-        for tag in value.to_str().unwrap_or_default().split(',').map(str::trim) {
-            if tag == "*" {
-                return SeenRevisions::Any;
-            }
-            let quoted = tag
-                .strip_prefix('"')
-                .and_then(|rest| rest.strip_suffix('"'));
-            revisions.extend(quoted.and_then(|number| number.parse::<i64>().ok()));
-        }
-    }
-    SeenRevisions::OneOf(revisions)
-}
-
-#[cfg(test)]
-mod tests {
-    use axum::http::HeaderValue;
-
-    use super::*;
-
-    fn seen(text: &str) -> SeenRevisions {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::IF_MATCH, HeaderValue::from_str(text).unwrap());
-        seen_revisions(&headers)
-    }
-
-    #[test]
-    fn entity_tags_are_read_and_foreign_ones_match_nothing() {
-        assert_eq!(seen_revisions(&HeaderMap::new()), SeenRevisions::Any);
-        assert_eq!(seen("*"), SeenRevisions::Any);
-        assert_eq!(seen("\"6\", \"7\""), SeenRevisions::OneOf(vec![6, 7]));
-        for foreign in ["7", "\"x\"", "W/\"7\"", "\"", ""] {
-            assert_eq!(seen(foreign), SeenRevisions::OneOf(vec![]), "{foreign}");
-        }
-    }
 }

@@ -2,9 +2,8 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use fleetwright_plugin_api::sdk::{PageView, Paging, PathId, Problem, QueryParams};
+use axum::response::Response;
+use fleetwright_plugin_api::sdk::{IfNoneMatch, PageView, Paging, PathId, Problem, QueryParams};
 use fleetwright_protocol::Violation;
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -82,16 +81,10 @@ pub async fn list(
 pub async fn get(
     State(engine): State<Engine>,
     PathId(id): PathId<Uuid>,
-    headers: HeaderMap,
+    seen: IfNoneMatch,
 ) -> Result<Response, Problem> {
     let group = read::group(&engine, id).await.map_err(of)?;
-    let tag = format!("\"{}\"", group.revision);
-    let tag = HeaderValue::from_str(&tag).map_err(|_| Problem::internal())?;
-    let etag = [(header::ETAG, tag.clone())];
-    if headers.get(header::IF_NONE_MATCH) == Some(&tag) {
-        return Ok((StatusCode::NOT_MODIFIED, etag).into_response());
-    }
-    Ok((etag, Json(view::group(&group))).into_response())
+    Ok(seen.reply(group.revision, || view::group(&group)))
 }
 
 /// The hosts that are in the group now: its explicit members, those its selector matches, and those of all descendants.

@@ -1,8 +1,7 @@
 //! Pauses, resumes, cancels and approves. Each decides on the deployment as read and writes against its generation; if someone
 //! else wrote in between, it decides again.
 
-use fleetwright_operations::http::SeenRevisions;
-use fleetwright_plugin_api::sdk::{Host, HostError};
+use fleetwright_plugin_api::sdk::{Host, HostError, IfMatch};
 use fleetwright_plugin_api::wire::{AuditEntry, CallContext};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -19,15 +18,12 @@ pub async fn control(
     host: &Host,
     context: &CallContext,
     id: Uuid,
-    seen: SeenRevisions,
+    seen: IfMatch,
     asked: Control,
 ) -> Result<Standing, RollingError> {
     for _attempt in 0..ATTEMPTS_MAX {
         let standing = read::deployment(host, context.tenant.as_deref(), id).await?;
-        let is_stale = seen
-            .as_ref()
-            .is_some_and(|revisions| !revisions.contains(&standing.revision()));
-        if is_stale {
+        if !seen.matches(standing.revision()) {
             return Err(RollingError::Stale);
         }
         let now_us = host.now_us();

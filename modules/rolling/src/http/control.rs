@@ -2,10 +2,10 @@
 
 use axum::Json;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, header};
+use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use fleetwright_operations::http::{optional_body, revision_tag, seen_revisions};
-use fleetwright_plugin_api::sdk::{Caller, Host, PathId, Problem};
+use fleetwright_operations::http::optional_body;
+use fleetwright_plugin_api::sdk::{Caller, Host, IfMatch, PathId, Problem, etag};
 use fleetwright_plugin_api::wire::CallContext;
 use uuid::Uuid;
 
@@ -29,9 +29,9 @@ pub async fn pause(
     State(host): State<Host>,
     Caller(context): Caller,
     PathId(id): PathId<Uuid>,
-    headers: HeaderMap,
+    seen: IfMatch,
 ) -> Result<Response, Problem> {
-    apply(&host, &context, id, &headers, Control::Pause).await
+    apply(&host, &context, id, seen, Control::Pause).await
 }
 
 /// Go on with a paused deployment, with the rest of its delay. If failures paused it, those so far are accepted.
@@ -49,9 +49,9 @@ pub async fn resume(
     State(host): State<Host>,
     Caller(context): Caller,
     PathId(id): PathId<Uuid>,
-    headers: HeaderMap,
+    seen: IfMatch,
 ) -> Result<Response, Problem> {
-    apply(&host, &context, id, &headers, Control::Resume).await
+    apply(&host, &context, id, seen, Control::Resume).await
 }
 
 /// Start nothing more. Hosts that run finish, or are ended with `kill`; the others are skipped as `cancelled`.
@@ -73,12 +73,12 @@ pub async fn cancel(
     State(host): State<Host>,
     Caller(context): Caller,
     PathId(id): PathId<Uuid>,
-    headers: HeaderMap,
+    seen: IfMatch,
     request: Request,
 ) -> Result<Response, Problem> {
     let body = optional_body(request).await?;
     let kill = request::cancel(&body).map_err(invalid)?;
-    apply(&host, &context, id, &headers, Control::Cancel { kill }).await
+    apply(&host, &context, id, seen, Control::Cancel { kill }).await
 }
 
 /// Let the batch that waits begin.
@@ -100,24 +100,23 @@ pub async fn approve(
     State(host): State<Host>,
     Caller(context): Caller,
     PathId(id): PathId<Uuid>,
-    headers: HeaderMap,
+    seen: IfMatch,
     request: Request,
 ) -> Result<Response, Problem> {
     let body = optional_body(request).await?;
     let batch = request::approve(&body).map_err(invalid)?;
-    apply(&host, &context, id, &headers, Control::Approve { batch }).await
+    apply(&host, &context, id, seen, Control::Approve { batch }).await
 }
 
 async fn apply(
     host: &Host,
     context: &CallContext,
     id: Uuid,
-    headers: &HeaderMap,
+    seen: IfMatch,
     asked: Control,
 ) -> Result<Response, Problem> {
-    let seen = seen_revisions(headers);
     let standing = control::control(host, context, id, seen, asked).await;
     let standing = standing.map_err(of)?;
-    let tag = [(header::ETAG, revision_tag(standing.revision()))];
+    let tag = [(header::ETAG, etag::of(standing.revision()))];
     Ok((tag, Json(view::summary(&standing))).into_response())
 }

@@ -2,13 +2,11 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use fleetwright_operations::filters;
-use fleetwright_operations::http::revision_tag;
 use fleetwright_operations::view::{HostOutput, output as output_view};
 use fleetwright_plugin_api::sdk::{
-    Caller, Host, PageView, Paging, PathId, PathIds, Problem, QueryParams,
+    Caller, Host, IfNoneMatch, PageView, Paging, PathId, PathIds, Problem, QueryParams,
 };
 use fleetwright_protocol::HostId;
 use serde::Deserialize;
@@ -51,15 +49,11 @@ pub async fn get(
     State(host): State<Host>,
     Caller(context): Caller,
     PathId(id): PathId<Uuid>,
-    headers: HeaderMap,
+    seen: IfNoneMatch,
 ) -> Result<Response, Problem> {
     let found = read::detail(&host, context.tenant.as_deref(), id).await;
     let (standing, asked) = found.map_err(of)?;
-    let tag = revision_tag(standing.revision());
-    if headers.get(header::IF_NONE_MATCH) == Some(&tag) {
-        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response());
-    }
-    Ok(([(header::ETAG, tag)], Json(view::detail(&standing, asked))).into_response())
+    Ok(seen.reply(standing.revision(), || view::detail(&standing, asked)))
 }
 
 /// How far it is. The five counters always sum to `total`.

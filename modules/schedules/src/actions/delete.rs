@@ -1,6 +1,6 @@
 //! Deletes a schedule with its runs. What it has launched goes on: that is another module's.
 
-use fleetwright_plugin_api::sdk::{AuditEntry, Batch, CallContext, Host, HostError};
+use fleetwright_plugin_api::sdk::{AuditEntry, Batch, CallContext, Host, HostError, IfMatch};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -11,15 +11,12 @@ pub async fn delete(
     host: &Host,
     context: &CallContext,
     id: Uuid,
-    seen: Option<Vec<i64>>,
+    seen: &IfMatch,
 ) -> Result<(), SchedulesError> {
     for _ in 0..ATTEMPTS_MAX {
         let header = store::header(host.db(), id).await?;
         let header = header.ok_or(SchedulesError::NotFound)?;
-        if seen
-            .as_ref()
-            .is_some_and(|revisions| !revisions.contains(&header.revision))
-        {
+        if !seen.matches(header.revision) {
             return Err(SchedulesError::Stale);
         }
         match host.db().commit(context, batch(&header)).await {

@@ -1,7 +1,9 @@
 //! Creates and replaces schedules. Whoever saves one is its owner: it launches with their rights, so that nobody who may
 //! only edit schedules can make another's do what they may not.
 
-use fleetwright_plugin_api::sdk::{AuditEntry, Batch, CallContext, Host, HostError, Reply};
+use fleetwright_plugin_api::sdk::{
+    AuditEntry, Batch, CallContext, Host, HostError, IfMatch, Reply,
+};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
@@ -41,14 +43,14 @@ pub async fn replace(
     host: &Host,
     context: &CallContext,
     id: Uuid,
-    seen: Option<Vec<i64>>,
+    seen: &IfMatch,
     body: &Value,
 ) -> Result<Reply, SchedulesError> {
     // An unknown id is said before anything about the body.
-    current(host, id, seen.as_ref()).await?;
+    current(host, id, seen).await?;
     let (draft, kept) = read(host, context, body).await?;
     for _ in 0..ATTEMPTS_MAX {
-        let old = current(host, id, seen.as_ref()).await?;
+        let old = current(host, id, seen).await?;
         let now_us = host.now_us();
         let (mut header, work) = saved(&draft, &kept, id, person(context), now_us);
         header.created_by = old.created_by.clone();
@@ -107,10 +109,10 @@ async fn read(
     }
 }
 
-async fn current(host: &Host, id: Uuid, seen: Option<&Vec<i64>>) -> Result<Header, SchedulesError> {
+async fn current(host: &Host, id: Uuid, seen: &IfMatch) -> Result<Header, SchedulesError> {
     let header = store::header(host.db(), id).await?;
     let header = header.ok_or(SchedulesError::NotFound)?;
-    if seen.is_some_and(|revisions| !revisions.contains(&header.revision)) {
+    if !seen.matches(header.revision) {
         return Err(SchedulesError::Stale);
     }
     Ok(header)

@@ -1,9 +1,8 @@
 //! Changes of schedules, and running one now.
 
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
-use fleetwright_operations::http::seen_revisions;
-use fleetwright_plugin_api::sdk::{Caller, Host, JsonBody, PathId, Problem, Reply};
+use axum::http::StatusCode;
+use fleetwright_plugin_api::sdk::{Caller, Host, IfMatch, JsonBody, PathId, Problem, Reply};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -56,10 +55,10 @@ pub async fn replace(
     State(host): State<Host>,
     Caller(context): Caller,
     PathId(id): PathId<Uuid>,
-    headers: HeaderMap,
+    seen: IfMatch,
     JsonBody(body): JsonBody<Value>,
 ) -> Result<Reply, Problem> {
-    let replaced = save::replace(&host, &context, id, seen_revisions(&headers), &body).await;
+    let replaced = save::replace(&host, &context, id, &seen, &body).await;
     replaced.map_err(of)
 }
 
@@ -79,9 +78,9 @@ pub async fn delete(
     State(host): State<Host>,
     Caller(context): Caller,
     PathId(id): PathId<Uuid>,
-    headers: HeaderMap,
+    seen: IfMatch,
 ) -> Result<StatusCode, Problem> {
-    let deleted = deletion::delete(&host, &context, id, seen_revisions(&headers)).await;
+    let deleted = deletion::delete(&host, &context, id, &seen).await;
     deleted.map_err(of)?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -5,7 +5,9 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use fleetwright_operations::http::invalid;
-use fleetwright_plugin_api::sdk::{Host, JsonBody, PageView, Paging, PathId, Problem, QueryParams};
+use fleetwright_plugin_api::sdk::{
+    Host, JsonBody, PageView, Paging, PathId, Problem, QueryParams, etag,
+};
 use serde::Deserialize;
 use serde_json::Value;
 use utoipa::IntoParams;
@@ -80,7 +82,7 @@ pub async fn list(
 )]
 pub async fn get(State(host): State<Host>, PathId(id): PathId<Uuid>) -> Result<Response, Problem> {
     let (header, work, newest) = read::detail(&host, id).await.map_err(of)?;
-    let tag = [(header::ETAG, format!("\"{}\"", header.revision))];
+    let tag = [(header::ETAG, etag::of(header.revision))];
     Ok((tag, Json(view::detail(&header, &work, newest.as_ref()))).into_response())
 }
 
