@@ -2,16 +2,19 @@
 //! the database says what there is. A set is walked in order with a cursor; a host that connects or has room again is
 //! looked at by itself, so a fleet that is mostly offline is not walked over and over.
 
+mod rests;
 mod send;
 #[cfg(test)]
 mod tests;
 mod walk;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use fleetwright_protocol::{HostId, SetId};
 use tokio::sync::mpsc;
+
+use rests::Rests;
 
 use super::effects::Hint;
 use super::materialise::Frozen;
@@ -19,7 +22,7 @@ use super::service::Commands;
 use super::store::sets;
 use crate::db::DbError;
 
-/// How often hosts whose pause is over are looked for, and how long the dispatcher rests after a failure.
+/// How often hosts whose rest is over are looked for, and how long the dispatcher rests after a failure.
 const TICK: Duration = Duration::from_secs(1);
 /// Hosts looked at together.
 const HOSTS_BATCH: usize = 500;
@@ -39,7 +42,7 @@ pub(super) async fn run(commands: Commands, mut hints: mpsc::UnboundedReceiver<H
                     Some(hint) => dispatcher.take(hint),
                     None => return,
                 },
-                _ = ticks.tick() => dispatcher.wake_paused_hosts(),
+                _ = ticks.tick() => dispatcher.wake_rested_hosts(),
             }
         }
         while let Ok(hint) = hints.try_recv() {
@@ -77,10 +80,7 @@ pub(super) struct Dispatcher {
     queue: VecDeque<SetId>,
     queued: BTreeSet<SetId>,
     hosts: BTreeSet<HostId>,
-    /// Hosts to look at when their pause is over (monotonic µs).
-    paused_hosts: BTreeMap<i64, Vec<HostId>>,
-    /// Until when nothing is sent to them, whatever of theirs is looked at meanwhile (monotonic µs).
-    resting: HashMap<HostId, i64>,
+    resting: Rests,
 }
 
 /// Whether a set needs another step now.
@@ -100,8 +100,7 @@ impl Dispatcher {
             queue: VecDeque::new(),
             queued: BTreeSet::new(),
             hosts: BTreeSet::new(),
-            paused_hosts: BTreeMap::new(),
-            resting: HashMap::new(),
+            resting: Rests::default(),
         }
     }
 
@@ -124,14 +123,8 @@ impl Dispatcher {
                 self.hosts.insert(id);
             }
             Hint::HostLater(id, pause_us) => {
-                let due = self
-                    .commands
-                    .clock()
-                    .monotonic_us()
-                    .saturating_add(pause_us);
-                self.paused_hosts.entry(due).or_default().push(id);
-                let until = self.resting.entry(id).or_default();
-                *until = due.max(*until);
+                let now = self.commands.clock().monotonic_us();
+                self.resting.begin(id, now.saturating_add(pause_us));
             }
         }
     }
@@ -142,26 +135,17 @@ impl Dispatcher {
         }
     }
 
-    pub(super) fn wake_paused_hosts(&mut self) {
+    /// Looks again at the hosts whose rest is over.
+    pub(super) fn wake_rested_hosts(&mut self) {
         let now = self.commands.clock().monotonic_us();
-        while let Some(entry) = self
-            .paused_hosts
-            .first_entry()
-            .filter(|entry| *entry.key() <= now)
-        {
-            let (due, hosts) = entry.remove_entry();
-            for id in &hosts {
-                if self.resting.get(id).is_some_and(|until| *until <= due) {
-                    self.resting.remove(id);
-                }
-            }
-            self.hosts.extend(hosts);
+        while let Some(id) = self.resting.pop_over(now) {
+            self.hosts.insert(id);
         }
     }
 
     /// One bounded piece of work. On an error nothing is forgotten: the piece is queued again.
     pub(super) async fn step(&mut self) -> Result<(), DbError> {
-        self.wake_paused_hosts();
+        self.wake_rested_hosts();
         if !self.hosts.is_empty() {
             let batch: Vec<HostId> = self.hosts.iter().copied().take(HOSTS_BATCH).collect();
             for id in &batch {

@@ -30,7 +30,7 @@ pub(super) struct Pick {
 impl Dispatcher {
     /// Takes room for a command on its host, if there is any now and the host has not asked for a pause.
     pub(super) fn pick(&self, command: Waiting) -> Option<Pick> {
-        if self.resting.contains_key(&command.host_id) {
+        if self.resting.includes(command.host_id) {
             return None;
         }
         let connections = self.commands.connections();

@@ -215,7 +215,7 @@ async fn a_host_that_cannot_start_anything_now_is_left_alone_for_its_pause() {
     bench.run_until_idle().await;
     assert_eq!((first.attempts(), second.attempts()), (vec![], vec![1]));
     bench.clock.advance(Duration::from_secs(1));
-    bench.dispatcher.wake_paused_hosts();
+    bench.dispatcher.wake_rested_hosts();
     bench.run_until_idle().await;
     assert_eq!(first.attempts(), [1]);
 }
