@@ -311,12 +311,16 @@ pub fn lives(pid: u32) -> bool {
 
 /// A program of the test's own.
 pub fn write_program(path: &Path, script: &str) {
-    // Another thread may fork while this one has the file open for writing, and then it could not be run.
     let new = path.with_extension("new");
     std::fs::write(&new, script).unwrap();
-    let copied = Command::new("cp").arg(&new).arg(path).status().unwrap();
-    assert!(copied.success());
+    copy_program(&new, path);
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// By another process: a thread may fork while this one has the file open for writing, and then it could not be run.
+pub fn copy_program(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg(from).arg(to).status().unwrap();
+    assert!(copied.success());
 }
 
 /// The lines of a file that may not be there.

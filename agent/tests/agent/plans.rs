@@ -291,7 +291,7 @@ fn the_time_limit_is_for_the_whole_plan_and_a_step_that_meets_it_fails() {
         with(script("endless", &endless), "on_failure", json!("rollback")),
         script("after", "true"),
     ]);
-    wanted.timeout_seconds = 2;
+    wanted.timeout_seconds = 6;
     let outcome = run(&mut agent, &wanted);
     assert_eq!(outcome.reason, Some(FailureReason::TimedOut), "{outcome:?}");
     assert_eq!(statuses(&outcome), ["rolled_back", "failed", "not_run"]);

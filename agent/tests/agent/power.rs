@@ -116,7 +116,7 @@ fn a_machine_that_does_not_go_has_timed_out_also_for_the_next_agent() {
         let host = host("", "0");
         let mut agent = host.start();
         let mut run = power("reboot", 0);
-        run.timeout_seconds = 3;
+        run.timeout_seconds = 8;
         agent.command(&run);
         wait_until_told(&host, &run);
         if restarted {

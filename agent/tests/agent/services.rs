@@ -232,7 +232,7 @@ fn an_operation_that_is_cut_off_is_no_success_and_nothing_of_it_is_left() {
     for timeout in [false, true] {
         let mut run = control(json!({"service": "slow", "ensure": "running"}), false);
         if timeout {
-            run.timeout_seconds = 1;
+            run.timeout_seconds = 6;
         }
         let _ = std::fs::remove_file(host.path("pid"));
         agent.command(&run);

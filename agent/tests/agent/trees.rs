@@ -30,7 +30,7 @@ fn a_timeout_is_told_only_when_the_whole_tree_is_gone() {
     let host = Host::new();
     let mut agent = host.start();
     let mut run = script_command(&family(&host));
-    run.timeout_seconds = 3;
+    run.timeout_seconds = 8;
     agent.command(&run);
     let members = members(&host);
     assert!(members.iter().all(|pid| lives(*pid)));
@@ -42,7 +42,7 @@ fn a_timeout_is_told_only_when_the_whole_tree_is_gone() {
     for pid in members {
         assert!(!lives(pid), "{pid} lives on");
     }
-    assert!(outcome.duration_ms >= 3_000);
+    assert!(outcome.duration_ms >= 8_000);
 }
 
 #[test]
@@ -98,7 +98,9 @@ fn a_fork_bomb_is_ended() {
     let marker = format!("{}", run.command_id);
     let left = fleetwright_agent::procfs::with_variable("FLEETWRIGHT_COMMAND_ID", &marker);
     assert!(
-        left.iter().all(|process| is_supervisor(process.pid)),
+        // The supervisor is about to end.
+        left.iter()
+            .all(|process| is_supervisor(process.pid) || !lives(process.pid)),
         "{left:?}"
     );
 }

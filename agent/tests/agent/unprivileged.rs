@@ -9,7 +9,7 @@ use fleetwright_protocol::Outcome;
 use fleetwright_protocol::outcome::{FailureReason, OutcomeStatus};
 use serde_json::{Value, json};
 
-use crate::harness::{Host, PROGRAM, stdout};
+use crate::harness::{Host, PROGRAM, copy_program, stdout};
 
 /// Debian's `nobody`, and an account of no name would do as well.
 const NOBODY: u32 = 65_534;
@@ -43,7 +43,7 @@ fn host() -> Host {
     std::fs::create_dir(host.path("closed")).unwrap();
     mode(&host.path("closed"), 0o555);
     // The folder of the build may be closed to others.
-    std::fs::copy(PROGRAM, host.path("agent")).unwrap();
+    copy_program(Path::new(PROGRAM), &host.path("agent"));
     mode(&host.path("agent"), 0o755);
     host
 }

@@ -2,6 +2,7 @@
 //! it can be counted. One outcome, right or `outcome_unknown`; no second start; nothing of it left behind.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use fleetwright_tests::binaries;
@@ -63,7 +64,12 @@ fn an_agent_replaced_by_another_program_takes_its_script_over() {
     let install = || {
         // As a package does: the new file takes the name, the running one keeps its own.
         let arriving = program.with_extension("arriving");
-        std::fs::copy(binaries::agent(), &arriving).unwrap();
+        // By another process: what a thread that forks holds open for writing cannot be run.
+        let copied = Command::new("cp")
+            .arg(binaries::agent())
+            .arg(&arriving)
+            .status();
+        assert!(copied.unwrap().success());
         std::fs::rename(arriving, &program).unwrap();
     };
     install();
@@ -108,7 +114,7 @@ sleep 600
 fn breeding_is_ended(fleet: &TestFleet, host: &str) -> serde_json::Value {
     let alive = fleet.path("alive");
     let body = json!({
-        "operation_type": "run_script", "timeout_seconds": 2,
+        "operation_type": "run_script", "timeout_seconds": 5,
         "parameters": {"script": rabbits(&alive, &fleet.path("rabbit.sh"))},
     });
     let id = fleet.admin.run_on_host(host, &body);

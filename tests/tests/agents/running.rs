@@ -117,7 +117,7 @@ fn a_timeout_ends_the_whole_tree_before_it_is_reported() {
         "setsid sh -c 'while :; do date +%s%N > {0}; sleep 0.05; done' & sleep 600",
         alive.display()
     );
-    let body = json!({"operation_type": "run_script", "parameters": {"script": script}, "timeout_seconds": 1});
+    let body = json!({"operation_type": "run_script", "parameters": {"script": script}, "timeout_seconds": 5});
     let id = fleet.admin.run_on_host(&host, &body);
     let done = fleet.admin.wait_command(&id);
     assert_eq!(
@@ -299,7 +299,7 @@ fn a_host_that_is_not_well_after_its_operation_has_failed() {
     let body = json!({
         "operation_type": "run_script", "parameters": {"script": "echo out"},
         // Longer than the operation may take: the check has its own time.
-        "timeout_seconds": 1, "health_check": {"script": "sleep 1.5; exit 5"},
+        "timeout_seconds": 4, "health_check": {"script": "sleep 4.5; exit 5"},
     });
     let id = fleet.admin.run_on_host(&host, &body);
     let done = fleet.admin.wait_command(&id);

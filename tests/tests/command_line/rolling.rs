@@ -41,10 +41,11 @@ fn a_deployment_is_watched_as_bars_and_steered_from_another_terminal() {
     let mut watch = Process::spawn("the watch", &command, &fleet.path("watch.log"));
     let id = wait_newest(&fleet, "awaiting_approval");
     let advice = format!("batch 2 waits: fleetwright rolling approve {id}");
+    let first = format!("   1  {}  2/2", full_bar());
     wait_until("the watch to say what to type", PATIENCE, || {
-        watch.log().contains(&advice)
+        let shown = watch.log();
+        shown.contains(&advice) && shown.contains(&first)
     });
-    assert!(watch.log().contains(&format!("   1  {}  2/2", full_bar())));
     let steer = |verb: &str| text(&data(&fleet, &["rolling", verb, &id]), "status");
     assert_eq!(steer("pause"), "paused");
     let while_paused = outcome(&fleet, &["rolling", "approve", &id, "--yes"]);

@@ -24,7 +24,10 @@ fn twenty_agents_go_batch_by_batch_and_halt_exactly_at_the_threshold() {
     for (threshold, failing, starting, status) in cases {
         let run = format!("t{threshold}f{failing}");
         let more = json!({"batch_size": 5, "failure_threshold_pct": threshold});
-        let id = site.deploy(&site.body(&run, &site.names[..failing], more));
+        let halts = status == "failed" && starting < AGENTS;
+        let starts = if halts { starting } else { 0 };
+        let script = site.script_failing_late(&run, &site.names[..failing], starts);
+        let id = site.deploy(&Site::body_of(&script, more));
         let done = wait_over(admin, &id);
         assert_eq!(done["status"], status, "{run}: {done}");
         assert_eq!(site.started(&run), site.names[..starting], "{run}");
@@ -34,16 +37,15 @@ fn twenty_agents_go_batch_by_batch_and_halt_exactly_at_the_threshold() {
             (AGENTS - starting) as u64,
             "{run}"
         );
-        let halted = status == "failed" && starting < AGENTS;
         let mut expected = vec!["queued running batch_dispatched".to_owned()];
-        if halted {
+        if halts {
             expected.push("running halting failure_threshold_passed".to_owned());
             expected.push("halting failed drained".to_owned());
         } else {
             expected.push(format!("running {status} all_hosts_finished"));
         }
         assert_eq!(trace(admin, &id), expected, "{run}");
-        if halted {
+        if halts {
             let skipped = admin.all(&format!("/fleet/rolling/{id}/hosts?status=skipped"));
             assert!(skipped.iter().all(|host| host["reason"] == "halted"));
         }
@@ -81,7 +83,8 @@ fn a_rollback_runs_where_it_had_started_in_reverse() {
     let undo =
         json!({"operation_type": "run_script", "parameters": {"script": site.script("undo", &[])}});
     let more = json!({"batch_size": 2, "failure_threshold_pct": 0, "rollback": undo});
-    let id = site.deploy(&site.body("do", &site.names[3..4], more));
+    let script = site.script_failing_late("do", &site.names[3..4], 4);
+    let id = site.deploy(&Site::body_of(&script, more));
     let done = wait_over(admin, &id);
     assert_eq!(
         (
@@ -132,7 +135,7 @@ fn a_host_that_does_not_come_is_unreachable_and_approvals_and_pauses_are_waited_
     wait_for("the host to be offline", PATIENCE, || {
         (admin.host_named(&away)?["status"] == "offline").then_some(())
     });
-    let more = json!({"batches": [1, "100%"], "require_approval": "first", "host_wait_seconds": 2,
+    let more = json!({"batches": [1, "100%"], "require_approval": "first", "host_wait_seconds": 8,
         "failure_threshold_pct": 0, "count_unreachable": false});
     let id = site.deploy(&site.body("come", &[], more));
     wait_status(&admin, &id, "awaiting_approval");

@@ -56,26 +56,36 @@ impl Site {
 
     /// Notes its start and its end under a name, and fails on these hosts.
     fn script(&self, run: &str, failing: &[String]) -> String {
-        let note = |what: &str| {
-            format!(
-                "echo {run} {what} $(date +%s%N) \"$0\" >> {}",
-                self.notes.display()
-            )
-        };
+        self.script_failing_late(run, failing, 0)
+    }
+
+    /// Fails only when as many hosts have started: a failure that halts spares those of its batch that have not.
+    fn script_failing_late(&self, run: &str, failing: &[String], starts: usize) -> String {
+        let notes = self.notes.display();
+        let note = |what: &str| format!("echo {run} {what} $(date +%s%N) \"$0\" >> {notes}");
         let patterns: Vec<String> = failing
             .iter()
             .map(|name| format!("*/agent-{name}/*"))
             .collect();
         let fails = match patterns.as_slice() {
             [] => String::new(),
-            some => format!("case \"$0\" in {}) exit 3;; esac; ", some.join("|")),
+            some => format!(
+                "case \"$0\" in {}) \
+                 until [ $(grep -c '^{run} start ' {notes}) -ge {starts} ]; do sleep 0.02; done; \
+                 exit 3;; esac; ",
+                some.join("|")
+            ),
         };
         format!("{}; {}; {fails}true", note("start"), note("end"))
     }
 
     fn body(&self, run: &str, failing: &[String], more: Value) -> Value {
+        Self::body_of(&self.script(run, failing), more)
+    }
+
+    fn body_of(script: &str, more: Value) -> Value {
         let mut body = json!({
-            "operation_type": "run_script", "parameters": {"script": self.script(run, failing)}, "selector": {"tags": ["in"]},
+            "operation_type": "run_script", "parameters": {"script": script}, "selector": {"tags": ["in"]},
         });
         if let (Some(body), Value::Object(more)) = (body.as_object_mut(), more) {
             body.extend(more);

@@ -5,18 +5,28 @@ mod deployments;
 mod firing;
 mod rights;
 
+use std::sync::LazyLock;
+
 use fleetwright_server::db::{Db, DbError, Statement};
 use fleetwright_tests::client::{Client, text};
 use fleetwright_tests::fleet::TestFleet;
 use fleetwright_tests::wait::{PATIENCE, wait_for};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 const HOUR_US: i64 = 3_600_000_000;
 
-/// `echo hi` at every full hour on the hosts with a tag, with more fields.
+/// So many minutes from when the tests began, every hour: what is half an hour away does not come by itself meanwhile.
+fn every_hour(minutes_away: i64) -> String {
+    static BEGUN: LazyLock<Timestamp> = LazyLock::new(Timestamp::now);
+    let minute = (BEGUN.as_second() / 60 + minutes_away) % 60;
+    format!("{minute} * * * *")
+}
+
+/// `echo hi` every hour on the hosts with a tag, with more fields.
 fn hourly(name: &str, tag: &str, more: Value) -> Value {
     let mut body = json!({
-        "name": name, "cron": "0 * * * *", "operation_type": "run_script", "parameters": {"script": "echo hi"},
+        "name": name, "cron": every_hour(30), "operation_type": "run_script", "parameters": {"script": "echo hi"},
         "selector": {"tags": [tag]},
     });
     if let (Some(body), Value::Object(more)) = (body.as_object_mut(), more) {
@@ -52,7 +62,7 @@ fn restart_after_hours(fleet: &mut TestFleet, hours: i64) {
     fleet.server.wait_ready();
 }
 
-/// What was to be done at the next full hour was to be done that much earlier.
+/// What was to be done within the next hour was to be done that much earlier.
 fn turn_back(fleet: &TestFleet, hours: i64) {
     let file = fleet.server.settings.data_dir().join("fleetwright.db");
     let url = format!("sqlite://{}", file.display());

@@ -5,7 +5,7 @@ use fleetwright_tests::fleet::{Setup, TestFleet};
 use fleetwright_tests::wait::{PATIENCE, wait_for};
 use serde_json::{Value, json};
 
-use super::{create, hourly, only_run, restart_after_hours, runs};
+use super::{create, every_hour, hourly, only_run, restart_after_hours, runs};
 
 /// A schedule of another operator's, who is no more.
 fn revoked_schedule(fleet: &TestFleet) -> String {
@@ -40,7 +40,7 @@ fn the_schedule_of_an_owner_who_was_revoked_launches_nothing_until_somebody_take
         (&run["status"], &run["reason"])
     );
     // At other times, so that the run to come is another one.
-    let more = json!({"selector": {"all_hosts": true}, "cron": "30 * * * *"});
+    let more = json!({"selector": {"all_hosts": true}, "cron": every_hour(20)});
     let taken = hourly("orphan", "web", more);
     fleet.admin.put(&path, &taken).expect(200);
     restart_after_hours(&mut fleet, 1);

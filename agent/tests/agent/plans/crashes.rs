@@ -149,7 +149,7 @@ fn a_restart_that_never_comes_fails_in_time() {
         json!({"name": "restart", "operation_type": "reboot"}),
         script("two", "true"),
     ]);
-    wanted.timeout_seconds = 3;
+    wanted.timeout_seconds = 8;
     let outcome = run(&mut agent, &wanted);
     assert_eq!(outcome.reason, Some(FailureReason::TimedOut), "{outcome:?}");
     assert_eq!(statuses(&outcome), ["failed", "not_run"]);
