@@ -91,7 +91,10 @@ fn an_unsigned_module_is_refused_and_the_server_lives() {
     let middle = signature.len() / 2;
     signature[middle] ^= 1;
     std::fs::write(target.join("bulk.so.sig"), signature).unwrap();
-    std::fs::copy(modules_dir.join("bulk.so"), target.join("bulk.so")).unwrap();
+    // The folder is watched: the file arrives whole.
+    let arriving = target.join("bulk.so.arriving");
+    std::fs::copy(modules_dir.join("bulk.so"), &arriving).unwrap();
+    std::fs::rename(arriving, target.join("bulk.so")).unwrap();
     let listed = wait_for("the module to be listed as failed", PATIENCE, || {
         let listed = second.admin.get("/modules").expect(200).to_string();
         listed.contains("failed").then_some(listed)

@@ -8,7 +8,7 @@ use fleetwright_tests::client::{number, text};
 use fleetwright_tests::databases::Engine;
 use fleetwright_tests::fleet::Setup;
 use fleetwright_tests::load::agent::Behaviour;
-use fleetwright_tests::wait::{PATIENCE, wait_for};
+use fleetwright_tests::wait::{PATIENCE, wait_for, wait_until};
 
 use super::{bulk_on, counters, enrolled};
 
@@ -78,14 +78,17 @@ fn thirty_two_of_forty_seven_are_68_1_percent_on_postgres() {
 fn limited(engine: Engine) {
     let fleet = Setup::pro().on(engine).start();
     let (mut crowd, identities) = enrolled(&fleet, "web", 60);
-    crowd.connect(&identities, Behaviour::Succeed(Duration::from_millis(40)));
+    crowd.connect(&identities, Behaviour::Hold);
     let body = bulk_on("web", serde_json::json!({"max_concurrency": 7}));
     let id = fleet.admin.bulk(&body);
+    wait_until("all places to be used", PATIENCE, || {
+        crowd.counters().running.load(Ordering::SeqCst) == 7
+    });
+    crowd.release();
     let done = fleet.admin.wait_bulk(&id);
     assert_eq!(counters(&done), [60, 0, 0, 0, 0]);
     let most = crowd.counters().running_max.load(Ordering::SeqCst);
-    assert!(most <= 7, "{most} ran at once");
-    assert!(most >= 6, "only {most} of 7 places were ever used");
+    assert_eq!(most, 7, "ran at once");
 }
 
 #[test]

@@ -44,7 +44,7 @@ fn the_schedule_of_an_owner_who_was_revoked_launches_nothing_until_somebody_take
     let taken = hourly("orphan", "web", more);
     fleet.admin.put(&path, &taken).expect(200);
     restart_after_hours(&mut fleet, 1);
-    let newest = wait_for("the second run", PATIENCE, || {
+    let newest = wait_for("the second run", 2 * PATIENCE, || {
         let run = runs(&fleet, &id)
             .into_iter()
             .find(|run| run["reason"].is_null())?;
