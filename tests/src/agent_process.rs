@@ -34,6 +34,10 @@ impl AgentSettings {
             format!("data_dir = {:?}", self.folder.join("data")),
             format!("heartbeat_seconds = {}", self.heartbeat_seconds),
         ];
+        if !self.extra.contains("reconnect_seconds_max") {
+            // An agent may be in its longest pause when a server comes back, and tests wait a minute for it.
+            lines.push("reconnect_seconds_max = 5".to_owned());
+        }
         lines.push(self.extra.clone());
         lines.extend([
             "[facts]".to_owned(),

@@ -1,9 +1,13 @@
 //! Programs a test needs and the machine may lack: they are installed from Debian's packages, where that may be done.
 
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 /// Whether it is there, or is once its package is installed.
 pub fn has(is_there: impl Fn() -> bool, package: &str) -> bool {
+    // Tests that run side by side want the same packages, and the lists of packages are locked without waiting.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     is_there() || rustix::process::geteuid().is_root() && install(package) && is_there()
 }
 
@@ -23,7 +27,7 @@ fn install(package: &str) -> bool {
 
 fn apt_get(words: &[&str]) -> bool {
     let mut command = Command::new("apt-get");
-    // Tests that run side by side want packages at the same time.
+    // Another program may be installing something.
     command
         .args(["-o", "DPkg::Lock::Timeout=300"])
         .args(words)

@@ -1,10 +1,12 @@
 //! A real server process: configured in a folder of its own, on ports the kernel chose, killable, and restartable on
 //! the same data and the same ports.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
+
+use tokio::net::TcpSocket;
 
 use crate::binaries;
 use crate::http::{self, Request};
@@ -67,6 +69,8 @@ pub struct ServerProcess {
     process: Option<Process>,
     pub listen: SocketAddr,
     pub agent_listen: SocketAddr,
+    /// Its ports are its own between its lives, too.
+    _ports: [Option<TcpSocket>; 2],
 }
 
 impl ServerProcess {
@@ -75,12 +79,14 @@ impl ServerProcess {
         for folder in [settings.data_dir(), settings.modules_dir()] {
             private_folder(&folder);
         }
-        let agent_listen = SocketAddr::new(settings.agent_host, 0);
+        let (listen, kept) = keep_port(Ipv4Addr::LOCALHOST.into());
+        let (agent_listen, agents_kept) = keep_port(settings.agent_host);
         let mut server = Self {
             settings,
             process: None,
-            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            listen,
             agent_listen,
+            _ports: [kept, agents_kept],
         };
         server.launch();
         server.wait_ready();
@@ -198,6 +204,19 @@ impl ServerProcess {
             panic!("the server ended by itself ({status})");
         }
     }
+}
+
+/// A free port, and what keeps it from being given to anybody who asks for just any. It never listens, so that a server
+/// may bind beside it. Without it, the server finds a port itself.
+fn keep_port(host: IpAddr) -> (SocketAddr, Option<TcpSocket>) {
+    let any = SocketAddr::new(host, 0);
+    let keep = || -> std::io::Result<(SocketAddr, TcpSocket)> {
+        let socket = TcpSocket::new_v4()?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(any)?;
+        Ok((socket.local_addr()?, socket))
+    };
+    keep().map_or((any, None), |(address, socket)| (address, Some(socket)))
 }
 
 fn read_addresses(path: &Path) -> Option<(SocketAddr, SocketAddr)> {

@@ -203,7 +203,7 @@ impl Agent {
                     self.said
                 ),
             }
-            std::thread::yield_now();
+            pause();
         }
     }
 
@@ -275,8 +275,17 @@ pub fn wait(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !condition() {
         assert!(Instant::now() < deadline, "never: {what}");
-        std::thread::yield_now();
+        pause();
     }
+}
+
+/// Between two looks; a test that spins takes the processor from the agent it waits for.
+pub fn pause() {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "polling needs one pause, and this is it"
+    )]
+    std::thread::sleep(Duration::from_millis(2));
 }
 
 pub fn script_command(script: &str) -> CommandFrame {

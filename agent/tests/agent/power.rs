@@ -255,7 +255,7 @@ fn the_server_hears_of_the_start_before_the_host_goes_and_of_the_end_when_it_is_
         let agent = Running::start(&host);
         let (mut link, boot_id) = next_hello(&server).await;
         assert_eq!(boot_id, "first-boot");
-        let run = power("reboot", 0);
+        let run = power("reboot", 4);
         link.send(&ServerFrame::Command(run.clone())).await;
         link.expect("the start", |frame| {
             matches!(frame, AgentFrame::CommandStarted { .. }).then_some(())

@@ -98,9 +98,8 @@ fn a_fork_bomb_is_ended() {
     let marker = format!("{}", run.command_id);
     let left = fleetwright_agent::procfs::with_variable("FLEETWRIGHT_COMMAND_ID", &marker);
     assert!(
-        // The supervisor is about to end.
-        left.iter()
-            .all(|process| is_supervisor(process.pid) || !lives(process.pid)),
+        // Only the supervisor leads a session of its own, and it is about to end.
+        left.iter().all(|process| process.pid == process.session_id),
         "{left:?}"
     );
 }

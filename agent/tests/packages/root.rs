@@ -94,7 +94,11 @@ exit 99
 "#,
             script.replace("@/", &format!("{}/", self.folder.path().display()))
         );
-        let path = self.write(&format!("in-root/{manager}"), &text);
+        // Copied by another process: what a thread that forks holds open for writing cannot be run.
+        let new = self.write(&format!("in-root/{manager}.new"), &text);
+        let path = self.path(&format!("in-root/{manager}"));
+        let copied = Command::new("cp").arg(new).arg(&path).status().unwrap();
+        assert!(copied.success());
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         let words = [path.to_str().unwrap().to_owned()];
         let manager = Manager::detect(Some(&words)).unwrap();

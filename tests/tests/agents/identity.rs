@@ -8,7 +8,7 @@ use fleetwright_tests::fleet::{Setup, TestFleet};
 use fleetwright_tests::wait::{PATIENCE, holds_throughout, wait_until};
 use serde_json::json;
 
-use super::fleet_of_one;
+use super::{CUT_PATIENCE, fleet_of_one};
 
 fn settings(fleet: &TestFleet, fqdn: &str) -> AgentSettings {
     AgentSettings {
@@ -53,7 +53,7 @@ fn a_rejected_host_is_cut_off_and_stays_out() {
         .admin
         .post(&format!("/hosts/{host}/reject"), &json!({}))
         .expect(200);
-    wait_until("the host to be cut off", Duration::from_secs(5), || {
+    wait_until("the host to be cut off", CUT_PATIENCE, || {
         status(&fleet, &host) == "offline"
     });
     holds_throughout("offline", Duration::from_secs(2), || {

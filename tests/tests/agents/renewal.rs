@@ -10,6 +10,8 @@ use fleetwright_tests::fleet::{Setup, TestFleet};
 use fleetwright_tests::wait::{PATIENCE, holds_throughout, wait_for, wait_until};
 use serde_json::Value;
 
+use super::CUT_PATIENCE;
+
 /// Long enough for a slow machine to renew in the last third of it.
 const LIFETIME_SECONDS: u64 = 24;
 
@@ -92,14 +94,10 @@ fn a_copied_machine_locks_both_until_an_operator_decides() {
         text(&locked["detail"], "reason").contains("two machines"),
         "{locked}"
     );
-    wait_until(
-        "the first machine to be cut off",
-        Duration::from_secs(5),
-        || {
-            let view = fleet.admin.get(&format!("/hosts/{host}")).expect(200);
-            view["status"] == "offline"
-        },
-    );
+    wait_until("the first machine to be cut off", CUT_PATIENCE, || {
+        let view = fleet.admin.get(&format!("/hosts/{host}")).expect(200);
+        view["status"] == "offline"
+    });
     holds_throughout("nobody connects", Duration::from_secs(2), || {
         let view = fleet.admin.get(&format!("/hosts/{host}")).expect(200);
         view["status"] == "offline"

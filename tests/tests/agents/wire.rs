@@ -248,7 +248,7 @@ fn a_rejected_host_that_reads_nothing_is_cut_at_once() {
         .admin
         .post(&format!("/hosts/{id}/reject"), &json!({}))
         .expect(200);
-    fleetwright_tests::wait::wait_until("the cut", Duration::from_secs(5), || {
+    fleetwright_tests::wait::wait_until("the cut", super::CUT_PATIENCE, || {
         fleet.admin.get(&format!("/hosts/{id}")).expect(200)["status"] == "offline"
     });
     drop(agent);

@@ -2,13 +2,14 @@
 
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 use fleetwright_server::db::{Db, DbError, Statement};
 use fleetwright_tests::client::{is_terminal, text};
 use fleetwright_tests::fleet::{Setup, TestFleet};
 use fleetwright_tests::http::{Answer, Connection, Request};
 use fleetwright_tests::load::inventory;
-use fleetwright_tests::wait::{PATIENCE, wait_for, wait_until};
+use fleetwright_tests::wait::{PATIENCE, pause, wait_for, wait_until};
 
 use super::{bulk_on, enrolled};
 
@@ -58,11 +59,13 @@ fn a_client_that_goes_away_and_asks_again_creates_one_operation() {
     let (mut crowd, identities) = enrolled(&fleet, "repeated", 2);
     crowd.connect(
         &identities,
-        fleetwright_tests::load::agent::Behaviour::Succeed(std::time::Duration::ZERO),
+        fleetwright_tests::load::agent::Behaviour::Succeed(Duration::ZERO),
     );
     let (release, holding) = hold_writes(&fleet);
     let mut impatient = Connection::open(fleet.server.listen).unwrap();
     impatient.send(&keyed(&fleet)).unwrap();
+    // A head start: a probe that came first would have the key, and wait for the lock that this test holds.
+    pause(Duration::from_millis(500));
     let probe = || -> Answer { fleet.admin.send(&keyed(&fleet)) };
     wait_until("the first request to hold the key", PATIENCE, || {
         probe().code() == "in-progress"
