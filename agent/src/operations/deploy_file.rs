@@ -2,6 +2,7 @@
 //! system work, `credentials` the acting as another account; here it is decided what is to be done.
 
 mod credentials;
+mod extended;
 mod place;
 pub mod undo;
 
@@ -17,6 +18,7 @@ use fleetwright_protocol::{ExecutionOptions, Outcome};
 
 use super::{CannotRun, account_for};
 use crate::{accounts, clock};
+use extended::Extended;
 use place::{Existing, Target};
 
 /// A new file that names no mode can be read by all and written by its owner.
@@ -199,7 +201,11 @@ fn deploy_as_is(
             message,
         });
     }
-    let attributes = attributes(&existing, &wanted);
+    let extended = match &existing {
+        Existing::File(_) => target.extended()?.map(extended::of_new_content),
+        Existing::None | Existing::Link => None,
+    };
+    let attributes = attributes(&existing, &wanted, extended);
     let temporary = target.write_temporary(content, &attributes, id, &mut || stop.check())?;
     stop.check()?;
     let mut message = format!("wrote {} ({} bytes)", file.path, content.len());
@@ -261,7 +267,11 @@ fn matches(existing: &Existing, wanted: &Wanted) -> bool {
 }
 
 /// What is not said stays as it is; a set-user-id bit does not survive new content.
-fn attributes(existing: &Existing, wanted: &Wanted) -> place::Attributes {
+fn attributes(
+    existing: &Existing,
+    wanted: &Wanted,
+    extended: Option<Extended>,
+) -> place::Attributes {
     let (mode, user, group) = match existing {
         Existing::File(found) => (
             Some(found.mode & 0o777),
@@ -274,6 +284,7 @@ fn attributes(existing: &Existing, wanted: &Wanted) -> place::Attributes {
         mode: wanted.mode.or(mode).unwrap_or(MODE_DEFAULT),
         user: wanted.user.or(user),
         group: wanted.group.or(group),
+        extended,
     }
 }
 

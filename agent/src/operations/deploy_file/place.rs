@@ -12,6 +12,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use super::extended::{self, Extended};
 use super::{Content, DeployError, io_error, refused};
 
 /// Compared and copied in pieces of this size, so that memory stays flat.
@@ -51,6 +52,16 @@ pub struct Attributes {
     pub mode: u32,
     pub user: Option<u32>,
     pub group: Option<u32>,
+    /// `None`: what the file system gives a new file.
+    pub extended: Option<Extended>,
+}
+
+/// What was copied from a file besides its content.
+pub struct Copied {
+    pub found: Found,
+    pub extended: Extended,
+    pub modified_seconds: i64,
+    pub modified_nanoseconds: u32,
 }
 
 /// The new file under its temporary name; removed again unless it is put in place.
@@ -208,32 +219,50 @@ impl<'a> Target<'a> {
         let new = openat(&self.folder, backup, flags, Mode::from_raw_mode(0o600))
             .map_err(|error| failed(error.into()))?;
         let mut new = File::from(new);
+        let extended = extended::read(old.as_fd());
         io::copy(&mut File::from(old), &mut new).map_err(failed)?;
         let attributes = Attributes {
             mode: found.st_mode & 0o777,
             user: Some(found.st_uid),
             group: Some(found.st_gid),
+            extended: extended.ok(),
         };
         self.set_attributes(&new, &attributes)?;
         new.sync_all().map_err(failed)
     }
 
-    /// Copies the file there into `copy`. Returns its attributes, and when it was changed last.
-    pub fn copy_to(&self, copy: &mut File) -> Result<(Found, i64, u32), DeployError> {
+    /// The extended attributes of the file there; `None` if it may not be read.
+    pub fn extended(&self) -> Result<Option<Extended>, DeployError> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let Ok(there) = openat(&self.folder, self.name, flags, Mode::empty()) else {
+            return Ok(None);
+        };
+        let read = extended::read(there.as_fd());
+        read.map(Some)
+            .map_err(|error| self.error("cannot read the extended attributes of", error.into()))
+    }
+
+    /// Copies the file there into `copy`.
+    pub fn copy_to(&self, copy: &mut File) -> Result<Copied, DeployError> {
         let failed = |error: io::Error| self.error("cannot save", error);
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let there = openat(&self.folder, self.name, flags, Mode::empty())
             .map_err(|error| failed(error.into()))?;
         let found = rustix::fs::fstat(&there).map_err(|error| failed(error.into()))?;
+        let extended = extended::read(there.as_fd()).map_err(|error| failed(error.into()))?;
         let bytes = io::copy(&mut File::from(there), copy).map_err(failed)?;
-        let attributes = Found {
+        let found_there = Found {
             mode: found.st_mode & 0o7777,
             user: found.st_uid,
             group: found.st_gid,
             bytes,
         };
-        let nanoseconds = u32::try_from(found.st_mtime_nsec).unwrap_or_default();
-        Ok((attributes, found.st_mtime, nanoseconds))
+        Ok(Copied {
+            found: found_there,
+            extended,
+            modified_seconds: found.st_mtime,
+            modified_nanoseconds: u32::try_from(found.st_mtime_nsec).unwrap_or_default(),
+        })
     }
 
     /// Where the symbolic link there points to, its owner and its group.
@@ -296,7 +325,8 @@ impl<'a> Target<'a> {
         let _ = unlinkat(&self.folder, temporary_name(id), AtFlags::empty());
     }
 
-    /// Owner before mode: a change of owner may clear mode bits.
+    /// Owner before mode: a change of owner may clear mode bits. The mode last: its group bits are the mask of an access
+    /// control list, and this is what `chmod` would make of the file.
     fn set_attributes(&self, file: &File, attributes: &Attributes) -> Result<(), DeployError> {
         let now =
             rustix::fs::fstat(file).map_err(|error| self.error("cannot look at", error.into()))?;
@@ -308,6 +338,12 @@ impl<'a> Target<'a> {
                     "cannot give the right owner (which may need root) to",
                     error.into(),
                 )
+            })?;
+        }
+        if let Some(wanted) = &attributes.extended {
+            extended::write(file.as_fd(), wanted).map_err(|(name, error)| {
+                let what = format!("cannot set the extended attribute {name} of");
+                self.error(&what, error.into())
             })?;
         }
         fchmod(file, Mode::from_raw_mode(attributes.mode))

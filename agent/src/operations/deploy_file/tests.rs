@@ -1,5 +1,6 @@
 //! Deployments into temporary folders.
 
+use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
@@ -35,6 +36,52 @@ fn names(folder: &Path) -> Vec<String> {
         .collect();
     names.sort();
     names
+}
+
+/// A note, and a list by which one more account may read.
+pub(super) fn with_acl() -> Extended {
+    let entry = |tag: u16, permissions: u16, id: u32| {
+        let (tag, permissions) = (tag.to_le_bytes(), permissions.to_le_bytes());
+        [&tag[..], &permissions[..], &id.to_le_bytes()[..]].concat()
+    };
+    const NOBODY_IN_PARTICULAR: u32 = u32::MAX;
+    // Version 2; the owner, account 1234, the group, the mask, others. See acl(5).
+    let mut list = 2_u32.to_le_bytes().to_vec();
+    list.extend(entry(0x01, 6, NOBODY_IN_PARTICULAR));
+    list.extend(entry(0x02, 4, 1_234));
+    list.extend(entry(0x04, 4, NOBODY_IN_PARTICULAR));
+    list.extend(entry(0x10, 4, NOBODY_IN_PARTICULAR));
+    list.extend(entry(0x20, 0, NOBODY_IN_PARTICULAR));
+    Extended::from([
+        ("system.posix_acl_access".to_owned(), list),
+        ("user.note".to_owned(), b"mine".to_vec()),
+    ])
+}
+
+#[test]
+fn new_content_keeps_the_access_control_list_and_what_is_noted() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("motd");
+    let extended = || {
+        let mut found = extended::read(File::open(&path).unwrap().as_fd()).unwrap();
+        found.retain(|name, _| !name.starts_with("security."));
+        found
+    };
+    std::fs::write(&path, "old").unwrap();
+    if extended::write(File::open(&path).unwrap().as_fd(), &with_acl()).is_err() {
+        println!("not here: this file system has no extended attributes");
+        return;
+    }
+    assert_eq!(mode(&path), 0o640);
+    assert!(run(&file(&path, "new")).changed);
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "new");
+    assert_eq!((mode(&path), extended()), (0o640, with_acl()));
+    // A mode is what `chmod` makes of it: its group bits are the list's mask. A second time finds it so.
+    let mut wanted = file(&path, "new");
+    wanted.mode = Some("0660".to_owned());
+    assert!(run(&wanted).changed);
+    assert_eq!((mode(&path), extended().len()), (0o660, 2));
+    assert!(!run(&wanted).changed);
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! What stood where a file is deployed, so that it can be put back exactly: content, mode, owner, group and time of
-//! change; nothing, where nothing was. The copy is kept in the folder of the run.
+//! What stood where a file is deployed, so that it can be put back exactly: content, mode, owner, group, extended
+//! attributes and time of change; nothing, where nothing was. The copy is kept in the folder of the run.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -8,6 +8,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::extended::Extended;
 use super::place::{Attributes, Existing, Target};
 use super::{Content, DeployError, io_error};
 
@@ -27,6 +28,9 @@ pub enum Undo {
         group: u32,
         modified_seconds: i64,
         modified_nanoseconds: u32,
+        /// Access control list, labels and the like; absent from what an agent saved that did not know them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        extended: Option<Extended>,
         /// The name of the copy in the folder of the run.
         copy: String,
     },
@@ -109,7 +113,7 @@ fn saved(path: &str, folder: &Path, copy: &str) -> Result<Undo, DeployError> {
                 .mode(0o600)
                 .open(folder.join(copy))
                 .map_err(failed)?;
-            let (found, modified_seconds, modified_nanoseconds) = place.copy_to(&mut kept)?;
+            let copied = place.copy_to(&mut kept)?;
             kept.sync_all().map_err(failed)?;
             File::open(folder)
                 .and_then(|folder| folder.sync_all())
@@ -117,11 +121,12 @@ fn saved(path: &str, folder: &Path, copy: &str) -> Result<Undo, DeployError> {
             drop(place);
             Ok(Undo::File {
                 path,
-                mode: found.mode,
-                user: found.user,
-                group: found.group,
-                modified_seconds,
-                modified_nanoseconds,
+                mode: copied.found.mode,
+                user: copied.found.user,
+                group: copied.found.group,
+                modified_seconds: copied.modified_seconds,
+                modified_nanoseconds: copied.modified_nanoseconds,
+                extended: Some(copied.extended),
                 copy: copy.to_owned(),
             })
         }
@@ -136,6 +141,7 @@ fn put_back(undo: &Undo, folder: &Path) -> Result<(), DeployError> {
         group,
         modified_seconds,
         modified_nanoseconds,
+        extended,
         copy,
     } = undo
     else {
@@ -154,6 +160,7 @@ fn put_back(undo: &Undo, folder: &Path) -> Result<(), DeployError> {
         mode: *mode,
         user: Some(*user),
         group: Some(*group),
+        extended: extended.clone(),
     };
     let temporary = place.write_temporary(&mut content, &attributes, ID, &mut || Ok(()))?;
     temporary.set_modified(*modified_seconds, *modified_nanoseconds)?;
@@ -201,8 +208,10 @@ fn missing_folders(path: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd;
     use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
+    use super::super::extended;
     use super::*;
 
     #[test]
@@ -244,6 +253,38 @@ mod tests {
             Some("elsewhere/\u{e9}")
         );
         assert_eq!(std::fs::read_dir(host.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn extended_attributes_are_put_back_and_those_of_the_new_file_are_not_left() {
+        let host = tempfile::tempdir().unwrap();
+        let run = tempfile::tempdir().unwrap();
+        let path = host.path().join("motd");
+        let with_acl = super::super::tests::with_acl();
+        let set = |extended: &Extended| {
+            extended::write(File::open(&path).unwrap().as_fd(), extended).is_ok()
+        };
+        for (before, after) in [
+            (with_acl.clone(), Extended::new()),
+            (Extended::new(), with_acl),
+        ] {
+            std::fs::write(&path, "old").unwrap();
+            if !set(&before) {
+                println!("not here: this file system has no extended attributes");
+                return;
+            }
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+            let undo = save(path.to_str().unwrap(), run.path(), "saved-0").unwrap();
+            let undo = serde_json::from_str(&serde_json::to_string(&undo).unwrap()).unwrap();
+            std::fs::remove_file(&path).unwrap();
+            std::fs::write(&path, "new").unwrap();
+            assert!(set(&after));
+            restore(&undo, run.path()).unwrap();
+            let mut found = extended::read(File::open(&path).unwrap().as_fd()).unwrap();
+            found.retain(|name, _| !name.starts_with("security."));
+            assert_eq!(found, before);
+            std::fs::remove_file(&path).unwrap();
+        }
     }
 
     #[test]
