@@ -1,15 +1,15 @@
 //! Agents: the real core and journal of each, turn by turn, and the processes of its runs around it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
-use fleetwright_agent::core::{self, Core, Settings};
+use fleetwright_agent::core::{self, Core, Input, Settings};
 use fleetwright_agent::executor::RunEvent;
 use fleetwright_agent::journal::JournalStore;
 use fleetwright_agent::journal::store::Opened;
 use fleetwright_agent::operations::ending;
 use fleetwright_agent::supervisor::exit_record::{Ending, ExitRecord};
 use fleetwright_protocol::outcome::FailureReason;
-use fleetwright_protocol::{CommandId, NotStartedReason, Outcome};
+use fleetwright_protocol::{CommandId, NotStartedReason, Outcome, ServerFrame};
 use uuid::Uuid;
 
 use super::computer::{RunKey, Stage, Wish, Word, run};
@@ -17,6 +17,21 @@ use super::ledger::Broken;
 use super::world::{Agent, Event, Mail, SECOND_US, World};
 
 const TICK_US: i64 = 5 * SECOND_US;
+
+/// A command's time to start begins when its agent first takes it.
+fn note_lease(ends_us: &mut BTreeMap<RunKey, i64>, input: &Input, now_us: i64) {
+    let Input::Frame(frame) = input else { return };
+    if let ServerFrame::Command(command) = frame.as_ref() {
+        let lease_ms = command.start_within_ms.min(command.ttl_ms);
+        let key = (command.command_id, command.attempt);
+        let lease_us = i64::try_from(lease_ms)
+            .unwrap_or(i64::MAX)
+            .saturating_mul(1_000);
+        ends_us
+            .entry(key)
+            .or_insert(now_us.saturating_add(lease_us));
+    }
+}
 
 impl World<'_> {
     /// An agent's process begins on a machine that has none.
@@ -64,6 +79,7 @@ impl World<'_> {
             life,
             mail: VecDeque::new(),
             has_turn: false,
+            lease_ends_us: BTreeMap::new(),
             strike_is_power_cut: false,
         });
         self.note(|| format!("host {at}: agent {life} begins: {opened:?}"));
@@ -113,7 +129,10 @@ impl World<'_> {
         let mut inputs = Vec::new();
         let event = loop {
             match agent.mail.pop_front() {
-                Some(Mail::Input(input)) => inputs.push(input),
+                Some(Mail::Input(input)) => {
+                    note_lease(&mut agent.lease_ends_us, &input, now_us);
+                    inputs.push(input);
+                }
                 Some(Mail::Connected(input, frames)) => {
                     host.computer.inside().frames = Some(frames);
                     inputs.push(input);
@@ -171,7 +190,7 @@ impl World<'_> {
             (struck, inside.frames_said)
         };
         self.gather_said(at, struck.then_some(said));
-        self.grant(at);
+        self.grant(at)?;
         if struck {
             let power_cut = self.hosts[at]
                 .agent
@@ -186,7 +205,7 @@ impl World<'_> {
     }
 
     /// Carries out what the core wished for.
-    fn grant(&mut self, at: usize) {
+    fn grant(&mut self, at: usize) -> Result<(), Broken> {
         let (wishes, words) = {
             let mut inside = self.hosts[at].computer.inside();
             (
@@ -222,7 +241,10 @@ impl World<'_> {
         }
         for word in words {
             match word {
-                Word::Go(key, serial) => self.soon(30_000, Event::Begin(at, key, serial)),
+                Word::Go(key, serial) => {
+                    self.is_leased(at, key)?;
+                    self.soon(30_000, Event::Begin(at, key, serial));
+                }
                 Word::Stay(key, reason) => {
                     self.hosts[at].computer.inside().running.remove(&key);
                     let run = run(key);
@@ -230,6 +252,20 @@ impl World<'_> {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// The server counts on it that nothing is let go after its lease: by then it has given the slot to another host.
+    fn is_leased(&mut self, at: usize, key: RunKey) -> Result<(), Broken> {
+        let agent = self.hosts[at].agent.as_ref();
+        let ends_us = agent.and_then(|agent| agent.lease_ends_us.get(&key).copied());
+        // One taken over from an earlier life was let go by that one, or its lease is not known any more.
+        let late_us = ends_us.map_or(0, |ends_us| self.now_us - ends_us);
+        if late_us > 0 {
+            let (name, late_ms) = (self.ledger.name(key.0), late_us / 1_000);
+            return super::ledger::broken(format!("{name} is let go {late_ms} ms late (I6)"));
+        }
+        Ok(())
     }
 
     fn tell_soon(&mut self, at: usize, event: RunEvent) {

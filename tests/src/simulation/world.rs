@@ -84,6 +84,8 @@ pub struct Agent {
     pub life: u64,
     pub mail: VecDeque<Mail>,
     pub has_turn: bool,
+    /// Until when what has come in this life may start, by the world's clock.
+    pub lease_ends_us: BTreeMap<RunKey, i64>,
     /// The next write that is cut short ends the machine too.
     pub strike_is_power_cut: bool,
 }
