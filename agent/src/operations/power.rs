@@ -61,7 +61,7 @@ pub fn carry_out(
     if dry_run {
         return Outcome {
             message: format!("would run {line} after {} s", change.delay_seconds),
-            ..Outcome::succeeded(false)
+            ..Outcome::succeeded(true)
         };
     }
     if let Some(message) = &change.message {
@@ -278,6 +278,7 @@ mod tests {
                 paused = time;
             });
             assert_eq!(outcome.status == OutcomeStatus::Succeeded, succeeds);
+            assert_eq!(outcome.changed, succeeds, "also what would change");
             assert_eq!(tools.times, times);
             assert_eq!(paused.as_secs(), u64::from(times) * 30);
         }

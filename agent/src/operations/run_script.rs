@@ -71,7 +71,8 @@ pub fn dry_run(script: &RunScript, options: &ExecutionOptions) -> Outcome {
             script.script.len(),
             script.args.len(),
         ),
-        ..Outcome::succeeded(false)
+        // Nobody knows what a script changes; one that runs counts.
+        ..Outcome::succeeded(true)
     }
 }
 

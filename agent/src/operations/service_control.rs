@@ -96,13 +96,13 @@ pub fn carry_out(
     let mut done = Vec::new();
     let attempted = attempt(control, dry_run, manager, privileged, tools, &mut done);
     let mut outcome = match attempted {
-        Ok(message) => Outcome {
+        Ok((message, would_change)) => Outcome {
             message,
-            ..Outcome::succeeded(false)
+            ..Outcome::succeeded(would_change)
         },
         Err(trouble) => failed(&trouble),
     };
-    outcome.changed = !done.is_empty();
+    outcome.changed |= !done.is_empty();
     if !done.is_empty() {
         let verbs: Vec<Value> = done.iter().map(|step| json!(step.verb())).collect();
         outcome.details = Some(json!({ "service": control.service, "done": verbs }));
@@ -110,7 +110,8 @@ pub fn carry_out(
     outcome
 }
 
-/// Returns what to tell a person. What was done is in `done` also when it fails half way.
+/// Returns what to tell a person, and whether a dry run would change something. What was done is in `done`, also when it
+/// fails half way.
 fn attempt(
     control: &ServiceControl,
     dry_run: bool,
@@ -118,17 +119,17 @@ fn attempt(
     privileged: bool,
     tools: &mut dyn Tools,
     done: &mut Vec<Step>,
-) -> Result<String, Trouble> {
+) -> Result<(String, bool), Trouble> {
     let name = &control.service;
     let before = manager.find(name, asks_boot(control), tools)?;
     let steps = plan(&before, control)?;
     if steps.is_empty() {
-        return Ok(format!("{name} is as it should be"));
+        return Ok((format!("{name} is as it should be"), false));
     }
     let verbs: Vec<&str> = steps.iter().map(|step| step.verb()).collect();
     let verbs = verbs.join(", then ");
     if dry_run {
-        return Ok(format!("would {verbs} {name}"));
+        return Ok((format!("would {verbs} {name}"), true));
     }
     if !privileged {
         return Err(Trouble::NeedsRoot);
@@ -145,7 +146,7 @@ fn attempt(
     }
     let after = manager.find(name, asks_boot(control), tools)?;
     match contradiction(&after, control) {
-        None => Ok(format!("{verbs} of {name}: done")),
+        None => Ok((format!("{verbs} of {name}: done"), false)),
         Some(what) => Err(Trouble::NotSo {
             name: name.clone(),
             what,

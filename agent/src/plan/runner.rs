@@ -159,12 +159,9 @@ impl Runner {
             | Operation::Shutdown(_)
             | Operation::ApplyDeploymentPlan(_) => self.supervise(step, &operation),
         };
-        let Some(mut result) = result else {
+        let Some(result) = result else {
             return self.note(LogEntry::Told { step });
         };
-        if self.job.options.dry_run {
-            result.changed = would_change(&operation, &result);
-        }
         let result = Box::new(result);
         self.note(LogEntry::Ended { step, result })
     }
@@ -352,21 +349,6 @@ fn result_of(record: ExitRecord, folder: &Path) -> StepResult {
         stdout_tail,
         stderr_tail,
         ..StepResult::of(outcome)
-    }
-}
-
-/// Whether a step that was only asked what it would do, would change something.
-fn would_change(operation: &Operation, result: &StepResult) -> bool {
-    match operation {
-        // Nobody knows what a script does.
-        Operation::RunScript(_) | Operation::Reboot(_) | Operation::Shutdown(_) => result.succeeded,
-        Operation::DeployFile(_) => result.changed,
-        Operation::ServiceControl(_)
-        | Operation::InstallPackage(_)
-        | Operation::RemovePackage(_)
-        | Operation::ApplyDeploymentPlan(_) => {
-            result.succeeded && (result.changed || result.message.contains("would "))
-        }
     }
 }
 

@@ -33,7 +33,7 @@ fn a_package_goes_once_and_its_own_result_is_told() {
     let offered = &agent.hello.capabilities.operations;
     assert!(offered.contains(&OperationType::RemovePackage));
     for (dry_run, changed, before) in [
-        (true, false, json!("1.0")),
+        (true, true, json!("1.0")),
         (false, true, json!("1.0")),
         (false, false, json!(null)),
     ] {

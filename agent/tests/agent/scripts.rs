@@ -115,7 +115,7 @@ fn a_dry_run_runs_nothing() {
     let outcome = agent.finished(&run);
     assert_eq!(
         (outcome.status, outcome.changed),
-        (OutcomeStatus::Succeeded, false)
+        (OutcomeStatus::Succeeded, true)
     );
     assert!(outcome.message.contains("would run /bin/sh"));
     assert!(!marker.exists());

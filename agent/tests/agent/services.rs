@@ -73,7 +73,7 @@ fn a_service_is_brought_to_the_state_asked_for_and_left_there() {
         (
             json!({"service": "web", "ensure": "running"}),
             true,
-            false,
+            true,
             None,
         ),
         (
@@ -97,7 +97,7 @@ fn a_service_is_brought_to_the_state_asked_for_and_left_there() {
         (
             json!({"service": "web", "action": "enable"}),
             true,
-            false,
+            true,
             None,
         ),
         (

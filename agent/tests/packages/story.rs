@@ -33,7 +33,7 @@ pub const COMMON: [Step; 16] = [
     step(Install, &["fw-two"], Refreshed, true, true, &[("installed", Some("2.0-1"))]),
     step(Install, &["fw-two"], Refreshed, true, false, &[("unchanged", Some("2.0-1"))]),
     // In a dry run, what would be installed afterwards; the next step finds that it is not.
-    step(Install, &["fw-one"], Dry, true, false, &[("installed", Some("1.1-1"))]),
+    step(Install, &["fw-one"], Dry, true, true, &[("installed", Some("1.1-1"))]),
     step(Remove, &["fw-one"], Plain, true, false, &[("absent", None)]),
     step(Install, &["fw-nope"], Dry, false, false, &[("failed", None)]),
     step(Install, &["fw-nope"], Plain, false, false, &[("failed", None)]),
@@ -43,7 +43,7 @@ pub const COMMON: [Step; 16] = [
     // What some tools take for a package and a version is no package's name.
     step(Install, &["fw-one-1.1"], Plain, false, false, &[("failed", None)]),
     step(Remove, &["fw-one-1.1"], Plain, true, false, &[("absent", None)]),
-    step(Remove, &["fw-one"], Dry, true, false, &[("removed", None)]),
+    step(Remove, &["fw-one"], Dry, true, true, &[("removed", None)]),
     step(Remove, &["fw-one=9.9-9"], Plain, true, false, &[("unchanged", Some("1.1-1"))]),
     step(Remove, &["fw-one", "fw-nope"], Plain, true, true, &[("removed", None), ("absent", None)]),
     step(Remove, &["fw-one"], Plain, true, false, &[("absent", None)]),
@@ -53,7 +53,7 @@ pub const COMMON: [Step; 16] = [
 /// For managers whose repositories keep old versions.
 #[rustfmt::skip]
 pub const VERSIONS: [Step; 6] = [
-    step(Install, &["fw-one=1.0-1"], Dry, true, false, &[("installed", Some("1.0-1"))]),
+    step(Install, &["fw-one=1.0-1"], Dry, true, true, &[("installed", Some("1.0-1"))]),
     step(Install, &["fw-one=1.0-1"], Refreshed, true, true, &[("installed", Some("1.0-1"))]),
     step(Install, &["fw-one"], Plain, true, false, &[("unchanged", Some("1.0-1"))]),
     step(Install, &["fw-one=1.1-1"], Plain, true, true, &[("upgraded", Some("1.1-1"))]),

@@ -87,7 +87,8 @@ impl Run<'_> {
             .iter()
             .map(|item| self.goal.forecast(item.wanted, &item.before, &item.task))
             .collect();
-        let mut outcome = self.outcome(&reports, None, false);
+        let would_change = reports.iter().any(Report::changes);
+        let mut outcome = self.outcome(&reports, None, would_change);
         if !open.is_empty() {
             outcome.message = format!(
                 "dry run, nothing was changed; would be: {}",
