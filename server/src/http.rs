@@ -5,7 +5,6 @@ pub mod access;
 pub mod created;
 mod docs;
 mod envelope;
-pub mod etag;
 pub mod extract;
 pub mod gate;
 mod handshakes;
@@ -21,6 +20,8 @@ pub mod request_id;
 pub mod router;
 pub mod serve;
 pub mod timestamp;
+
+pub use fleetwright_plugin_api::sdk::etag;
 
 pub use extract::{JsonBody, OptionalJsonBody, PathId, StrictQuery};
 pub use page::Page;

@@ -280,7 +280,7 @@ pub fn wait(what: &str, mut condition: impl FnMut() -> bool) {
 }
 
 /// Between two looks; a test that spins takes the processor from the agent it waits for.
-pub fn pause() {
+fn pause() {
     #[expect(
         clippy::disallowed_methods,
         reason = "polling needs one pause, and this is it"

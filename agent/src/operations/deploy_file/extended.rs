@@ -14,7 +14,7 @@ const ACL: &str = "system.posix_acl_access";
 const SECURITY: &str = "security.";
 /// Said of the content it stands on: new content does not inherit it, as it does not inherit a set-user-id bit.
 const OF_CONTENT: [&str; 3] = ["security.capability", "security.ima", "security.evm"];
-/// The kernel's bounds, by which a second look after a change in between is large enough.
+/// The kernel's own bounds, by which one look always has room.
 const LIST_BYTES_MAX: usize = 64 * 1024;
 const VALUE_BYTES_MAX: usize = 64 * 1024;
 
@@ -91,10 +91,10 @@ mod tests {
     fn what_is_written_is_read_and_a_list_that_is_not_wanted_goes() {
         let file = tempfile::tempfile().unwrap();
         let wanted = super::super::tests::with_acl();
-        if write(file.as_fd(), &wanted).is_err() {
-            println!("not here: this file system has no extended attributes");
+        if !super::super::tests::has_extended(&file) {
             return;
         }
+        write(file.as_fd(), &wanted).unwrap();
         let read_back = |file: &File| {
             let mut found = read(file.as_fd()).unwrap();
             found.retain(|name, _| !name.starts_with("security."));

@@ -126,11 +126,8 @@ impl<'a> Target<'a> {
         if found.bytes != content.len() {
             return Ok(false);
         }
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let mut old = match openat(&self.folder, self.name, flags, Mode::empty()) {
-            Ok(old) => File::from(old),
-            Err(Errno::ACCESS | Errno::PERM | Errno::NOENT | Errno::LOOP) => return Ok(false),
-            Err(error) => return Err(self.error("cannot read", error.into())),
+        let Some(mut old) = self.open_readable()? else {
+            return Ok(false);
         };
         let mut piece = vec![0; PIECE_BYTES];
         let mut same = true;
@@ -211,30 +208,41 @@ impl<'a> Target<'a> {
                 .map_err(|error| failed(error.into()))?;
             return symlinkat(link, &self.folder, backup).map_err(|error| failed(error.into()));
         }
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let old = openat(&self.folder, self.name, flags, Mode::empty())
-            .map_err(|error| failed(error.into()))?;
+        let old = self.open_there().map_err(|error| failed(error.into()))?;
         let found = rustix::fs::fstat(&old).map_err(|error| failed(error.into()))?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let new = openat(&self.folder, backup, flags, Mode::from_raw_mode(0o600))
             .map_err(|error| failed(error.into()))?;
         let mut new = File::from(new);
-        let extended = extended::read(old.as_fd());
+        let extended = extended::read(old.as_fd()).map_err(|error| failed(error.into()))?;
         io::copy(&mut File::from(old), &mut new).map_err(failed)?;
         let attributes = Attributes {
             mode: found.st_mode & 0o777,
             user: Some(found.st_uid),
             group: Some(found.st_gid),
-            extended: extended.ok(),
+            extended: Some(extended::of_new_content(extended)),
         };
         self.set_attributes(&new, &attributes)?;
         new.sync_all().map_err(failed)
     }
 
+    /// The file there; `None` if it may not be read or is no file any more.
+    fn open_readable(&self) -> Result<Option<File>, DeployError> {
+        match self.open_there() {
+            Ok(there) => Ok(Some(there.into())),
+            Err(Errno::ACCESS | Errno::PERM | Errno::NOENT | Errno::LOOP) => Ok(None),
+            Err(error) => Err(self.error("cannot read", error.into())),
+        }
+    }
+
+    fn open_there(&self) -> Result<OwnedFd, Errno> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        openat(&self.folder, self.name, flags, Mode::empty())
+    }
+
     /// The extended attributes of the file there; `None` if it may not be read.
     pub fn extended(&self) -> Result<Option<Extended>, DeployError> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let Ok(there) = openat(&self.folder, self.name, flags, Mode::empty()) else {
+        let Some(there) = self.open_readable()? else {
             return Ok(None);
         };
         let read = extended::read(there.as_fd());
@@ -245,9 +253,7 @@ impl<'a> Target<'a> {
     /// Copies the file there into `copy`.
     pub fn copy_to(&self, copy: &mut File) -> Result<Copied, DeployError> {
         let failed = |error: io::Error| self.error("cannot save", error);
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let there = openat(&self.folder, self.name, flags, Mode::empty())
-            .map_err(|error| failed(error.into()))?;
+        let there = self.open_there().map_err(|error| failed(error.into()))?;
         let found = rustix::fs::fstat(&there).map_err(|error| failed(error.into()))?;
         let extended = extended::read(there.as_fd()).map_err(|error| failed(error.into()))?;
         let bytes = io::copy(&mut File::from(there), copy).map_err(failed)?;
