@@ -15,7 +15,7 @@ use crate::blobs::Blobs;
 use crate::certificate::{Renewal, Validity};
 use crate::config::Config;
 use crate::core::{Core, Input, Settings};
-use crate::enrolment::{self, EnrolError};
+use crate::enrollment::{self, EnrollError};
 use crate::executor::Executor;
 use crate::facts::Pulse;
 use crate::identity::{Identity, IdentityError};
@@ -96,7 +96,7 @@ pub async fn run(
         .unwrap_or(&identity.record.server_url);
     let client = Arc::new(ServerClient::new(
         ServerAddress::parse(url)?,
-        enrolment::tls_of(&identity)?,
+        enrollment::tls_of(&identity)?,
     ));
     let journal = open_journal(&config.data_dir)?;
     let executor = executor(config, launcher, Blobs::Server(Arc::clone(&client)))?;
@@ -200,10 +200,10 @@ impl Link<'_> {
     async fn keep_up(&mut self) {
         self.note(ConnectionState::Connecting, "");
         loop {
-            if let Renewal::EnrolAgain = self.renewal() {
-                let why = "the certificate ended more than 30 days ago: enrol again with --force";
+            if let Renewal::EnrollAgain = self.renewal() {
+                let why = "the certificate ended more than 30 days ago: enroll again with --force";
                 tracing::error!("{why}");
-                self.note(ConnectionState::MustEnrolAgain, why);
+                self.note(ConnectionState::MustEnrollAgain, why);
                 tokio::time::sleep(Backoff::slow(chance())).await;
                 continue;
             }
@@ -298,9 +298,9 @@ impl Link<'_> {
 
     /// Tries to renew. Without success the old certificate serves on while it lasts, and the next connection tries again.
     async fn renew(&mut self) {
-        match enrolment::renew(&self.identity, &self.client, &self.config.data_dir).await {
+        match enrollment::renew(&self.identity, &self.client, &self.config.data_dir).await {
             Ok(renewed) => {
-                if let Ok(tls) = enrolment::tls_of(&renewed) {
+                if let Ok(tls) = enrollment::tls_of(&renewed) {
                     self.client.set_tls(tls);
                 }
                 tracing::info!(
@@ -312,7 +312,7 @@ impl Link<'_> {
                 self.renewed_at = Some(tokio::time::Instant::now());
                 self.expired_there = false;
             }
-            Err(EnrolError::Server(error @ ServerError::Refused { .. })) => {
+            Err(EnrollError::Server(error @ ServerError::Refused { .. })) => {
                 tracing::error!(%error, "the certificate is not renewed");
             }
             Err(error) => {

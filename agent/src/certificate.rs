@@ -4,7 +4,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-/// An agent that was away longer than this after its certificate ended must enrol again.
+/// An agent that was away longer than this after its certificate ended must enroll again.
 const RENEWABLE_AFTER_END_SECONDS: u64 = 30 * 24 * 3_600;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,8 +20,8 @@ pub enum Renewal {
     NotBefore(u64),
     /// It is time, or past it.
     Due,
-    /// Too late: only a new enrolment helps.
-    EnrolAgain,
+    /// Too late: only a new enrollment helps.
+    EnrollAgain,
 }
 
 impl Validity {
@@ -46,7 +46,7 @@ impl Validity {
             .saturating_add(lifetime / 3 * 2)
             .saturating_sub(spread.as_secs());
         if now >= self.until.saturating_add(RENEWABLE_AFTER_END_SECONDS) {
-            Renewal::EnrolAgain
+            Renewal::EnrollAgain
         } else if now >= due {
             Renewal::Due
         } else {
@@ -84,7 +84,7 @@ mod tests {
         assert_eq!(day.renewal(1_086_400 + thirty_days - 1, 0.5), Renewal::Due);
         assert_eq!(
             day.renewal(1_086_400 + thirty_days, 0.5),
-            Renewal::EnrolAgain
+            Renewal::EnrollAgain
         );
         assert!(day.is_over(1_086_400) && !day.is_over(1_086_399));
     }

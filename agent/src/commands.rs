@@ -13,7 +13,7 @@ use fleetwright_agent::config::Config;
 use fleetwright_agent::identity::{self, Identity, IdentityError};
 use fleetwright_agent::launch::Launcher;
 use fleetwright_agent::supervisor::spawner::Spawner;
-use fleetwright_agent::{agent, clock, enrolment, logging, run_folder, status};
+use fleetwright_agent::{agent, clock, enrollment, logging, run_folder, status};
 use fleetwright_protocol::limits::TIMEOUT_SECONDS_DEFAULT;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -63,13 +63,13 @@ struct EnrollArguments {
     /// The server's agent port: https://host:port. Default: server_url of the settings.
     #[arg(long)]
     server: Option<String>,
-    /// The enrolment token; `-` reads it from standard input, which other users of this host cannot see.
+    /// The enrollment token; `-` reads it from standard input, which other users of this host cannot see.
     #[arg(long, env = "FLEETWRIGHT_AGENT_TOKEN", hide_env_values = true)]
     token: String,
     /// The certificate authority (PEM) to trust; needed if the token carries no fingerprint.
     #[arg(long)]
     ca: Option<PathBuf>,
-    /// Enrol again although this host has an identity; its key is kept, so that the server knows it again.
+    /// Enroll again although this host has an identity; its key is kept, so that the server knows it again.
     #[arg(long)]
     force: bool,
 }
@@ -163,7 +163,7 @@ async fn enroll(config: &Config, arguments: EnrollArguments) -> anyhow::Result<(
     match Identity::load(&config.data_dir) {
         Ok(identity) if !arguments.force => {
             bail!(
-                "this host is enrolled as {}; use --force to enrol it again",
+                "this host is enrolled as {}; use --force to enroll it again",
                 identity.record.host_id
             );
         }
@@ -182,7 +182,7 @@ async fn enroll(config: &Config, arguments: EnrollArguments) -> anyhow::Result<(
         arguments.token
     };
     let ca = arguments.ca.as_deref().or(config.ca_file.as_deref());
-    let enrolled = enrolment::enroll(config, &server, &token, ca).await?;
+    let enrolled = enrollment::enroll(config, &server, &token, ca).await?;
     println!(
         "enrolled as {} ({})",
         enrolled.identity.record.host_id, enrolled.approval_status

@@ -25,9 +25,9 @@ const CONCURRENCY_MAX: u32 = 64;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// `https://host:port` of the server's agent port. Enrolment remembers it.
+    /// `https://host:port` of the server's agent port. Enrollment remembers it.
     pub server_url: Option<String>,
-    /// The certificate authority that signs the server's certificate, before enrolment has brought it.
+    /// The certificate authority that signs the server's certificate, before enrollment has brought it.
     pub ca_file: Option<PathBuf>,
     pub data_dir: PathBuf,
     pub heartbeat_seconds: Option<u64>,

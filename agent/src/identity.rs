@@ -14,7 +14,7 @@ const CERTIFICATE: &str = "agent.crt";
 const AUTHORITY: &str = "ca.crt";
 const RECORD: &str = "identity.json";
 
-/// What enrolment brought, beside the key and the certificates.
+/// What enrollment brought, beside the key and the certificates.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     pub host_id: HostId,
@@ -37,7 +37,7 @@ pub enum IdentityError {
     NotEnrolled,
     #[error("cannot use {path}: {error}")]
     File { path: PathBuf, error: io::Error },
-    #[error("{0} is damaged; enrol again with --force")]
+    #[error("{0} is damaged; enroll again with --force")]
     Damaged(PathBuf),
     #[error("cannot make a key: {0}")]
     Key(#[from] rcgen::Error),
@@ -70,7 +70,7 @@ impl Identity {
     }
 }
 
-/// The key of this host as PEM, made if there is none. A host that enrols again with its key is known again.
+/// The key of this host as PEM, made if there is none. A host that enrolls again with its key is known again.
 pub fn key(data_dir: &Path) -> Result<String, IdentityError> {
     let path = data_dir.join(KEY);
     if let Some(pem) = read(&path)? {

@@ -14,7 +14,7 @@ pub mod clock;
 pub mod config;
 pub mod core;
 pub mod decide;
-pub mod enrolment;
+pub mod enrollment;
 pub mod executor;
 pub mod facts;
 pub mod identity;

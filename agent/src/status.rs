@@ -17,8 +17,8 @@ pub enum ConnectionState {
     /// An operator has to let this host in first.
     NotApproved,
     WrongProtocol,
-    /// The certificate ended too long ago: only a new enrolment helps.
-    MustEnrolAgain,
+    /// The certificate ended too long ago: only a new enrollment helps.
+    MustEnrollAgain,
     Disconnected,
     Stopped,
 }

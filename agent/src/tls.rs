@@ -1,4 +1,4 @@
-//! TLS towards the server: who is trusted, and who we are. Before enrolment trust comes from a file or from a
+//! TLS towards the server: who is trusted, and who we are. Before enrollment trust comes from a file or from a
 //! fingerprint in the token; never from the first answer.
 
 use std::sync::Arc;

@@ -109,7 +109,7 @@ pub enum Command {
         #[command(subcommand)]
         action: TokensAction,
     },
-    /// Tokens with which agents enrol
+    /// Tokens with which agents enroll
     EnrollmentTokens {
         #[command(subcommand)]
         action: EnrollmentTokensAction,

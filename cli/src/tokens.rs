@@ -37,7 +37,7 @@ pub enum TokensAction {
 
 #[derive(Subcommand)]
 pub enum EnrollmentTokensAction {
-    /// List enrolment tokens (never their secrets)
+    /// List enrollment tokens (never their secrets)
     List {
         #[command(flatten)]
         list: ListArgs,

@@ -9,20 +9,20 @@
 )]
 
 mod data;
-mod host;
 mod router;
+mod server;
 
 pub use data::{
     AbiBody, AbiError, AbiHeaderPair, AbiMigration, AbiPayload, AbiRequest, AbiResponse,
     AbiStatement, AbiTable, BodyStream, BodyStream_TO, BodyStreamBox, Ctx, LogRecord, Op,
     error_code, op_kind,
 };
-pub use host::{
+pub use router::{FleetRouter, FleetRouter_TO};
+pub use server::{
     CallApi, CallApi_TO, ClockApi, ClockApi_TO, DbApi, DbApi_TO, FeaturesApi, FeaturesApi_TO,
-    HostApi, HostApi_TO, HostsApi, HostsApi_TO, IdentityApi, IdentityApi_TO, LogApi, LogApi_TO,
+    HostsApi, HostsApi_TO, IdentityApi, IdentityApi_TO, LogApi, LogApi_TO, ServerApi, ServerApi_TO,
     SetsApi, SetsApi_TO, SignalsApi, SignalsApi_TO, interface_name,
 };
-pub use router::{FleetRouter, FleetRouter_TO};
 
 // The types the server's side needs to name, so that only the loader depends on where they come from.
 pub use abi_stable::sabi_trait::TD_Opaque;
@@ -84,7 +84,7 @@ impl ModuleInfoHead {
 #[sabi(kind(Prefix(prefix_ref = FleetModuleRef)))]
 #[sabi(missing_field(panic))]
 pub struct FleetModule {
-    /// Takes the server's `HostApi`, gives the module's `FleetRouter`, both as `AnyIface`.
+    /// Takes the server's `ServerApi`, gives the module's `FleetRouter`, both as `AnyIface`.
     pub get_fleet_router: extern "C" fn(AnyIface) -> RResult<AnyIface, AbiError>,
     /// The module's own migrations, oldest first. Called before `get_fleet_router`.
     #[sabi(last_prefix_field)]

@@ -110,7 +110,7 @@ pub enum InfoError {
     #[error("it declares {0} routes, at most 256 are allowed")]
     TooManyRoutes(usize),
     #[error("it needs module API {needed}, this server has {has}")]
-    HostApi { needed: String, has: String },
+    ServerApi { needed: String, has: String },
 }
 
 impl ModuleInfo {
@@ -127,7 +127,7 @@ impl ModuleInfo {
         if self.host_api.matches(has) {
             return Ok(());
         }
-        Err(InfoError::HostApi {
+        Err(InfoError::ServerApi {
             needed: self.host_api.to_string(),
             has: has.to_string(),
         })

@@ -12,7 +12,6 @@ mod error;
 pub mod etag;
 pub mod export;
 mod extract;
-mod host;
 mod hosts;
 mod identity;
 mod json_body;
@@ -20,6 +19,7 @@ mod logging;
 mod page;
 mod problem;
 mod runtime;
+mod server;
 mod sets;
 mod signals;
 pub mod testing;
@@ -33,15 +33,15 @@ pub use boundary::ModuleRouter;
 pub use bytes::Bytes;
 pub use call::{Call, Payload};
 pub use database::{Database, Dialect, Row, Statement, Table};
-pub use error::{CallError, HostError};
+pub use error::{CallError, ServerError};
 pub use etag::{IfMatch, IfNoneMatch};
 pub use extract::{Caller, PathId, PathIds, QueryParams};
-pub use host::{Features, Host};
 pub use hosts::Hosts;
 pub use identity::Identity;
 pub use json_body::{JsonBody, parse_json};
 pub use page::{PageView, Paging};
 pub use problem::Problem;
+pub use server::{Features, Server};
 pub use sets::Sets;
 pub use signals::Signals;
 
@@ -60,10 +60,12 @@ pub trait Module: Send + Sync + Sized + 'static {
     }
 
     /// Builds the module and its router (with full paths, `/api/v1/fleet/…`), and spawns its loops with
-    /// [`Host::spawn`].
-    fn start(host: Host) -> impl Future<Output = Result<(Self, axum::Router), ModuleError>> + Send;
+    /// [`Server::spawn`].
+    fn start(
+        server: Server,
+    ) -> impl Future<Output = Result<(Self, axum::Router), ModuleError>> + Send;
 
-    /// A method another module calls in process (`Host::call`). Not reachable from outside.
+    /// A method another module calls in process (`Server::call`). Not reachable from outside.
     fn invoke(
         &self,
         context: CallContext,
@@ -96,8 +98,8 @@ impl ModuleError {
     }
 }
 
-impl From<HostError> for ModuleError {
-    fn from(error: HostError) -> Self {
+impl From<ServerError> for ModuleError {
+    fn from(error: ServerError) -> Self {
         Self::new(error)
     }
 }

@@ -113,7 +113,7 @@ pub struct SetCreate {
     pub expires_in_seconds: u64,
     /// 0: no limit.
     #[serde(default)]
-    pub max_running: u64,
+    pub max_concurrency: u64,
     #[serde(default)]
     pub offline: OfflinePolicy,
     /// Nothing is sent until released (`SetControl::release`).
@@ -159,7 +159,7 @@ pub enum SetAction {
     Pause,
     Resume,
     Limit {
-        max_running: u64,
+        max_concurrency: u64,
     },
     /// Nothing new starts. With `kill`, running ones are ended too; without hosts, it is for the whole set.
     Cancel {
@@ -204,7 +204,7 @@ pub struct SetView {
     pub generation: i64,
     /// Rises with every change of a counter or control; a cheap ETag for progress.
     pub revision: i64,
-    pub max_running: u64,
+    pub max_concurrency: u64,
     pub paused: bool,
     /// The whole set was cancelled (not only some hosts).
     pub cancelled: bool,
@@ -386,7 +386,7 @@ pub struct CommandQuery {
     pub limit: u32,
 }
 
-/// What `HostApi::environment` tells.
+/// What `ServerApi::environment` tells.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Environment {

@@ -1,4 +1,4 @@
-//! What an agent and the server say to each other outside the WebSocket: enrolment and renewal, as JSON bodies. Unknown
+//! What an agent and the server say to each other outside the WebSocket: enrollment and renewal, as JSON bodies. Unknown
 //! fields are ignored on both sides, as in frames.
 
 use std::collections::BTreeMap;

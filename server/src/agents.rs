@@ -1,4 +1,4 @@
-//! Agents: how they enrol, prove who they are, renew and connect. The conversation over a live connection is in
+//! Agents: how they enroll, prove who they are, renew and connect. The conversation over a live connection is in
 //! `connection` and
 //! `conversation`; what agents report about their hosts goes to `hosts`, about commands to `commands`.
 
@@ -36,7 +36,7 @@ use tls::PortCertificate;
 /// Between looks at the age of the agent port's certificate, which lives for months.
 const CERTIFICATE_PERIOD: Duration = Duration::from_secs(3_600);
 
-/// Failed enrolments of an address per period. A token has 256 bits, so this only keeps the log and the database quiet.
+/// Failed enrollments of an address per period. A token has 256 bits, so this only keeps the log and the database quiet.
 const FAILURES_MAX: u32 = 20;
 const FAILURES_PERIOD_US: i64 = 60 * 1_000_000;
 
@@ -54,7 +54,7 @@ pub struct AgentsParts {
     pub certificate_lifetime: Duration,
 }
 
-/// A handle on the authority, enrolment and blobs; cheap to clone.
+/// A handle on the authority, enrollment and blobs; cheap to clone.
 #[derive(Clone)]
 pub struct Agents {
     inner: Arc<Inner>,
@@ -65,7 +65,7 @@ struct Inner {
     authority: Authority,
     certificate: Arc<PortCertificate>,
     blobs: BlobStore,
-    /// Of failed enrolments, by address.
+    /// Of failed enrollments, by address.
     failures: RateLimit,
 }
 
@@ -157,7 +157,7 @@ impl Agents {
         self.inner.parts.clock.new_id()
     }
 
-    /// How many seconds an address that failed to enrol too often must wait. Nobody else waits: thousands of agents
+    /// How many seconds an address that failed to enroll too often must wait. Nobody else waits: thousands of agents
     /// with a valid token may sit behind one address.
     pub fn must_wait_seconds(&self, address: IpAddr) -> Option<u64> {
         let key = address.to_string();
@@ -171,7 +171,7 @@ impl Agents {
         }
     }
 
-    /// Counts a failed enrolment.
+    /// Counts a failed enrollment.
     pub fn enrollment_failed(&self, address: IpAddr) {
         let now_us = self.inner.parts.clock.monotonic_us();
         // None left is what the next attempt is told.

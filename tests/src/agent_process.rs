@@ -86,7 +86,7 @@ impl AgentProcess {
             .expect("the agent's program can be run");
         assert!(
             output.status.success(),
-            "enrolment of {}: {}{}",
+            "enrollment of {}: {}{}",
             agent.settings.fqdn,
             String::from_utf8_lossy(&output.stdout),
             String::from_utf8_lossy(&output.stderr)

@@ -129,7 +129,7 @@ impl Client {
         }
     }
 
-    /// A token that this many agents may enrol with.
+    /// A token that this many agents may enroll with.
     pub fn enrollment_token(&self, uses: u64, auto_approve: bool, tags: &[&str]) -> String {
         let body = json!({
             "uses": uses, "expires_in_seconds": 3600, "auto_approve": auto_approve, "tags": tags,

@@ -85,7 +85,7 @@ pub fn run(options: &Options) -> Result<()> {
     })?;
     steps.step("Sign in", || operator.sign_in(&server))?;
     steps.step(
-        &format!("Enrol {} agents, approve and tag them", options.hosts),
+        &format!("Enroll {} agents, approve and tag them", options.hosts),
         || {
             let hosts = agents::start(options.hosts, &place, &server, &operator, &mut children)?;
             wait::until("the agents to connect", CONNECTED_WITHIN, || {

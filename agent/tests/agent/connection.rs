@@ -1,4 +1,4 @@
-//! The real program against a server that says what the test says: enrolment, connection, renewal.
+//! The real program against a server that says what the test says: enrollment, connection, renewal.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -211,7 +211,7 @@ fn a_server_without_the_pinned_authority_is_told_nothing() {
 }
 
 #[test]
-fn a_refused_enrolment_shows_the_servers_reason() {
+fn a_refused_enrollment_shows_the_servers_reason() {
     within(async {
         let (server, host) = (FakeServer::start().await, Host::new());
         std::fs::write(host.path("ca.pem"), server.ca_pem()).unwrap();
@@ -364,12 +364,12 @@ fn an_agent_whose_clock_is_ahead_renews_once_and_not_for_ever() {
 }
 
 #[test]
-fn a_certificate_that_ended_too_long_ago_asks_for_a_new_enrolment() {
+fn a_certificate_that_ended_too_long_ago_asks_for_a_new_enrollment() {
     within(async {
         let (server, host) = (FakeServer::start().await, Host::new());
         enroll(&server, &host, -31 * DAY).await;
         let _agent = Running::start(&host);
-        wait_for_state(&host, "must_enrol_again");
+        wait_for_state(&host, "must_enroll_again");
     });
 }
 

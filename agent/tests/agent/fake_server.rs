@@ -199,7 +199,7 @@ impl FakeServer {
         Link { socket, generation }
     }
 
-    /// Answers an enrolment: approved, with a certificate that ends so many seconds from now.
+    /// Answers an enrollment: approved, with a certificate that ends so many seconds from now.
     pub async fn enroll(&self, seconds_left: i64) -> Value {
         let asked = self.asked().await;
         assert!(

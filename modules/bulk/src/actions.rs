@@ -7,7 +7,7 @@ pub mod read;
 pub mod retry;
 
 use fleetwright_operations::selection::SelectionError;
-use fleetwright_plugin_api::sdk::{CallError, HostError};
+use fleetwright_plugin_api::sdk::{CallError, ServerError};
 use fleetwright_protocol::Violation;
 
 /// The signal this module publishes when an operation is created or controlled.
@@ -44,5 +44,5 @@ pub enum BulkError {
     #[error(transparent)]
     Call(#[from] CallError),
     #[error(transparent)]
-    Host(#[from] HostError),
+    Server(#[from] ServerError),
 }

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use fleetwright_plugin_api::sdk::{Batch, Host, HostError};
+use fleetwright_plugin_api::sdk::{Batch, Server, ServerError};
 use fleetwright_plugin_api::wire::SetView;
 use futures_util::future::{Either, select};
 use uuid::Uuid;
@@ -27,28 +27,28 @@ const PRUNE_PERIOD: Duration = Duration::from_secs(3600);
 const PRUNE_AGE_US: i64 = 3_600 * 1_000_000;
 
 /// Follows the open operations until the module is stopped.
-pub async fn follow_statuses(host: Host) {
+pub async fn follow_statuses(server: Server) {
     let mut generation = EVER;
     loop {
-        let followed = match follow_once(&host).await {
+        let followed = match follow_once(&server).await {
             Ok(followed) => followed,
             Err(error) => {
                 tracing::warn!(error = %error, "bulk statuses could not be followed");
                 Followed::default()
             }
         };
-        generation = wake(&host, &followed.watched, generation).await;
-        host.sleep(rest(followed.pages)).await;
+        generation = wake(&server, &followed.watched, generation).await;
+        server.sleep(rest(followed.pages)).await;
     }
 }
 
 /// Drops operations whose sets are gone, now and every hour.
-pub async fn prune_operations(host: Host) {
+pub async fn prune_operations(server: Server) {
     loop {
-        if let Err(error) = prune_once(&host).await {
+        if let Err(error) = prune_once(&server).await {
             tracing::warn!(error = %error, "bulk operations could not be pruned");
         }
-        host.sleep(PRUNE_PERIOD).await;
+        server.sleep(PRUNE_PERIOD).await;
     }
 }
 
@@ -62,48 +62,48 @@ pub struct Followed {
 }
 
 /// One pass over the open operations.
-pub async fn follow_once(host: &Host) -> Result<Followed, HostError> {
+pub async fn follow_once(server: &Server) -> Result<Followed, ServerError> {
     let mut pages = 0;
     let mut watched = vec![OPERATIONS_SIGNAL.to_owned()];
     let mut after = Uuid::nil();
     loop {
-        let headers = store::open_after(host.db(), after, PAGE).await?;
+        let headers = store::open_after(server.db(), after, PAGE).await?;
         let Some(last) = headers.last() else {
             return Ok(Followed { watched, pages });
         };
         pages += 1;
         after = last.id;
-        let pairs = read::with_sets(host, headers).await?;
+        let pairs = read::with_sets(server, headers).await?;
         let open = pairs.iter().filter(|(_, set)| !set.is_finished());
         let room = WATCHED_MAX.saturating_sub(watched.len());
         watched.extend(open.take(room).map(|(header, _)| set_signal(header.set_id)));
         let changed: Vec<&(Header, SetView)> =
             pairs.iter().filter(|pair| is_behind(pair)).collect();
         if !changed.is_empty() {
-            write(host, &changed).await?;
+            write(server, &changed).await?;
         }
     }
 }
 
 /// One pass over all operations old enough.
-pub async fn prune_once(host: &Host) -> Result<(), HostError> {
-    let before_us = host.now_us().saturating_sub(PRUNE_AGE_US);
+pub async fn prune_once(server: &Server) -> Result<(), ServerError> {
+    let before_us = server.now_us().saturating_sub(PRUNE_AGE_US);
     let mut after = Uuid::nil();
     loop {
-        let ids = store::ids_created_before(host.db(), before_us, after, PAGE).await?;
+        let ids = store::ids_created_before(server.db(), before_us, after, PAGE).await?;
         let Some((last, _)) = ids.last() else {
             return Ok(());
         };
         after = *last;
         let set_ids: Vec<_> = ids.iter().map(|(_, set_id)| *set_id).collect();
-        let sets = host.sets().get(&set_ids).await?;
+        let sets = server.sets().get(&set_ids).await?;
         let kept: std::collections::HashSet<_> = sets.iter().map(|set| set.id).collect();
         let gone = ids.iter().filter(|(_, set_id)| !kept.contains(set_id));
         let batch = gone.fold(None, |batch: Option<Batch>, (id, _)| {
             Some(batch.unwrap_or_default().sql(store::delete(*id)))
         });
         if let Some(batch) = batch {
-            host.db().commit(&host.own_context(), batch).await?;
+            server.db().commit(&server.own_context(), batch).await?;
         }
     }
 }
@@ -113,11 +113,11 @@ fn is_behind((header, set): &(Header, SetView)) -> bool {
     decide::status(set) != header.status && set.revision > header.status_revision
 }
 
-async fn write(host: &Host, changed: &[&(Header, SetView)]) -> Result<(), HostError> {
+async fn write(server: &Server, changed: &[&(Header, SetView)]) -> Result<(), ServerError> {
     let batch = changed.iter().fold(Batch::new(), |batch, (header, set)| {
         batch.sql(store::follow(header.id, decide::status(set), set.revision))
     });
-    host.db().commit(&host.own_context(), batch).await
+    server.db().commit(&server.own_context(), batch).await
 }
 
 /// A pass reads every open operation, so the more there are the longer the rest: the share of time spent reading stays
@@ -127,9 +127,9 @@ fn rest(pages: u32) -> Duration {
 }
 
 /// Waits for a signal or the timer.
-async fn wake(host: &Host, watched: &[String], since: u64) -> u64 {
-    let signal = std::pin::pin!(host.signals().wait(watched, since));
-    let timer = std::pin::pin!(host.sleep(PERIOD));
+async fn wake(server: &Server, watched: &[String], since: u64) -> u64 {
+    let signal = std::pin::pin!(server.signals().wait(watched, since));
+    let timer = std::pin::pin!(server.sleep(PERIOD));
     match select(signal, timer).await {
         Either::Left((generation, _)) => generation,
         Either::Right(((), _)) => since,

@@ -2,7 +2,7 @@
 //! with the same actions as the routes.
 
 use fleetwright_operations::invoke::{self, Call, on_behalf_of};
-use fleetwright_plugin_api::sdk::{CallError, Host, HostError, IfMatch, Payload};
+use fleetwright_plugin_api::sdk::{CallError, IfMatch, Payload, Server, ServerError};
 use fleetwright_plugin_api::wire::CallContext;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -14,7 +14,7 @@ use crate::request::{self, Cancel};
 use crate::{store, view};
 
 pub async fn invoke(
-    host: &Host,
+    server: &Server,
     context: CallContext,
     method: &str,
     payload: Payload,
@@ -22,9 +22,9 @@ pub async fn invoke(
     let context = on_behalf_of(context);
     let answer = match Call::read(method, payload)? {
         Call::Check(call) => check(&call),
-        Call::Create(call) => create(host, &context, call).await,
-        Call::Status(call) => status(host, &context, call).await,
-        Call::Cancel(call) => cancel(host, &context, call).await,
+        Call::Create(call) => create(server, &context, call).await,
+        Call::Status(call) => status(server, &context, call).await,
+        Call::Cancel(call) => cancel(server, &context, call).await,
     };
     let json = answer.map_err(|error| CallError::Problem(of(error)))?;
     Ok(Payload::json(json))
@@ -36,23 +36,23 @@ fn check(call: &invoke::Check) -> Result<Value, BulkError> {
 }
 
 async fn create(
-    host: &Host,
+    server: &Server,
     context: &CallContext,
     call: invoke::Create,
 ) -> Result<Value, BulkError> {
-    if let Some(existing) = existing(host, context, call.id).await? {
+    if let Some(existing) = existing(server, context, call.id).await? {
         return Ok(existing);
     }
     let origin = Origin {
         id: Some(call.id),
         ..Origin::default()
     };
-    match create_from_body(host, context, &call.request, origin).await {
+    match create_from_body(server, context, &call.request, origin).await {
         Ok(Created::Accepted(accepted)) => Ok(json!(accepted.view)),
         Ok(Created::Planned(plan)) => Ok(json!(plan)),
         // Another replica was faster between the look and the commit.
-        Err(BulkError::Host(HostError::Constraint { .. })) => {
-            let existing = existing(host, context, call.id).await?;
+        Err(BulkError::Server(ServerError::Constraint { .. })) => {
+            let existing = existing(server, context, call.id).await?;
             existing.ok_or(BulkError::Contended)
         }
         Err(error) => Err(error),
@@ -60,11 +60,11 @@ async fn create(
 }
 
 async fn existing(
-    host: &Host,
+    server: &Server,
     context: &CallContext,
     id: Uuid,
 ) -> Result<Option<Value>, BulkError> {
-    match read::operation(host, context.tenant.as_deref(), id).await {
+    match read::operation(server, context.tenant.as_deref(), id).await {
         Ok((header, set)) => Ok(Some(json!(view::summary(&header, &set)))),
         Err(BulkError::NotFound) => Ok(None),
         Err(error) => Err(error),
@@ -72,12 +72,12 @@ async fn existing(
 }
 
 async fn status(
-    host: &Host,
+    server: &Server,
     context: &CallContext,
     call: invoke::Status,
 ) -> Result<Value, BulkError> {
-    let headers = store::headers_of(host.db(), &call.ids, context.tenant.as_deref()).await?;
-    let found = read::with_sets(host, headers).await?;
+    let headers = store::headers_of(server.db(), &call.ids, context.tenant.as_deref()).await?;
+    let found = read::with_sets(server, headers).await?;
     let operations: Vec<Value> = found
         .iter()
         .map(|(header, set)| json!(view::summary(header, set)))
@@ -86,7 +86,7 @@ async fn status(
 }
 
 async fn cancel(
-    host: &Host,
+    server: &Server,
     context: &CallContext,
     call: invoke::Cancel,
 ) -> Result<Value, BulkError> {
@@ -94,6 +94,6 @@ async fn cancel(
         kill: call.kill,
         selector: None,
     };
-    let (header, set) = control::cancel(host, context, call.id, IfMatch::ANY, asked).await?;
+    let (header, set) = control::cancel(server, context, call.id, IfMatch::ANY, asked).await?;
     Ok(json!(view::summary(&header, &set)))
 }

@@ -12,12 +12,12 @@ pub mod view;
 
 use axum::Router;
 use fleetwright_plugin_api::sdk::{
-    CallContext, CallError, Host, Migration, Module, ModuleError, Payload,
+    CallContext, CallError, Migration, Module, ModuleError, Payload, Server,
 };
 
 /// The module as the server loads it.
 pub struct Bulk {
-    host: Host,
+    server: Server,
 }
 
 impl Module for Bulk {
@@ -25,17 +25,17 @@ impl Module for Bulk {
         store::MIGRATIONS.to_vec()
     }
 
-    async fn start(host: Host) -> Result<(Self, Router), ModuleError> {
-        let router = http::router(host.clone());
-        let followed = host.clone();
-        host.spawn("bulk-statuses", move || {
+    async fn start(server: Server) -> Result<(Self, Router), ModuleError> {
+        let router = http::router(server.clone());
+        let followed = server.clone();
+        server.spawn("bulk-statuses", move || {
             controller::follow_statuses(followed.clone())
         });
-        let pruned = host.clone();
-        host.spawn("bulk-prune", move || {
+        let pruned = server.clone();
+        server.spawn("bulk-prune", move || {
             controller::prune_operations(pruned.clone())
         });
-        Ok((Self { host }, router))
+        Ok((Self { server }, router))
     }
 
     async fn invoke(
@@ -44,7 +44,7 @@ impl Module for Bulk {
         method: String,
         payload: Payload,
     ) -> Result<Payload, CallError> {
-        invoke::invoke(&self.host, context, &method, payload).await
+        invoke::invoke(&self.server, context, &method, payload).await
     }
 }
 

@@ -3,7 +3,7 @@
 
 pub use fleetwright_operations::selection::StoredSelector;
 use fleetwright_operations::store::{Listing, OperationTable};
-use fleetwright_plugin_api::sdk::{Database, HostError, Migration, Row, Statement, Table};
+use fleetwright_plugin_api::sdk::{Database, Migration, Row, ServerError, Statement, Table};
 use fleetwright_protocol::{ExecutionOptions, SetId};
 use serde_json::Value;
 use uuid::Uuid;
@@ -92,7 +92,7 @@ pub async fn header(
     db: &Database,
     id: Uuid,
     tenant: Option<&str>,
-) -> Result<Option<Header>, HostError> {
+) -> Result<Option<Header>, ServerError> {
     let table = db.read_one(TABLE.one("", id, tenant)).await?;
     table.rows.first().map(header_of).transpose()
 }
@@ -102,7 +102,7 @@ pub async fn with_asked(
     db: &Database,
     id: Uuid,
     tenant: Option<&str>,
-) -> Result<Option<(Header, Asked)>, HostError> {
+) -> Result<Option<(Header, Asked)>, ServerError> {
     let more = ", parameters, execution, selector";
     let table = db.read_one(TABLE.one(more, id, tenant)).await?;
     let Some(row) = table.rows.first() else {
@@ -121,7 +121,7 @@ pub async fn headers_of(
     db: &Database,
     ids: &[Uuid],
     tenant: Option<&str>,
-) -> Result<Vec<Header>, HostError> {
+) -> Result<Vec<Header>, ServerError> {
     match TABLE.those_of(ids, tenant) {
         Some(statement) => headers(&db.read_one(statement).await?),
         None => Ok(Vec::new()),
@@ -133,7 +133,7 @@ pub async fn list(
     db: &Database,
     filter: &ListFilter,
     limit: u32,
-) -> Result<Vec<Header>, HostError> {
+) -> Result<Vec<Header>, ServerError> {
     let statuses = (!filter.statuses.is_empty()).then(|| {
         let words = filter.statuses.iter().map(|status| status.as_str());
         let words: Vec<String> = words.map(|word| format!("'{word}'")).collect();
@@ -146,7 +146,11 @@ pub async fn list(
 }
 
 /// Operations whose followed status is not terminal, in id order.
-pub async fn open_after(db: &Database, after: Uuid, limit: u32) -> Result<Vec<Header>, HostError> {
+pub async fn open_after(
+    db: &Database,
+    after: Uuid,
+    limit: u32,
+) -> Result<Vec<Header>, ServerError> {
     let open = TABLE.after("status IN ('queued', 'running')", after, limit);
     headers(&db.read_one(open).await?)
 }
@@ -157,7 +161,7 @@ pub async fn ids_created_before(
     created_before_us: i64,
     after: Uuid,
     limit: u32,
-) -> Result<Vec<(Uuid, SetId)>, HostError> {
+) -> Result<Vec<(Uuid, SetId)>, ServerError> {
     TABLE
         .ids_created_before(db, created_before_us, after, limit)
         .await
@@ -177,11 +181,11 @@ pub fn delete(id: Uuid) -> Statement {
     Statement::new("DELETE FROM bulk_operations WHERE id = $1").bind(id)
 }
 
-fn headers(table: &Table) -> Result<Vec<Header>, HostError> {
+fn headers(table: &Table) -> Result<Vec<Header>, ServerError> {
     table.rows.iter().map(header_of).collect()
 }
 
-fn header_of(row: &Row) -> Result<Header, HostError> {
+fn header_of(row: &Row) -> Result<Header, ServerError> {
     Ok(Header {
         id: row.id(0)?,
         set_id: SetId(row.id(1)?),
@@ -198,8 +202,8 @@ fn header_of(row: &Row) -> Result<Header, HostError> {
     })
 }
 
-fn corrupt(column: &str) -> HostError {
-    HostError::Internal(format!(
+fn corrupt(column: &str) -> ServerError {
+    ServerError::Internal(format!(
         "column {column} of a bulk operation is not readable"
     ))
 }

@@ -6,7 +6,7 @@ pub mod read;
 pub mod save;
 pub mod select;
 
-use fleetwright_plugin_api::sdk::HostError;
+use fleetwright_plugin_api::sdk::ServerError;
 use fleetwright_protocol::Violation;
 use serde_json::Value;
 use uuid::Uuid;
@@ -51,7 +51,7 @@ pub enum GroupsError {
     #[error("the groups are being changed by others")]
     Contended,
     #[error(transparent)]
-    Host(#[from] HostError),
+    Server(#[from] ServerError),
 }
 
 impl From<BodyFault> for GroupsError {
@@ -71,7 +71,7 @@ impl GroupsError {
                 let places = crate::request::group_places(selector, "");
                 Self::Invalid(crate::decide::unknown_groups(&places, &names))
             }
-            SelectError::Host(error) => Self::Host(error),
+            SelectError::Server(error) => Self::Server(error),
         }
     }
 }

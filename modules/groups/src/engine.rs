@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use fleetwright_plugin_api::sdk::{Host, HostError};
+use fleetwright_plugin_api::sdk::{Server, ServerError};
 use fleetwright_selector::{CriterionExplanation, Lookups, Selection, ValidSelector};
 use uuid::Uuid;
 
@@ -23,7 +23,7 @@ pub struct Engine {
 }
 
 struct Inner {
-    host: Host,
+    server: Server,
     inventory: Inventory,
     catalog: RwLock<Arc<Catalog>>,
     memory: Memory,
@@ -62,14 +62,14 @@ pub enum SelectError {
     #[error("no such groups: {0:?}")]
     UnknownGroups(Vec<String>),
     #[error(transparent)]
-    Host(#[from] HostError),
+    Server(#[from] ServerError),
 }
 
 impl Engine {
-    pub fn new(host: Host) -> Self {
+    pub fn new(server: Server) -> Self {
         Self {
             inner: Arc::new(Inner {
-                host,
+                server,
                 inventory: Inventory::default(),
                 catalog: RwLock::default(),
                 memory: Memory::default(),
@@ -77,29 +77,29 @@ impl Engine {
         }
     }
 
-    pub fn host(&self) -> &Host {
-        &self.inner.host
+    pub fn server(&self) -> &Server {
+        &self.inner.server
     }
 
     /// Keeps the index up to date; never ends.
     pub async fn follow_inventory(&self) {
-        self.inner.inventory.follow(&self.inner.host).await;
+        self.inner.inventory.follow(&self.inner.server).await;
     }
 
     /// All groups, with every change that was acknowledged before this was called.
-    pub async fn catalog(&self) -> Result<Arc<Catalog>, HostError> {
+    pub async fn catalog(&self) -> Result<Arc<Catalog>, ServerError> {
         let known = self.known_catalog();
-        if store::generation(self.inner.host.db()).await? == known.generation() {
+        if store::generation(self.inner.server.db()).await? == known.generation() {
             return Ok(known);
         }
         self.read_catalog().await
     }
 
-    async fn read_catalog(&self) -> Result<Arc<Catalog>, HostError> {
+    async fn read_catalog(&self) -> Result<Arc<Catalog>, ServerError> {
         for _ in 0..READS_MAX {
             let known = self.known_catalog();
             let (changes, consistent) =
-                store::changes(self.inner.host.db(), known.generation()).await?;
+                store::changes(self.inner.server.db(), known.generation()).await?;
             if changes.generation == known.generation() && consistent {
                 return Ok(known);
             }
@@ -115,7 +115,7 @@ impl Engine {
                 return Ok(next);
             }
         }
-        Err(HostError::Unavailable(
+        Err(ServerError::Unavailable(
             "the groups keep changing while they are read".to_owned(),
         ))
     }
@@ -138,7 +138,7 @@ impl Engine {
         selector: ValidSelector,
         explain: bool,
     ) -> Result<Selected, SelectError> {
-        let newest = self.inner.host.hosts().revision();
+        let newest = self.inner.server.hosts().revision();
         let mut catalog = Arc::default();
         let mut groups = Vec::new();
         if !selector.group_references().is_empty() {
@@ -159,8 +159,8 @@ impl Engine {
         &self,
         catalog: Arc<Catalog>,
         asked: MembersAsked,
-    ) -> Result<MemberPage, HostError> {
-        let newest = self.inner.host.hosts().revision();
+    ) -> Result<MemberPage, ServerError> {
+        let newest = self.inner.server.hosts().revision();
         let needs_last_seen = groups_ask_last_seen(&catalog, &[asked.group_id]);
         let last_seen = self.last_seen(needs_last_seen).await?;
         self.inner.inventory.reached(newest).await?;
@@ -168,11 +168,11 @@ impl Engine {
             .await
     }
 
-    async fn last_seen(&self, needed: bool) -> Result<Option<LastSeen>, HostError> {
+    async fn last_seen(&self, needed: bool) -> Result<Option<LastSeen>, ServerError> {
         if !needed {
             return Ok(None);
         }
-        let entries = self.inner.host.hosts().last_seen().await?;
+        let entries = self.inner.server.hosts().last_seen().await?;
         Ok(Some(
             entries.into_iter().map(|(id, at)| (id.0, at)).collect(),
         ))
@@ -181,10 +181,10 @@ impl Engine {
     async fn on_blocking_thread<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Inner) -> T + Send + 'static,
-    ) -> Result<T, HostError> {
+    ) -> Result<T, ServerError> {
         let inner = Arc::clone(&self.inner);
         let done = tokio::task::spawn_blocking(move || work(&inner)).await;
-        done.map_err(|error| HostError::Internal(format!("an evaluation failed: {error}")))
+        done.map_err(|error| ServerError::Internal(format!("an evaluation failed: {error}")))
     }
 
     fn known_catalog(&self) -> Arc<Catalog> {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
-use fleetwright_plugin_api::sdk::{Host, HostChange, HostError, HostRecord};
+use fleetwright_plugin_api::sdk::{HostChange, HostRecord, Server, ServerError};
 use fleetwright_selector::{HostFields, Index};
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
@@ -58,7 +58,7 @@ impl Inventory {
     }
 
     /// Waits until the index has every change up to that revision. Fails when the feed does.
-    pub async fn reached(&self, revision: i64) -> Result<(), HostError> {
+    pub async fn reached(&self, revision: i64) -> Result<(), ServerError> {
         let mut progress = self.progress.subscribe();
         let failures = {
             let now = progress.borrow();
@@ -74,41 +74,41 @@ impl Inventory {
             .map(|now| now.revision >= revision);
         match reached {
             Ok(true) => Ok(()),
-            Ok(false) | Err(_) => Err(HostError::Unavailable(
+            Ok(false) | Err(_) => Err(ServerError::Unavailable(
                 "the inventory cannot be read".to_owned(),
             )),
         }
     }
 
     /// Follows the feed for ever. The only one who changes the index.
-    pub async fn follow(&self, host: &Host) {
+    pub async fn follow(&self, server: &Server) {
         let keys = ["hosts".to_owned()];
         // A key that was ever published answers at once, so nothing is lost between the first look and the first wait.
         let mut since = 1;
         loop {
-            if let Err(error) = self.catch_up(host).await {
+            if let Err(error) = self.catch_up(server).await {
                 tracing::warn!(%error, "the inventory cannot be followed");
                 self.progress.send_modify(|progress| progress.failures += 1);
-                host.sleep(PAUSE_AFTER_FAILURE).await;
+                server.sleep(PAUSE_AFTER_FAILURE).await;
             }
             tokio::select! {
-                generation = host.signals().wait(&keys, since) => since = generation,
+                generation = server.signals().wait(&keys, since) => since = generation,
                 () = self.wake.notified() => {}
-                () = host.sleep(LOOK_EVERY) => {}
+                () = server.sleep(LOOK_EVERY) => {}
             }
         }
     }
 
-    async fn catch_up(&self, host: &Host) -> Result<(), HostError> {
+    async fn catch_up(&self, server: &Server) -> Result<(), ServerError> {
         loop {
             // Everything up to here is visible to the read that follows, even if the feed ends before it: revisions may
             // have gaps.
-            let newest = host.hosts().revision();
+            let newest = server.hosts().revision();
             let after = self.read().revision;
             if after >= newest {
                 return Ok(());
             }
-            let page = host.hosts().changes(after, CHANGES_PER_READ).await?;
+            let page = server.hosts().changes(after, CHANGES_PER_READ).await?;
             let at_end = page.at_end;
             for turn in page.changes.chunks(CHANGES_PER_TURN) {
                 self.change(|indexed| turn.iter().for_each(|change| indexed.apply(change)));

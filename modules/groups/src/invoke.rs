@@ -1,6 +1,6 @@
 //! What other modules call in process: a selector is resolved to raw ids, or brought into the form in which it is stored.
 
-use fleetwright_plugin_api::sdk::{CallError, HostError, Payload};
+use fleetwright_plugin_api::sdk::{CallError, Payload, ServerError};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -52,7 +52,7 @@ struct StoredCall {
 
 async fn stored(engine: &Engine, json: Value) -> Result<Payload, CallError> {
     let call: StoredCall =
-        serde_json::from_value(json).map_err(|error| HostError::Invalid(error.to_string()))?;
+        serde_json::from_value(json).map_err(|error| ServerError::Invalid(error.to_string()))?;
     let selector = stored_form(engine, &call.selector).await;
     let selector = selector.map_err(|error| CallError::Problem(of(error)))?;
     Ok(Payload::json(json!({
@@ -63,7 +63,7 @@ async fn stored(engine: &Engine, json: Value) -> Result<Payload, CallError> {
 
 async fn select(engine: &Engine, json: Value) -> Result<Payload, CallError> {
     let call: SelectCall =
-        serde_json::from_value(json).map_err(|error| HostError::Invalid(error.to_string()))?;
+        serde_json::from_value(json).map_err(|error| ServerError::Invalid(error.to_string()))?;
     let expected = Expected {
         digest: call.expected_digest,
         count: call.expected_count,

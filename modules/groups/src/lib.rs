@@ -15,7 +15,7 @@ pub mod view;
 
 use axum::Router;
 use fleetwright_plugin_api::sdk::{
-    CallContext, CallError, Host, Migration, Module, ModuleError, Payload,
+    CallContext, CallError, Migration, Module, ModuleError, Payload, Server,
 };
 
 use engine::Engine;
@@ -30,10 +30,10 @@ impl Module for Groups {
         store::MIGRATIONS.to_vec()
     }
 
-    async fn start(host: Host) -> Result<(Self, Router), ModuleError> {
-        let engine = Engine::new(host.clone());
+    async fn start(server: Server) -> Result<(Self, Router), ModuleError> {
+        let engine = Engine::new(server.clone());
         let followed = engine.clone();
-        host.spawn("groups-inventory", move || {
+        server.spawn("groups-inventory", move || {
             let engine = followed.clone();
             async move { engine.follow_inventory().await }
         });

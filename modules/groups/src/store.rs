@@ -1,7 +1,7 @@
 //! The tables `groups_*`: all of this module's SQL, the same text on both databases. Not the decisions: whoever writes has
 //! decided on a catalogue of one generation, and the first statement of every batch refuses it if that is not the newest.
 
-use fleetwright_plugin_api::sdk::{Batch, Database, HostError, Migration, Row, Statement, Table};
+use fleetwright_plugin_api::sdk::{Batch, Database, Migration, Row, ServerError, Statement, Table};
 use fleetwright_plugin_api::wire::BYTES_PER_READ_MAX;
 use fleetwright_selector::{Selector, ValidSelector};
 use serde_json::{Value, json};
@@ -33,22 +33,22 @@ const COLUMNS: &str = "id, name, description, parent_id, explicit_host_ids, sele
 const NEWEST: &str = "SELECT generation FROM groups_graph WHERE id = 1";
 
 /// The newest generation: all that most requests need to read.
-pub async fn generation(db: &Database) -> Result<i64, HostError> {
+pub async fn generation(db: &Database) -> Result<i64, ServerError> {
     newest(&db.read_one(Statement::new(NEWEST)).await?)
 }
 
-fn newest(graph: &Table) -> Result<i64, HostError> {
+fn newest(graph: &Table) -> Result<i64, ServerError> {
     let row = graph.first();
-    let row = row.ok_or_else(|| HostError::Internal("groups_graph has no row".to_owned()))?;
+    let row = row.ok_or_else(|| ServerError::Internal("groups_graph has no row".to_owned()))?;
     row.integer(0)
 }
 
 /// Changes since a generation, and whether they are exactly those up to `changes.generation`. If not, somebody wrote in
 /// between and the next call brings the rest.
-pub async fn changes(db: &Database, since: i64) -> Result<(Changes, bool), HostError> {
+pub async fn changes(db: &Database, since: i64) -> Result<(Changes, bool), ServerError> {
     let heads = db.read(head_statements(since)).await?;
     let [graph, written, removed] = heads.as_slice() else {
-        return Err(HostError::Internal(
+        return Err(ServerError::Internal(
             "a read answered other tables".to_owned(),
         ));
     };
@@ -209,7 +209,7 @@ fn head_statements(since: i64) -> Vec<Statement> {
 }
 
 /// The ids of (id, octets) rows, in lists that one read can answer.
-fn chunks(heads: &Table) -> Result<Vec<Vec<Uuid>>, HostError> {
+fn chunks(heads: &Table) -> Result<Vec<Vec<Uuid>>, ServerError> {
     let mut chunks: Vec<Vec<Uuid>> = Vec::new();
     let mut octets = u64::MAX;
     for row in &heads.rows {
@@ -237,11 +237,11 @@ fn by_ids(ids: &[Uuid]) -> Statement {
         .fold(Statement::new(sql), |statement, id| statement.bind(*id))
 }
 
-fn group(row: &Row) -> Result<Group, HostError> {
+fn group(row: &Row) -> Result<Group, ServerError> {
     let id: Uuid = row.id(0)?;
     let selector = row
         .optional_text(5)?
-        .map(|text| Ok::<_, HostError>(selector_of(id, text, &ids(row.bytes(6)?))));
+        .map(|text| Ok::<_, ServerError>(selector_of(id, text, &ids(row.bytes(6)?))));
     Ok(Group {
         id,
         name: row.text(1)?.to_owned(),

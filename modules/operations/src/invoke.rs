@@ -2,7 +2,7 @@
 //! looked at, creates an operation under an id it chose, reads its status, and cancels it. What the calls do is each
 //! module's.
 
-use fleetwright_plugin_api::sdk::{CallError, HostError, Payload};
+use fleetwright_plugin_api::sdk::{CallError, Payload, ServerError};
 use fleetwright_plugin_api::wire::CallContext;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -77,5 +77,5 @@ pub fn on_behalf_of(context: CallContext) -> CallContext {
 }
 
 fn of<T: DeserializeOwned>(json: Value) -> Result<T, CallError> {
-    serde_json::from_value(json).map_err(|error| HostError::Invalid(error.to_string()).into())
+    serde_json::from_value(json).map_err(|error| ServerError::Invalid(error.to_string()).into())
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fleetwright_plugin_api::sdk::{Host, HostError};
+use fleetwright_plugin_api::sdk::{Server, ServerError};
 use fleetwright_plugin_api::wire::{CommandPage, CommandStatus, SetView};
 
 /// How long, and how often, a page of hosts waits for rows: 100,000 are written in about two seconds.
@@ -12,15 +12,18 @@ const ROWS_LOOKS_MAX: u32 = 10;
 /// A page of a set's hosts. The core writes the rows of a large set in the second after its creation: a page that meets
 /// the end of what is written waits a little for it, and then says where to go on.
 pub async fn page(
-    host: &Host,
+    server: &Server,
     set: &SetView,
     status: Option<CommandStatus>,
     cursor: u64,
     limit: u32,
-) -> Result<CommandPage, HostError> {
+) -> Result<CommandPage, ServerError> {
     let mut look = 0;
     loop {
-        let mut page = host.sets().commands(set.id, status, cursor, limit).await?;
+        let mut page = server
+            .sets()
+            .commands(set.id, status, cursor, limit)
+            .await?;
         let end = page.items.last().map_or(cursor, |last| last.ordinal + 1);
         // With a filter the end of the rows is not seen; all that match so far are told.
         let is_whole = status.is_some() || page.next_cursor.is_some() || end >= set.total;
@@ -32,6 +35,6 @@ pub async fn page(
             page.next_cursor = Some(end);
             return Ok(page);
         }
-        host.sleep(ROWS_PAUSE).await;
+        server.sleep(ROWS_PAUSE).await;
     }
 }

@@ -1,6 +1,6 @@
 //! Asks the groups module which hosts a selector selects now. Its faults are placed under `/selector`.
 
-use fleetwright_plugin_api::sdk::{CallError, Host, Payload};
+use fleetwright_plugin_api::sdk::{CallError, Payload, Server};
 use fleetwright_plugin_api::wire::CallContext;
 use fleetwright_protocol::{HostId, Violation};
 use serde_json::{Value, json};
@@ -96,7 +96,7 @@ impl StoredSelector {
 
 /// Resolves a selector once. An empty or too large selection is an error, as is one that is not as expected.
 pub async fn select(
-    host: &Host,
+    server: &Server,
     context: &CallContext,
     selector: &Value,
     expected: &Expected,
@@ -108,7 +108,7 @@ pub async fn select(
         "expected_digest": expected.digest,
         "expected_count": expected.count,
     });
-    let answer = host
+    let answer = server
         .call()
         .invoke(context, "groups", "select", Payload::json(json));
     let answer = answer.await.map_err(under_selector)?;
@@ -127,8 +127,8 @@ pub async fn select(
 }
 
 /// The violations of a selector that goes with a body that is refused anyway.
-pub async fn faults(host: &Host, context: &CallContext, selector: &Value) -> Vec<Violation> {
-    match select(host, context, selector, &Expected::default(), Order::ById).await {
+pub async fn faults(server: &Server, context: &CallContext, selector: &Value) -> Vec<Violation> {
+    match select(server, context, selector, &Expected::default(), Order::ById).await {
         Err(SelectionError::Call(CallError::Problem(problem))) => problem.errors,
         Ok(_) | Err(_) => Vec::new(),
     }
@@ -159,7 +159,7 @@ fn under_selector(error: CallError) -> SelectionError {
         CallError::Problem(problem) => {
             SelectionError::Call(CallError::Problem(problem.under("/selector")))
         }
-        CallError::Unavailable { .. } | CallError::Host(_) => SelectionError::Call(error),
+        CallError::Unavailable { .. } | CallError::Server(_) => SelectionError::Call(error),
     }
 }
 

@@ -2,7 +2,7 @@
 //! the columns `id`, `set_id`, `tenant`, `created_at` (µs) and `operation_type`; what else a row holds, and everything
 //! that is written, is the module's own.
 
-use fleetwright_plugin_api::sdk::{Cell, Database, HostError, Statement};
+use fleetwright_plugin_api::sdk::{Cell, Database, ServerError, Statement};
 use fleetwright_protocol::SetId;
 use uuid::Uuid;
 
@@ -110,7 +110,7 @@ impl OperationTable {
         created_before_us: i64,
         after: Uuid,
         limit: u32,
-    ) -> Result<Vec<(Uuid, SetId)>, HostError> {
+    ) -> Result<Vec<(Uuid, SetId)>, ServerError> {
         let name = self.name;
         let sql = format!(
             "SELECT id, set_id FROM {name} WHERE id > $1 AND created_at < $2 ORDER BY id LIMIT $3"

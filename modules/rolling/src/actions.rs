@@ -7,7 +7,7 @@ pub mod create;
 pub mod read;
 
 use fleetwright_operations::selection::SelectionError;
-use fleetwright_plugin_api::sdk::{CallError, HostError};
+use fleetwright_plugin_api::sdk::{CallError, ServerError};
 use fleetwright_plugin_api::wire::SetView;
 use fleetwright_protocol::Violation;
 
@@ -60,5 +60,5 @@ pub enum RollingError {
     #[error(transparent)]
     Call(#[from] CallError),
     #[error(transparent)]
-    Host(#[from] HostError),
+    Server(#[from] ServerError),
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use fleetwright_plugin_api::sdk::{Batch, Host, HostError};
+use fleetwright_plugin_api::sdk::{Batch, Server, ServerError};
 use futures_util::future::{Either, select};
 use uuid::Uuid;
 
@@ -40,47 +40,47 @@ pub struct Passed {
 }
 
 /// Brings deployments forward until the module is stopped.
-pub async fn advance_deployments(host: Host) {
+pub async fn advance_deployments(server: Server) {
     let mut generation = EVER;
     loop {
-        let passed = match pass(&host).await {
+        let passed = match pass(&server).await {
             Ok(passed) => passed,
             Err(error) => {
                 tracing::warn!(error = %error, "deployments could not be brought forward");
                 Passed::default()
             }
         };
-        generation = wake(&host, &passed, generation).await;
-        host.sleep(REST).await;
+        generation = wake(&server, &passed, generation).await;
+        server.sleep(REST).await;
     }
 }
 
 /// Drops deployments whose sets are gone, now and every hour.
-pub async fn prune_deployments(host: Host) {
+pub async fn prune_deployments(server: Server) {
     loop {
-        if let Err(error) = prune_once(&host).await {
+        if let Err(error) = prune_once(&server).await {
             tracing::warn!(error = %error, "deployments could not be pruned");
         }
-        host.sleep(PRUNE_PERIOD).await;
+        server.sleep(PRUNE_PERIOD).await;
     }
 }
 
 /// One pass over the open deployments.
-pub async fn pass(host: &Host) -> Result<Passed, HostError> {
+pub async fn pass(server: &Server) -> Result<Passed, ServerError> {
     let mut passed = Passed {
         watched: vec![DEPLOYMENTS_SIGNAL.to_owned()],
         ..Passed::default()
     };
     let mut after = Uuid::nil();
     loop {
-        let headers = store::open_after(host.db(), after, PAGE).await?;
+        let headers = store::open_after(server.db(), after, PAGE).await?;
         let Some(last) = headers.last() else {
             return Ok(passed);
         };
         after = last.id;
-        for standing in read::standings(host, headers).await? {
+        for standing in read::standings(server, headers).await? {
             let id = standing.header.id;
-            if let Err(error) = bring_forward(host, standing, &mut passed).await {
+            if let Err(error) = bring_forward(server, standing, &mut passed).await {
                 // One that cannot be brought forward must not hold up the others.
                 passed.again = true;
                 tracing::warn!(error = %error, %id, "a deployment could not be brought forward");
@@ -90,30 +90,30 @@ pub async fn pass(host: &Host) -> Result<Passed, HostError> {
 }
 
 /// One pass over all deployments old enough.
-pub async fn prune_once(host: &Host) -> Result<(), HostError> {
-    let before_us = host.now_us().saturating_sub(PRUNE_AGE_US);
+pub async fn prune_once(server: &Server) -> Result<(), ServerError> {
+    let before_us = server.now_us().saturating_sub(PRUNE_AGE_US);
     let mut after = Uuid::nil();
     loop {
-        let ids = store::ids_created_before(host.db(), before_us, after, PAGE).await?;
+        let ids = store::ids_created_before(server.db(), before_us, after, PAGE).await?;
         let Some((last, _)) = ids.last() else {
             return Ok(());
         };
         after = *last;
         let set_ids: Vec<_> = ids.iter().map(|(_, set_id)| *set_id).collect();
-        let sets = host.sets().get(&set_ids).await?;
+        let sets = server.sets().get(&set_ids).await?;
         let kept: std::collections::HashSet<_> = sets.iter().map(|set| set.id).collect();
         for (id, _) in ids.iter().filter(|(_, set_id)| !kept.contains(set_id)) {
             let batch = store::delete(*id)
                 .into_iter()
                 .fold(Batch::new(), Batch::sql);
-            host.db().commit(&host.own_context(), batch).await?;
+            server.db().commit(&server.own_context(), batch).await?;
         }
     }
 }
 
 /// Takes the steps that can be taken now.
 async fn bring_forward(
-    host: &Host,
+    server: &Server,
     mut standing: Standing,
     passed: &mut Passed,
 ) -> Result<(), RollingError> {
@@ -121,8 +121,8 @@ async fn bring_forward(
         if standing.header.machine.state.is_terminal() {
             return Ok(());
         }
-        let now_us = host.now_us();
-        let (decision, started) = advance::next(host, &standing, now_us).await?;
+        let now_us = server.now_us();
+        let (decision, started) = advance::next(server, &standing, now_us).await?;
         let step = match decision {
             Decision::Take(step) => step,
             // It has been answered what it needed to know.
@@ -133,16 +133,16 @@ async fn bring_forward(
                 return Ok(());
             }
         };
-        let context = host.own_context();
-        let batch = advance::batch_of(host, &context, &standing, &step, started, now_us).await?;
-        match host.db().commit(&context, batch).await {
+        let context = server.own_context();
+        let batch = advance::batch_of(server, &context, &standing, &step, started, now_us).await?;
+        match server.db().commit(&context, batch).await {
             Ok(()) => tracing::debug!(id = %standing.header.id, cause = ?step.cause, "step taken"),
             // Someone else wrote first: what is so now decides. A set that is still being written will be ready soon.
-            Err(HostError::Guard { .. }) => {}
-            Err(HostError::Unavailable(_)) => break,
+            Err(ServerError::Guard { .. }) => {}
+            Err(ServerError::Unavailable(_)) => break,
             Err(error) => return Err(error.into()),
         }
-        standing = match read::deployment(host, None, standing.header.id).await {
+        standing = match read::deployment(server, None, standing.header.id).await {
             Ok(standing) => standing,
             Err(RollingError::NotFound) => return Ok(()),
             Err(error) => return Err(error),
@@ -171,14 +171,14 @@ fn earliest(one: Option<i64>, other: Option<i64>) -> Option<i64> {
 }
 
 /// Waits for a signal, for the next time something is due, or for the timer.
-async fn wake(host: &Host, passed: &Passed, since: u64) -> u64 {
+async fn wake(server: &Server, passed: &Passed, since: u64) -> u64 {
     let due = passed.next_at_us.map_or(PERIOD, |at_us| {
-        let left_us = at_us.saturating_sub(host.now_us()).max(0);
+        let left_us = at_us.saturating_sub(server.now_us()).max(0);
         Duration::from_micros(left_us.unsigned_abs())
     });
     let pause = if passed.again { RETRY } else { due.min(PERIOD) };
-    let signal = std::pin::pin!(host.signals().wait(&passed.watched, since));
-    let timer = std::pin::pin!(host.sleep(pause));
+    let signal = std::pin::pin!(server.signals().wait(&passed.watched, since));
+    let timer = std::pin::pin!(server.sleep(pause));
     match select(signal, timer).await {
         Either::Left((generation, _)) => generation,
         Either::Right(((), _)) => since,

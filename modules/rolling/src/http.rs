@@ -11,7 +11,7 @@ pub mod read;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
-use fleetwright_plugin_api::sdk::Host;
+use fleetwright_plugin_api::sdk::Server;
 use utoipa::OpenApi;
 
 /// The routes of this module as an OpenAPI document.
@@ -40,7 +40,7 @@ use utoipa::OpenApi;
 pub struct ApiDocument;
 
 /// The routes, at their full paths.
-pub fn router(host: Host) -> Router {
+pub fn router(server: Server) -> Router {
     const BASE: &str = "/api/v1/fleet/rolling";
     let at = |rest: &str| format!("{BASE}/{{id}}{rest}");
     Router::new()
@@ -58,5 +58,5 @@ pub fn router(host: Host) -> Router {
         .route(&at("/approve"), post(control::approve))
         // The server has limited the body already, and more generously: a selector may name 100,000 hosts.
         .layer(DefaultBodyLimit::disable())
-        .with_state(host)
+        .with_state(server)
 }

@@ -2,7 +2,7 @@
 //! with the same actions as the routes.
 
 use fleetwright_operations::invoke::{self, Call, on_behalf_of};
-use fleetwright_plugin_api::sdk::{CallError, Host, HostError, IfMatch, Payload};
+use fleetwright_plugin_api::sdk::{CallError, IfMatch, Payload, Server, ServerError};
 use fleetwright_plugin_api::wire::CallContext;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -14,7 +14,7 @@ use crate::http::problem::of;
 use crate::{request, store, view};
 
 pub async fn invoke(
-    host: &Host,
+    server: &Server,
     context: CallContext,
     method: &str,
     payload: Payload,
@@ -22,9 +22,9 @@ pub async fn invoke(
     let context = on_behalf_of(context);
     let answer = match Call::read(method, payload)? {
         Call::Check(call) => check(&call),
-        Call::Create(call) => create(host, &context, call).await,
-        Call::Status(call) => status(host, &context, call).await,
-        Call::Cancel(call) => cancel(host, &context, call).await,
+        Call::Create(call) => create(server, &context, call).await,
+        Call::Status(call) => status(server, &context, call).await,
+        Call::Cancel(call) => cancel(server, &context, call).await,
     };
     let json = answer.map_err(|error| CallError::Problem(of(error)))?;
     Ok(Payload::json(json))
@@ -36,19 +36,19 @@ fn check(call: &invoke::Check) -> Result<Value, RollingError> {
 }
 
 async fn create(
-    host: &Host,
+    server: &Server,
     context: &CallContext,
     call: invoke::Create,
 ) -> Result<Value, RollingError> {
-    if let Some(existing) = existing(host, context, call.id).await? {
+    if let Some(existing) = existing(server, context, call.id).await? {
         return Ok(existing);
     }
-    match create_from_body(host, context, &call.request, Some(call.id)).await {
+    match create_from_body(server, context, &call.request, Some(call.id)).await {
         Ok(Created::Accepted(accepted)) => Ok(json!(accepted.view)),
         Ok(Created::Planned(plan)) => Ok(json!(plan)),
         // Another replica was faster between the look and the commit.
-        Err(RollingError::Host(HostError::Constraint { .. })) => {
-            let existing = existing(host, context, call.id).await?;
+        Err(RollingError::Server(ServerError::Constraint { .. })) => {
+            let existing = existing(server, context, call.id).await?;
             existing.ok_or(RollingError::Contended)
         }
         Err(error) => Err(error),
@@ -56,11 +56,11 @@ async fn create(
 }
 
 async fn existing(
-    host: &Host,
+    server: &Server,
     context: &CallContext,
     id: Uuid,
 ) -> Result<Option<Value>, RollingError> {
-    match read::deployment(host, context.tenant.as_deref(), id).await {
+    match read::deployment(server, context.tenant.as_deref(), id).await {
         Ok(standing) => Ok(Some(json!(view::summary(&standing)))),
         Err(RollingError::NotFound) => Ok(None),
         Err(error) => Err(error),
@@ -68,12 +68,12 @@ async fn existing(
 }
 
 async fn status(
-    host: &Host,
+    server: &Server,
     context: &CallContext,
     call: invoke::Status,
 ) -> Result<Value, RollingError> {
-    let headers = store::headers_of(host.db(), &call.ids, context.tenant.as_deref()).await?;
-    let found = read::standings(host, headers).await?;
+    let headers = store::headers_of(server.db(), &call.ids, context.tenant.as_deref()).await?;
+    let found = read::standings(server, headers).await?;
     let operations: Vec<Value> = found
         .iter()
         .map(|standing| json!(view::summary(standing)))
@@ -82,11 +82,11 @@ async fn status(
 }
 
 async fn cancel(
-    host: &Host,
+    server: &Server,
     context: &CallContext,
     call: invoke::Cancel,
 ) -> Result<Value, RollingError> {
     let asked = Control::Cancel { kill: call.kill };
-    let standing = control::control(host, context, call.id, IfMatch::ANY, asked).await?;
+    let standing = control::control(server, context, call.id, IfMatch::ANY, asked).await?;
     Ok(json!(view::summary(&standing)))
 }

@@ -13,12 +13,12 @@ pub mod view;
 
 use axum::Router;
 use fleetwright_plugin_api::sdk::{
-    CallContext, CallError, Host, Migration, Module, ModuleError, Payload,
+    CallContext, CallError, Migration, Module, ModuleError, Payload, Server,
 };
 
 /// The module as the server loads it.
 pub struct Rolling {
-    host: Host,
+    server: Server,
 }
 
 impl Module for Rolling {
@@ -26,17 +26,17 @@ impl Module for Rolling {
         store::MIGRATIONS.to_vec()
     }
 
-    async fn start(host: Host) -> Result<(Self, Router), ModuleError> {
-        let router = http::router(host.clone());
-        let advanced = host.clone();
-        host.spawn("rolling-advance", move || {
+    async fn start(server: Server) -> Result<(Self, Router), ModuleError> {
+        let router = http::router(server.clone());
+        let advanced = server.clone();
+        server.spawn("rolling-advance", move || {
             controller::advance_deployments(advanced.clone())
         });
-        let pruned = host.clone();
-        host.spawn("rolling-prune", move || {
+        let pruned = server.clone();
+        server.spawn("rolling-prune", move || {
             controller::prune_deployments(pruned.clone())
         });
-        Ok((Self { host }, router))
+        Ok((Self { server }, router))
     }
 
     async fn invoke(
@@ -45,7 +45,7 @@ impl Module for Rolling {
         method: String,
         payload: Payload,
     ) -> Result<Payload, CallError> {
-        invoke::invoke(&self.host, context, &method, payload).await
+        invoke::invoke(&self.server, context, &method, payload).await
     }
 }
 

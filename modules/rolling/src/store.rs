@@ -5,7 +5,7 @@ pub mod history;
 
 use fleetwright_operations::selection::StoredSelector;
 use fleetwright_operations::store::{Listing, OperationTable};
-use fleetwright_plugin_api::sdk::{Database, HostError, Migration, Row, Statement, Table};
+use fleetwright_plugin_api::sdk::{Database, Migration, Row, ServerError, Statement, Table};
 use fleetwright_protocol::{ExecutionOptions, SetId};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -122,7 +122,7 @@ pub async fn header(
     db: &Database,
     id: Uuid,
     tenant: Option<&str>,
-) -> Result<Option<Header>, HostError> {
+) -> Result<Option<Header>, ServerError> {
     let table = db.read_one(TABLE.one("", id, tenant)).await?;
     table.rows.first().map(header_of).transpose()
 }
@@ -132,7 +132,7 @@ pub async fn with_asked(
     db: &Database,
     id: Uuid,
     tenant: Option<&str>,
-) -> Result<Option<(Header, Asked)>, HostError> {
+) -> Result<Option<(Header, Asked)>, ServerError> {
     let more = ", parameters, execution, selector, rollback";
     let table = db.read_one(TABLE.one(more, id, tenant)).await?;
     let Some(row) = table.rows.first() else {
@@ -153,7 +153,7 @@ pub async fn headers_of(
     db: &Database,
     ids: &[Uuid],
     tenant: Option<&str>,
-) -> Result<Vec<Header>, HostError> {
+) -> Result<Vec<Header>, ServerError> {
     match TABLE.those_of(ids, tenant) {
         Some(statement) => headers(&db.read_one(statement).await?),
         None => Ok(Vec::new()),
@@ -165,7 +165,7 @@ pub async fn list(
     db: &Database,
     filter: &ListFilter,
     limit: u32,
-) -> Result<Vec<Header>, HostError> {
+) -> Result<Vec<Header>, ServerError> {
     let states = filter
         .status
         .map(|status| format!("state IN ({})", states(status)));
@@ -176,7 +176,11 @@ pub async fn list(
 }
 
 /// Deployments that are not terminal, in id order.
-pub async fn open_after(db: &Database, after: Uuid, limit: u32) -> Result<Vec<Header>, HostError> {
+pub async fn open_after(
+    db: &Database,
+    after: Uuid,
+    limit: u32,
+) -> Result<Vec<Header>, ServerError> {
     headers(&db.read_one(TABLE.after(OPEN_STATES, after, limit)).await?)
 }
 
@@ -186,7 +190,7 @@ pub async fn ids_created_before(
     created_before_us: i64,
     after: Uuid,
     limit: u32,
-) -> Result<Vec<(Uuid, SetId)>, HostError> {
+) -> Result<Vec<(Uuid, SetId)>, ServerError> {
     TABLE
         .ids_created_before(db, created_before_us, after, limit)
         .await
@@ -219,11 +223,11 @@ fn states(status: Status) -> String {
     }
 }
 
-fn headers(table: &Table) -> Result<Vec<Header>, HostError> {
+fn headers(table: &Table) -> Result<Vec<Header>, ServerError> {
     table.rows.iter().map(header_of).collect()
 }
 
-fn header_of(row: &Row) -> Result<Header, HostError> {
+fn header_of(row: &Row) -> Result<Header, ServerError> {
     Ok(Header {
         id: row.id(0)?,
         set_id: SetId(row.id(1)?),
@@ -248,10 +252,10 @@ fn text<T: serde::Serialize>(value: &T) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }
 
-fn read<T: DeserializeOwned>(text: &str, column: &str) -> Result<T, HostError> {
+fn read<T: DeserializeOwned>(text: &str, column: &str) -> Result<T, ServerError> {
     serde_json::from_str(text).map_err(|_| corrupt(column))
 }
 
-fn corrupt(column: &str) -> HostError {
-    HostError::Internal(format!("column {column} of a deployment is not readable"))
+fn corrupt(column: &str) -> ServerError {
+    ServerError::Internal(format!("column {column} of a deployment is not readable"))
 }

@@ -10,7 +10,7 @@ pub mod run_now;
 pub mod save;
 mod work;
 
-use fleetwright_plugin_api::sdk::{CallError, HostError};
+use fleetwright_plugin_api::sdk::{CallError, ServerError};
 use fleetwright_protocol::Violation;
 
 /// The feature all of this module's routes belong to.
@@ -45,5 +45,5 @@ pub enum SchedulesError {
     #[error(transparent)]
     Call(#[from] CallError),
     #[error(transparent)]
-    Host(#[from] HostError),
+    Server(#[from] ServerError),
 }

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use fleetwright_plugin_api::sdk::{Batch, Host, HostError};
+use fleetwright_plugin_api::sdk::{Batch, Server, ServerError};
 use futures_util::future::{Either, select};
 
 use crate::actions::launch::{Launched, launch_waiting};
@@ -31,25 +31,25 @@ const KEPT_US: i64 = 90 * 24 * 3_600 * 1_000_000;
 const PRUNE_PAGE: u32 = 1_000;
 
 /// Records fires until the module is stopped.
-pub async fn record_fires(host: Host) {
+pub async fn record_fires(server: Server) {
     let mut generation = EVER;
     loop {
-        let pause = match fire::fire_due(&host).await {
-            Ok(earliest_us) => until(host.now_us(), earliest_us),
+        let pause = match fire::fire_due(&server).await {
+            Ok(earliest_us) => until(server.now_us(), earliest_us),
             Err(error) => {
                 tracing::warn!(%error, "due schedules could not be recorded");
                 AGAIN
             }
         };
-        generation = wake(&host, &[ARMED_SIGNAL.to_owned()], generation, pause).await;
+        generation = wake(&server, &[ARMED_SIGNAL.to_owned()], generation, pause).await;
     }
 }
 
 /// Launches recorded runs until the module is stopped.
-pub async fn launch_runs(host: Host) {
+pub async fn launch_runs(server: Server) {
     let mut generation = EVER;
     loop {
-        let pause = match launch_waiting(&host).await {
+        let pause = match launch_waiting(&server).await {
             Ok(Launched::Progress) => continue,
             Ok(Launched::Idle) => IDLE,
             Ok(Launched::Waiting) => AGAIN,
@@ -58,15 +58,15 @@ pub async fn launch_runs(host: Host) {
                 AGAIN
             }
         };
-        generation = wake(&host, &[RUNS_SIGNAL.to_owned()], generation, pause).await;
+        generation = wake(&server, &[RUNS_SIGNAL.to_owned()], generation, pause).await;
     }
 }
 
 /// Follows launched operations until the module is stopped.
-pub async fn follow_operations(host: Host) {
+pub async fn follow_operations(server: Server) {
     let mut generation = EVER;
     loop {
-        let (watched, pages) = match follow::follow_all(&host, WATCHED_MAX).await {
+        let (watched, pages) = match follow::follow_all(&server, WATCHED_MAX).await {
             Ok(found) => found,
             Err(error) => {
                 tracing::warn!(%error, "launched operations could not be followed");
@@ -81,32 +81,33 @@ pub async fn follow_operations(host: Host) {
             // Of all deployments: theirs are several sets each.
             Kind::Rolling => "rolling:deployments".to_owned(),
         }));
-        generation = wake(&host, &keys, generation, pause).await;
-        host.sleep(REST.saturating_mul(pages.max(1)).min(FOLLOW))
+        generation = wake(&server, &keys, generation, pause).await;
+        server
+            .sleep(REST.saturating_mul(pages.max(1)).min(FOLLOW))
             .await;
     }
 }
 
 /// Drops old runs, now and every hour.
-pub async fn prune_runs(host: Host) {
+pub async fn prune_runs(server: Server) {
     loop {
-        if let Err(error) = prune_once(&host).await {
+        if let Err(error) = prune_once(&server).await {
             tracing::warn!(%error, "old runs could not be dropped");
         }
-        host.sleep(PRUNE).await;
+        server.sleep(PRUNE).await;
     }
 }
 
 /// One pass over all runs old enough: schedules of every minute make more of them in an hour than one commit drops.
-pub async fn prune_once(host: &Host) -> Result<(), HostError> {
-    let before_us = host.now_us().saturating_sub(KEPT_US);
+pub async fn prune_once(server: &Server) -> Result<(), ServerError> {
+    let before_us = server.now_us().saturating_sub(KEPT_US);
     loop {
-        let old = runs::old(host.db(), before_us, PRUNE_PAGE).await?;
+        let old = runs::old(server.db(), before_us, PRUNE_PAGE).await?;
         if old.is_empty() {
             return Ok(());
         }
         let batch = Batch::new().sql(runs::delete(&old));
-        host.db().commit(&host.own_context(), batch).await?;
+        server.db().commit(&server.own_context(), batch).await?;
     }
 }
 
@@ -116,9 +117,9 @@ fn until(now_us: i64, earliest_us: Option<i64>) -> Duration {
 }
 
 /// Waits for a signal or the time.
-async fn wake(host: &Host, keys: &[String], since: u64, pause: Duration) -> u64 {
-    let signal = std::pin::pin!(host.signals().wait(keys, since));
-    let timer = std::pin::pin!(host.sleep(pause));
+async fn wake(server: &Server, keys: &[String], since: u64, pause: Duration) -> u64 {
+    let signal = std::pin::pin!(server.signals().wait(keys, since));
+    let timer = std::pin::pin!(server.sleep(pause));
     match select(signal, timer).await {
         Either::Left((generation, _)) => generation,
         Either::Right(((), _)) => since,

@@ -8,7 +8,7 @@ pub mod read;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
-use fleetwright_plugin_api::sdk::Host;
+use fleetwright_plugin_api::sdk::Server;
 use utoipa::OpenApi;
 
 /// The routes of this module as an OpenAPI document.
@@ -32,7 +32,7 @@ use utoipa::OpenApi;
 pub struct ApiDocument;
 
 /// The routes, at their full paths.
-pub fn router(host: Host) -> Router {
+pub fn router(server: Server) -> Router {
     Router::new()
         .route(
             "/api/v1/fleet/schedules",
@@ -47,5 +47,5 @@ pub fn router(host: Host) -> Router {
         .route("/api/v1/fleet/schedules/{id}/runs", get(read::runs))
         // The server has limited the body already, and more generously: a selector may name 100,000 hosts.
         .layer(DefaultBodyLimit::disable())
-        .with_state(host)
+        .with_state(server)
 }

@@ -1,6 +1,6 @@
 //! What other modules call in process: groups asks which schedules name a group before it deletes it.
 
-use fleetwright_plugin_api::sdk::{CallError, Host, HostError, Payload};
+use fleetwright_plugin_api::sdk::{CallError, Payload, Server, ServerError};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -17,12 +17,12 @@ struct NamingCall {
 }
 
 /// `naming_group {group_id}` → `{schedules: [{id, name}]}`, at most a hundred.
-pub async fn invoke(host: &Host, method: &str, payload: Payload) -> Result<Payload, CallError> {
+pub async fn invoke(server: &Server, method: &str, payload: Payload) -> Result<Payload, CallError> {
     match method {
         "naming_group" => {
             let call: NamingCall = serde_json::from_value(payload.json)
-                .map_err(|error| HostError::Invalid(error.to_string()))?;
-            let found = store::naming_group(host.db(), call.group_id, NAMED_MAX).await?;
+                .map_err(|error| ServerError::Invalid(error.to_string()))?;
+            let found = store::naming_group(server.db(), call.group_id, NAMED_MAX).await?;
             let schedules: Vec<Value> = found
                 .into_iter()
                 .map(|(id, name)| json!({ "id": id, "name": name }))

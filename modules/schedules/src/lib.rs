@@ -14,12 +14,12 @@ pub mod view;
 
 use axum::Router;
 use fleetwright_plugin_api::sdk::{
-    CallContext, CallError, Host, Migration, Module, ModuleError, Payload,
+    CallContext, CallError, Migration, Module, ModuleError, Payload, Server,
 };
 
 /// The module as the server loads it.
 pub struct Schedules {
-    host: Host,
+    server: Server,
 }
 
 impl Module for Schedules {
@@ -27,25 +27,25 @@ impl Module for Schedules {
         store::MIGRATIONS.to_vec()
     }
 
-    async fn start(host: Host) -> Result<(Self, Router), ModuleError> {
-        let router = http::router(host.clone());
-        let of = host.clone();
-        host.spawn("schedules-fires", move || {
+    async fn start(server: Server) -> Result<(Self, Router), ModuleError> {
+        let router = http::router(server.clone());
+        let of = server.clone();
+        server.spawn("schedules-fires", move || {
             controller::record_fires(of.clone())
         });
-        let of = host.clone();
-        host.spawn("schedules-launches", move || {
+        let of = server.clone();
+        server.spawn("schedules-launches", move || {
             controller::launch_runs(of.clone())
         });
-        let of = host.clone();
-        host.spawn("schedules-statuses", move || {
+        let of = server.clone();
+        server.spawn("schedules-statuses", move || {
             controller::follow_operations(of.clone())
         });
-        let of = host.clone();
-        host.spawn("schedules-prune", move || {
+        let of = server.clone();
+        server.spawn("schedules-prune", move || {
             controller::prune_runs(of.clone())
         });
-        Ok((Self { host }, router))
+        Ok((Self { server }, router))
     }
 
     async fn invoke(
@@ -54,7 +54,7 @@ impl Module for Schedules {
         method: String,
         payload: Payload,
     ) -> Result<Payload, CallError> {
-        invoke::invoke(&self.host, &method, payload).await
+        invoke::invoke(&self.server, &method, payload).await
     }
 }
 

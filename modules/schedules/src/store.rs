@@ -3,7 +3,7 @@
 
 pub mod runs;
 
-use fleetwright_plugin_api::sdk::{Cell, Database, HostError, Migration, Row, Statement, Table};
+use fleetwright_plugin_api::sdk::{Cell, Database, Migration, Row, ServerError, Statement, Table};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -199,7 +199,7 @@ pub async fn naming_group(
     db: &Database,
     group_id: Uuid,
     limit: u32,
-) -> Result<Vec<(Uuid, String)>, HostError> {
+) -> Result<Vec<(Uuid, String)>, ServerError> {
     let sql = "SELECT id, name FROM schedules_group JOIN schedules_schedule ON schedules_schedule.id = schedule_id \
                WHERE group_id = $1 ORDER BY id LIMIT $2";
     let statement = Statement::new(sql).bind(group_id).bind(i64::from(limit));
@@ -211,14 +211,14 @@ pub async fn naming_group(
         .collect()
 }
 
-pub async fn header(db: &Database, id: Uuid) -> Result<Option<Header>, HostError> {
+pub async fn header(db: &Database, id: Uuid) -> Result<Option<Header>, ServerError> {
     let sql = format!("SELECT {HEADER_COLUMNS} FROM schedules_schedule WHERE id = $1");
     let table = db.read_one(Statement::new(sql).bind(id)).await?;
     table.rows.first().map(header_of).transpose()
 }
 
 /// Those of the schedules that are there, in no order.
-pub async fn headers_of(db: &Database, ids: &[Uuid]) -> Result<Vec<Header>, HostError> {
+pub async fn headers_of(db: &Database, ids: &[Uuid]) -> Result<Vec<Header>, ServerError> {
     if ids.is_empty() {
         return Ok(Vec::new());
     }
@@ -230,7 +230,7 @@ pub async fn headers_of(db: &Database, ids: &[Uuid]) -> Result<Vec<Header>, Host
 }
 
 /// One schedule with what it launches.
-pub async fn with_work(db: &Database, id: Uuid) -> Result<Option<(Header, Work)>, HostError> {
+pub async fn with_work(db: &Database, id: Uuid) -> Result<Option<(Header, Work)>, ServerError> {
     let sql = format!(
         "SELECT {HEADER_COLUMNS}, selector, parameters, options FROM schedules_schedule WHERE id = $1"
     );
@@ -253,7 +253,7 @@ pub async fn list(
     db: &Database,
     filter: &ListFilter,
     limit: u32,
-) -> Result<Vec<Header>, HostError> {
+) -> Result<Vec<Header>, ServerError> {
     let mut conditions = vec!["id > $1".to_owned()];
     let mut cells: Vec<Cell> = vec![filter.after.unwrap_or(Uuid::nil()).into()];
     if let Some(name_key) = &filter.name_key {
@@ -275,7 +275,7 @@ pub async fn list(
 }
 
 /// Schedules that are due, the earliest first.
-pub async fn due(db: &Database, now_us: i64, limit: u32) -> Result<Vec<Header>, HostError> {
+pub async fn due(db: &Database, now_us: i64, limit: u32) -> Result<Vec<Header>, ServerError> {
     let sql = format!(
         "SELECT {HEADER_COLUMNS} FROM schedules_schedule WHERE next_due_at <= $1 ORDER BY next_due_at LIMIT $2"
     );
@@ -284,7 +284,7 @@ pub async fn due(db: &Database, now_us: i64, limit: u32) -> Result<Vec<Header>, 
 }
 
 /// Schedules whose next fire was computed at a time that is still to come: the clock was set back.
-pub async fn ahead(db: &Database, now_us: i64, limit: u32) -> Result<Vec<Header>, HostError> {
+pub async fn ahead(db: &Database, now_us: i64, limit: u32) -> Result<Vec<Header>, ServerError> {
     let sql = format!(
         "SELECT {HEADER_COLUMNS} FROM schedules_schedule \
          WHERE computed_at > $1 AND next_due_at IS NOT NULL LIMIT $2"
@@ -294,7 +294,7 @@ pub async fn ahead(db: &Database, now_us: i64, limit: u32) -> Result<Vec<Header>
 }
 
 /// When the next fire of all is due.
-pub async fn earliest_due(db: &Database) -> Result<Option<i64>, HostError> {
+pub async fn earliest_due(db: &Database) -> Result<Option<i64>, ServerError> {
     let sql = "SELECT next_due_at FROM schedules_schedule WHERE next_due_at IS NOT NULL ORDER BY next_due_at LIMIT 1";
     let table = db.read_one(Statement::new(sql)).await?;
     table.first().map(|row| row.integer(0)).transpose()
@@ -310,13 +310,13 @@ fn bound(sql: String, ids: &[Uuid]) -> Statement {
         .fold(Statement::new(sql), |statement, id| statement.bind(*id))
 }
 
-fn headers(table: &Table) -> Result<Vec<Header>, HostError> {
+fn headers(table: &Table) -> Result<Vec<Header>, ServerError> {
     table.rows.iter().map(header_of).collect()
 }
 
-fn header_of(row: &Row) -> Result<Header, HostError> {
+fn header_of(row: &Row) -> Result<Header, ServerError> {
     let person = |id: usize, name: usize| {
-        Ok::<_, HostError>(Person {
+        Ok::<_, ServerError>(Person {
             id: row.text(id)?.to_owned(),
             name: row.text(name)?.to_owned(),
         })
@@ -347,6 +347,6 @@ fn header_of(row: &Row) -> Result<Header, HostError> {
     })
 }
 
-fn corrupt(column: &str) -> HostError {
-    HostError::Internal(format!("column {column} of a schedule is not readable"))
+fn corrupt(column: &str) -> ServerError {
+    ServerError::Internal(format!("column {column} of a schedule is not readable"))
 }

@@ -16,7 +16,7 @@ use tokio::sync::Mutex;
 use tower::ServiceExt as _;
 
 use super::problem::PROBLEM_JSON;
-use super::{CallContext, HostError, Problem};
+use super::{CallContext, Problem, ServerError};
 use crate::abi::{
     AbiBody, AbiError, AbiHeaderPair, AbiRequest, AbiResponse, BodyStream, BodyStream_TO, Ctx,
     error_code,
@@ -85,7 +85,7 @@ pub fn abi_request(context: &CallContext, request: Request<Bytes>) -> AbiRequest
 }
 
 /// A whole response from another side, its stream read to the end.
-pub async fn collect_response(response: AbiResponse) -> Result<http::Response<Bytes>, HostError> {
+pub async fn collect_response(response: AbiResponse) -> Result<http::Response<Bytes>, ServerError> {
     let body = match response.body.stream {
         ROption::RNone => Bytes::from(Vec::from(response.body.bytes)),
         ROption::RSome(stream) => {
@@ -93,7 +93,7 @@ pub async fn collect_response(response: AbiResponse) -> Result<http::Response<By
             while let ROption::RSome(chunk) = stream.next().await.into_result()? {
                 collected.extend_from_slice(&chunk);
                 if collected.len() > COLLECTED_BYTES_MAX {
-                    return Err(HostError::TooLarge(
+                    return Err(ServerError::TooLarge(
                         "the response is over 16 MiB".to_owned(),
                     ));
                 }
@@ -103,7 +103,7 @@ pub async fn collect_response(response: AbiResponse) -> Result<http::Response<By
     };
     let mut answer = http::Response::new(body);
     *answer.status_mut() = StatusCode::from_u16(response.status)
-        .map_err(|error| HostError::Internal(error.to_string()))?;
+        .map_err(|error| ServerError::Internal(error.to_string()))?;
     for pair in &response.headers {
         if let Some((name, value)) = header_of(pair) {
             answer.headers_mut().append(name, value);

@@ -6,7 +6,7 @@ use fleetwright_protocol::HostId;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 
-use super::{AuditEntry, HostError, RespondRecord, SetControl, SetCreate, Statement};
+use super::{AuditEntry, RespondRecord, ServerError, SetControl, SetCreate, Statement};
 use crate::abi::{Op, op_kind};
 use crate::cells;
 use crate::wire::{Cell, ROWS_PER_WRITE_MAX};
@@ -33,7 +33,7 @@ impl Batch {
         self.statement(statement, -1)
     }
 
-    /// The whole batch is refused (`HostError::Guard`) unless exactly `rows` rows are affected.
+    /// The whole batch is refused (`ServerError::Guard`) unless exactly `rows` rows are affected.
     #[must_use]
     pub fn sql_expecting(self, statement: Statement, rows: u64) -> Self {
         self.statement(statement, i64::try_from(rows).unwrap_or(i64::MAX))
@@ -101,9 +101,9 @@ impl Batch {
         self.json(op(op_kind::RESPOND, ""), &reply.0)
     }
 
-    pub(crate) fn into_ops(self) -> Result<RVec<Op>, HostError> {
+    pub(crate) fn into_ops(self) -> Result<RVec<Op>, ServerError> {
         match self.defect {
-            Some(defect) => Err(HostError::Invalid(defect)),
+            Some(defect) => Err(ServerError::Invalid(defect)),
             None => Ok(self.ops.into()),
         }
     }
@@ -152,9 +152,9 @@ fn op(kind: u32, text: &str) -> Op {
 pub struct Reply(pub RespondRecord);
 
 impl Reply {
-    pub fn json<T: Serialize>(status: u16, body: &T) -> Result<Self, HostError> {
-        let body =
-            serde_json::to_string(body).map_err(|error| HostError::Internal(error.to_string()))?;
+    pub fn json<T: Serialize>(status: u16, body: &T) -> Result<Self, ServerError> {
+        let body = serde_json::to_string(body)
+            .map_err(|error| ServerError::Internal(error.to_string()))?;
         let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
         Ok(Self(RespondRecord {
             status,

@@ -9,17 +9,17 @@ use axum::Router;
 use tokio::runtime::Handle;
 
 use super::adapter::{panicked, problem_response, serve};
-use super::host::Services;
-use super::{CallContext, Host, Module, ModuleError, Payload, Problem, runtime};
+use super::server::Services;
+use super::{CallContext, Module, ModuleError, Payload, Problem, Server, runtime};
 use crate::abi::{
     AbiError, AbiPayload, AbiRequest, AbiResponse, AnyIface, Ctx, FleetRouter, FleetRouter_TO,
-    HostApi_TO, error_code,
+    ServerApi_TO, error_code,
 };
 use crate::guard;
 
 /// The implementation behind `get_fleet_router`.
 pub struct ModuleRouter<M> {
-    host: Host,
+    server: Server,
     runtime: Handle,
     started: Arc<Started<M>>,
 }
@@ -28,7 +28,7 @@ impl<M: Module> ModuleRouter<M> {
     /// Connects to the server: fetches its interfaces and sends this library's log there.
     pub fn connect(name: &str, iface: AnyIface) -> Result<Self, ModuleError> {
         let api = iface
-            .downcast::<HostApi_TO<RBox<()>>>()
+            .downcast::<ServerApi_TO<RBox<()>>>()
             .map_err(|mismatch| {
                 ModuleError::new(format!(
                     "the server's root interface is another: {mismatch}"
@@ -36,13 +36,13 @@ impl<M: Module> ModuleRouter<M> {
             })?;
         let services = Services::connect(&api)?;
         super::logging::install(Arc::clone(&services.log));
-        Self::with_host(Host::new(name, services))
+        Self::with_server(Server::new(name, services))
     }
 
-    pub fn with_host(host: Host) -> Result<Self, ModuleError> {
+    pub fn with_server(server: Server) -> Result<Self, ModuleError> {
         let runtime = runtime::handle().map_err(ModuleError::new)?;
         Ok(Self {
-            host,
+            server,
             started: Arc::new(Started {
                 runtime: runtime.clone(),
                 module: OnceLock::new(),
@@ -75,9 +75,9 @@ impl<M> Drop for Started<M> {
 
 impl<M: Module> FleetRouter for ModuleRouter<M> {
     fn start(&self) -> FfiFuture<RResult<(), AbiError>> {
-        let (host, started) = (self.host.clone(), Arc::clone(&self.started));
+        let (server, started) = (self.server.clone(), Arc::clone(&self.started));
         let start = async move {
-            match M::start(host).await {
+            match M::start(server).await {
                 Ok((module, router)) => {
                     if started.module.set(module).is_ok() && started.router.set(router).is_ok() {
                         RResult::ROk(())
@@ -144,10 +144,10 @@ impl<M: Module> FleetRouter for ModuleRouter<M> {
     }
 
     fn shutdown(&self, _deadline_ms: u64) -> FfiFuture<()> {
-        let host = self.host.clone();
+        let server = self.server.clone();
         guard::future(
             self.runtime.clone(),
-            async move { host.stop_loops() },
+            async move { server.stop_loops() },
             |_| (),
         )
     }
@@ -166,7 +166,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
-    use crate::sdk::testing::TestHost;
+    use crate::sdk::testing::TestServer;
 
     static STATE_DROPPED: AtomicBool = AtomicBool::new(false);
     static IN_A_RUNTIME: AtomicBool = AtomicBool::new(false);
@@ -193,7 +193,7 @@ mod tests {
     }
 
     impl Module for PanicsOnDrop {
-        async fn start(_host: Host) -> Result<(Self, Router), ModuleError> {
+        async fn start(_host: Server) -> Result<(Self, Router), ModuleError> {
             let route = axum::routing::get(|_: axum::extract::State<State>| async { "here" });
             let router = Router::new().route("/here", route);
             Ok((Self, router.with_state(State(Arc::new(StateInner)))))
@@ -202,8 +202,8 @@ mod tests {
 
     #[test]
     fn panics_while_a_module_is_dropped_stay_in_its_library() {
-        let host = TestHost::new(None).host("bad");
-        let router = ModuleRouter::<PanicsOnDrop>::with_host(host).expect("a runtime");
+        let server = TestServer::new(None).server("bad");
+        let router = ModuleRouter::<PanicsOnDrop>::with_server(server).expect("a runtime");
         let runtime = router.runtime.clone();
         let started = runtime.block_on(router.start());
         assert!(started.into_result().is_ok());

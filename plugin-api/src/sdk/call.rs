@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::adapter::{abi_request, collect_response};
-use super::{CallContext, CallError, HostError};
+use super::{CallContext, CallError, ServerError};
 use crate::abi::{AbiPayload, CallApi_TO, Ctx};
 
 /// What a method takes and gives: JSON, and raw bytes beside it where JSON would be large.
@@ -83,15 +83,15 @@ impl From<Payload> for AbiPayload {
 }
 
 impl TryFrom<AbiPayload> for Payload {
-    type Error = HostError;
+    type Error = ServerError;
 
     /// Empty JSON is null.
-    fn try_from(payload: AbiPayload) -> Result<Self, HostError> {
+    fn try_from(payload: AbiPayload) -> Result<Self, ServerError> {
         let json = if payload.json.is_empty() {
             Value::Null
         } else {
             serde_json::from_slice(&payload.json)
-                .map_err(|error| HostError::Invalid(error.to_string()))?
+                .map_err(|error| ServerError::Invalid(error.to_string()))?
         };
         Ok(Self {
             json,

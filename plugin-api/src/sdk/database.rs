@@ -6,7 +6,7 @@ use abi_stable::std_types::{RBox, RString, RVec};
 use fleetwright_protocol::{CommandId, HostId, SetId};
 use uuid::Uuid;
 
-use super::{Batch, CallContext, HostError};
+use super::{Batch, CallContext, ServerError};
 use crate::abi::{AbiStatement, AbiTable, Ctx, DbApi_TO};
 use crate::cells;
 use crate::wire::Cell;
@@ -38,22 +38,22 @@ impl Database {
     }
 
     /// Runs all statements on one snapshot: at most 10,000 rows or 4 MiB together.
-    pub async fn read(&self, statements: Vec<Statement>) -> Result<Vec<Table>, HostError> {
+    pub async fn read(&self, statements: Vec<Statement>) -> Result<Vec<Table>, ServerError> {
         let statements: RVec<AbiStatement> =
             statements.into_iter().map(Statement::into_abi).collect();
         let tables = self.api.read(statements).await.into_result()?;
         tables.into_iter().map(Table::from_abi).collect()
     }
 
-    pub async fn read_one(&self, statement: Statement) -> Result<Table, HostError> {
+    pub async fn read_one(&self, statement: Statement) -> Result<Table, ServerError> {
         let mut tables = self.read(vec![statement]).await?;
         tables
             .pop()
-            .ok_or_else(|| HostError::Internal("the read answered no table".to_owned()))
+            .ok_or_else(|| ServerError::Internal("the read answered no table".to_owned()))
     }
 
     /// Writes the batch, all or nothing; it is on disk when this answers. Dropping the future does not stop it.
-    pub async fn commit(&self, context: &CallContext, batch: Batch) -> Result<(), HostError> {
+    pub async fn commit(&self, context: &CallContext, batch: Batch) -> Result<(), ServerError> {
         let ops = batch.into_ops()?;
         Ok(self
             .api
@@ -146,14 +146,14 @@ impl Table {
         self.rows.first()
     }
 
-    fn from_abi(table: AbiTable) -> Result<Self, HostError> {
+    fn from_abi(table: AbiTable) -> Result<Self, ServerError> {
         let columns: Vec<String> = table.columns.iter().map(ToString::to_string).collect();
-        let cells =
-            cells::unpack(&table.cells).map_err(|error| HostError::Internal(error.to_string()))?;
+        let cells = cells::unpack(&table.cells)
+            .map_err(|error| ServerError::Internal(error.to_string()))?;
         let mut cells = cells.into_iter();
         let count = usize::try_from(table.rows).unwrap_or_default();
         if columns.len().checked_mul(count) != Some(cells.len()) {
-            return Err(HostError::Internal(
+            return Err(ServerError::Internal(
                 "a table's cells do not fill its rows".to_owned(),
             ));
         }
@@ -173,21 +173,21 @@ pub struct Row {
 }
 
 impl Row {
-    pub fn integer(&self, index: usize) -> Result<i64, HostError> {
+    pub fn integer(&self, index: usize) -> Result<i64, ServerError> {
         self.optional_integer(index)?
             .ok_or_else(|| mismatch(index, "an integer"))
     }
 
     /// An integer that is never negative.
-    pub fn count(&self, index: usize) -> Result<u64, HostError> {
+    pub fn count(&self, index: usize) -> Result<u64, ServerError> {
         u64::try_from(self.integer(index)?).map_err(|_| mismatch(index, "a count"))
     }
 
-    pub fn flag(&self, index: usize) -> Result<bool, HostError> {
+    pub fn flag(&self, index: usize) -> Result<bool, ServerError> {
         Ok(self.integer(index)? != 0)
     }
 
-    pub fn real(&self, index: usize) -> Result<f64, HostError> {
+    pub fn real(&self, index: usize) -> Result<f64, ServerError> {
         match self.cell(index)? {
             Cell::Real(value) => Ok(*value),
             Cell::Null | Cell::Integer(_) | Cell::Text(_) | Cell::Bytes(_) => {
@@ -196,23 +196,23 @@ impl Row {
         }
     }
 
-    pub fn text(&self, index: usize) -> Result<&str, HostError> {
+    pub fn text(&self, index: usize) -> Result<&str, ServerError> {
         self.optional_text(index)?
             .ok_or_else(|| mismatch(index, "text"))
     }
 
-    pub fn bytes(&self, index: usize) -> Result<&[u8], HostError> {
+    pub fn bytes(&self, index: usize) -> Result<&[u8], ServerError> {
         self.optional_bytes(index)?
             .ok_or_else(|| mismatch(index, "bytes"))
     }
 
     /// A stored UUID, as any of the typed ids or a plain `Uuid`.
-    pub fn id<T: From<Uuid>>(&self, index: usize) -> Result<T, HostError> {
+    pub fn id<T: From<Uuid>>(&self, index: usize) -> Result<T, ServerError> {
         self.optional_id(index)?
             .ok_or_else(|| mismatch(index, "an id"))
     }
 
-    pub fn optional_integer(&self, index: usize) -> Result<Option<i64>, HostError> {
+    pub fn optional_integer(&self, index: usize) -> Result<Option<i64>, ServerError> {
         match self.cell(index)? {
             Cell::Null => Ok(None),
             Cell::Integer(value) => Ok(Some(*value)),
@@ -220,7 +220,7 @@ impl Row {
         }
     }
 
-    pub fn optional_text(&self, index: usize) -> Result<Option<&str>, HostError> {
+    pub fn optional_text(&self, index: usize) -> Result<Option<&str>, ServerError> {
         match self.cell(index)? {
             Cell::Null => Ok(None),
             Cell::Text(value) => Ok(Some(value)),
@@ -228,7 +228,7 @@ impl Row {
         }
     }
 
-    pub fn optional_bytes(&self, index: usize) -> Result<Option<&[u8]>, HostError> {
+    pub fn optional_bytes(&self, index: usize) -> Result<Option<&[u8]>, ServerError> {
         match self.cell(index)? {
             Cell::Null => Ok(None),
             Cell::Bytes(value) => Ok(Some(value)),
@@ -236,7 +236,7 @@ impl Row {
         }
     }
 
-    pub fn optional_id<T: From<Uuid>>(&self, index: usize) -> Result<Option<T>, HostError> {
+    pub fn optional_id<T: From<Uuid>>(&self, index: usize) -> Result<Option<T>, ServerError> {
         let Some(bytes) = self.optional_bytes(index)? else {
             return Ok(None);
         };
@@ -245,18 +245,18 @@ impl Row {
     }
 
     /// A JSON document stored as text.
-    pub fn json<T: serde::de::DeserializeOwned>(&self, index: usize) -> Result<T, HostError> {
+    pub fn json<T: serde::de::DeserializeOwned>(&self, index: usize) -> Result<T, ServerError> {
         serde_json::from_str(self.text(index)?)
-            .map_err(|error| HostError::Internal(format!("column {index}: {error}")))
+            .map_err(|error| ServerError::Internal(format!("column {index}: {error}")))
     }
 
-    fn cell(&self, index: usize) -> Result<&Cell, HostError> {
+    fn cell(&self, index: usize) -> Result<&Cell, ServerError> {
         self.cells
             .get(index)
             .ok_or_else(|| mismatch(index, "a column"))
     }
 }
 
-fn mismatch(index: usize, expected: &str) -> HostError {
-    HostError::Internal(format!("column {index} of a row is not {expected}"))
+fn mismatch(index: usize, expected: &str) -> ServerError {
+    ServerError::Internal(format!("column {index} of a row is not {expected}"))
 }

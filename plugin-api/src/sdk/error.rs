@@ -8,7 +8,7 @@ use crate::abi::{AbiError, error_code};
 
 /// A host service refused or failed.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum HostError {
+pub enum ServerError {
     /// A dependency is down; the same call may work later.
     #[error("temporarily unavailable: {0}")]
     Unavailable(String),
@@ -50,12 +50,12 @@ pub enum CallError {
     #[error("{0}")]
     Problem(Problem),
     #[error(transparent)]
-    Host(#[from] HostError),
+    Server(#[from] ServerError),
 }
 
 impl CallError {
     pub fn unknown_method(method: &str) -> Self {
-        Self::Host(HostError::NotFound(format!("no method `{method}`")))
+        Self::Server(ServerError::NotFound(format!("no method `{method}`")))
     }
 }
 
@@ -65,7 +65,7 @@ impl From<Problem> for CallError {
     }
 }
 
-impl From<AbiError> for HostError {
+impl From<AbiError> for ServerError {
     fn from(error: AbiError) -> Self {
         let message = error.message.to_string();
         let detail = error.detail_json();
@@ -96,27 +96,27 @@ impl From<AbiError> for HostError {
     }
 }
 
-impl From<HostError> for AbiError {
-    fn from(error: HostError) -> Self {
+impl From<ServerError> for AbiError {
+    fn from(error: ServerError) -> Self {
         let message = error.to_string();
         match error {
-            HostError::Unavailable(text) => Self::new(error_code::UNAVAILABLE, text),
-            HostError::Guard { op_index, affected } => Self::new(error_code::GUARD, message)
+            ServerError::Unavailable(text) => Self::new(error_code::UNAVAILABLE, text),
+            ServerError::Guard { op_index, affected } => Self::new(error_code::GUARD, message)
                 .with_detail(&json!({"op_index": op_index, "affected": affected})),
-            HostError::Constraint {
+            ServerError::Constraint {
                 op_index,
                 constraint,
             } => Self::new(error_code::CONSTRAINT, message)
                 .with_detail(&json!({"op_index": op_index, "constraint": constraint})),
-            HostError::TooLarge(text) => Self::new(error_code::TOO_LARGE, text),
-            HostError::Forbidden(text) => Self::new(error_code::FORBIDDEN, text),
-            HostError::NotFound(text) => Self::new(error_code::NOT_FOUND, text),
-            HostError::Invalid(text) => Self::new(error_code::INVALID, text),
-            HostError::ShuttingDown => Self::new(error_code::SHUTTING_DOWN, message),
-            HostError::Refused(problem) => {
+            ServerError::TooLarge(text) => Self::new(error_code::TOO_LARGE, text),
+            ServerError::Forbidden(text) => Self::new(error_code::FORBIDDEN, text),
+            ServerError::NotFound(text) => Self::new(error_code::NOT_FOUND, text),
+            ServerError::Invalid(text) => Self::new(error_code::INVALID, text),
+            ServerError::ShuttingDown => Self::new(error_code::SHUTTING_DOWN, message),
+            ServerError::Refused(problem) => {
                 Self::new(error_code::PROBLEM, message).with_detail(&problem.to_json(""))
             }
-            HostError::Internal(text) => Self::new(error_code::INTERNAL, text),
+            ServerError::Internal(text) => Self::new(error_code::INTERNAL, text),
         }
     }
 }
@@ -138,7 +138,7 @@ impl From<AbiError> for CallError {
                 reason: text("reason"),
             },
             error_code::PROBLEM => Self::Problem(Problem::from_json(&detail)),
-            _ => Self::Host(error.into()),
+            _ => Self::Server(error.into()),
         }
     }
 }
@@ -158,7 +158,7 @@ impl From<CallError> for AbiError {
                 detail: RVec::from(problem.to_json("").to_string().into_bytes()),
                 ext: RVec::new(),
             },
-            CallError::Host(error) => error.into(),
+            CallError::Server(error) => error.into(),
         }
     }
 }
@@ -170,25 +170,25 @@ mod tests {
     #[test]
     fn host_errors_survive_the_boundary() {
         let errors = [
-            HostError::Unavailable("db".to_owned()),
-            HostError::Guard {
+            ServerError::Unavailable("db".to_owned()),
+            ServerError::Guard {
                 op_index: 3,
                 affected: 0,
             },
-            HostError::Constraint {
+            ServerError::Constraint {
                 op_index: 1,
                 constraint: "bulk_x.name".to_owned(),
             },
-            HostError::TooLarge("rows".to_owned()),
-            HostError::Forbidden("table".to_owned()),
-            HostError::NotFound("x".to_owned()),
-            HostError::Invalid("sql".to_owned()),
-            HostError::ShuttingDown,
-            HostError::Refused(Box::new(Problem::conflict("in-progress", "x"))),
-            HostError::Internal("x".to_owned()),
+            ServerError::TooLarge("rows".to_owned()),
+            ServerError::Forbidden("table".to_owned()),
+            ServerError::NotFound("x".to_owned()),
+            ServerError::Invalid("sql".to_owned()),
+            ServerError::ShuttingDown,
+            ServerError::Refused(Box::new(Problem::conflict("in-progress", "x"))),
+            ServerError::Internal("x".to_owned()),
         ];
         for error in errors {
-            assert_eq!(HostError::from(AbiError::from(error.clone())), error);
+            assert_eq!(ServerError::from(AbiError::from(error.clone())), error);
         }
     }
 

@@ -45,9 +45,9 @@ macro_rules! export_module {
 
             #[unsafe(no_mangle)]
             pub extern "C" fn get_fleet_router(
-                host: abi::AnyIface,
+                server: abi::AnyIface,
             ) -> export::std_types::RResult<abi::AnyIface, abi::AbiError> {
-                export::get_fleet_router::<$module>(&INFO_JSON, host)
+                export::get_fleet_router::<$module>(&INFO_JSON, server)
             }
 
             extern "C" fn migrations()
@@ -81,13 +81,13 @@ macro_rules! export_module {
 }
 
 /// The body of the exported `get_fleet_router`.
-pub fn get_fleet_router<M: Module>(info: &[u8], host: AnyIface) -> RResult<AnyIface, AbiError> {
+pub fn get_fleet_router<M: Module>(info: &[u8], server: AnyIface) -> RResult<AnyIface, AbiError> {
     let connect = || {
         let name = crate::info::ModuleInfo::parse(info)
             .map(|info| info.name)
             .map_err(|error| error.to_string());
         name.and_then(|name| {
-            ModuleRouter::<M>::connect(&name, host).map_err(|error| error.to_string())
+            ModuleRouter::<M>::connect(&name, server).map_err(|error| error.to_string())
         })
     };
     let connected = guard::body(connect, |message| {

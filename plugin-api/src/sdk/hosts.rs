@@ -6,7 +6,7 @@ use abi_stable::std_types::RBox;
 use fleetwright_protocol::HostId;
 
 use super::sets::decode;
-use super::{HostChanges, HostError};
+use super::{HostChanges, ServerError};
 use crate::abi::HostsApi_TO;
 
 /// `fleet.hosts/1`.
@@ -26,16 +26,22 @@ impl Hosts {
     }
 
     /// Records and tombstones after a revision, in revision order. From 0 it is a snapshot.
-    pub async fn changes(&self, after_revision: i64, limit: u32) -> Result<HostChanges, HostError> {
+    pub async fn changes(
+        &self,
+        after_revision: i64,
+        limit: u32,
+    ) -> Result<HostChanges, ServerError> {
         decode(self.api.changes(after_revision, limit).await)
     }
 
     /// When each host was last heard of, in µs; those never heard of are left out.
-    pub async fn last_seen(&self) -> Result<Vec<(HostId, i64)>, HostError> {
+    pub async fn last_seen(&self) -> Result<Vec<(HostId, i64)>, ServerError> {
         let payload = self.api.last_seen().await.into_result()?;
         let (entries, rest) = payload.blob.as_slice().as_chunks::<24>();
         if !rest.is_empty() {
-            return Err(HostError::Internal("the last-seen feed is cut".to_owned()));
+            return Err(ServerError::Internal(
+                "the last-seen feed is cut".to_owned(),
+            ));
         }
         Ok(entries.iter().filter_map(entry).collect())
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use abi_stable::std_types::{RBox, RString};
 
-use super::{CallContext, HostError};
+use super::{CallContext, ServerError};
 use crate::abi::IdentityApi_TO;
 
 /// `fleet.identity/1`.
@@ -27,9 +27,9 @@ impl Identity {
         principal: &str,
         method: &str,
         path: &str,
-    ) -> Result<Option<CallContext>, HostError> {
+    ) -> Result<Option<CallContext>, ServerError> {
         let api = self.api.as_ref().ok_or_else(|| {
-            HostError::NotFound("this server does not offer fleet.identity/1".to_owned())
+            ServerError::NotFound("this server does not offer fleet.identity/1".to_owned())
         })?;
         let asked = api.acting(
             RString::from(principal),
@@ -37,6 +37,7 @@ impl Identity {
             RString::from(path),
         );
         let answer = asked.await.into_result()?;
-        serde_json::from_slice(&answer.json).map_err(|error| HostError::Invalid(error.to_string()))
+        serde_json::from_slice(&answer.json)
+            .map_err(|error| ServerError::Invalid(error.to_string()))
     }
 }

@@ -5,7 +5,7 @@ use fleetwright_protocol::Violation;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
 
-use super::{CallError, HostError};
+use super::{CallError, ServerError};
 
 /// The media type of a problem.
 pub const PROBLEM_JSON: &str = "application/problem+json";
@@ -207,21 +207,21 @@ impl IntoResponse for Problem {
 }
 
 /// What a client is told when a host service fails: 503 where trying again helps, else 500 with the reason logged.
-impl From<HostError> for Problem {
-    fn from(error: HostError) -> Self {
+impl From<ServerError> for Problem {
+    fn from(error: ServerError) -> Self {
         match error {
-            HostError::Unavailable(_) | HostError::ShuttingDown => {
+            ServerError::Unavailable(_) | ServerError::ShuttingDown => {
                 tracing::warn!(%error, "a host service is unavailable");
                 Self::unavailable()
             }
-            HostError::Refused(problem) => *problem,
-            HostError::Guard { .. }
-            | HostError::Constraint { .. }
-            | HostError::TooLarge(_)
-            | HostError::Forbidden(_)
-            | HostError::NotFound(_)
-            | HostError::Invalid(_)
-            | HostError::Internal(_) => {
+            ServerError::Refused(problem) => *problem,
+            ServerError::Guard { .. }
+            | ServerError::Constraint { .. }
+            | ServerError::TooLarge(_)
+            | ServerError::Forbidden(_)
+            | ServerError::NotFound(_)
+            | ServerError::Invalid(_)
+            | ServerError::Internal(_) => {
                 tracing::error!(%error, "a host service failed");
                 Self::internal()
             }
@@ -233,7 +233,7 @@ impl From<CallError> for Problem {
     fn from(error: CallError) -> Self {
         match error {
             CallError::Problem(problem) => problem,
-            CallError::Host(error) => error.into(),
+            CallError::Server(error) => error.into(),
             CallError::Unavailable {
                 feature,
                 module,

@@ -7,7 +7,7 @@ use fleetwright_protocol::{CommandId, HostId, SetId};
 use serde::de::DeserializeOwned;
 
 use super::{
-    CommandOutput, CommandPage, CommandStatus, CommandView, HostError, SetCreate, SetPreview,
+    CommandOutput, CommandPage, CommandStatus, CommandView, ServerError, SetCreate, SetPreview,
     SetView,
 };
 use crate::abi::{AbiError, AbiPayload, SetsApi_TO};
@@ -25,12 +25,12 @@ impl Sets {
     }
 
     /// Those of the ids that exist, in no particular order.
-    pub async fn get(&self, ids: &[SetId]) -> Result<Vec<SetView>, HostError> {
+    pub async fn get(&self, ids: &[SetId]) -> Result<Vec<SetView>, ServerError> {
         let raw: Vec<u8> = ids.iter().flat_map(|id| *id.as_bytes()).collect();
         decode(self.api.get(raw.into()).await)
     }
 
-    pub async fn get_one(&self, id: SetId) -> Result<Option<SetView>, HostError> {
+    pub async fn get_one(&self, id: SetId) -> Result<Option<SetView>, ServerError> {
         Ok(self.get(&[id]).await?.pop())
     }
 
@@ -41,7 +41,7 @@ impl Sets {
         status: Option<CommandStatus>,
         cursor: u64,
         limit: u32,
-    ) -> Result<CommandPage, HostError> {
+    ) -> Result<CommandPage, ServerError> {
         let query = CommandQuery {
             set_id,
             status,
@@ -58,7 +58,7 @@ impl Sets {
         set_id: SetId,
         hosts: &[HostId],
         cursor: u64,
-    ) -> Result<Vec<CommandView>, HostError> {
+    ) -> Result<Vec<CommandView>, ServerError> {
         if hosts.is_empty() {
             return Ok(Vec::new());
         }
@@ -77,13 +77,13 @@ impl Sets {
         &self,
         set_id: SetId,
         host_id: HostId,
-    ) -> Result<Option<CommandView>, HostError> {
+    ) -> Result<Option<CommandView>, ServerError> {
         let (set, host) = (set_id.as_bytes().to_vec(), host_id.as_bytes().to_vec());
         decode(self.api.command_of_host(set.into(), host.into()).await)
     }
 
     /// The whole stored output of a command.
-    pub async fn output(&self, id: CommandId) -> Result<Option<CommandOutput>, HostError> {
+    pub async fn output(&self, id: CommandId) -> Result<Option<CommandOutput>, ServerError> {
         decode(self.api.output(id.as_bytes().to_vec().into()).await)
     }
 
@@ -92,21 +92,21 @@ impl Sets {
         &self,
         create: &SetCreate,
         hosts: &[HostId],
-    ) -> Result<SetPreview, HostError> {
+    ) -> Result<SetPreview, ServerError> {
         let raw: Vec<u8> = hosts.iter().flat_map(|id| *id.as_bytes()).collect();
         decode(self.api.preview(encode(create)?, raw.into()).await)
     }
 }
 
-fn encode<T: serde::Serialize>(value: &T) -> Result<RVec<u8>, HostError> {
+fn encode<T: serde::Serialize>(value: &T) -> Result<RVec<u8>, ServerError> {
     serde_json::to_vec(value)
         .map(RVec::from)
-        .map_err(|error| HostError::Invalid(error.to_string()))
+        .map_err(|error| ServerError::Invalid(error.to_string()))
 }
 
 pub(super) fn decode<T: DeserializeOwned>(
     answer: RResult<AbiPayload, AbiError>,
-) -> Result<T, HostError> {
+) -> Result<T, ServerError> {
     let payload = answer.into_result()?;
-    serde_json::from_slice(&payload.json).map_err(|error| HostError::Internal(error.to_string()))
+    serde_json::from_slice(&payload.json).map_err(|error| ServerError::Internal(error.to_string()))
 }

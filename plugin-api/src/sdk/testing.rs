@@ -1,4 +1,4 @@
-//! `TestHost`: a server in memory for a module's own tests. Clock, sets, hosts, signals, features and other modules are
+//! `TestServer`: a server in memory for a module's own tests. Clock, sets, hosts, signals, features and other modules are
 //! fakes a test drives; the database is plugged in, because an SDK that carried one would put a second copy of SQLite
 //! into every module. `fleetwright-server` (as a dev-dependency) gives real SQLite and PostgreSQL behind [`SqlBackend`].
 
@@ -18,10 +18,11 @@ use http::Request;
 use http_body_util::BodyExt as _;
 use tokio::sync::watch;
 
-use super::host::Services;
+use super::server::Services;
 use super::{
-    AuditEntry, CallContext, CallError, CommandOutput, CommandView, FeatureState, Host, HostError,
-    HostRecord, Module, ModuleError, Payload, RespondRecord, SetControl, SetCreate, SetView,
+    AuditEntry, CallContext, CallError, CommandOutput, CommandView, FeatureState, HostRecord,
+    Module, ModuleError, Payload, RespondRecord, Server, ServerError, SetControl, SetCreate,
+    SetView,
 };
 use crate::abi::{
     AbiStatement, AbiTable, CallApi_TO, ClockApi_TO, DbApi_TO, FeaturesApi_TO, HostsApi_TO,
@@ -36,16 +37,16 @@ pub trait SqlBackend: Send + Sync + 'static {
     fn read(
         &self,
         statements: Vec<AbiStatement>,
-    ) -> BoxFuture<'static, Result<Vec<AbiTable>, HostError>>;
+    ) -> BoxFuture<'static, Result<Vec<AbiTable>, ServerError>>;
     /// Index of each op in the whole batch, and the op.
-    fn commit(&self, ops: Vec<(usize, Op)>) -> BoxFuture<'static, Result<(), HostError>>;
+    fn commit(&self, ops: Vec<(usize, Op)>) -> BoxFuture<'static, Result<(), ServerError>>;
 }
 
-/// What the fakes hold; a test reads and changes it through [`TestHost::state`].
+/// What the fakes hold; a test reads and changes it through [`TestServer::state`].
 #[derive(Default)]
 pub struct TestState {
     pub now_us: i64,
-    /// The inventory, by revision. Use [`TestHost::put_host`].
+    /// The inventory, by revision. Use [`TestServer::put_host`].
     pub hosts: BTreeMap<HostId, HostRecord>,
     pub deleted_hosts: BTreeMap<HostId, i64>,
     pub hosts_revision: i64,
@@ -73,7 +74,7 @@ type Method = Box<dyn Fn(CallContext, Payload) -> Result<Payload, CallError> + S
 
 /// A fake server. Cheap to clone; clones share their state.
 #[derive(Clone)]
-pub struct TestHost {
+pub struct TestServer {
     shared: Arc<Shared>,
 }
 
@@ -90,7 +91,7 @@ impl Shared {
     }
 }
 
-impl TestHost {
+impl TestServer {
     /// A server whose database is `sql`; without one, every read and SQL write fails.
     pub fn new(sql: Option<Arc<dyn SqlBackend>>) -> Self {
         // 2026-01-01T00:00:00Z: any fixed time, late enough for ids and schedules.
@@ -110,9 +111,9 @@ impl TestHost {
     }
 
     /// The handle a module gets.
-    pub fn host(&self, module: &str) -> Host {
+    pub fn server(&self, module: &str) -> Server {
         let fake = || fakes::Fake(Arc::clone(&self.shared));
-        Host::new(
+        Server::new(
             module,
             Services {
                 environment: Environment {
@@ -134,7 +135,7 @@ impl TestHost {
 
     /// Starts a module as the server would (its migrations are the caller's to run on its database).
     pub async fn start<M: Module>(&self, name: &str) -> Result<(M, TestClient), ModuleError> {
-        let (module, router) = M::start(self.host(name)).await?;
+        let (module, router) = M::start(self.server(name)).await?;
         Ok((
             module,
             TestClient {
@@ -260,7 +261,7 @@ impl TestResponse {
 }
 
 impl TestClient {
-    pub async fn send(&self, request: Request<Bytes>) -> Result<TestResponse, HostError> {
+    pub async fn send(&self, request: Request<Bytes>) -> Result<TestResponse, ServerError> {
         let request = super::adapter::abi_request(&self.context, request);
         let runtime = tokio::runtime::Handle::current();
         let answer = super::adapter::serve(self.router.clone(), request, runtime).await;
@@ -282,7 +283,7 @@ impl TestClient {
         method: &str,
         path: &str,
         body: &serde_json::Value,
-    ) -> Result<TestResponse, HostError> {
+    ) -> Result<TestResponse, ServerError> {
         let mut request = Request::builder().method(method).uri(path);
         let bytes = if body.is_null() {
             Bytes::new()
@@ -292,7 +293,7 @@ impl TestClient {
         };
         let request = request
             .body(bytes)
-            .map_err(|error| HostError::Invalid(error.to_string()))?;
+            .map_err(|error| ServerError::Invalid(error.to_string()))?;
         self.send(request).await
     }
 }

@@ -84,7 +84,7 @@ impl Authority {
         &self.certificate
     }
 
-    /// The lower-case hex SHA-256 of the certificate's DER, as enrolment tokens carry it.
+    /// The lower-case hex SHA-256 of the certificate's DER, as enrollment tokens carry it.
     pub fn fingerprint(&self) -> String {
         hex::encode(Sha256::digest(&self.certificate))
     }

@@ -1,4 +1,4 @@
-//! Enrolment tokens, and what agents do with them. A token's text is `fwe_<secret>.<fingerprint>`: the fingerprint is
+//! Enrollment tokens, and what agents do with them. A token's text is `fwe_<secret>.<fingerprint>`: the fingerprint is
 //! of the authority's certificate, so that an agent can check whom it talks to before it says the secret.
 
 use std::time::Duration;
@@ -24,7 +24,7 @@ use crate::hosts::labels;
 const PREFIX: &str = "fwe_";
 /// What a person sees of a token in lists.
 const SHOWN_CHARS: usize = PREFIX.len() + 6;
-/// A whole fleet may enrol with one token.
+/// A whole fleet may enroll with one token.
 pub const USES_MAX: i64 = 100_000;
 /// An hour to walk over to the machine.
 pub const EXPIRES_IN_DEFAULT: Duration = Duration::from_secs(3_600);
@@ -61,7 +61,7 @@ pub enum TokenError {
     Db(#[from] DbError),
 }
 
-/// What an agent sends to enrol.
+/// What an agent sends to enroll.
 #[derive(Clone, Debug)]
 pub struct EnrollRequest {
     pub token: String,
@@ -78,7 +78,7 @@ pub struct Enrolled {
 #[derive(Debug, thiserror::Error)]
 pub enum EnrollError {
     /// Unknown, revoked, expired or used up: which one is not said.
-    #[error("the enrolment token is not valid")]
+    #[error("the enrollment token is not valid")]
     Token,
     #[error("the certificate signing request {0}")]
     Csr(#[from] CsrError),

@@ -3,7 +3,7 @@
 
 use crate::hosts::host::{Approval, Identity, Issued, KeyDigest};
 
-/// An expired certificate may still renew for this long; later the host enrols again.
+/// An expired certificate may still renew for this long; later the host enrolls again.
 const RENEW_AFTER_EXPIRY_US: i64 = 30 * 24 * 3600 * 1_000_000;
 
 /// What a presented certificate says; its signature has been verified.

@@ -1,4 +1,4 @@
-//! What agents call on their own port (`port`), and what operators call for them: enrolment tokens (`tokens`) and
+//! What agents call on their own port (`port`), and what operators call for them: enrollment tokens (`tokens`) and
 //! uploads (`blobs`).
 
 mod blobs;

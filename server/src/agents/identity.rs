@@ -65,7 +65,7 @@ pub(super) fn public_key_of(certificate: &CertificateDer<'_>) -> Option<Vec<u8>>
     Some(parsed.public_key().raw.to_vec())
 }
 
-/// Verifies agents' certificates against the authority. A client may also come without one, to enrol.
+/// Verifies agents' certificates against the authority. A client may also come without one, to enroll.
 #[derive(Debug)]
 pub struct AgentVerifier {
     chain: Arc<dyn ClientCertVerifier>,

@@ -1,10 +1,10 @@
-//! The SQL of enrolment tokens and of the list of uploaded blobs.
+//! The SQL of enrollment tokens and of the list of uploaded blobs.
 
 use uuid::Uuid;
 
 use crate::db::{Db, DbError, Row, RowError, Statement, Tx};
 
-/// An enrolment token as it is kept: of its secret, only the digest.
+/// An enrollment token as it is kept: of its secret, only the digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EnrollmentToken {
     pub id: Uuid,

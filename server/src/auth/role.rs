@@ -13,7 +13,7 @@ pub enum Role {
     Viewer,
     /// Operations on hosts and everything of the fleet.
     Operator,
-    /// Users, tokens, enrolment, licence, modules.
+    /// Users, tokens, enrollment, licence, modules.
     Admin,
 }
 

@@ -84,7 +84,7 @@ pub async fn run_on_host(
         options: new.options,
         timeout_seconds: new.timeout_seconds,
         expires_in_seconds: new.expires_in_seconds,
-        max_running: 0,
+        max_concurrency: 0,
         offline: OfflinePolicy::Queue,
         held: false,
     };

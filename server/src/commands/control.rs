@@ -57,7 +57,7 @@ fn apply(
     match action {
         SetAction::Pause => set.view.paused = true,
         SetAction::Resume => set.view.paused = false,
-        SetAction::Limit { max_running } => set.view.max_running = *max_running,
+        SetAction::Limit { max_concurrency } => set.view.max_concurrency = *max_concurrency,
         SetAction::Release { count } => release(tx, commands, set, *count)?,
         SetAction::ReleaseRange { from, to } => release_range(tx, commands, set, *from, *to)?,
         SetAction::GiveUp { below } => {

@@ -83,7 +83,7 @@ pub fn create_in(
         timeout_seconds: run_seconds(request.timeout_seconds, &request.options),
         created_at: now_us,
         expires_at: now_us + expires_in_us,
-        max_running: request.max_running,
+        max_concurrency: request.max_concurrency,
         held: request.held,
         host_ids: hosts,
         skips,

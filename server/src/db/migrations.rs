@@ -34,9 +34,10 @@ pub(super) fn core(dialect: Dialect) -> Vec<MigrationText> {
         (1, "0001_commands"),
         (2, "0002_auth"),
         (3, "0003_modules"),
-        (4, "0004_enrolment"),
+        (4, "0004_enrollment"),
         (5, "0005_details"),
         (6, "0006_given_up"),
+        (7, "0007_max_concurrency"),
     )
 }
 

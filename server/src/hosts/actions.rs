@@ -21,7 +21,7 @@ pub use super::store::missing_in;
 pub const APPROVE_MAX: usize = 5_000;
 
 #[derive(Debug, thiserror::Error)]
-pub enum HostError {
+pub enum ServerError {
     #[error("there is no such host")]
     NotFound,
     #[error("{0}")]
@@ -48,14 +48,14 @@ pub async fn approve_host(
     hosts: &Hosts,
     context: AuditContext,
     id: HostId,
-) -> Result<Host, HostError> {
+) -> Result<Host, ServerError> {
     let handle = hosts.clone();
     hosts
         .db()
         .write(move |tx| {
-            let host = store::get_in(tx, id)?.ok_or(HostError::NotFound)?;
+            let host = store::get_in(tx, id)?.ok_or(ServerError::NotFound)?;
             if !waits(&host) {
-                return Err(HostError::InvalidTransition(
+                return Err(ServerError::InvalidTransition(
                     "The host is already approved.",
                 ));
             }
@@ -69,14 +69,14 @@ pub async fn reject_host(
     hosts: &Hosts,
     context: AuditContext,
     id: HostId,
-) -> Result<Host, HostError> {
+) -> Result<Host, ServerError> {
     let handle = hosts.clone();
     hosts
         .db()
         .write(move |tx| {
-            let host = store::get_in(tx, id)?.ok_or(HostError::NotFound)?;
+            let host = store::get_in(tx, id)?.ok_or(ServerError::NotFound)?;
             if host.approval == Approval::Rejected {
-                return Err(HostError::InvalidTransition(
+                return Err(ServerError::InvalidTransition(
                     "The host is already rejected.",
                 ));
             }
@@ -97,11 +97,11 @@ pub async fn approve_hosts(
     hosts: &Hosts,
     context: AuditContext,
     ids: Vec<HostId>,
-) -> Result<Approved, HostError> {
+) -> Result<Approved, ServerError> {
     if ids.is_empty() || ids.len() > APPROVE_MAX {
         let detail = format!("must hold between 1 and {APPROVE_MAX} ids");
         let found = Violation::new("/host_ids", "host-ids-invalid", detail);
-        return Err(HostError::Invalid(vec![found]));
+        return Err(ServerError::Invalid(vec![found]));
     }
     let handle = hosts.clone();
     hosts
@@ -111,7 +111,7 @@ pub async fn approve_hosts(
             let wanted: Vec<HostId> = wanted.into_iter().collect();
             let known = store::get_many_in(tx, &wanted)?;
             if known.len() < wanted.len() {
-                return Err(HostError::Invalid(unknown(&ids, &known)));
+                return Err(ServerError::Invalid(unknown(&ids, &known)));
             }
             let waiting: Vec<HostId> = known
                 .iter()
@@ -137,15 +137,15 @@ pub async fn patch_host(
     id: HostId,
     patch: HostPatch,
     is_expected: impl FnOnce(i64) -> bool + Send + 'static,
-) -> Result<Host, HostError> {
-    let patch = checked(patch).map_err(HostError::Invalid)?;
+) -> Result<Host, ServerError> {
+    let patch = checked(patch).map_err(ServerError::Invalid)?;
     let handle = hosts.clone();
     hosts
         .db()
         .write(move |tx| {
-            let mut host = store::get_in(tx, id)?.ok_or(HostError::NotFound)?;
+            let mut host = store::get_in(tx, id)?.ok_or(ServerError::NotFound)?;
             if !is_expected(host.revision) {
-                return Err(HostError::Stale);
+                return Err(ServerError::Stale);
             }
             let before = host.labels.clone();
             if let Some(tags) = patch.tags {
@@ -183,15 +183,15 @@ pub async fn delete_host(
     context: AuditContext,
     id: HostId,
     is_expected: impl FnOnce(i64) -> bool + Send + 'static,
-) -> Result<(), HostError> {
+) -> Result<(), ServerError> {
     let handle = hosts.clone();
     let commands = commands.clone();
     hosts
         .db()
         .write(move |tx| {
-            let host = store::get_in(tx, id)?.ok_or(HostError::NotFound)?;
+            let host = store::get_in(tx, id)?.ok_or(ServerError::NotFound)?;
             if !is_expected(host.revision) {
-                return Err(HostError::Stale);
+                return Err(ServerError::Stale);
             }
             crate::commands::actions::host_deleted_in(tx, &commands, id)?;
             let revision = store::take_revisions(tx, 1)?;
@@ -226,7 +226,7 @@ fn decide_approval(
     context: &AuditContext,
     host: &Host,
     approval: Approval,
-) -> Result<Host, HostError> {
+) -> Result<Host, ServerError> {
     let (action, kind) = match approval {
         Approval::Approved => ("host.approve", "host.approved"),
         Approval::Rejected | Approval::Pending => ("host.reject", "host.rejected"),

@@ -1,4 +1,4 @@
-//! How a host gets into the inventory and how its identity moves on: enrolment, renewal, connecting. The rules of
+//! How a host gets into the inventory and how its identity moves on: enrollment, renewal, connecting. The rules of
 //! generations are in `agents::generations`; tokens and certificates are the agents' side. A host is known again by
 //! its key.
 
@@ -12,7 +12,7 @@ use super::{Hosts, store};
 use crate::audit::{self, AuditContext};
 use crate::db::{DbError, Tx};
 
-/// An agent that showed a valid enrolment token and proof of its key.
+/// An agent that showed a valid enrollment token and proof of its key.
 #[derive(Clone, Debug)]
 pub struct Admission {
     pub key: KeyDigest,
@@ -41,13 +41,13 @@ pub struct Known {
     pub identity: Identity,
 }
 
-/// What an enrolment means for what is stored.
+/// What an enrollment means for what is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AdmissionDecision {
     New,
     /// The same key with the same token as before: the answer was lost.
     Repeated,
-    /// A known host that enrols anew keeps its id.
+    /// A known host that enrolls anew keeps its id.
     Returned {
         identity: Identity,
         approval: Approval,
@@ -98,7 +98,7 @@ pub fn decide_admission(known: Option<&Host>, admission: &Admission) -> Admissio
     }
 }
 
-/// Stores a host that enrols.
+/// Stores a host that enrolls.
 pub fn admit_in(
     hosts: &Hosts,
     tx: &mut Tx<'_>,

@@ -79,7 +79,7 @@ pub struct Host {
     pub labels: Labels,
     pub identity: Identity,
     pub journal_id: Option<JournalId>,
-    /// The enrolment token of the latest enrolment.
+    /// The enrollment token of the latest enrollment.
     pub enrolled_with: Option<uuid::Uuid>,
 }
 

@@ -304,7 +304,7 @@ impl HostRegistry {
         });
     }
 
-    /// Adds or changes what operators and enrolments decide; presence stays as it is.
+    /// Adds or changes what operators and enrollments decide; presence stays as it is.
     pub(super) fn put(&self, host: &Host) {
         let row = RegistryRow {
             id: host.id,

@@ -13,11 +13,11 @@ use std::future::Future;
 use fleetwright_plugin_api::MODULE_API_VERSION;
 use fleetwright_plugin_api::abi::{
     AbiError, AbiPayload, AnyIface, CallApi_TO, ClockApi_TO, DbApi_TO, FeaturesApi_TO, FfiFuture,
-    HostApi, HostApi_TO, HostsApi_TO, IdentityApi_TO, LogApi_TO, RBox, ROption, RResult, RStr,
-    RVec, SetsApi_TO, SignalsApi_TO, TD_Opaque, error_code, interface_name,
+    HostsApi_TO, IdentityApi_TO, LogApi_TO, RBox, ROption, RResult, RStr, RVec, ServerApi,
+    ServerApi_TO, SetsApi_TO, SignalsApi_TO, TD_Opaque, error_code, interface_name,
 };
 use fleetwright_plugin_api::guard;
-use fleetwright_plugin_api::sdk::HostError;
+use fleetwright_plugin_api::sdk::ServerError;
 use fleetwright_plugin_api::wire::Environment;
 use semver::Version;
 use serde::Serialize;
@@ -48,13 +48,13 @@ impl Services {
 
     /// The root interface, to hand across.
     pub fn into_iface(self) -> AnyIface {
-        AnyIface::new::<HostApi_TO<RBox<()>>>(HostApi_TO::from_value(self, TD_Opaque))
+        AnyIface::new::<ServerApi_TO<RBox<()>>>(ServerApi_TO::from_value(self, TD_Opaque))
     }
 
     /// Runs `work` as a task of the server's; the module waits for its answer.
     fn answer<T, F>(&self, work: F) -> FfiFuture<RResult<T, AbiError>>
     where
-        F: Future<Output = Result<T, HostError>> + Send + 'static,
+        F: Future<Output = Result<T, ServerError>> + Send + 'static,
         T: Send + 'static,
     {
         let task = self.runtime.spawn(work);
@@ -73,7 +73,7 @@ impl Services {
     /// with its caller and holds nothing that the server needs.
     fn answer_in_place<T, F>(&self, work: F) -> FfiFuture<RResult<T, AbiError>>
     where
-        F: Future<Output = Result<T, HostError>> + Send + 'static,
+        F: Future<Output = Result<T, ServerError>> + Send + 'static,
         T: Send + 'static,
     {
         let work = async move { RResult::from(work.await.map_err(AbiError::from)) };
@@ -85,12 +85,12 @@ impl Services {
     /// The same as [`Self::answer`] for JSON answers.
     fn answer_json<T, F>(&self, work: F) -> FfiFuture<RResult<AbiPayload, AbiError>>
     where
-        F: Future<Output = Result<T, HostError>> + Send + 'static,
+        F: Future<Output = Result<T, ServerError>> + Send + 'static,
         T: Serialize + Send + 'static,
     {
         self.answer(async move {
             let json = serde_json::to_vec(&work.await?)
-                .map_err(|error| HostError::Internal(error.to_string()))?;
+                .map_err(|error| ServerError::Internal(error.to_string()))?;
             Ok(AbiPayload {
                 json: json.into(),
                 ..AbiPayload::default()
@@ -99,7 +99,7 @@ impl Services {
     }
 }
 
-impl HostApi for Services {
+impl ServerApi for Services {
     fn interface(&self, name: RStr<'_>) -> ROption<AnyIface> {
         let me = || self.clone();
         let found = match name.as_str() {
@@ -145,21 +145,21 @@ impl HostApi for Services {
 }
 
 /// What a module is told of the database's trouble.
-fn database_error(error: DbError) -> HostError {
+fn database_error(error: DbError) -> ServerError {
     match error {
-        DbError::Unavailable(reason) => HostError::Unavailable(reason),
-        DbError::Unique(what) | DbError::Constraint(what) => HostError::Constraint {
+        DbError::Unavailable(reason) => ServerError::Unavailable(reason),
+        DbError::Unique(what) | DbError::Constraint(what) => ServerError::Constraint {
             op_index: 0,
             constraint: what,
         },
         DbError::Row(_) | DbError::Statement(_) | DbError::Unfit(_) => {
-            HostError::Internal(error.to_string())
+            ServerError::Internal(error.to_string())
         }
     }
 }
 
-fn parse<T: serde::de::DeserializeOwned>(json: &[u8]) -> Result<T, HostError> {
-    serde_json::from_slice(json).map_err(|error| HostError::Invalid(error.to_string()))
+fn parse<T: serde::de::DeserializeOwned>(json: &[u8]) -> Result<T, ServerError> {
+    serde_json::from_slice(json).map_err(|error| ServerError::Invalid(error.to_string()))
 }
 
 fn panicked(message: String) -> AbiError {

@@ -1,9 +1,9 @@
-//! A real database for the module SDK's `TestHost`: the same checks and statements as the real service, so that a
+//! A real database for the module SDK's `TestServer`: the same checks and statements as the real service, so that a
 //! module's store is tested as it will run.
 
 use fleetwright_plugin_api::abi::{AbiStatement, AbiTable, Op};
 use fleetwright_plugin_api::sdk::testing::SqlBackend;
-use fleetwright_plugin_api::sdk::{HostError, Migration};
+use fleetwright_plugin_api::sdk::{Migration, ServerError};
 use futures_util::future::BoxFuture;
 
 use super::services::sql::{self, SqlStep, StepError};
@@ -49,7 +49,7 @@ impl From<DbError> for Failure {
     }
 }
 
-impl From<Failure> for HostError {
+impl From<Failure> for ServerError {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Guard(op_index, affected) => Self::Guard { op_index, affected },
@@ -74,7 +74,7 @@ impl SqlBackend for ModuleDatabase {
     fn read(
         &self,
         statements: Vec<AbiStatement>,
-    ) -> BoxFuture<'static, Result<Vec<AbiTable>, HostError>> {
+    ) -> BoxFuture<'static, Result<Vec<AbiTable>, ServerError>> {
         let me = self.clone();
         Box::pin(async move {
             let statements = sql::reads(statements.into(), &me.module)?;
@@ -82,19 +82,19 @@ impl SqlBackend for ModuleDatabase {
                 .db
                 .read_all(statements)
                 .await
-                .map_err(|error| HostError::from(Failure::from(error)))?;
+                .map_err(|error| ServerError::from(Failure::from(error)))?;
             sql::tables(results)
         })
     }
 
-    fn commit(&self, ops: Vec<(usize, Op)>) -> BoxFuture<'static, Result<(), HostError>> {
+    fn commit(&self, ops: Vec<(usize, Op)>) -> BoxFuture<'static, Result<(), ServerError>> {
         let me = self.clone();
         Box::pin(async move {
             let step = |(index, op): (usize, Op)| Ok((index, SqlStep::of(&op, &me.module)?));
             let steps: Vec<(usize, SqlStep)> = ops
                 .into_iter()
                 .map(step)
-                .collect::<Result<_, HostError>>()?;
+                .collect::<Result<_, ServerError>>()?;
             let written = me.db.write(move |tx| {
                 for (index, step) in steps {
                     step.run(tx).map_err(|error| match error {
@@ -104,7 +104,7 @@ impl SqlBackend for ModuleDatabase {
                 }
                 Ok::<_, Failure>(())
             });
-            written.await.map_err(HostError::from)
+            written.await.map_err(ServerError::from)
         })
     }
 }

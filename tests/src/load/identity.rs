@@ -1,4 +1,4 @@
-//! Keys and certificates of simulated agents, got through the real enrolment endpoint over kept connections.
+//! Keys and certificates of simulated agents, got through the real enrollment endpoint over kept connections.
 
 use std::io::{Error, Result};
 use std::net::SocketAddr;
@@ -20,7 +20,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::agent::facts;
 
-/// Connections that enrol side by side.
+/// Connections that enroll side by side.
 const ENROLLING: usize = 8;
 const ENROLL_PATH: &str = "/api/v1/agent/enroll";
 
@@ -49,7 +49,7 @@ impl Identity {
     }
 }
 
-/// TLS without a client certificate, for enrolment and for tests of what is refused without one.
+/// TLS without a client certificate, for enrollment and for tests of what is refused without one.
 pub fn anonymous_config() -> Arc<ClientConfig> {
     Arc::new(without_resumption(base_config().with_no_client_auth()))
 }
@@ -103,7 +103,7 @@ pub async fn enroll_all(
     Ok(all.into_iter().map(|(_, identity)| identity).collect())
 }
 
-/// A kept connection to the enrolment endpoint.
+/// A kept connection to the enrollment endpoint.
 struct Door {
     stream: TlsStream<TcpStream>,
     host: String,
@@ -171,7 +171,7 @@ impl Door {
             let mut part = [0_u8; 4096];
             let read = self.stream.read(&mut part).await?;
             if read == 0 {
-                return Err(Error::other("the server hung up during enrolment"));
+                return Err(Error::other("the server hung up during enrollment"));
             }
             bytes.extend_from_slice(part.get(..read).unwrap_or_default());
         }

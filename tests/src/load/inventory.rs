@@ -113,7 +113,7 @@ async fn add_finished_set(db: &Db, set: u64, hosts: u64) -> Result<(), DbError> 
     let set_id = SetId(id(2, set));
     let header = Statement::new(format!(
         "INSERT INTO command_sets (id, owner, created_by, operation_type, timeout_seconds, created_at, expires_at, \
-         started_at, finished_at, max_running, materialised, total, held, queued, succeeded) \
+         started_at, finished_at, max_concurrency, materialised, total, held, queued, succeeded) \
          VALUES ($1, 'bench', 'user:bench', 'run_script', 3600, {CREATED_US}, {CREATED_US}, {CREATED_US}, \
          {CREATED_US}, 0, $2, $2, 0, 0, $2)"
     ))

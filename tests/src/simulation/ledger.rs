@@ -31,7 +31,7 @@ pub struct SetSeen {
     pub counters: [u64; 6],
     pub total: u64,
     pub in_flight: u64,
-    pub max_running: u64,
+    pub max_concurrency: u64,
     pub paused: bool,
     pub cancelled: bool,
     pub expires_at_us: i64,
@@ -73,14 +73,14 @@ const STATUSES: [CommandStatus; 6] = [
 ];
 
 impl Ledger {
-    pub fn created(&mut self, id: SetId, hosts: &[HostId], max_running: u64) {
+    pub fn created(&mut self, id: SetId, hosts: &[HostId], max_concurrency: u64) {
         self.frozen.insert(id, hosts.iter().copied().collect());
-        self.limits.insert(id, max_running);
+        self.limits.insert(id, max_concurrency);
     }
 
-    pub fn limited(&mut self, id: SetId, max_running: u64) {
+    pub fn limited(&mut self, id: SetId, max_concurrency: u64) {
         if let Some(limit) = self.limits.get_mut(&id) {
-            *limit = match (*limit, max_running) {
+            *limit = match (*limit, max_concurrency) {
                 (0, _) | (_, 0) => 0,
                 (before, now) => before.max(now),
             };
@@ -101,7 +101,7 @@ impl Ledger {
              FROM commands ORDER BY id",
         );
         let sets = Statement::new(
-            "SELECT id, held, queued, running, succeeded, failed, skipped, total, in_flight, max_running, paused, \
+            "SELECT id, held, queued, running, succeeded, failed, skipped, total, in_flight, max_concurrency, paused, \
              cancel, expires_at, timeout_seconds, finished_at FROM command_sets",
         );
         let answers = db.read_all(vec![rows, sets]).await.expect("it can be read");
@@ -234,7 +234,7 @@ impl Ledger {
                 "attempt {attempt} of {name} was sent, stored is {row:?}"
             ));
         }
-        if set.max_running > 0 && set.in_flight > set.max_running {
+        if set.max_concurrency > 0 && set.in_flight > set.max_concurrency {
             return broken(format!("{name} was sent over the limit: {set:?} (I6)"));
         }
         Ok(())
@@ -328,7 +328,7 @@ fn set_seen(row: &Row) -> Result<(SetId, SetSeen), RowError> {
         counters,
         total: row.count(7)?,
         in_flight: row.count(8)?,
-        max_running: row.count(9)?,
+        max_concurrency: row.count(9)?,
         paused: row.flag(10)?,
         cancelled: row.text(11)? != "none",
         expires_at_us: row.integer(12)?,

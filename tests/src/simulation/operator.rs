@@ -105,7 +105,7 @@ impl World<'_> {
         if hosts.is_empty() {
             hosts.push(all[0]);
         }
-        let max_running = self.choices.below(3);
+        let max_concurrency = self.choices.below(3);
         let in_process = self.choices.one_in(5);
         let id = SetId(self.clock_id());
         let request = SetCreate {
@@ -124,7 +124,7 @@ impl World<'_> {
             options: Default::default(),
             timeout_seconds: 2 + self.choices.below(40),
             expires_in_seconds: [20, 100, 300, 3_000][self.choices.below(4) as usize],
-            max_running,
+            max_concurrency,
             offline: if self.choices.one_in(8) {
                 OfflinePolicy::Skip
             } else {
@@ -135,12 +135,12 @@ impl World<'_> {
         self.note(|| {
             let SetCreate { timeout_seconds, expires_in_seconds, held, .. } = &request;
             format!(
-                "a set over {} hosts, at most {max_running}, in process {in_process}, timeout {timeout_seconds}, \
+                "a set over {} hosts, at most {max_concurrency}, in process {in_process}, timeout {timeout_seconds}, \
                  expires {expires_in_seconds}, held {held}",
                 hosts.len()
             )
         });
-        self.ledger.created(id, &hosts, max_running);
+        self.ledger.created(id, &hosts, max_concurrency);
         if let Some(server) = &self.server {
             server.create(request, hosts).await;
         }
@@ -163,7 +163,7 @@ impl World<'_> {
             0 | 1 => SetAction::Pause,
             2 | 3 => SetAction::Resume,
             4 => SetAction::Limit {
-                max_running: self.choices.below(4),
+                max_concurrency: self.choices.below(4),
             },
             5 => SetAction::Release {
                 count: 1 + self.choices.below(3),
@@ -197,7 +197,7 @@ impl World<'_> {
             (Ok(_), false) => {}
         }
         match action {
-            SetAction::Limit { max_running } => self.ledger.limited(set_id, max_running),
+            SetAction::Limit { max_concurrency } => self.ledger.limited(set_id, max_concurrency),
             SetAction::Cancel { hosts: None, .. } => {
                 self.ledger.cancelled_sets.insert(set_id);
             }

@@ -1,4 +1,4 @@
-//! Real agents against a real server, from enrolment to results; and what the server does with agents that break the
+//! Real agents against a real server, from enrollment to results; and what the server does with agents that break the
 //! protocol.
 
 mod delivery;

@@ -152,7 +152,7 @@ impl Station {
         settled.await.unwrap();
     }
 
-    fn request(&self, max_running: u64) -> SetCreate {
+    fn request(&self, max_concurrency: u64) -> SetCreate {
         SetCreate {
             set_id: SetId(self.commands.new_id()),
             operation_type: "run_script".to_owned(),
@@ -160,14 +160,14 @@ impl Station {
             options: Default::default(),
             timeout_seconds: 60,
             expires_in_seconds: 600,
-            max_running,
+            max_concurrency,
             offline: OfflinePolicy::Queue,
             held: false,
         }
     }
 
-    pub async fn create(&self, hosts: Vec<HostId>, max_running: u64) -> SetView {
-        let request = self.request(max_running);
+    pub async fn create(&self, hosts: Vec<HostId>, max_concurrency: u64) -> SetView {
+        let request = self.request(max_concurrency);
         let commands = self.commands.clone();
         let created = self
             .commands

@@ -1,4 +1,4 @@
-//! Clocks that are wrong, and clocks that step under way: agents a day behind and a day ahead enrol, work and keep their
+//! Clocks that are wrong, and clocks that step under way: agents a day behind and a day ahead enroll, work and keep their
 //! certificates; deadlines and leases do not care. The programs are given a clock of their own by libfaketime.
 
 use std::path::{Path, PathBuf};
@@ -91,8 +91,8 @@ fn time(view: &Value, name: &str) -> Timestamp {
 }
 
 #[test]
-fn agents_a_day_behind_and_a_day_ahead_enrol_and_work() {
-    if !has_clocks("clocks::agents_a_day_behind_and_a_day_ahead_enrol_and_work") {
+fn agents_a_day_behind_and_a_day_ahead_enroll_and_work() {
+    if !has_clocks("clocks::agents_a_day_behind_and_a_day_ahead_enroll_and_work") {
         return;
     }
     let mut fleet = Setup::community().start();

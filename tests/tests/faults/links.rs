@@ -222,6 +222,6 @@ fn a_slow_link_makes_an_agent_slow_and_nobody_else() {
     assert_eq!(
         proxy.connections(),
         2,
-        "enrolment, and one connection that lasts"
+        "enrollment, and one connection that lasts"
     );
 }

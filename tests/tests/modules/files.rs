@@ -125,7 +125,7 @@ const CASES: [(&str, Make, &str); 21] = [
             declared(
                 folder,
                 "api.so",
-                &[("\"^1.0\"", "\"^9.0\""), ("\"fixture\"", "\"fix_api\"")],
+                &[("\"^2.0\"", "\"^9.0\""), ("\"fixture\"", "\"fix_api\"")],
             )
         },
         "needs module API ^9.0",

@@ -119,7 +119,7 @@ fn enrollment_token(count: usize, operator: &Operator) -> Result<String> {
         "--quiet",
     ])?;
     let token = token.trim().to_owned();
-    ensure!(!token.is_empty(), "no enrolment token");
+    ensure!(!token.is_empty(), "no enrollment token");
     Ok(token)
 }
 
@@ -129,7 +129,7 @@ fn enroll(config: &Path, server: &Server, token: &str) -> Result<()> {
     let output = command.output()?;
     ensure!(
         output.status.success(),
-        "enrolment failed ({}): {}{}",
+        "enrollment failed ({}): {}{}",
         output.status,
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)

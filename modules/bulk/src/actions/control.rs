@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use fleetwright_operations::selection::{Expected, Order, select};
-use fleetwright_plugin_api::sdk::{Batch, Host, HostError, IfMatch};
+use fleetwright_plugin_api::sdk::{Batch, IfMatch, Server, ServerError};
 use fleetwright_plugin_api::wire::{AuditEntry, CallContext, SetAction, SetControl, SetView};
 use fleetwright_protocol::HostId;
 use serde_json::{Value, json};
@@ -23,43 +23,43 @@ const ROWS_PAUSE: Duration = Duration::from_millis(200);
 const ROWS_LOOKS_MAX: usize = 50;
 
 pub async fn pause(
-    host: &Host,
+    server: &Server,
     context: &CallContext,
     id: Uuid,
     seen: IfMatch,
 ) -> Result<(Header, SetView), BulkError> {
-    control(host, context, id, seen, Control::Pause).await
+    control(server, context, id, seen, Control::Pause).await
 }
 
 pub async fn resume(
-    host: &Host,
+    server: &Server,
     context: &CallContext,
     id: Uuid,
     seen: IfMatch,
 ) -> Result<(Header, SetView), BulkError> {
-    control(host, context, id, seen, Control::Resume).await
+    control(server, context, id, seen, Control::Resume).await
 }
 
 /// Cancels the operation, or only the hosts a selector selects.
 pub async fn cancel(
-    host: &Host,
+    server: &Server,
     context: &CallContext,
     id: Uuid,
     seen: IfMatch,
     asked: Cancel,
 ) -> Result<(Header, SetView), BulkError> {
     // An unknown id is said before anything about the selector.
-    read::operation(host, context.tenant.as_deref(), id).await?;
+    read::operation(server, context.tenant.as_deref(), id).await?;
     let hosts = match &asked.selector {
-        Some(selector) => Some(selected(host, context, selector).await?),
+        Some(selector) => Some(selected(server, context, selector).await?),
         None => None,
     };
     let kill = asked.kill;
-    control(host, context, id, seen, Control::Cancel { kill, hosts }).await
+    control(server, context, id, seen, Control::Cancel { kill, hosts }).await
 }
 
 async fn control(
-    host: &Host,
+    server: &Server,
     context: &CallContext,
     id: Uuid,
     seen: IfMatch,
@@ -67,7 +67,7 @@ async fn control(
 ) -> Result<(Header, SetView), BulkError> {
     let (mut attempts, mut looks) = (0, 0);
     loop {
-        let (header, set) = read::operation(host, context.tenant.as_deref(), id).await?;
+        let (header, set) = read::operation(server, context.tenant.as_deref(), id).await?;
         if !seen.matches(set.revision) {
             return Err(BulkError::Stale);
         }
@@ -80,24 +80,26 @@ async fn control(
             }
             Verdict::Apply(action) => action,
         };
-        match host
+        match server
             .db()
             .commit(context, batch(&header, &set, &asked, action))
             .await
         {
-            Ok(()) => return read::operation(host, context.tenant.as_deref(), id).await,
+            Ok(()) => return read::operation(server, context.tenant.as_deref(), id).await,
             // Someone else was faster, or the last host finished: what is so now decides.
             Err(
-                HostError::Guard { .. } | HostError::Constraint { .. } | HostError::NotFound(_),
+                ServerError::Guard { .. }
+                | ServerError::Constraint { .. }
+                | ServerError::NotFound(_),
             ) => {
                 attempts += 1;
                 if attempts == ATTEMPTS_MAX {
                     return Err(BulkError::Contended);
                 }
             }
-            Err(HostError::Unavailable(_)) if asked.is_of_hosts() && looks < ROWS_LOOKS_MAX => {
+            Err(ServerError::Unavailable(_)) if asked.is_of_hosts() && looks < ROWS_LOOKS_MAX => {
                 looks += 1;
-                host.sleep(ROWS_PAUSE).await;
+                server.sleep(ROWS_PAUSE).await;
             }
             Err(error) => return Err(error.into()),
         }
@@ -132,10 +134,10 @@ fn detail(asked: &Control) -> Value {
 }
 
 async fn selected(
-    host: &Host,
+    server: &Server,
     context: &CallContext,
     selector: &Value,
 ) -> Result<Vec<HostId>, BulkError> {
-    let selected = select(host, context, selector, &Expected::default(), Order::ById).await?;
+    let selected = select(server, context, selector, &Expected::default(), Order::ById).await?;
     Ok(selected.hosts)
 }

@@ -2,7 +2,7 @@
 //! row and the idempotency record together. A plan goes the same way and stops before the commit.
 
 use fleetwright_operations::selection::{self, Order, Selected, select};
-use fleetwright_plugin_api::sdk::{Batch, Host, Reply};
+use fleetwright_plugin_api::sdk::{Batch, Reply, Server};
 use fleetwright_plugin_api::wire::{AuditEntry, CallContext, CommandStatus, SetCreate};
 use fleetwright_protocol::{HostId, Operation, SetId};
 use serde_json::{Value, json};
@@ -39,16 +39,16 @@ pub struct Origin {
 
 /// Creates an operation from a body, or says everything that is wrong with it.
 pub async fn create_from_body(
-    host: &Host,
+    server: &Server,
     context: &CallContext,
     body: &Value,
     origin: Origin,
 ) -> Result<Created, BulkError> {
     match request::new_bulk(body) {
-        Ok(new) => create(host, context, new, origin).await,
+        Ok(new) => create(server, context, new, origin).await,
         Err(mut found) => {
             if let Some(selector) = request::selector_of(body) {
-                found.extend(selection::faults(host, context, selector).await);
+                found.extend(selection::faults(server, context, selector).await);
             }
             Err(BulkError::Invalid(found))
         }
@@ -57,16 +57,16 @@ pub async fn create_from_body(
 
 /// Creates an operation, or plans it if that is what was asked.
 pub async fn create(
-    host: &Host,
+    server: &Server,
     context: &CallContext,
     new: NewBulk,
     origin: Origin,
 ) -> Result<Created, BulkError> {
-    let selected = select(host, context, &new.selector, &new.expected, Order::ById).await?;
+    let selected = select(server, context, &new.selector, &new.expected, Order::ById).await?;
     if new.plan_only {
-        return plan(host, new, selected).await;
+        return plan(server, new, selected).await;
     }
-    let header = header(host, context, &new, &selected, &origin);
+    let header = header(server, context, &new, &selected, &origin);
     let accepted = accepted(&header, &selected)?;
     let set = set_create(header.set_id, &new.operation, &new.parameters, &new.options);
     let asked = Asked {
@@ -81,14 +81,14 @@ pub async fn create(
         .audit(&audit)
         .signal(OPERATIONS_SIGNAL)
         .respond(&accepted.reply);
-    host.db().commit(context, batch).await?;
+    server.db().commit(context, batch).await?;
     Ok(Created::Accepted(Box::new(accepted)))
 }
 
-async fn plan(host: &Host, new: NewBulk, selected: Selected) -> Result<Created, BulkError> {
-    let set_id = SetId(host.new_id());
+async fn plan(server: &Server, new: NewBulk, selected: Selected) -> Result<Created, BulkError> {
+    let set_id = SetId(server.new_id());
     let set = set_create(set_id, &new.operation, &new.parameters, &new.options);
-    let preview = host.sets().preview(&set, &selected.hosts).await?;
+    let preview = server.sets().preview(&set, &selected.hosts).await?;
     let (hosts, skips) = view::planned(&selected.hosts, preview);
     Ok(Created::Planned(Box::new(BulkPlan {
         plan_only: true,
@@ -103,20 +103,20 @@ async fn plan(host: &Host, new: NewBulk, selected: Selected) -> Result<Created, 
 }
 
 fn header(
-    host: &Host,
+    server: &Server,
     context: &CallContext,
     new: &NewBulk,
     selected: &Selected,
     origin: &Origin,
 ) -> Header {
-    let id = origin.id.unwrap_or_else(|| host.new_id());
+    let id = origin.id.unwrap_or_else(|| server.new_id());
     Header {
         id,
         set_id: SetId(id),
         parent_id: origin.parent.as_ref().map(|(parent_id, _)| *parent_id),
         created_by: context.principal.clone(),
         created_by_name: context.principal_name.clone(),
-        created_at_us: host.now_us(),
+        created_at_us: server.now_us(),
         operation_type: new.operation.operation_type().as_str().to_owned(),
         digest: selected.digest.clone(),
         terms: new.options.terms.clone(),
@@ -139,7 +139,7 @@ fn set_create(
         options: options.execution.clone(),
         timeout_seconds: options.terms.timeout_seconds,
         expires_in_seconds: options.terms.expires_in_seconds,
-        max_running: options.terms.max_concurrency,
+        max_concurrency: options.terms.max_concurrency,
         offline: options.terms.offline,
         held: false,
     }

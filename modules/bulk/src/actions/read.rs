@@ -2,7 +2,7 @@
 
 use fleetwright_operations::rows;
 use fleetwright_operations::store::Listing;
-use fleetwright_plugin_api::sdk::{Host, HostError};
+use fleetwright_plugin_api::sdk::{Server, ServerError};
 use fleetwright_plugin_api::wire::{
     CommandOutput, CommandPage, CommandStatus, CommandView, SetView,
 };
@@ -27,65 +27,68 @@ pub struct Listed {
 
 /// One operation's row and its set's counters.
 pub async fn operation(
-    host: &Host,
+    server: &Server,
     tenant: Option<&str>,
     id: Uuid,
 ) -> Result<(Header, SetView), BulkError> {
-    let header = store::header(host.db(), id, tenant).await?;
+    let header = store::header(server.db(), id, tenant).await?;
     let header = header.ok_or(BulkError::NotFound)?;
-    let set = set(host, header.set_id).await?;
+    let set = set(server, header.set_id).await?;
     Ok((header, set))
 }
 
 /// One operation with what was asked.
 pub async fn detail(
-    host: &Host,
+    server: &Server,
     tenant: Option<&str>,
     id: Uuid,
 ) -> Result<(Header, Asked, SetView), BulkError> {
-    let found = store::with_asked(host.db(), id, tenant).await?;
+    let found = store::with_asked(server.db(), id, tenant).await?;
     let (header, asked) = found.ok_or(BulkError::NotFound)?;
-    let set = set(host, header.set_id).await?;
+    let set = set(server, header.set_id).await?;
     Ok((header, asked, set))
 }
 
 /// The counters of a set. A set that was swept away takes its operation with it.
-pub async fn set(host: &Host, set_id: SetId) -> Result<SetView, BulkError> {
-    let sets = host.sets().get(&[set_id]).await?;
+pub async fn set(server: &Server, set_id: SetId) -> Result<SetView, BulkError> {
+    let sets = server.sets().get(&[set_id]).await?;
     sets.into_iter().next().ok_or(BulkError::NotFound)
 }
 
 /// One host's row and its stored output; empty if it has none yet.
 pub async fn output(
-    host: &Host,
+    server: &Server,
     tenant: Option<&str>,
     id: Uuid,
     host_id: HostId,
 ) -> Result<(CommandView, CommandOutput), BulkError> {
-    let header = store::header(host.db(), id, tenant).await?;
+    let header = store::header(server.db(), id, tenant).await?;
     let header = header.ok_or(BulkError::NotFound)?;
-    let command = host.sets().command_of_host(header.set_id, host_id).await?;
+    let command = server
+        .sets()
+        .command_of_host(header.set_id, host_id)
+        .await?;
     let command = command.ok_or(BulkError::NotFound)?;
-    let output = host.sets().output(command.id).await?;
+    let output = server.sets().output(command.id).await?;
     Ok((command, output.unwrap_or_default()))
 }
 
 /// A page of an operation's hosts.
 pub async fn hosts(
-    host: &Host,
+    server: &Server,
     tenant: Option<&str>,
     id: Uuid,
     status: Option<CommandStatus>,
     cursor: u64,
     limit: u32,
 ) -> Result<CommandPage, BulkError> {
-    let (_header, set) = operation(host, tenant, id).await?;
-    Ok(rows::page(host, &set, status, cursor, limit).await?)
+    let (_header, set) = operation(server, tenant, id).await?;
+    Ok(rows::page(server, &set, status, cursor, limit).await?)
 }
 
 /// A page of operations, newest first. The status shown is the set's own, and so is the one a filter compares.
 pub async fn list(
-    host: &Host,
+    server: &Server,
     listing: Listing,
     status: Option<Status>,
     limit: u32,
@@ -97,12 +100,12 @@ pub async fn list(
     let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
     let mut items = Vec::new();
     for _read in 0..READS_PER_PAGE_MAX {
-        let headers = store::list(host.db(), &filter, limit).await?;
+        let headers = store::list(server.db(), &filter, limit).await?;
         let at_end = headers.len() < wanted;
         let last = headers
             .last()
             .map(|header| (header.created_at_us, header.id));
-        for (header, set) in with_sets(host, headers).await? {
+        for (header, set) in with_sets(server, headers).await? {
             if status.is_none_or(|status| status == decide::status(&set)) {
                 items.push((header.created_at_us, view::summary(&header, &set)));
             }
@@ -124,14 +127,14 @@ pub async fn list(
 
 /// Those of the operations whose sets still exist.
 pub async fn with_sets(
-    host: &Host,
+    server: &Server,
     headers: Vec<Header>,
-) -> Result<Vec<(Header, SetView)>, HostError> {
+) -> Result<Vec<(Header, SetView)>, ServerError> {
     if headers.is_empty() {
         return Ok(Vec::new());
     }
     let ids: Vec<SetId> = headers.iter().map(|header| header.set_id).collect();
-    let sets = host.sets().get(&ids).await?;
+    let sets = server.sets().get(&ids).await?;
     let mut by_id: std::collections::HashMap<SetId, SetView> =
         sets.into_iter().map(|set| (set.id, set)).collect();
     let pairs = headers.into_iter().filter_map(|header| {

@@ -1,7 +1,7 @@
 //! Runs an operation again on those of its hosts that failed or were skipped, as a new operation that names its parent.
 
 use fleetwright_operations::selection::{Expected, SelectionError};
-use fleetwright_plugin_api::sdk::Host;
+use fleetwright_plugin_api::sdk::Server;
 use fleetwright_plugin_api::wire::{CallContext, CommandStatus};
 use fleetwright_protocol::{HostId, SetId, validate};
 use serde_json::{Value, json};
@@ -17,14 +17,14 @@ const PAGE: u32 = 500;
 
 /// Creates the retry. Hosts that are terminal now are taken; those still running are left alone.
 pub async fn retry(
-    host: &Host,
+    server: &Server,
     context: &CallContext,
     id: Uuid,
     asked_for: Retry,
 ) -> Result<Created, BulkError> {
-    let parent = store::with_asked(host.db(), id, context.tenant.as_deref()).await?;
+    let parent = store::with_asked(server.db(), id, context.tenant.as_deref()).await?;
     let (parent, asked) = parent.ok_or(BulkError::NotFound)?;
-    let hosts = hosts_with(host, parent.set_id, &asked_for.statuses).await?;
+    let hosts = hosts_with(server, parent.set_id, &asked_for.statuses).await?;
     if hosts.is_empty() {
         return Err(SelectionError::SelectionEmpty.into());
     }
@@ -46,7 +46,7 @@ pub async fn retry(
         id: None,
         parent: Some((id, asked_for.statuses)),
     };
-    create(host, context, new, origin).await
+    create(server, context, new, origin).await
 }
 
 /// Selects by id, so that hosts deleted since are left out.
@@ -55,7 +55,7 @@ fn explicit(hosts: &[HostId]) -> Value {
 }
 
 async fn hosts_with(
-    host: &Host,
+    server: &Server,
     set_id: SetId,
     statuses: &[CommandStatus],
 ) -> Result<Vec<HostId>, BulkError> {
@@ -63,7 +63,7 @@ async fn hosts_with(
     for status in statuses {
         let mut cursor = 0;
         loop {
-            let page = host
+            let page = server
                 .sets()
                 .commands(set_id, Some(*status), cursor, PAGE)
                 .await?;

@@ -24,7 +24,7 @@ fn set(counts: [u64; 7]) -> SetView {
         operation_type: "run_script".to_owned(),
         generation: 1,
         revision: 1,
-        max_running: 0,
+        max_concurrency: 0,
         paused: false,
         cancelled: false,
         total: held + queued + running + succeeded + failed + skipped,

@@ -5,7 +5,7 @@ use axum::extract::{Request, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use fleetwright_operations::http::optional_body;
-use fleetwright_plugin_api::sdk::{Caller, Host, IfMatch, PathId, Problem, etag};
+use fleetwright_plugin_api::sdk::{Caller, IfMatch, PathId, Problem, Server, etag};
 use fleetwright_plugin_api::wire::SetView;
 use uuid::Uuid;
 
@@ -30,7 +30,7 @@ use crate::view;
     )
 )]
 pub async fn cancel(
-    State(host): State<Host>,
+    State(server): State<Server>,
     Caller(context): Caller,
     PathId(id): PathId<Uuid>,
     seen: IfMatch,
@@ -38,7 +38,7 @@ pub async fn cancel(
 ) -> Result<Response, Problem> {
     let body = optional_body(request).await?;
     let asked = request::cancel(&body).map_err(|found| of(BulkError::Invalid(found)))?;
-    let changed = control::cancel(&host, &context, id, seen, asked).await;
+    let changed = control::cancel(&server, &context, id, seen, asked).await;
     Ok(answer(changed.map_err(of)?))
 }
 
@@ -54,12 +54,12 @@ pub async fn cancel(
     )
 )]
 pub async fn pause(
-    State(host): State<Host>,
+    State(server): State<Server>,
     Caller(context): Caller,
     PathId(id): PathId<Uuid>,
     seen: IfMatch,
 ) -> Result<Response, Problem> {
-    let changed = control::pause(&host, &context, id, seen).await;
+    let changed = control::pause(&server, &context, id, seen).await;
     Ok(answer(changed.map_err(of)?))
 }
 
@@ -75,12 +75,12 @@ pub async fn pause(
     )
 )]
 pub async fn resume(
-    State(host): State<Host>,
+    State(server): State<Server>,
     Caller(context): Caller,
     PathId(id): PathId<Uuid>,
     seen: IfMatch,
 ) -> Result<Response, Problem> {
-    let changed = control::resume(&host, &context, id, seen).await;
+    let changed = control::resume(&server, &context, id, seen).await;
     Ok(answer(changed.map_err(of)?))
 }
 

@@ -4,7 +4,7 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, http::StatusCode};
 use fleetwright_operations::http::optional_body;
-use fleetwright_plugin_api::sdk::{Caller, Host, JsonBody, PathId, Problem};
+use fleetwright_plugin_api::sdk::{Caller, JsonBody, PathId, Problem, Server};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -31,11 +31,11 @@ use crate::request;
     )
 )]
 pub async fn create(
-    State(host): State<Host>,
+    State(server): State<Server>,
     Caller(context): Caller,
     JsonBody(body): JsonBody<Value>,
 ) -> Result<Response, Problem> {
-    let created = create::create_from_body(&host, &context, &body, Origin::default()).await;
+    let created = create::create_from_body(&server, &context, &body, Origin::default()).await;
     Ok(answer(created.map_err(of)?))
 }
 
@@ -55,14 +55,14 @@ pub async fn create(
     )
 )]
 pub async fn retry(
-    State(host): State<Host>,
+    State(server): State<Server>,
     Caller(context): Caller,
     PathId(id): PathId<Uuid>,
     request: Request,
 ) -> Result<Response, Problem> {
     let body = optional_body(request).await?;
     let asked = request::retry(&body).map_err(|found| of(BulkError::Invalid(found)))?;
-    let created = retry::retry(&host, &context, id, asked).await;
+    let created = retry::retry(&server, &context, id, asked).await;
     Ok(answer(created.map_err(of)?))
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::response::IntoResponse;
 use axum::response::sse::{Event, Sse};
-use fleetwright_plugin_api::sdk::{Caller, Host, PathId, Problem};
+use fleetwright_plugin_api::sdk::{Caller, PathId, Problem, Server};
 use fleetwright_protocol::SetId;
 use futures_util::future::{Either, select};
 use futures_util::stream;
@@ -35,15 +35,15 @@ const SILENCE_MAX: Duration = Duration::from_secs(15);
     )
 )]
 pub async fn events(
-    State(host): State<Host>,
+    State(server): State<Server>,
     Caller(context): Caller,
     PathId(id): PathId<Uuid>,
 ) -> Result<impl IntoResponse, Problem> {
     // A missing operation is an answer, not a stream that ends at once.
-    let found = read::operation(&host, context.tenant.as_deref(), id).await;
+    let found = read::operation(&server, context.tenant.as_deref(), id).await;
     let (header, _set) = found.map_err(of)?;
     let follower = Follower {
-        host,
+        server,
         id,
         set_id: header.set_id,
         generation: EVER,
@@ -58,7 +58,7 @@ pub async fn events(
 }
 
 struct Follower {
-    host: Host,
+    server: Server,
     id: Uuid,
     set_id: SetId,
     generation: u64,
@@ -72,7 +72,7 @@ impl Follower {
             return None;
         }
         let keys = [set_signal(self.set_id)];
-        let clock = self.host.clone();
+        let clock = self.server.clone();
         let mut silence = std::pin::pin!(clock.sleep(SILENCE_MAX));
         loop {
             match self.changed().await {
@@ -82,7 +82,7 @@ impl Follower {
                 // The database is away for a moment: the next look may do better.
                 Err(error) => tracing::debug!(error = %error, "progress could not be read"),
             }
-            let signals = self.host.signals().clone();
+            let signals = self.server.signals().clone();
             let signal = std::pin::pin!(signals.wait(&keys, self.generation));
             match select(signal, silence.as_mut()).await {
                 Either::Left((generation, _)) => self.generation = generation,
@@ -98,7 +98,7 @@ impl Follower {
 
     /// The progress, if it is not what was shown last.
     async fn changed(&mut self) -> Result<Option<Event>, BulkError> {
-        let set = read::set(&self.host, self.set_id).await?;
+        let set = read::set(&self.server, self.set_id).await?;
         if self.shown_revision == Some(set.revision) {
             return Ok(None);
         }

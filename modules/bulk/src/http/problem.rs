@@ -28,6 +28,6 @@ pub fn of(error: BulkError) -> Problem {
             "The operation is being changed by others.",
         ),
         BulkError::Call(error) => Problem::from(error),
-        BulkError::Host(error) => Problem::from(error),
+        BulkError::Server(error) => Problem::from(error),
     }
 }

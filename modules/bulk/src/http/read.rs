@@ -7,7 +7,7 @@ use fleetwright_operations::filters::{self, Filters};
 use fleetwright_operations::store::Listing;
 use fleetwright_operations::view::HostOutput;
 use fleetwright_plugin_api::sdk::{
-    Caller, Host, IfNoneMatch, PageView, Paging, PathId, PathIds, Problem, QueryParams,
+    Caller, IfNoneMatch, PageView, Paging, PathId, PathIds, Problem, QueryParams, Server,
 };
 use fleetwright_protocol::HostId;
 use serde::Deserialize;
@@ -47,7 +47,7 @@ pub struct HostParams {
     )
 )]
 pub async fn list(
-    State(host): State<Host>,
+    State(server): State<Server>,
     Caller(context): Caller,
     QueryParams(params): QueryParams<ListParams>,
     QueryParams(filters): QueryParams<Filters>,
@@ -69,7 +69,7 @@ pub async fn list(
         before: paging.cursor()?,
         ..listing
     };
-    let listed = read::list(&host, listing, status, paging.limit).await;
+    let listed = read::list(&server, listing, status, paging.limit).await;
     let listed = listed.map_err(of)?;
     let page = PageView::new(listed.items, listed.next.as_ref());
     Ok(Json(BulkPage {
@@ -90,12 +90,12 @@ pub async fn list(
     )
 )]
 pub async fn get(
-    State(host): State<Host>,
+    State(server): State<Server>,
     Caller(context): Caller,
     PathId(id): PathId<Uuid>,
     seen: IfNoneMatch,
 ) -> Result<Response, Problem> {
-    let found = read::detail(&host, context.tenant.as_deref(), id).await;
+    let found = read::detail(&server, context.tenant.as_deref(), id).await;
     let (stored, asked, set) = found.map_err(of)?;
     Ok(seen.reply(set.revision, || view::detail(&stored, asked, &set)))
 }
@@ -110,11 +110,11 @@ pub async fn get(
     )
 )]
 pub async fn progress(
-    State(host): State<Host>,
+    State(server): State<Server>,
     Caller(context): Caller,
     PathId(id): PathId<Uuid>,
 ) -> Result<Json<BulkProgress>, Problem> {
-    let found = read::operation(&host, context.tenant.as_deref(), id).await;
+    let found = read::operation(&server, context.tenant.as_deref(), id).await;
     let (_header, set) = found.map_err(of)?;
     Ok(Json(view::progress(id, &set)))
 }
@@ -132,7 +132,7 @@ pub async fn progress(
     )
 )]
 pub async fn hosts(
-    State(host): State<Host>,
+    State(server): State<Server>,
     Caller(context): Caller,
     PathId(id): PathId<Uuid>,
     QueryParams(params): QueryParams<HostParams>,
@@ -142,7 +142,7 @@ pub async fn hosts(
     let status = status.map_err(|found| invalid(vec![found]))?;
     let cursor: u64 = paging.cursor()?.unwrap_or_default();
     let tenant = context.tenant.as_deref();
-    let commands = read::hosts(&host, tenant, id, status, cursor, paging.limit).await;
+    let commands = read::hosts(&server, tenant, id, status, cursor, paging.limit).await;
     let commands = commands.map_err(of)?;
     let items = commands.items.into_iter().map(view::host).collect();
     let page = PageView::new(items, commands.next_cursor.as_ref());
@@ -162,11 +162,11 @@ pub async fn hosts(
     )
 )]
 pub async fn output(
-    State(host): State<Host>,
+    State(server): State<Server>,
     Caller(context): Caller,
     PathIds(id, host_id): PathIds<Uuid, HostId>,
 ) -> Result<Json<HostOutput>, Problem> {
-    let found = read::output(&host, context.tenant.as_deref(), id, host_id).await;
+    let found = read::output(&server, context.tenant.as_deref(), id, host_id).await;
     let (command, stored) = found.map_err(of)?;
     Ok(Json(view::output(&command, &stored)))
 }

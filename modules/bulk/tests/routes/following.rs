@@ -6,7 +6,7 @@ use axum::body::{Body, BodyDataStream};
 use fleetwright_module_bulk::controller::{PAGE, follow_once, prune_once};
 use fleetwright_module_bulk::decide::Status;
 use fleetwright_module_bulk::store;
-use fleetwright_plugin_api::sdk::{Batch, CallError, HostError, Module as _, Payload, SetId};
+use fleetwright_plugin_api::sdk::{Batch, CallError, Module as _, Payload, ServerError, SetId};
 use fleetwright_tests::on_each_database;
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
@@ -46,7 +46,7 @@ async fn next(stream: &mut BodyDataStream) -> Option<(String, Value)> {
 }
 
 async fn stored_status(bench: &Bench, id: Uuid) -> (Status, i64) {
-    let header = store::header(bench.host.db(), id, None)
+    let header = store::header(bench.handle.db(), id, None)
         .await
         .unwrap()
         .unwrap();
@@ -56,7 +56,7 @@ async fn stored_status(bench: &Bench, id: Uuid) -> (Status, i64) {
 async fn write(bench: &Bench, statement: fleetwright_plugin_api::sdk::Statement) {
     let batch = Batch::new().sql(statement);
     bench
-        .host
+        .handle
         .db()
         .commit(&bench.context(), batch)
         .await
@@ -102,28 +102,28 @@ on_each_database! {
 
     async fn statuses_are_followed_and_terminal_ones_never_change(database: TestDatabase) {
         let bench = Bench::start(&database).await;
-        bench.host.stop_loops();
+        bench.handle.stop_loops();
         let id = bench.create(2).await;
-        let watched = follow_once(&bench.host).await.unwrap().watched;
+        let watched = follow_once(&bench.handle).await.unwrap().watched;
         assert!(watched.contains(&format!("set:{id}")));
         bench.change(id, |set| (set.queued, set.running) = (1, 1));
-        follow_once(&bench.host).await.unwrap();
+        follow_once(&bench.handle).await.unwrap();
         assert_eq!(stored_status(&bench, id).await.0, Status::Running);
         bench.finish(id, 1, 1, 0);
-        follow_once(&bench.host).await.unwrap();
+        follow_once(&bench.handle).await.unwrap();
         let (status, revision) = stored_status(&bench, id).await;
         assert_eq!(status, Status::Partial);
         // Again, by a replica that is late, or that is wrong: nothing changes.
-        follow_once(&bench.host).await.unwrap();
+        follow_once(&bench.handle).await.unwrap();
         write(&bench, store::follow(id, Status::Running, revision - 1)).await;
         write(&bench, store::follow(id, Status::Failed, revision + 1)).await;
         assert_eq!(stored_status(&bench, id).await, (Status::Partial, revision));
-        assert_eq!(follow_once(&bench.host).await.unwrap().watched.len(), 1);
+        assert_eq!(follow_once(&bench.handle).await.unwrap().watched.len(), 1);
     }
 
     async fn the_largest_rows_fit_one_read_of_a_page(database: TestDatabase) {
         let bench = Bench::start(&database).await;
-        bench.host.stop_loops();
+        bench.handle.stop_loops();
         let mut asked_for = body(1);
         asked_for["reason"] = json!("🦀".repeat(500));
         asked_for["environment"] = json!({"LARGE": "x".repeat(8 * 1024)});
@@ -135,7 +135,7 @@ on_each_database! {
         assert_eq!(shown["environment"], asked_for["environment"]);
         assert_eq!(shown["working_directory"], asked_for["working_directory"]);
 
-        let (header, asked) = store::with_asked(bench.host.db(), id, None).await.unwrap().unwrap();
+        let (header, asked) = store::with_asked(bench.handle.db(), id, None).await.unwrap().unwrap();
         let others = (1..PAGE).map(|number| store::Header {
             id: Uuid::from_u128(number.into()),
             created_by_name: "🦀".repeat(120),
@@ -143,11 +143,11 @@ on_each_database! {
         });
         for chunk in others.collect::<Vec<_>>().chunks(100) {
             let batch = chunk.iter().fold(Batch::new(), |batch, header| batch.sql(store::insert(header, &asked, None)));
-            bench.host.db().commit(&bench.context(), batch).await.unwrap();
+            bench.handle.db().commit(&bench.context(), batch).await.unwrap();
         }
-        let page = store::open_after(bench.host.db(), Uuid::nil(), PAGE).await.unwrap();
+        let page = store::open_after(bench.handle.db(), Uuid::nil(), PAGE).await.unwrap();
         assert_eq!(page.len(), PAGE as usize);
-        assert_eq!(follow_once(&bench.host).await.unwrap().pages, 1);
+        assert_eq!(follow_once(&bench.handle).await.unwrap().pages, 1);
         assert_eq!(bench.get("?limit=500").await.status, 200);
     }
 
@@ -163,15 +163,15 @@ on_each_database! {
         let bench = Bench::start(&database).await;
         let (kept, swept) = (bench.create(1).await, bench.create(1).await);
         bench.server.state().sets.remove(&SetId(swept));
-        prune_once(&bench.host).await.unwrap();
-        assert!(store::header(bench.host.db(), swept, None).await.unwrap().is_some(), "too young to be sure");
+        prune_once(&bench.handle).await.unwrap();
+        assert!(store::header(bench.handle.db(), swept, None).await.unwrap().is_some(), "too young to be sure");
         assert_eq!(bench.get(&format!("/{swept}")).await.status, 404);
         assert_eq!(bench.get("").await.json()["items"].as_array().unwrap().len(), 1);
 
         bench.server.advance(Duration::from_secs(2 * 3600));
-        prune_once(&bench.host).await.unwrap();
-        assert!(store::header(bench.host.db(), swept, None).await.unwrap().is_none());
-        assert!(store::header(bench.host.db(), kept, None).await.unwrap().is_some());
+        prune_once(&bench.handle).await.unwrap();
+        assert!(store::header(bench.handle.db(), swept, None).await.unwrap().is_none());
+        assert!(store::header(bench.handle.db(), kept, None).await.unwrap().is_some());
     }
 
     async fn a_caller_with_its_own_id_creates_once(database: TestDatabase) {
@@ -186,11 +186,11 @@ on_each_database! {
         }
         assert_eq!(bench.server.state().created_sets.len(), 1);
         // Even if both looked before either wrote: the second write is refused whole.
-        let header = store::header(bench.host.db(), id, None).await.unwrap().unwrap();
-        let (_, asked) = store::with_asked(bench.host.db(), id, None).await.unwrap().unwrap();
+        let header = store::header(bench.handle.db(), id, None).await.unwrap().unwrap();
+        let (_, asked) = store::with_asked(bench.handle.db(), id, None).await.unwrap().unwrap();
         let batch = Batch::new().sql(store::insert(&header, &asked, None));
-        let refused = bench.host.db().commit(&bench.context(), batch).await;
-        assert!(matches!(refused, Err(HostError::Constraint { .. })), "{refused:?}");
+        let refused = bench.handle.db().commit(&bench.context(), batch).await;
+        assert!(matches!(refused, Err(ServerError::Constraint { .. })), "{refused:?}");
 
         let status = invoke("status", json!({"ids": [id, Uuid::from_u128(1)]})).await.unwrap();
         assert_eq!(status.json["operations"].as_array().unwrap().len(), 1);

@@ -53,7 +53,7 @@ on_each_database! {
             let state = bench.server.state();
             let (create, hosts) = &state.created_sets[0];
             assert_eq!(create.set_id, SetId(id));
-            assert_eq!((create.timeout_seconds, create.expires_in_seconds, create.max_running), (60, 600, 2));
+            assert_eq!((create.timeout_seconds, create.expires_in_seconds, create.max_concurrency), (60, 600, 2));
             assert_eq!(create.offline, OfflinePolicy::Skip);
             assert!(create.options.dry_run && !create.held);
             assert_eq!(*hosts, [host_id(0), host_id(1), host_id(2)]);
@@ -337,7 +337,7 @@ on_each_database! {
             assert_eq!(listed("?status=running").await, [running]);
             assert_eq!(listed("?status=queued").await, [waiting]);
             assert_eq!(listed("?status=failed").await, Vec::<Uuid>::new());
-            fleetwright_module_bulk::controller::follow_once(&bench.host).await.unwrap();
+            fleetwright_module_bulk::controller::follow_once(&bench.handle).await.unwrap();
         }
         assert_eq!(listed("?status=queued&limit=1").await, [waiting]);
         assert_eq!(listed("?operation_type=reboot").await, Vec::<Uuid>::new());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fleetwright_module_bulk::Bulk;
-use fleetwright_plugin_api::sdk::testing::{TestClient, TestHost, TestResponse};
+use fleetwright_plugin_api::sdk::testing::{TestClient, TestResponse, TestServer};
 use fleetwright_plugin_api::sdk::{
     CallContext, CallError, CommandId, CommandStatus, CommandView, HostId, Module as _, Payload,
     Problem, SetId, SetView, Violation,
@@ -18,26 +18,26 @@ use uuid::Uuid;
 pub const BULK: &str = "/api/v1/fleet/bulk";
 
 pub struct Bench {
-    pub server: TestHost,
+    pub server: TestServer,
     pub client: TestClient,
     pub module: Arc<Bulk>,
     /// For calling a pass of a loop directly.
-    pub host: fleetwright_plugin_api::sdk::Host,
+    pub handle: fleetwright_plugin_api::sdk::Server,
 }
 
 impl Bench {
     pub async fn start(database: &TestDatabase) -> Self {
         let db = database.db.clone();
         let tables = ModuleDatabase::migrated(db, "bulk", &Bulk::migrations()).await;
-        let server = TestHost::new(Some(Arc::new(tables.unwrap())));
+        let server = TestServer::new(Some(Arc::new(tables.unwrap())));
         server.on_invoke("groups", "select", |_context, payload| select(&payload));
         let (module, client) = server.start::<Bulk>("bulk").await.unwrap();
-        let host = server.host("bulk");
+        let handle = server.server("bulk");
         Self {
             server,
             client,
             module: Arc::new(module),
-            host,
+            handle,
         }
     }
 
@@ -115,7 +115,7 @@ impl Bench {
             server: self.server.clone(),
             client,
             module: Arc::clone(&self.module),
-            host: self.host.clone(),
+            handle: self.handle.clone(),
         }
     }
 

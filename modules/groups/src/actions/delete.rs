@@ -1,7 +1,7 @@
 //! Deletes a group: its children move to its parent in the same batch.
 
 use fleetwright_plugin_api::sdk::{
-    AuditEntry, CallContext, CallError, HostError, IfMatch, Payload,
+    AuditEntry, CallContext, CallError, IfMatch, Payload, ServerError,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -30,7 +30,7 @@ pub async fn delete(
         match write(engine, context, &catalog, id).await {
             Ok(()) => return Ok(()),
             // Somebody else was faster: the decision may be another now.
-            Err(HostError::Guard { .. }) => {}
+            Err(ServerError::Guard { .. }) => {}
             Err(error) => return Err(error.into()),
         }
     }
@@ -61,8 +61,8 @@ async fn write(
     context: &CallContext,
     catalog: &Catalog,
     id: Uuid,
-) -> Result<(), HostError> {
-    let now_us = engine.host().now_us();
+) -> Result<(), ServerError> {
+    let now_us = engine.server().now_us();
     let next = catalog.generation() + 1;
     let group = catalog.get(id);
     let parent_id = group.and_then(|group| group.parent_id);
@@ -81,7 +81,7 @@ async fn write(
         .sql(store::insert_removed(id, next))
         .audit(&audit)
         .signal(GROUPS_SIGNAL);
-    engine.host().db().commit(context, batch).await
+    engine.server().db().commit(context, batch).await
 }
 
 /// The schedules whose selectors name the group, as the schedules module tells them; none where there is no such module.
@@ -91,7 +91,7 @@ async fn schedules_naming(
     id: Uuid,
 ) -> Result<Vec<Value>, GroupsError> {
     let asked = Payload::json(json!({ "group_id": id }));
-    let call = engine.host().call();
+    let call = engine.server().call();
     match call
         .invoke(context, "schedules", "naming_group", asked)
         .await
@@ -102,12 +102,12 @@ async fn schedules_naming(
             .and_then(Value::as_array)
             .cloned()
             .unwrap_or_default()),
-        Err(CallError::Unavailable { .. } | CallError::Host(HostError::NotFound(_))) => {
+        Err(CallError::Unavailable { .. } | CallError::Server(ServerError::NotFound(_))) => {
             Ok(Vec::new())
         }
-        Err(CallError::Host(error)) => Err(error.into()),
+        Err(CallError::Server(error)) => Err(error.into()),
         Err(CallError::Problem(problem)) => {
-            Err(HostError::Unavailable(format!("schedules: {problem}")).into())
+            Err(ServerError::Unavailable(format!("schedules: {problem}")).into())
         }
     }
 }

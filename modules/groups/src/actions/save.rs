@@ -1,7 +1,7 @@
 //! Creates and replaces groups: the group, its audit row, the answer for a repeated request and the next generation of the
 //! graph in one batch.
 
-use fleetwright_plugin_api::sdk::{AuditEntry, Batch, CallContext, HostError, IfMatch, Reply};
+use fleetwright_plugin_api::sdk::{AuditEntry, Batch, CallContext, IfMatch, Reply, ServerError};
 use fleetwright_protocol::Violation;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -31,7 +31,7 @@ pub async fn save(
     let (id, draft) = request::group(body)?;
     let save_as = match (asked, id) {
         (Asked::Posted(seen), Some(id)) => SaveAs::Existing(id, seen),
-        (Asked::Posted(_), None) => SaveAs::New(engine.host().new_id()),
+        (Asked::Posted(_), None) => SaveAs::New(engine.server().new_id()),
         (Asked::Put(path_id, _), Some(id)) if id != path_id => {
             let detail = "The id must be that of the path, or left out.";
             let violation = Violation::new("/id", "group-id-invalid", detail);
@@ -42,19 +42,19 @@ pub async fn save(
     let is_new = matches!(save_as, SaveAs::New(_));
     for _ in 0..ATTEMPTS_MAX {
         let catalog = engine.catalog().await?;
-        let group = decide_save(&catalog, &save_as, &draft, engine.host().now_us())?;
+        let group = decide_save(&catalog, &save_as, &draft, engine.server().now_us())?;
         check_size(&group)?;
         let reply = reply(&group, is_new)?;
         let batch = store::next_generation(catalog.generation());
         match engine
-            .host()
+            .server()
             .db()
             .commit(context, write(batch, &group, is_new, &reply))
             .await
         {
             Ok(()) => return Ok(reply),
             // Somebody else was faster: the decision may be another now.
-            Err(HostError::Guard { .. }) => {}
+            Err(ServerError::Guard { .. }) => {}
             Err(error) => return Err(error.into()),
         }
     }
@@ -89,7 +89,7 @@ fn write(batch: Batch, group: &Group, is_new: bool, reply: &Reply) -> Batch {
         .respond(reply)
 }
 
-fn reply(group: &Group, is_new: bool) -> Result<Reply, HostError> {
+fn reply(group: &Group, is_new: bool) -> Result<Reply, ServerError> {
     let status = if is_new { 201 } else { 200 };
     let reply = Reply::json(status, &view::group(group))?
         .with_header("etag", format!("\"{}\"", group.revision));

@@ -38,7 +38,7 @@ pub fn of(error: GroupsError) -> Problem {
             "in-progress",
             "The groups are being changed by others; try again.",
         ),
-        GroupsError::Host(error) => Problem::from(error),
+        GroupsError::Server(error) => Problem::from(error),
     }
 }
 

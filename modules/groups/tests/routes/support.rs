@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use fleetwright_module_groups::Groups;
 use fleetwright_plugin_api::sdk::testing::{
-    SqlBackend, TestClient, TestHost, TestResponse, host_record,
+    SqlBackend, TestClient, TestResponse, TestServer, host_record,
 };
 use fleetwright_plugin_api::sdk::{HostId, HostRecord, Module as _};
 use fleetwright_server::modules::testing::ModuleDatabase;
@@ -26,7 +26,7 @@ pub async fn tables(database: &TestDatabase) -> Arc<dyn SqlBackend> {
 }
 
 pub struct Bench {
-    pub server: TestHost,
+    pub server: TestServer,
     pub client: TestClient,
     pub module: Groups,
 }
@@ -37,7 +37,7 @@ impl Bench {
     }
 
     pub async fn on(backend: Arc<dyn SqlBackend>) -> Self {
-        let server = TestHost::new(Some(backend));
+        let server = TestServer::new(Some(backend));
         let (module, client) = server.start::<Groups>("groups").await.unwrap();
         Self {
             server,

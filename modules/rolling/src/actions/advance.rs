@@ -1,7 +1,7 @@
 //! Carries out decisions: one write each, against the generation that was decided on. For the controller and for operators'
 //! controls alike.
 
-use fleetwright_plugin_api::sdk::{Batch, Host, HostError};
+use fleetwright_plugin_api::sdk::{Batch, Server, ServerError};
 use fleetwright_plugin_api::wire::{CallContext, SetAction, SetControl};
 use fleetwright_protocol::{HostId, SetId, validate};
 use serde_json::Value;
@@ -25,15 +25,15 @@ pub struct Started {
 
 /// What a deployment does next; with the hosts that had started, if it needed to know.
 pub async fn next(
-    host: &Host,
+    server: &Server,
     standing: &Standing,
     now_us: i64,
 ) -> Result<(Decision, Option<Started>), RollingError> {
-    let rollback = rollback_seen(host, standing).await?;
+    let rollback = rollback_seen(server, standing).await?;
     let snapshot = snapshot(standing, rollback);
     match decide::decide(&snapshot, now_us) {
         Decision::GatherStarted => {
-            let started = gather_started(host, standing).await?;
+            let started = gather_started(server, standing).await?;
             let known = Snapshot {
                 started: u64::try_from(started.hosts.len()).ok(),
                 ..snapshot
@@ -56,7 +56,10 @@ pub fn snapshot(standing: &Standing, rollback: Option<Seen>) -> Snapshot<'_> {
 }
 
 /// What a decision reads of a rollback.
-pub async fn rollback_seen(host: &Host, standing: &Standing) -> Result<Option<Seen>, HostError> {
+pub async fn rollback_seen(
+    server: &Server,
+    standing: &Standing,
+) -> Result<Option<Seen>, ServerError> {
     let (Some(set), Some(rollback)) = (&standing.rollback, &standing.header.machine.rollback)
     else {
         return Ok(None);
@@ -64,13 +67,13 @@ pub async fn rollback_seen(host: &Host, standing: &Standing) -> Result<Option<Se
     let (id, end) = (standing.header.id, rollback.batch_end);
     Ok(Some(Seen {
         counts: counts(set),
-        next_end: history::next_rollback_end(host.db(), id, end).await?,
+        next_end: history::next_rollback_end(server.db(), id, end).await?,
     }))
 }
 
-/// Everything a step writes. `HostError::Guard` at the commit: someone wrote first.
+/// Everything a step writes. `ServerError::Guard` at the commit: someone wrote first.
 pub async fn batch_of(
-    host: &Host,
+    server: &Server,
     context: &CallContext,
     standing: &Standing,
     step: &Step,
@@ -80,7 +83,7 @@ pub async fn batch_of(
     let header = &standing.header;
     let creates_rollback = step.effects.contains(&Effect::CreateRollback);
     let rollback_set_id = if creates_rollback {
-        Some(SetId(host.new_id()))
+        Some(SetId(server.new_id()))
     } else {
         header.rollback_set_id
     };
@@ -97,7 +100,7 @@ pub async fn batch_of(
         batch = with_effect(batch, standing, effect, now_us);
     }
     if let (true, Some(set_id), Some(started)) = (creates_rollback, rollback_set_id, started) {
-        batch = with_rollback(batch, host, standing, set_id, &started).await?;
+        batch = with_rollback(batch, server, standing, set_id, &started).await?;
     }
     let (from, to) = (header.machine.state, step.deployment.state);
     if from != to {
@@ -160,13 +163,13 @@ fn action(change: SetChange) -> SetAction {
 
 async fn with_rollback(
     batch: Batch,
-    host: &Host,
+    server: &Server,
     standing: &Standing,
     set_id: SetId,
     started: &Started,
 ) -> Result<Batch, RollingError> {
     let id = standing.header.id;
-    let found = store::with_asked(host.db(), id, None).await?;
+    let found = store::with_asked(server.db(), id, None).await?;
     let (header, asked) = found.ok_or(RollingError::NotFound)?;
     let rollback = asked.rollback.unwrap_or_default();
     let kind = rollback["operation_type"].as_str().unwrap_or_default();
@@ -182,12 +185,12 @@ async fn with_rollback(
 }
 
 /// The hosts whose operation had started, last batch first and in their order within each.
-async fn gather_started(host: &Host, standing: &Standing) -> Result<Started, HostError> {
+async fn gather_started(server: &Server, standing: &Standing) -> Result<Started, ServerError> {
     let policy = &standing.header.policy;
     let mut by_batch: Vec<(u64, Vec<HostId>)> = Vec::new();
     let mut cursor = 0;
     loop {
-        let page = host
+        let page = server
             .sets()
             .commands(standing.set.id, None, cursor, PAGE)
             .await?;

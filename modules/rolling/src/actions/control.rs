@@ -1,7 +1,7 @@
 //! Pauses, resumes, cancels and approves. Each decides on the deployment as read and writes against its generation; if someone
 //! else wrote in between, it decides again.
 
-use fleetwright_plugin_api::sdk::{Host, HostError, IfMatch};
+use fleetwright_plugin_api::sdk::{IfMatch, Server, ServerError};
 use fleetwright_plugin_api::wire::{AuditEntry, CallContext};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -15,34 +15,34 @@ const ATTEMPTS_MAX: usize = 20;
 
 /// Applies a control and returns the deployment as it is then.
 pub async fn control(
-    host: &Host,
+    server: &Server,
     context: &CallContext,
     id: Uuid,
     seen: IfMatch,
     asked: Control,
 ) -> Result<Standing, RollingError> {
     for _attempt in 0..ATTEMPTS_MAX {
-        let standing = read::deployment(host, context.tenant.as_deref(), id).await?;
+        let standing = read::deployment(server, context.tenant.as_deref(), id).await?;
         if !seen.matches(standing.revision()) {
             return Err(RollingError::Stale);
         }
-        let now_us = host.now_us();
-        let rollback = advance::rollback_seen(host, &standing).await?;
+        let now_us = server.now_us();
+        let rollback = advance::rollback_seen(server, &standing).await?;
         let snapshot = advance::snapshot(&standing, rollback);
         let Some(step) = decide_control(&snapshot, asked, now_us)? else {
             return Ok(standing);
         };
-        let batch = advance::batch_of(host, context, &standing, &step, None, now_us).await?;
+        let batch = advance::batch_of(server, context, &standing, &step, None, now_us).await?;
         let audit = AuditEntry {
             action: format!("rolling.{}", asked.name()),
             target_kind: "rolling_deployment".to_owned(),
             target_id: id.to_string(),
             detail: detail(asked),
         };
-        match host.db().commit(context, batch.audit(&audit)).await {
-            Ok(()) => return read::deployment(host, context.tenant.as_deref(), id).await,
+        match server.db().commit(context, batch.audit(&audit)).await {
+            Ok(()) => return read::deployment(server, context.tenant.as_deref(), id).await,
             // Someone else was faster, or the last host finished: what is so now decides.
-            Err(HostError::Guard { .. } | HostError::Constraint { .. }) => {}
+            Err(ServerError::Guard { .. } | ServerError::Constraint { .. }) => {}
             Err(error) => return Err(error.into()),
         }
     }

@@ -5,7 +5,7 @@
 use fleetwright_operations::request::What;
 use fleetwright_operations::selection::{self, Order, Selected, StoredSelector, select};
 use fleetwright_operations::view::digest_text;
-use fleetwright_plugin_api::sdk::{Batch, Host, HostError, Reply};
+use fleetwright_plugin_api::sdk::{Batch, Reply, Server, ServerError};
 use fleetwright_plugin_api::wire::{AuditEntry, CallContext, OfflinePolicy, SetCreate, SetPreview};
 use fleetwright_protocol::{ExecutionOptions, SetId};
 use serde_json::{Value, json};
@@ -34,16 +34,16 @@ pub struct Accepted {
 /// Creates a deployment from a body, or says everything that is wrong with it. The id is chosen by a caller that must not
 /// create it twice.
 pub async fn create_from_body(
-    host: &Host,
+    server: &Server,
     context: &CallContext,
     body: &Value,
     id: Option<Uuid>,
 ) -> Result<Created, RollingError> {
     match request::new_rolling(body) {
-        Ok(new) => create(host, context, new, id).await,
+        Ok(new) => create(server, context, new, id).await,
         Err(mut found) => {
             if let Some(selector) = request::selector_of(body) {
-                found.extend(selection::faults(host, context, selector).await);
+                found.extend(selection::faults(server, context, selector).await);
             }
             Err(RollingError::Invalid(found))
         }
@@ -51,26 +51,26 @@ pub async fn create_from_body(
 }
 
 async fn create(
-    host: &Host,
+    server: &Server,
     context: &CallContext,
     new: NewRolling,
     id: Option<Uuid>,
 ) -> Result<Created, RollingError> {
     let order = Order::OnlineThenName;
-    let selected = select(host, context, &new.selector, &new.expected, order).await?;
-    let id = id.unwrap_or_else(|| host.new_id());
+    let selected = select(server, context, &new.selector, &new.expected, order).await?;
+    let id = id.unwrap_or_else(|| server.new_id());
     let set = set_create(SetId(id), &new.what, &new.execution, &new.terms);
-    let preview = host.sets().preview(&set, &selected.hosts).await?;
+    let preview = server.sets().preview(&set, &selected.hosts).await?;
     if let Some(rollback) = &new.rollback {
         // A rollback the core would refuse must not be found out when it is needed.
         let set = rollback_set(SetId(id), rollback, &new.execution, &new.terms);
-        let checked = host.sets().preview(&set, &selected.hosts).await;
+        let checked = server.sets().preview(&set, &selected.hosts).await;
         checked.map_err(under_rollback)?;
     }
     if new.plan_only {
         return Ok(Created::Planned(Box::new(plan(&new, selected, preview))));
     }
-    let header = header(host, context, &new, &selected, id);
+    let header = header(server, context, &new, &selected, id);
     let accepted = accepted(&header, &selected)?;
     let asked = Asked {
         parameters: new.what.parameters,
@@ -84,7 +84,7 @@ async fn create(
         .audit(&audit(&header, &asked))
         .signal(DEPLOYMENTS_SIGNAL)
         .respond(&accepted.reply);
-    host.db().commit(context, batch).await?;
+    server.db().commit(context, batch).await?;
     Ok(Created::Accepted(Box::new(accepted)))
 }
 
@@ -119,15 +119,15 @@ fn set_create(
         options: execution.clone(),
         timeout_seconds: terms.timeout_seconds,
         expires_in_seconds: terms.expires_in_seconds,
-        max_running: 0,
+        max_concurrency: 0,
         offline: terms.offline,
         held: true,
     }
 }
 
-fn under_rollback(error: HostError) -> RollingError {
+fn under_rollback(error: ServerError) -> RollingError {
     match error {
-        HostError::Refused(problem) => HostError::Refused(Box::new(problem.under("/rollback"))),
+        ServerError::Refused(problem) => ServerError::Refused(Box::new(problem.under("/rollback"))),
         other => other,
     }
     .into()
@@ -152,7 +152,7 @@ fn plan(new: &NewRolling, selected: Selected, preview: SetPreview) -> RollingPla
 }
 
 fn header(
-    host: &Host,
+    server: &Server,
     context: &CallContext,
     new: &NewRolling,
     selected: &Selected,
@@ -164,7 +164,7 @@ fn header(
         rollback_set_id: None,
         created_by: context.principal.clone(),
         created_by_name: context.principal_name.clone(),
-        created_at_us: host.now_us(),
+        created_at_us: server.now_us(),
         finished_at_us: None,
         operation_type: new.what.operation.operation_type().as_str().to_owned(),
         digest: selected.digest.clone(),

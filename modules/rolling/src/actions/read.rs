@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use fleetwright_operations::rows;
-use fleetwright_plugin_api::sdk::{Host, HostError};
+use fleetwright_plugin_api::sdk::{Server, ServerError};
 use fleetwright_plugin_api::wire::{
     CommandOutput, CommandPage, CommandStatus, CommandView, SetView,
 };
@@ -31,34 +31,37 @@ impl Standing {
 
 /// One deployment.
 pub async fn deployment(
-    host: &Host,
+    server: &Server,
     tenant: Option<&str>,
     id: Uuid,
 ) -> Result<Standing, RollingError> {
-    let header = store::header(host.db(), id, tenant).await?;
+    let header = store::header(server.db(), id, tenant).await?;
     let header = header.ok_or(RollingError::NotFound)?;
-    standing(host, header).await
+    standing(server, header).await
 }
 
 /// One deployment with what was asked.
 pub async fn detail(
-    host: &Host,
+    server: &Server,
     tenant: Option<&str>,
     id: Uuid,
 ) -> Result<(Standing, Asked), RollingError> {
-    let found = store::with_asked(host.db(), id, tenant).await?;
+    let found = store::with_asked(server.db(), id, tenant).await?;
     let (header, asked) = found.ok_or(RollingError::NotFound)?;
-    Ok((standing(host, header).await?, asked))
+    Ok((standing(server, header).await?, asked))
 }
 
 /// The counters that go with a row. Sets that were swept away take their deployment with them.
-pub async fn standing(host: &Host, header: Header) -> Result<Standing, RollingError> {
-    let found = standings(host, vec![header]).await?;
+pub async fn standing(server: &Server, header: Header) -> Result<Standing, RollingError> {
+    let found = standings(server, vec![header]).await?;
     found.into_iter().next().ok_or(RollingError::NotFound)
 }
 
 /// The same for several; those without sets are left out.
-pub async fn standings(host: &Host, headers: Vec<Header>) -> Result<Vec<Standing>, HostError> {
+pub async fn standings(
+    server: &Server,
+    headers: Vec<Header>,
+) -> Result<Vec<Standing>, ServerError> {
     if headers.is_empty() {
         return Ok(Vec::new());
     }
@@ -67,7 +70,7 @@ pub async fn standings(host: &Host, headers: Vec<Header>) -> Result<Vec<Standing
         .flat_map(|header| [Some(header.set_id), header.rollback_set_id])
         .flatten()
         .collect();
-    let sets = host.sets().get(&ids).await?;
+    let sets = server.sets().get(&ids).await?;
     let mut by_id: HashMap<SetId, SetView> = sets.into_iter().map(|set| (set.id, set)).collect();
     let found = headers.into_iter().filter_map(|header| {
         let set = by_id.remove(&header.set_id)?;
@@ -83,39 +86,39 @@ pub async fn standings(host: &Host, headers: Vec<Header>) -> Result<Vec<Standing
 
 /// A page of deployments, newest first, and where the next page begins.
 pub async fn list(
-    host: &Host,
+    server: &Server,
     filter: &ListFilter,
     limit: u32,
 ) -> Result<(Vec<Standing>, Option<(i64, Uuid)>), RollingError> {
-    let headers = store::list(host.db(), filter, limit).await?;
+    let headers = store::list(server.db(), filter, limit).await?;
     let full = headers.len() == usize::try_from(limit).unwrap_or(usize::MAX);
     let last = headers
         .last()
         .filter(|_| full)
         .map(|header| (header.created_at_us, header.id));
-    Ok((standings(host, headers).await?, last))
+    Ok((standings(server, headers).await?, last))
 }
 
 /// A page of a deployment's hosts in the order of its batches, with what its rollback did on each.
 pub async fn hosts(
-    host: &Host,
+    server: &Server,
     standing: &Standing,
     status: Option<CommandStatus>,
     cursor: u64,
     limit: u32,
 ) -> Result<(CommandPage, HashMap<HostId, CommandView>), RollingError> {
-    let page = rows::page(host, &standing.set, status, cursor, limit).await?;
-    let rolled_back = rollback_rows(host, &standing.header, &page.items).await?;
+    let page = rows::page(server, &standing.set, status, cursor, limit).await?;
+    let rolled_back = rollback_rows(server, &standing.header, &page.items).await?;
     let by_host = rolled_back.into_iter().map(|row| (row.host_id, row));
     Ok((page, by_host.collect()))
 }
 
 /// What the rollback did on the hosts of these rows, in one read.
 async fn rollback_rows(
-    host: &Host,
+    server: &Server,
     header: &Header,
     rows: &[CommandView],
-) -> Result<Vec<CommandView>, HostError> {
+) -> Result<Vec<CommandView>, ServerError> {
     let started = rows.iter().filter(|row| row.started_at_us.is_some());
     let hosts: Vec<HostId> = started.map(|row| row.host_id).collect();
     let (Some(set_id), Some(rollback), Some(last)) = (
@@ -126,26 +129,26 @@ async fn rollback_rows(
         return Ok(Vec::new());
     };
     let from = rollback.earliest_ordinal(&header.policy, last.ordinal);
-    host.sets().commands_of_hosts(set_id, &hosts, from).await
+    server.sets().commands_of_hosts(set_id, &hosts, from).await
 }
 
 /// One host's row and its stored output, of the deployment or of its rollback; empty if it has none yet.
 pub async fn output(
-    host: &Host,
+    server: &Server,
     tenant: Option<&str>,
     id: Uuid,
     host_id: HostId,
     of_rollback: bool,
 ) -> Result<(CommandView, CommandOutput), RollingError> {
-    let header = store::header(host.db(), id, tenant).await?;
+    let header = store::header(server.db(), id, tenant).await?;
     let header = header.ok_or(RollingError::NotFound)?;
     let set_id = if of_rollback {
         header.rollback_set_id.ok_or(RollingError::NotFound)?
     } else {
         header.set_id
     };
-    let command = host.sets().command_of_host(set_id, host_id).await?;
+    let command = server.sets().command_of_host(set_id, host_id).await?;
     let command = command.ok_or(RollingError::NotFound)?;
-    let output = host.sets().output(command.id).await?;
+    let output = server.sets().output(command.id).await?;
     Ok((command, output.unwrap_or_default()))
 }

@@ -5,7 +5,7 @@ use axum::extract::{Request, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use fleetwright_operations::http::optional_body;
-use fleetwright_plugin_api::sdk::{Caller, Host, IfMatch, PathId, Problem, etag};
+use fleetwright_plugin_api::sdk::{Caller, IfMatch, PathId, Problem, Server, etag};
 use fleetwright_plugin_api::wire::CallContext;
 use uuid::Uuid;
 
@@ -26,12 +26,12 @@ use crate::{request, view};
     )
 )]
 pub async fn pause(
-    State(host): State<Host>,
+    State(server): State<Server>,
     Caller(context): Caller,
     PathId(id): PathId<Uuid>,
     seen: IfMatch,
 ) -> Result<Response, Problem> {
-    apply(&host, &context, id, seen, Control::Pause).await
+    apply(&server, &context, id, seen, Control::Pause).await
 }
 
 /// Go on with a paused deployment, with the rest of its delay. If failures paused it, those so far are accepted.
@@ -46,12 +46,12 @@ pub async fn pause(
     )
 )]
 pub async fn resume(
-    State(host): State<Host>,
+    State(server): State<Server>,
     Caller(context): Caller,
     PathId(id): PathId<Uuid>,
     seen: IfMatch,
 ) -> Result<Response, Problem> {
-    apply(&host, &context, id, seen, Control::Resume).await
+    apply(&server, &context, id, seen, Control::Resume).await
 }
 
 /// Start nothing more. Hosts that run finish, or are ended with `kill`; the others are skipped as `cancelled`.
@@ -70,7 +70,7 @@ pub async fn resume(
     )
 )]
 pub async fn cancel(
-    State(host): State<Host>,
+    State(server): State<Server>,
     Caller(context): Caller,
     PathId(id): PathId<Uuid>,
     seen: IfMatch,
@@ -78,7 +78,7 @@ pub async fn cancel(
 ) -> Result<Response, Problem> {
     let body = optional_body(request).await?;
     let kill = request::cancel(&body).map_err(invalid)?;
-    apply(&host, &context, id, seen, Control::Cancel { kill }).await
+    apply(&server, &context, id, seen, Control::Cancel { kill }).await
 }
 
 /// Let the batch that waits begin.
@@ -97,7 +97,7 @@ pub async fn cancel(
     )
 )]
 pub async fn approve(
-    State(host): State<Host>,
+    State(server): State<Server>,
     Caller(context): Caller,
     PathId(id): PathId<Uuid>,
     seen: IfMatch,
@@ -105,17 +105,17 @@ pub async fn approve(
 ) -> Result<Response, Problem> {
     let body = optional_body(request).await?;
     let batch = request::approve(&body).map_err(invalid)?;
-    apply(&host, &context, id, seen, Control::Approve { batch }).await
+    apply(&server, &context, id, seen, Control::Approve { batch }).await
 }
 
 async fn apply(
-    host: &Host,
+    server: &Server,
     context: &CallContext,
     id: Uuid,
     seen: IfMatch,
     asked: Control,
 ) -> Result<Response, Problem> {
-    let standing = control::control(host, context, id, seen, asked).await;
+    let standing = control::control(server, context, id, seen, asked).await;
     let standing = standing.map_err(of)?;
     let tag = [(header::ETAG, etag::of(standing.revision()))];
     Ok((tag, Json(view::summary(&standing))).into_response())

@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::{Json, http::StatusCode};
-use fleetwright_plugin_api::sdk::{Caller, Host, JsonBody, Problem};
+use fleetwright_plugin_api::sdk::{Caller, JsonBody, Problem, Server};
 use serde_json::Value;
 
 use crate::actions::create::{self, Created};
@@ -27,11 +27,11 @@ use crate::http::problem::of;
     )
 )]
 pub async fn create(
-    State(host): State<Host>,
+    State(server): State<Server>,
     Caller(context): Caller,
     JsonBody(body): JsonBody<Value>,
 ) -> Result<Response, Problem> {
-    let created = create::create_from_body(&host, &context, &body, None).await;
+    let created = create::create_from_body(&server, &context, &body, None).await;
     Ok(match created.map_err(of)? {
         Created::Accepted(accepted) => accepted.reply.into_response(),
         Created::Planned(plan) => (StatusCode::OK, Json(plan)).into_response(),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::response::IntoResponse;
 use axum::response::sse::{Event, Sse};
-use fleetwright_plugin_api::sdk::{Caller, Host, PathId, Problem};
+use fleetwright_plugin_api::sdk::{Caller, PathId, Problem, Server};
 use fleetwright_protocol::SetId;
 use futures_util::future::{Either, select};
 use futures_util::stream;
@@ -35,15 +35,15 @@ const SILENCE_MAX: Duration = Duration::from_secs(15);
     )
 )]
 pub async fn events(
-    State(host): State<Host>,
+    State(server): State<Server>,
     Caller(context): Caller,
     PathId(id): PathId<Uuid>,
 ) -> Result<impl IntoResponse, Problem> {
     // A missing deployment is an answer, not a stream that ends at once.
-    let found = read::deployment(&host, context.tenant.as_deref(), id).await;
+    let found = read::deployment(&server, context.tenant.as_deref(), id).await;
     found.map_err(of)?;
     let follower = Follower {
-        host,
+        server,
         id,
         tenant: context.tenant,
         sets: Vec::new(),
@@ -59,7 +59,7 @@ pub async fn events(
 }
 
 struct Follower {
-    host: Host,
+    server: Server,
     id: Uuid,
     tenant: Option<String>,
     sets: Vec<SetId>,
@@ -73,7 +73,7 @@ impl Follower {
         if self.ended {
             return None;
         }
-        let clock = self.host.clone();
+        let clock = self.server.clone();
         let mut silence = std::pin::pin!(clock.sleep(SILENCE_MAX));
         loop {
             match self.changed().await {
@@ -85,7 +85,7 @@ impl Follower {
             }
             let mut keys = vec![DEPLOYMENTS_SIGNAL.to_owned()];
             keys.extend(self.sets.iter().copied().map(set_signal));
-            let signals = self.host.signals().clone();
+            let signals = self.server.signals().clone();
             let signal = std::pin::pin!(signals.wait(&keys, self.generation));
             match select(signal, silence.as_mut()).await {
                 Either::Left((generation, _)) => self.generation = generation,
@@ -101,7 +101,7 @@ impl Follower {
 
     /// The progress, if it is not what was shown last.
     async fn changed(&mut self) -> Result<Option<Event>, RollingError> {
-        let standing = read::deployment(&self.host, self.tenant.as_deref(), self.id).await?;
+        let standing = read::deployment(&self.server, self.tenant.as_deref(), self.id).await?;
         let header = &standing.header;
         self.sets = [Some(header.set_id), header.rollback_set_id]
             .into_iter()

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use fleetwright_operations::filters::{self, Filters};
 use fleetwright_operations::store::Listing;
-use fleetwright_plugin_api::sdk::{Caller, Host, PageView, Paging, Problem, QueryParams};
+use fleetwright_plugin_api::sdk::{Caller, PageView, Paging, Problem, QueryParams, Server};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -34,7 +34,7 @@ pub struct ListParams {
     )
 )]
 pub async fn list(
-    State(host): State<Host>,
+    State(server): State<Server>,
     Caller(context): Caller,
     QueryParams(params): QueryParams<ListParams>,
     QueryParams(filters): QueryParams<Filters>,
@@ -59,7 +59,9 @@ pub async fn list(
             ..listing
         },
     };
-    let (standings, next) = read::list(&host, &filter, paging.limit).await.map_err(of)?;
+    let (standings, next) = read::list(&server, &filter, paging.limit)
+        .await
+        .map_err(of)?;
     let items = standings.iter().map(view::summary).collect();
     let page = PageView::new(items, next.as_ref());
     Ok(Json(RollingPage {

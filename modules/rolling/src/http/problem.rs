@@ -31,6 +31,6 @@ pub fn of(error: RollingError) -> Problem {
             "The deployment is being changed by others.",
         ),
         RollingError::Call(error) => Problem::from(error),
-        RollingError::Host(error) => Problem::from(error),
+        RollingError::Server(error) => Problem::from(error),
     }
 }

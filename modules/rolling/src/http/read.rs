@@ -6,7 +6,7 @@ use axum::response::Response;
 use fleetwright_operations::filters;
 use fleetwright_operations::view::{HostOutput, output as output_view};
 use fleetwright_plugin_api::sdk::{
-    Caller, Host, IfNoneMatch, PageView, Paging, PathId, PathIds, Problem, QueryParams,
+    Caller, IfNoneMatch, PageView, Paging, PathId, PathIds, Problem, QueryParams, Server,
 };
 use fleetwright_protocol::HostId;
 use serde::Deserialize;
@@ -46,12 +46,12 @@ pub struct OutputParams {
     )
 )]
 pub async fn get(
-    State(host): State<Host>,
+    State(server): State<Server>,
     Caller(context): Caller,
     PathId(id): PathId<Uuid>,
     seen: IfNoneMatch,
 ) -> Result<Response, Problem> {
-    let found = read::detail(&host, context.tenant.as_deref(), id).await;
+    let found = read::detail(&server, context.tenant.as_deref(), id).await;
     let (standing, asked) = found.map_err(of)?;
     Ok(seen.reply(standing.revision(), || view::detail(&standing, asked)))
 }
@@ -66,11 +66,11 @@ pub async fn get(
     )
 )]
 pub async fn progress(
-    State(host): State<Host>,
+    State(server): State<Server>,
     Caller(context): Caller,
     PathId(id): PathId<Uuid>,
 ) -> Result<Json<RollingProgress>, Problem> {
-    let found = read::deployment(&host, context.tenant.as_deref(), id).await;
+    let found = read::deployment(&server, context.tenant.as_deref(), id).await;
     Ok(Json(view::progress_of(&found.map_err(of)?)))
 }
 
@@ -87,15 +87,15 @@ pub async fn progress(
     )
 )]
 pub async fn batches(
-    State(host): State<Host>,
+    State(server): State<Server>,
     Caller(context): Caller,
     PathId(id): PathId<Uuid>,
     paging: Paging,
 ) -> Result<Json<RollingBatchPage>, Problem> {
-    let found = read::deployment(&host, context.tenant.as_deref(), id).await;
+    let found = read::deployment(&server, context.tenant.as_deref(), id).await;
     let standing = found.map_err(of)?;
     let after: u64 = paging.cursor()?.unwrap_or_default();
-    let rows = history::batches(host.db(), id, after, paging.limit).await?;
+    let rows = history::batches(server.db(), id, after, paging.limit).await?;
     let count = standing.header.policy.partition.count();
     let last = count.min(after.saturating_add(u64::from(paging.limit)));
     let numbers = after.saturating_add(1)..=last;
@@ -124,7 +124,7 @@ pub async fn batches(
     )
 )]
 pub async fn hosts(
-    State(host): State<Host>,
+    State(server): State<Server>,
     Caller(context): Caller,
     PathId(id): PathId<Uuid>,
     QueryParams(params): QueryParams<HostParams>,
@@ -133,9 +133,9 @@ pub async fn hosts(
     let status = filters::host_status(params.status.as_deref());
     let status = status.map_err(|found| invalid(vec![found]))?;
     let cursor: u64 = paging.cursor()?.unwrap_or_default();
-    let found = read::deployment(&host, context.tenant.as_deref(), id).await;
+    let found = read::deployment(&server, context.tenant.as_deref(), id).await;
     let standing = found.map_err(of)?;
-    let rows = read::hosts(&host, &standing, status, cursor, paging.limit).await;
+    let rows = read::hosts(&server, &standing, status, cursor, paging.limit).await;
     let (rows, mut rolled_back) = rows.map_err(of)?;
     let policy = &standing.header.policy;
     let items = rows.items.into_iter();
@@ -157,13 +157,13 @@ pub async fn hosts(
     )
 )]
 pub async fn output(
-    State(host): State<Host>,
+    State(server): State<Server>,
     Caller(context): Caller,
     PathIds(id, host_id): PathIds<Uuid, HostId>,
     QueryParams(params): QueryParams<OutputParams>,
 ) -> Result<Json<HostOutput>, Problem> {
     let tenant = context.tenant.as_deref();
-    let found = read::output(&host, tenant, id, host_id, params.rollback).await;
+    let found = read::output(&server, tenant, id, host_id, params.rollback).await;
     let (command, stored) = found.map_err(of)?;
     Ok(Json(output_view(&command, &stored)))
 }
@@ -181,15 +181,15 @@ pub async fn output(
     )
 )]
 pub async fn trace(
-    State(host): State<Host>,
+    State(server): State<Server>,
     Caller(context): Caller,
     PathId(id): PathId<Uuid>,
     paging: Paging,
 ) -> Result<Json<RollingTracePage>, Problem> {
-    let found = read::deployment(&host, context.tenant.as_deref(), id).await;
+    let found = read::deployment(&server, context.tenant.as_deref(), id).await;
     found.map_err(of)?;
     let after: i64 = paging.cursor()?.unwrap_or_default();
-    let moves = history::trace(host.db(), id, after, paging.limit).await?;
+    let moves = history::trace(server.db(), id, after, paging.limit).await?;
     let full = moves.len() == usize::try_from(paging.limit).unwrap_or(usize::MAX);
     let next = moves.last().filter(|_| full).map(|last| last.generation);
     let items = moves.into_iter().map(view::moved).collect();

@@ -1,7 +1,7 @@
 //! What is remembered of a deployment beside its row: the batches that were dispatched, every move with its cause, and where
 //! the batches of its rollback end.
 
-use fleetwright_plugin_api::sdk::{Batch, Cell, Database, HostError, Row, Statement};
+use fleetwright_plugin_api::sdk::{Batch, Cell, Database, Row, ServerError, Statement};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -105,7 +105,7 @@ pub async fn next_rollback_end(
     db: &Database,
     deployment_id: Uuid,
     end: u64,
-) -> Result<Option<u64>, HostError> {
+) -> Result<Option<u64>, ServerError> {
     let sql = "SELECT end_ordinal FROM rolling_rollback_batches WHERE deployment_id = $1 AND end_ordinal > $2 \
                ORDER BY end_ordinal LIMIT 1";
     let statement = Statement::new(sql).bind(deployment_id).bind(integer(end));
@@ -119,7 +119,7 @@ pub async fn batches(
     deployment_id: Uuid,
     after: u64,
     limit: u32,
-) -> Result<Vec<BatchRow>, HostError> {
+) -> Result<Vec<BatchRow>, ServerError> {
     let sql = "SELECT number, size, dispatched_at, finished_at, succeeded, failed, unreachable, skipped \
                FROM rolling_batches WHERE deployment_id = $1 AND number > $2 ORDER BY number LIMIT $3";
     let statement = Statement::new(sql)
@@ -136,7 +136,7 @@ pub async fn trace(
     deployment_id: Uuid,
     after: i64,
     limit: u32,
-) -> Result<Vec<Move>, HostError> {
+) -> Result<Vec<Move>, ServerError> {
     let sql = "SELECT generation, at, from_state, to_state, cause, principal FROM rolling_trace \
                WHERE deployment_id = $1 AND generation > $2 ORDER BY generation LIMIT $3";
     let statement = Statement::new(sql)
@@ -147,7 +147,7 @@ pub async fn trace(
     table.rows.iter().map(move_of).collect()
 }
 
-fn batch_of(row: &Row) -> Result<BatchRow, HostError> {
+fn batch_of(row: &Row) -> Result<BatchRow, ServerError> {
     Ok(BatchRow {
         number: count(row, 0)?,
         size: count(row, 1)?,
@@ -162,7 +162,7 @@ fn batch_of(row: &Row) -> Result<BatchRow, HostError> {
     })
 }
 
-fn move_of(row: &Row) -> Result<Move, HostError> {
+fn move_of(row: &Row) -> Result<Move, ServerError> {
     Ok(Move {
         generation: row.integer(0)?,
         at_us: row.integer(1)?,
@@ -173,9 +173,9 @@ fn move_of(row: &Row) -> Result<Move, HostError> {
     })
 }
 
-fn count(row: &Row, index: usize) -> Result<u64, HostError> {
+fn count(row: &Row, index: usize) -> Result<u64, ServerError> {
     u64::try_from(row.integer(index)?)
-        .map_err(|_| HostError::Internal("a count of a deployment is negative".to_owned()))
+        .map_err(|_| ServerError::Internal("a count of a deployment is negative".to_owned()))
 }
 
 /// Counts are of hosts, at most 100,000.

@@ -89,10 +89,10 @@ on_each_database! {
         let again = control("pause", Value::Null).await;
         assert_eq!((again.status, &again.headers["etag"]), (200, &paused.headers["etag"]));
         bench.server.advance(Duration::from_secs(3_600));
-        pass(&bench.host).await.unwrap();
+        pass(&bench.handle).await.unwrap();
         assert_eq!(bench.set(id).queued, 0, "a paused deployment dispatches nothing");
         assert_eq!(control("resume", Value::Null).await.json()["status"], "running");
-        pass(&bench.host).await.unwrap();
+        pass(&bench.handle).await.unwrap();
         assert_eq!(bench.set(id).queued, 0, "the rest of the delay is waited for");
         bench.server.advance(Duration::from_secs(41));
         bench.server.publish("rolling:deployments");
@@ -242,10 +242,10 @@ on_each_database! {
         bench.finish(id, 2, 0).await;
         bench.until(id, "the end", |seen| seen["status"] == "succeeded").await;
         bench.server.advance(Duration::from_secs(7_200));
-        prune_once(&bench.host).await.unwrap();
+        prune_once(&bench.handle).await.unwrap();
         assert_eq!(bench.get(&format!("/{id}")).await.status, 200);
         bench.server.state().sets.clear();
-        prune_once(&bench.host).await.unwrap();
+        prune_once(&bench.handle).await.unwrap();
         assert_eq!(bench.get(&format!("/{id}/trace")).await.status, 404);
         assert_eq!(bench.get("").await.json()["items"], json!([]));
     }

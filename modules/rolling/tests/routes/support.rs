@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fleetwright_module_rolling::Rolling;
-use fleetwright_plugin_api::sdk::testing::{TestClient, TestHost, TestResponse};
+use fleetwright_plugin_api::sdk::testing::{TestClient, TestResponse, TestServer};
 use fleetwright_plugin_api::sdk::{CallContext, HostId, Module as _, Payload, SetId, SetView};
 use fleetwright_server::modules::testing::ModuleDatabase;
 use fleetwright_tests::databases::TestDatabase;
@@ -15,17 +15,17 @@ pub const ROLLING: &str = "/api/v1/fleet/rolling";
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub struct Bench {
-    pub server: TestHost,
+    pub server: TestServer,
     pub client: TestClient,
     pub module: Arc<Rolling>,
-    pub host: fleetwright_plugin_api::sdk::Host,
+    pub handle: fleetwright_plugin_api::sdk::Server,
 }
 
 impl Bench {
     pub async fn start(database: &TestDatabase) -> Self {
         let db = database.db.clone();
         let tables = ModuleDatabase::migrated(db, "rolling", &Rolling::migrations()).await;
-        let server = TestHost::new(Some(Arc::new(tables.unwrap())));
+        let server = TestServer::new(Some(Arc::new(tables.unwrap())));
         server.on_invoke("groups", "select", |_context, payload| {
             let number = payload.json["selector"]["hosts"].as_u64().unwrap_or_default();
             let mut hosts: Vec<HostId> = (0..number).map(host_id).collect();
@@ -39,12 +39,12 @@ impl Bench {
             })
         });
         let (module, client) = server.start::<Rolling>("rolling").await.unwrap();
-        let host = server.host("rolling");
+        let handle = server.server("rolling");
         Self {
             server,
             client,
             module: Arc::new(module),
-            host,
+            handle,
         }
     }
 

@@ -1,6 +1,6 @@
 //! Deletes a schedule with its runs. What it has launched goes on: that is another module's.
 
-use fleetwright_plugin_api::sdk::{AuditEntry, Batch, CallContext, Host, HostError, IfMatch};
+use fleetwright_plugin_api::sdk::{AuditEntry, Batch, CallContext, IfMatch, Server, ServerError};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -8,21 +8,21 @@ use super::{ARMED_SIGNAL, ATTEMPTS_MAX, SchedulesError};
 use crate::store::{self, Header, runs};
 
 pub async fn delete(
-    host: &Host,
+    server: &Server,
     context: &CallContext,
     id: Uuid,
     seen: &IfMatch,
 ) -> Result<(), SchedulesError> {
     for _ in 0..ATTEMPTS_MAX {
-        let header = store::header(host.db(), id).await?;
+        let header = store::header(server.db(), id).await?;
         let header = header.ok_or(SchedulesError::NotFound)?;
         if !seen.matches(header.revision) {
             return Err(SchedulesError::Stale);
         }
-        match host.db().commit(context, batch(&header)).await {
+        match server.db().commit(context, batch(&header)).await {
             Ok(()) => return Ok(()),
             // It was changed or deleted in between: what is so now decides.
-            Err(HostError::Guard { .. }) => {}
+            Err(ServerError::Guard { .. }) => {}
             Err(error) => return Err(error.into()),
         }
     }

@@ -1,7 +1,7 @@
 //! Records what is due: each fire once, and with it the schedule's next one, in one batch. May run at any time, twice, or on
 //! two servers: a schedule that somebody has armed since it was read is left alone.
 
-use fleetwright_plugin_api::sdk::{Batch, Host, HostError};
+use fleetwright_plugin_api::sdk::{Batch, Server, ServerError};
 
 use super::RUNS_SIGNAL;
 use super::save::times_of;
@@ -12,11 +12,11 @@ use crate::store::{self, Header, runs};
 const PAGE: u32 = 250;
 
 /// Records everything that is due now, and gives the time at which the next fire is.
-pub async fn fire_due(host: &Host) -> Result<Option<i64>, HostError> {
+pub async fn fire_due(server: &Server) -> Result<Option<i64>, ServerError> {
     loop {
-        let now_us = host.now_us();
-        let ahead = store::ahead(host.db(), now_us, PAGE).await?;
-        let due = store::due(host.db(), now_us, PAGE).await?;
+        let now_us = server.now_us();
+        let ahead = store::ahead(server.db(), now_us, PAGE).await?;
+        let due = store::due(server.db(), now_us, PAGE).await?;
         let is_full = [&ahead, &due]
             .iter()
             .any(|page| u32::try_from(page.len()) == Ok(PAGE));
@@ -28,16 +28,16 @@ pub async fn fire_due(host: &Host) -> Result<Option<i64>, HostError> {
             .chain(&due)
             .fold(Batch::new(), |batch, header| write(batch, header, now_us));
         let batch = batch.signal(RUNS_SIGNAL);
-        host.db().commit(&host.own_context(), batch).await?;
+        server.db().commit(&server.own_context(), batch).await?;
         if !is_full
-            && store::earliest_due(host.db())
+            && store::earliest_due(server.db())
                 .await?
                 .is_none_or(|due_us| due_us > now_us)
         {
             break;
         }
     }
-    store::earliest_due(host.db()).await
+    store::earliest_due(server.db()).await
 }
 
 fn write(batch: Batch, header: &Header, now_us: i64) -> Batch {

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use fleetwright_plugin_api::sdk::{Batch, Host, HostError, Payload};
+use fleetwright_plugin_api::sdk::{Batch, Payload, Server, ServerError};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -15,15 +15,15 @@ pub const PAGE: u32 = 500;
 
 /// The statuses of operations; of those that are no more, none is in the map. `None`: their module cannot be asked now.
 pub async fn statuses(
-    host: &Host,
+    server: &Server,
     kind: Kind,
     ids: &[Uuid],
-) -> Result<Option<HashMap<Uuid, OperationStatus>>, HostError> {
+) -> Result<Option<HashMap<Uuid, OperationStatus>>, ServerError> {
     let mut found = HashMap::new();
     for chunk in ids.chunks(PAGE as usize) {
         let asked = Payload::json(json!({ "ids": chunk }));
-        let context = host.own_context();
-        let answer = host
+        let context = server.own_context();
+        let answer = server
             .call()
             .invoke(&context, kind.as_str(), "status", asked)
             .await;
@@ -45,7 +45,7 @@ pub async fn statuses(
                 }
                 (_, _) => {
                     let text = format!("{} answered another shape", kind.as_str());
-                    return Err(HostError::Internal(text));
+                    return Err(ServerError::Internal(text));
                 }
             }
         }
@@ -54,10 +54,10 @@ pub async fn statuses(
 }
 
 /// Writes what has become of launched runs; gives those that still go on.
-pub async fn refresh(host: &Host, launched: Vec<Run>) -> Result<Vec<Run>, HostError> {
+pub async fn refresh(server: &Server, launched: Vec<Run>) -> Result<Vec<Run>, ServerError> {
     let mut open = Vec::new();
     let mut batch = Batch::new();
-    let now_us = host.now_us();
+    let now_us = server.now_us();
     for kind in Kind::ALL {
         let (of_kind, ids): (Vec<&Run>, Vec<Uuid>) = launched
             .iter()
@@ -67,7 +67,7 @@ pub async fn refresh(host: &Host, launched: Vec<Run>) -> Result<Vec<Run>, HostEr
         if ids.is_empty() {
             continue;
         }
-        let Some(found) = statuses(host, kind, &ids).await? else {
+        let Some(found) = statuses(server, kind, &ids).await? else {
             open.extend(of_kind.into_iter().cloned());
             continue;
         };
@@ -82,17 +82,17 @@ pub async fn refresh(host: &Host, launched: Vec<Run>) -> Result<Vec<Run>, HostEr
         }
     }
     if !batch.is_empty() {
-        host.db().commit(&host.own_context(), batch).await?;
+        server.db().commit(&server.own_context(), batch).await?;
     }
     Ok(open)
 }
 
 /// The runs of these schedules that are not over, as their operations say now, however many there are: those that are
 /// launched, and those that are not yet.
-pub async fn open_of(host: &Host, schedule_ids: &[Uuid]) -> Result<Vec<Run>, HostError> {
+pub async fn open_of(server: &Server, schedule_ids: &[Uuid]) -> Result<Vec<Run>, ServerError> {
     let (mut open, mut after) = (Vec::new(), Uuid::nil());
     loop {
-        let page = runs::open_of(host.db(), schedule_ids, after, PAGE).await?;
+        let page = runs::open_of(server.db(), schedule_ids, after, PAGE).await?;
         let Some(last) = page.last() else {
             return Ok(open);
         };
@@ -101,21 +101,24 @@ pub async fn open_of(host: &Host, schedule_ids: &[Uuid]) -> Result<Vec<Run>, Hos
             .into_iter()
             .partition(|run| run.phase == Phase::Launched);
         open.extend(waiting);
-        open.extend(refresh(host, launched).await?);
+        open.extend(refresh(server, launched).await?);
     }
 }
 
 /// One pass over everything launched that is not over; gives the operations that are still to be watched, and how many pages
 /// there were.
-pub async fn follow_all(host: &Host, watched_max: usize) -> Result<(Vec<Run>, u32), HostError> {
+pub async fn follow_all(
+    server: &Server,
+    watched_max: usize,
+) -> Result<(Vec<Run>, u32), ServerError> {
     let (mut watched, mut pages, mut after) = (Vec::new(), 0, Uuid::nil());
     loop {
-        let page = runs::launched_after(host.db(), after, PAGE).await?;
+        let page = runs::launched_after(server.db(), after, PAGE).await?;
         let Some(last) = page.last() else {
             return Ok((watched, pages));
         };
         (after, pages) = (last.id, pages + 1);
-        let open = refresh(host, page).await?;
+        let open = refresh(server, page).await?;
         let room = watched_max.saturating_sub(watched.len());
         watched.extend(open.into_iter().take(room));
     }

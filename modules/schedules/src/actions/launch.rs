@@ -6,7 +6,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 use fleetwright_plugin_api::sdk::{
-    Batch, CallContext, CallError, Host, HostError, Payload, Problem,
+    Batch, CallContext, CallError, Payload, Problem, Server, ServerError,
 };
 use futures_util::StreamExt as _;
 use futures_util::stream::iter;
@@ -40,11 +40,11 @@ pub enum Launched {
 }
 
 /// One pass over all the runs that wait, so that those whose module is away keep no others waiting: of each schedule one.
-pub async fn launch_waiting(host: &Host) -> Result<Launched, HostError> {
+pub async fn launch_waiting(server: &Server) -> Result<Launched, ServerError> {
     let (mut seen, mut after) = (HashSet::new(), runs::Place::FIRST);
     let mut outcome = Launched::Idle;
     loop {
-        let page = runs::waiting(host.db(), after, PAGE).await?;
+        let page = runs::waiting(server.db(), after, PAGE).await?;
         let Some(last) = page.last() else {
             return Ok(outcome);
         };
@@ -56,7 +56,7 @@ pub async fn launch_waiting(host: &Host) -> Result<Launched, HostError> {
         if first.is_empty() {
             continue;
         }
-        let progress = launch_page(host, first).await?;
+        let progress = launch_page(server, first).await?;
         outcome = match outcome {
             Launched::Idle | Launched::Waiting if !progress => Launched::Waiting,
             Launched::Idle | Launched::Waiting | Launched::Progress => Launched::Progress,
@@ -65,20 +65,20 @@ pub async fn launch_waiting(host: &Host) -> Result<Launched, HostError> {
 }
 
 /// Brings runs of different schedules forward. Returns whether something was done.
-async fn launch_page(host: &Host, waiting: Vec<Run>) -> Result<bool, HostError> {
-    let pass = Pass::read(host, &waiting).await?;
+async fn launch_page(server: &Server, waiting: Vec<Run>) -> Result<bool, ServerError> {
+    let pass = Pass::read(server, &waiting).await?;
     let decided: Vec<(Run, LaunchStep)> = waiting
         .into_iter()
         .filter_map(|run| pass.decide(run))
         .collect();
-    let now_us = host.now_us();
+    let now_us = server.now_us();
     let batch = decided.iter().fold(Batch::new(), |batch, (run, step)| {
         pass.write(batch, run, step, now_us)
     });
     let mut progress = !batch.is_empty();
-    commit(host, batch).await?;
-    let outcomes = pass.launch_all(host, decided).await?;
-    let now_us = host.now_us();
+    commit(server, batch).await?;
+    let outcomes = pass.launch_all(server, decided).await?;
+    let now_us = server.now_us();
     let batch = outcomes
         .iter()
         .fold(Batch::new(), |batch, outcome| match outcome {
@@ -89,7 +89,7 @@ async fn launch_page(host: &Host, waiting: Vec<Run>) -> Result<bool, HostError> 
     progress |= outcomes
         .iter()
         .any(|outcome| !matches!(outcome, Outcome::Again));
-    commit(host, batch).await?;
+    commit(server, batch).await?;
     Ok(progress)
 }
 
@@ -115,23 +115,23 @@ struct Pass {
 }
 
 impl Pass {
-    async fn read(host: &Host, waiting: &[Run]) -> Result<Self, HostError> {
+    async fn read(server: &Server, waiting: &[Run]) -> Result<Self, ServerError> {
         let ids: Vec<Uuid> = waiting.iter().map(|run| run.schedule_id).collect();
         // First: what launches after this is told by the count of launches.
-        let headers = store::headers_of(host.db(), &ids).await?;
+        let headers = store::headers_of(server.db(), &ids).await?;
         // Where runs may overlap, what goes on says nothing; and it may be much.
         let exclusive: Vec<Uuid> = headers
             .iter()
             .filter(|header| header.overlap != OverlapPolicy::Allow)
             .map(|header| header.id)
             .collect();
-        let open = follow::open_of(host, &exclusive).await?;
+        let open = follow::open_of(server, &exclusive).await?;
         let mut by_schedule: HashMap<Uuid, Vec<Uuid>> = HashMap::new();
         for run in open.iter().filter(|run| run.phase == Phase::Launched) {
             by_schedule.entry(run.schedule_id).or_default().push(run.id);
         }
         let mut pass = Self {
-            now_us: host.now_us(),
+            now_us: server.now_us(),
             headers: headers
                 .into_iter()
                 .map(|header| (header.id, header))
@@ -147,11 +147,11 @@ impl Pass {
             if ids.is_empty() {
                 continue;
             }
-            if let Some(found) = follow::statuses(host, kind, &ids).await? {
+            if let Some(found) = follow::statuses(server, kind, &ids).await? {
                 pass.existing.insert(kind, found);
             }
             let refused = [FEATURE, kind.feature()]
-                .map(|feature| host.features().state(feature))
+                .map(|feature| server.features().state(feature))
                 .into_iter()
                 .find(|state| !state.new_work);
             if let Some(state) = refused {
@@ -163,7 +163,7 @@ impl Pass {
             let key = (run.principal.clone(), run.kind);
             if let Entry::Vacant(entry) = pass.acting.entry(key) {
                 let path = run.kind.path();
-                let acting = host.identity().acting(&run.principal, "POST", path);
+                let acting = server.identity().acting(&run.principal, "POST", path);
                 entry.insert(acting.await?);
             }
         }
@@ -209,9 +209,9 @@ impl Pass {
     /// Creates what is to be launched, as it is stored now: another server may have decided otherwise.
     async fn launch_all(
         &self,
-        host: &Host,
+        server: &Server,
         decided: Vec<(Run, LaunchStep)>,
-    ) -> Result<Vec<Outcome>, HostError> {
+    ) -> Result<Vec<Outcome>, ServerError> {
         let to_launch: Vec<(Run, Vec<Uuid>)> = decided
             .into_iter()
             .filter_map(|(run, step)| match step {
@@ -220,11 +220,11 @@ impl Pass {
             })
             .collect();
         let ids: Vec<Uuid> = to_launch.iter().map(|(run, _)| run.id).collect();
-        let launching = runs::launching_of(host.db(), &ids).await?;
+        let launching = runs::launching_of(server.db(), &ids).await?;
         let creations = to_launch
             .into_iter()
             .filter(|(run, _)| self.is_as_read(run, launching.get(&run.id)))
-            .map(|(run, cancel)| self.launch(host, run, cancel));
+            .map(|(run, cancel)| self.launch(server, run, cancel));
         Ok(iter(creations).buffer_unordered(AT_ONCE).collect().await)
     }
 
@@ -237,8 +237,8 @@ impl Pass {
             .is_some_and(|(header, launches)| *launches == header.launches + own_turn)
     }
 
-    async fn launch(&self, host: &Host, run: Run, cancel: Vec<Uuid>) -> Outcome {
-        match self.try_launch(host, &run, cancel).await {
+    async fn launch(&self, server: &Server, run: Run, cancel: Vec<Uuid>) -> Outcome {
+        match self.try_launch(server, &run, cancel).await {
             Ok(status) => Outcome::Launched(run.id, status),
             Err(error) => {
                 let waited_us = self.now_us - run.recorded_at_us;
@@ -252,13 +252,13 @@ impl Pass {
 
     async fn try_launch(
         &self,
-        host: &Host,
+        server: &Server,
         run: &Run,
         cancel: Vec<Uuid>,
     ) -> Result<OperationStatus, CallError> {
-        let gone = || CallError::Host(HostError::NotFound("the schedule".to_owned()));
+        let gone = || CallError::Server(ServerError::NotFound("the schedule".to_owned()));
         let context = self.context(run).ok_or_else(gone)?;
-        let (header, work) = store::with_work(host.db(), run.schedule_id)
+        let (header, work) = store::with_work(server.db(), run.schedule_id)
             .await?
             .ok_or_else(gone)?;
         if !is_as_recorded(run, &header) {
@@ -268,7 +268,7 @@ impl Pass {
         let module = run.kind.as_str();
         for id in cancel {
             let asked = Payload::json(json!({ "id": id }));
-            match host.call().invoke(context, module, "cancel", asked).await {
+            match server.call().invoke(context, module, "cancel", asked).await {
                 Ok(_) => {}
                 // It is over, or swept away: nothing of it starts any more.
                 Err(CallError::Problem(problem)) if matches!(problem.status, 404 | 409) => {}
@@ -277,7 +277,10 @@ impl Pass {
         }
         let request = launch_body(&header.operation_type, &work);
         let asked = Payload::json(json!({ "id": run.id, "request": request }));
-        let answer = host.call().invoke(context, module, "create", asked).await?;
+        let answer = server
+            .call()
+            .invoke(context, module, "create", asked)
+            .await?;
         let status = answer.json.get("status").and_then(Value::as_str);
         Ok(status
             .and_then(OperationStatus::from_name)
@@ -315,19 +318,19 @@ fn end_of(error: CallError, waited_us: i64) -> Option<RunEnd> {
             }
             _ => RunEnd::FailedToLaunch(reason),
         }),
-        CallError::Host(error) => {
+        CallError::Server(error) => {
             tracing::warn!(%error, "a run could not be launched");
             later("unavailable")
         }
     }
 }
 
-async fn commit(host: &Host, batch: Batch) -> Result<(), HostError> {
+async fn commit(server: &Server, batch: Batch) -> Result<(), ServerError> {
     if batch.is_empty() {
         return Ok(());
     }
     let batch = batch.signal(LAUNCHED_SIGNAL);
-    host.db().commit(&host.own_context(), batch).await
+    server.db().commit(&server.own_context(), batch).await
 }
 
 #[cfg(test)]
@@ -343,7 +346,7 @@ mod tests {
             reason: reason.to_owned(),
         };
         let failed = |reason: &str| Some(RunEnd::FailedToLaunch(reason.to_owned()));
-        let away = || CallError::Host(HostError::Unavailable("restarting".to_owned()));
+        let away = || CallError::Server(ServerError::Unavailable("restarting".to_owned()));
         let cases = [
             (
                 problem(422, "selection-empty"),

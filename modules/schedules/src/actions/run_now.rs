@@ -1,6 +1,6 @@
 //! Runs a schedule now, as the person who asks. It is a fire like another, with the present as its nominal time.
 
-use fleetwright_plugin_api::sdk::{AuditEntry, Batch, CallContext, Host, HostError, Reply};
+use fleetwright_plugin_api::sdk::{AuditEntry, Batch, CallContext, Reply, Server, ServerError};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -15,16 +15,17 @@ const ATTEMPTS_MAX: i64 = 10;
 
 /// Records the run; it is launched as every other.
 pub async fn run_now(
-    host: &Host,
+    server: &Server,
     context: &CallContext,
     id: Uuid,
 ) -> Result<Reply, SchedulesError> {
-    let header = store::header(host.db(), id).await?;
+    let header = store::header(server.db(), id).await?;
     let header = header.ok_or(SchedulesError::NotFound)?;
-    if header.overlap == OverlapPolicy::Forbid && !follow::open_of(host, &[id]).await?.is_empty() {
+    if header.overlap == OverlapPolicy::Forbid && !follow::open_of(server, &[id]).await?.is_empty()
+    {
         return Err(SchedulesError::Overlap);
     }
-    let now_us = host.now_us();
+    let now_us = server.now_us();
     for attempt in 0..ATTEMPTS_MAX {
         let run = new_run(&header, context, now_us, now_us + attempt);
         let reply = Reply::json(202, &view::run(&run))?
@@ -40,9 +41,9 @@ pub async fn run_now(
             .audit(&audit)
             .signal(RUNS_SIGNAL)
             .respond(&reply);
-        match host.db().commit(context, batch).await {
+        match server.db().commit(context, batch).await {
             Ok(()) => return Ok(reply),
-            Err(HostError::Constraint { .. }) => {}
+            Err(ServerError::Constraint { .. }) => {}
             Err(error) => return Err(error.into()),
         }
     }

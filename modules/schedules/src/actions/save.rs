@@ -2,7 +2,7 @@
 //! only edit schedules can make another's do what they may not.
 
 use fleetwright_plugin_api::sdk::{
-    AuditEntry, Batch, CallContext, Host, HostError, IfMatch, Reply,
+    AuditEntry, Batch, CallContext, IfMatch, Reply, Server, ServerError,
 };
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -18,13 +18,13 @@ use crate::view;
 
 /// Creates a schedule, and gives the answer that was stored for a repeat of the request.
 pub async fn create(
-    host: &Host,
+    server: &Server,
     context: &CallContext,
     body: &Value,
 ) -> Result<Reply, SchedulesError> {
-    let (draft, kept) = read(host, context, body).await?;
-    let now_us = host.now_us();
-    let id = host.new_id();
+    let (draft, kept) = read(server, context, body).await?;
+    let now_us = server.now_us();
+    let id = server.new_id();
     let next = armed(&draft, id, now_us);
     let person = person(context);
     let (mut header, work) = saved(&draft, &kept, id, person.clone(), now_us);
@@ -34,24 +34,24 @@ pub async fn create(
         .with_header("location", format!("/api/v1/fleet/schedules/{id}"));
     let batch = Batch::new().sql(store::insert(&header, &work));
     let batch = finish(batch, &header, &work, &kept, "schedule.create", &reply);
-    commit(host, context, batch).await?;
+    commit(server, context, batch).await?;
     Ok(reply)
 }
 
 /// Replaces a schedule, if it has one of the revisions the client has seen.
 pub async fn replace(
-    host: &Host,
+    server: &Server,
     context: &CallContext,
     id: Uuid,
     seen: &IfMatch,
     body: &Value,
 ) -> Result<Reply, SchedulesError> {
     // An unknown id is said before anything about the body.
-    current(host, id, seen).await?;
-    let (draft, kept) = read(host, context, body).await?;
+    current(server, id, seen).await?;
+    let (draft, kept) = read(server, context, body).await?;
     for _ in 0..ATTEMPTS_MAX {
-        let old = current(host, id, seen).await?;
-        let now_us = host.now_us();
+        let old = current(server, id, seen).await?;
+        let now_us = server.now_us();
         let (mut header, work) = saved(&draft, &kept, id, person(context), now_us);
         header.created_by = old.created_by.clone();
         header.created_at_us = old.created_at_us;
@@ -67,13 +67,13 @@ pub async fn replace(
             header.next = armed(&draft, id, now_us);
             batch.sql(store::arm(id, header.next, now_us))
         };
-        let newest = runs::newest_of(host.db(), &[id]).await?;
+        let newest = runs::newest_of(server.db(), &[id]).await?;
         let reply = view_reply(200, &header, &work, newest.first())?;
         let batch = finish(batch, &header, &work, &kept, "schedule.update", &reply);
-        match commit(host, context, batch).await {
+        match commit(server, context, batch).await {
             Ok(()) => return Ok(reply),
             // Somebody else was faster: what is so now decides.
-            Err(SchedulesError::Host(HostError::Guard { .. })) => {}
+            Err(SchedulesError::Server(ServerError::Guard { .. })) => {}
             Err(error) => return Err(error),
         }
     }
@@ -92,25 +92,25 @@ pub fn times_of(header: &Header) -> Times {
 }
 
 async fn read(
-    host: &Host,
+    server: &Server,
     context: &CallContext,
     body: &Value,
 ) -> Result<(Draft, KeptSelector), SchedulesError> {
-    match request::schedule(body, host.now_us()) {
+    match request::schedule(body, server.now_us()) {
         Ok(draft) => {
             let (kind, operation_type) = (draft.kind, draft.operation_type.clone());
-            let kept = work::look_at(host, context, kind, &operation_type, &draft.work).await?;
+            let kept = work::look_at(server, context, kind, &operation_type, &draft.work).await?;
             Ok((draft, kept))
         }
         Err(mut found) => {
-            found.extend(work::faults(host, context, body).await);
+            found.extend(work::faults(server, context, body).await);
             Err(SchedulesError::Invalid(found))
         }
     }
 }
 
-async fn current(host: &Host, id: Uuid, seen: &IfMatch) -> Result<Header, SchedulesError> {
-    let header = store::header(host.db(), id).await?;
+async fn current(server: &Server, id: Uuid, seen: &IfMatch) -> Result<Header, SchedulesError> {
+    let header = store::header(server.db(), id).await?;
     let header = header.ok_or(SchedulesError::NotFound)?;
     if !seen.matches(header.revision) {
         return Err(SchedulesError::Stale);
@@ -172,7 +172,7 @@ fn view_reply(
     header: &Header,
     work: &Work,
     newest: Option<&Run>,
-) -> Result<Reply, HostError> {
+) -> Result<Reply, ServerError> {
     let tag = format!("\"{}\"", header.revision);
     Ok(Reply::json(status, &view::detail(header, work, newest))?.with_header("etag", tag))
 }
@@ -196,10 +196,14 @@ fn finish(
         .respond(reply)
 }
 
-async fn commit(host: &Host, context: &CallContext, batch: Batch) -> Result<(), SchedulesError> {
-    match host.db().commit(context, batch).await {
+async fn commit(
+    server: &Server,
+    context: &CallContext,
+    batch: Batch,
+) -> Result<(), SchedulesError> {
+    match server.db().commit(context, batch).await {
         // The name is all that is unique beside the id, which is new.
-        Err(HostError::Constraint { .. }) => Err(SchedulesError::NameTaken),
+        Err(ServerError::Constraint { .. }) => Err(SchedulesError::NameTaken),
         other => Ok(other?),
     }
 }

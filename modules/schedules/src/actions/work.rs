@@ -1,7 +1,7 @@
 //! Has what a schedule launches looked at by the modules that will launch it: groups reads the selector, bulk or rolling the
 //! rest. Everything that is wrong is told together.
 
-use fleetwright_plugin_api::sdk::{CallContext, CallError, Host, HostError, Payload};
+use fleetwright_plugin_api::sdk::{CallContext, CallError, Payload, Server, ServerError};
 use fleetwright_protocol::Violation;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -19,14 +19,14 @@ pub struct KeptSelector {
 
 /// Looks at the selector and at the rest; the selector comes back with groups by id.
 pub async fn look_at(
-    host: &Host,
+    server: &Server,
     context: &CallContext,
     kind: Kind,
     operation_type: &str,
     work: &Work,
 ) -> Result<KeptSelector, SchedulesError> {
     let mut found = Vec::new();
-    let kept = match kept_selector(host, context, &work.selector).await {
+    let kept = match kept_selector(server, context, &work.selector).await {
         Ok(kept) => Some(kept),
         Err(SchedulesError::Invalid(violations)) => {
             found.extend(violations);
@@ -35,7 +35,7 @@ pub async fn look_at(
         Err(error) => return Err(error),
     };
     let request = launch_body(operation_type, work);
-    let call = host.call().invoke(
+    let call = server.call().invoke(
         context,
         kind.as_str(),
         "check",
@@ -44,7 +44,7 @@ pub async fn look_at(
     match call.await {
         Ok(_) => {}
         // It looks only when it launches.
-        Err(CallError::Host(HostError::NotFound(_))) => {}
+        Err(CallError::Server(ServerError::NotFound(_))) => {}
         Err(CallError::Problem(problem)) if problem.status == 422 => {
             found.extend(problem.errors.into_iter().map(placed));
         }
@@ -57,7 +57,7 @@ pub async fn look_at(
 }
 
 /// What is wrong with the work of a body that is refused anyway.
-pub async fn faults(host: &Host, context: &CallContext, body: &Value) -> Vec<Violation> {
+pub async fn faults(server: &Server, context: &CallContext, body: &Value) -> Vec<Violation> {
     let object = |name: &str| body.get(name).filter(|value| value.is_object()).cloned();
     let text = |name: &str| body.get(name).and_then(Value::as_str);
     // Without these the body itself said what is missing.
@@ -71,22 +71,25 @@ pub async fn faults(host: &Host, context: &CallContext, body: &Value) -> Vec<Vio
         options: object("options").unwrap_or_else(|| json!({})),
     };
     let kind = text("kind").and_then(Kind::from_name).unwrap_or(Kind::Bulk);
-    match look_at(host, context, kind, operation_type, &work).await {
+    match look_at(server, context, kind, operation_type, &work).await {
         Err(SchedulesError::Invalid(found)) => found,
         Ok(_) | Err(_) => Vec::new(),
     }
 }
 
 async fn kept_selector(
-    host: &Host,
+    server: &Server,
     context: &CallContext,
     selector: &Value,
 ) -> Result<KeptSelector, SchedulesError> {
     let asked = Payload::json(json!({ "selector": selector }));
-    let answer = host.call().invoke(context, "groups", "stored", asked).await;
+    let answer = server
+        .call()
+        .invoke(context, "groups", "stored", asked)
+        .await;
     match answer {
         Ok(answer) => {
-            let unreadable = || HostError::Internal("groups answered another shape".to_owned());
+            let unreadable = || ServerError::Internal("groups answered another shape".to_owned());
             let group_ids = answer.json.get("group_ids").cloned().unwrap_or_default();
             Ok(KeptSelector {
                 selector: answer

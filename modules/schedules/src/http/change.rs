@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use fleetwright_plugin_api::sdk::{Caller, Host, IfMatch, JsonBody, PathId, Problem, Reply};
+use fleetwright_plugin_api::sdk::{Caller, IfMatch, JsonBody, PathId, Problem, Reply, Server};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -26,11 +26,11 @@ use crate::http::problem::of;
     )
 )]
 pub async fn create(
-    State(host): State<Host>,
+    State(server): State<Server>,
     Caller(context): Caller,
     JsonBody(body): JsonBody<Value>,
 ) -> Result<Reply, Problem> {
-    save::create(&host, &context, &body).await.map_err(of)
+    save::create(&server, &context, &body).await.map_err(of)
 }
 
 /// Replace a schedule. What the body leaves out has its default. The caller becomes its owner.
@@ -52,13 +52,13 @@ pub async fn create(
     )
 )]
 pub async fn replace(
-    State(host): State<Host>,
+    State(server): State<Server>,
     Caller(context): Caller,
     PathId(id): PathId<Uuid>,
     seen: IfMatch,
     JsonBody(body): JsonBody<Value>,
 ) -> Result<Reply, Problem> {
-    let replaced = save::replace(&host, &context, id, &seen, &body).await;
+    let replaced = save::replace(&server, &context, id, &seen, &body).await;
     replaced.map_err(of)
 }
 
@@ -75,12 +75,12 @@ pub async fn replace(
     )
 )]
 pub async fn delete(
-    State(host): State<Host>,
+    State(server): State<Server>,
     Caller(context): Caller,
     PathId(id): PathId<Uuid>,
     seen: IfMatch,
 ) -> Result<StatusCode, Problem> {
-    let deleted = deletion::delete(&host, &context, id, &seen).await;
+    let deleted = deletion::delete(&server, &context, id, &seen).await;
     deleted.map_err(of)?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -99,9 +99,9 @@ pub async fn delete(
     )
 )]
 pub async fn run(
-    State(host): State<Host>,
+    State(server): State<Server>,
     Caller(context): Caller,
     PathId(id): PathId<Uuid>,
 ) -> Result<Reply, Problem> {
-    run_now::run_now(&host, &context, id).await.map_err(of)
+    run_now::run_now(&server, &context, id).await.map_err(of)
 }

@@ -22,6 +22,6 @@ pub fn of(error: SchedulesError) -> Problem {
             Problem::conflict("in-progress", "The schedule is being changed by others.")
         }
         SchedulesError::Call(error) => Problem::from(error),
-        SchedulesError::Host(error) => Problem::from(error),
+        SchedulesError::Server(error) => Problem::from(error),
     }
 }

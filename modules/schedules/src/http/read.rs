@@ -6,7 +6,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use fleetwright_operations::http::invalid;
 use fleetwright_plugin_api::sdk::{
-    Host, JsonBody, PageView, Paging, PathId, Problem, QueryParams, etag,
+    JsonBody, PageView, Paging, PathId, Problem, QueryParams, Server, etag,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -42,7 +42,7 @@ pub struct ListParams {
     )
 )]
 pub async fn list(
-    State(host): State<Host>,
+    State(server): State<Server>,
     QueryParams(params): QueryParams<ListParams>,
     paging: Paging,
 ) -> Result<Json<SchedulePage>, Problem> {
@@ -51,7 +51,7 @@ pub async fn list(
         enabled: params.enabled,
         after: paging.cursor()?,
     };
-    let listed = read::list(&host, &filter, paging.limit).await;
+    let listed = read::list(&server, &filter, paging.limit).await;
     let (schedules, more) = listed.map_err(of)?;
     let last = schedules
         .last()
@@ -80,8 +80,11 @@ pub async fn list(
         (status = 503, description = "`unavailable`")
     )
 )]
-pub async fn get(State(host): State<Host>, PathId(id): PathId<Uuid>) -> Result<Response, Problem> {
-    let (header, work, newest) = read::detail(&host, id).await.map_err(of)?;
+pub async fn get(
+    State(server): State<Server>,
+    PathId(id): PathId<Uuid>,
+) -> Result<Response, Problem> {
+    let (header, work, newest) = read::detail(&server, id).await.map_err(of)?;
     let tag = [(header::ETAG, etag::of(header.revision))];
     Ok((tag, Json(view::detail(&header, &work, newest.as_ref()))).into_response())
 }
@@ -100,11 +103,11 @@ pub async fn get(State(host): State<Host>, PathId(id): PathId<Uuid>) -> Result<R
     )
 )]
 pub async fn runs(
-    State(host): State<Host>,
+    State(server): State<Server>,
     PathId(id): PathId<Uuid>,
     paging: Paging,
 ) -> Result<Json<RunPage>, Problem> {
-    let found = read::runs_of(&host, id, paging.cursor()?, paging.limit).await;
+    let found = read::runs_of(&server, id, paging.cursor()?, paging.limit).await;
     let (runs, more) = found.map_err(of)?;
     let last = runs.last().map(|run| run.nominal_us).filter(|_| more);
     let page = PageView::new(runs.iter().map(view::run).collect(), last.as_ref());
@@ -127,10 +130,10 @@ pub async fn runs(
     )
 )]
 pub async fn preview(
-    State(host): State<Host>,
+    State(server): State<Server>,
     JsonBody(body): JsonBody<Value>,
 ) -> Result<Json<PreviewView>, Problem> {
-    let now_us = host.now_us();
+    let now_us = server.now_us();
     let preview = request::preview(&body, now_us).map_err(invalid)?;
     let times = std::iter::successors(preview.timetable.next_after(now_us), |at_us| {
         preview.timetable.next_after(*at_us)

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use fleetwright_plugin_api::sdk::{Database, HostError, Row, Statement, Table};
+use fleetwright_plugin_api::sdk::{Database, Row, ServerError, Statement, Table};
 use uuid::Uuid;
 
 use super::{Header, bound, corrupt, places};
@@ -177,7 +177,7 @@ pub fn delete(ids: &[Uuid]) -> Statement {
 }
 
 /// Ids of old runs that are over; of each schedule the newest is not among them.
-pub async fn old(db: &Database, before_us: i64, limit: u32) -> Result<Vec<Uuid>, HostError> {
+pub async fn old(db: &Database, before_us: i64, limit: u32) -> Result<Vec<Uuid>, ServerError> {
     let sql = "SELECT r.id FROM schedules_run r WHERE r.phase = 'ended' AND r.recorded_at < $1 AND r.nominal_at < \
                (SELECT MAX(n.nominal_at) FROM schedules_run n WHERE n.schedule_id = r.schedule_id) LIMIT $2";
     let statement = Statement::new(sql).bind(before_us).bind(i64::from(limit));
@@ -210,7 +210,7 @@ impl Place {
 }
 
 /// Runs that are recorded and not launched, after a place: those that are to be launched first, then by their fires.
-pub async fn waiting(db: &Database, after: Place, limit: u32) -> Result<Vec<Run>, HostError> {
+pub async fn waiting(db: &Database, after: Place, limit: u32) -> Result<Vec<Run>, ServerError> {
     let sql = format!(
         "SELECT {COLUMNS} FROM schedules_run r WHERE phase IN ('pending', 'launching') \
          AND (phase, nominal_at, id) > ($1, $2, $3) ORDER BY phase, nominal_at, id LIMIT $4"
@@ -224,7 +224,11 @@ pub async fn waiting(db: &Database, after: Place, limit: u32) -> Result<Vec<Run>
 }
 
 /// Runs whose operations are not over as far as is known, by id.
-pub async fn launched_after(db: &Database, after: Uuid, limit: u32) -> Result<Vec<Run>, HostError> {
+pub async fn launched_after(
+    db: &Database,
+    after: Uuid,
+    limit: u32,
+) -> Result<Vec<Run>, ServerError> {
     let sql = format!(
         "SELECT {COLUMNS} FROM schedules_run r WHERE phase = 'launched' AND id > $1 ORDER BY id LIMIT $2"
     );
@@ -233,7 +237,7 @@ pub async fn launched_after(db: &Database, after: Uuid, limit: u32) -> Result<Ve
 }
 
 /// Those of the runs that are to be launched and have the turn, with the count of launches of their schedules.
-pub async fn launching_of(db: &Database, ids: &[Uuid]) -> Result<HashMap<Uuid, i64>, HostError> {
+pub async fn launching_of(db: &Database, ids: &[Uuid]) -> Result<HashMap<Uuid, i64>, ServerError> {
     if ids.is_empty() {
         return Ok(HashMap::new());
     }
@@ -257,7 +261,7 @@ pub async fn open_of(
     schedule_ids: &[Uuid],
     after: Uuid,
     limit: u32,
-) -> Result<Vec<Run>, HostError> {
+) -> Result<Vec<Run>, ServerError> {
     if schedule_ids.is_empty() {
         return Ok(Vec::new());
     }
@@ -271,7 +275,7 @@ pub async fn open_of(
 }
 
 /// The newest run of each of these schedules.
-pub async fn newest_of(db: &Database, schedule_ids: &[Uuid]) -> Result<Vec<Run>, HostError> {
+pub async fn newest_of(db: &Database, schedule_ids: &[Uuid]) -> Result<Vec<Run>, ServerError> {
     if schedule_ids.is_empty() {
         return Ok(Vec::new());
     }
@@ -289,7 +293,7 @@ pub async fn of_schedule(
     schedule_id: Uuid,
     before_us: Option<i64>,
     limit: u32,
-) -> Result<Vec<Run>, HostError> {
+) -> Result<Vec<Run>, ServerError> {
     let sql = format!(
         "SELECT {COLUMNS} FROM schedules_run r WHERE schedule_id = $1 AND nominal_at < $2 \
          ORDER BY nominal_at DESC LIMIT $3"
@@ -301,11 +305,11 @@ pub async fn of_schedule(
     runs(&db.read_one(statement).await?)
 }
 
-fn runs(table: &Table) -> Result<Vec<Run>, HostError> {
+fn runs(table: &Table) -> Result<Vec<Run>, ServerError> {
     table.rows.iter().map(run_of).collect()
 }
 
-fn run_of(row: &Row) -> Result<Run, HostError> {
+fn run_of(row: &Row) -> Result<Run, ServerError> {
     Ok(Run {
         id: row.id(0)?,
         schedule_id: row.id(1)?,

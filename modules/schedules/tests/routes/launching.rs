@@ -8,7 +8,7 @@ use fleetwright_module_schedules::controller::prune_once;
 use fleetwright_module_schedules::decide::{Cause, Fire, Kind};
 use fleetwright_module_schedules::store;
 use fleetwright_module_schedules::store::runs::{self, Phase, Run};
-use fleetwright_plugin_api::sdk::{Batch, HostError, Problem};
+use fleetwright_plugin_api::sdk::{Batch, Problem, ServerError};
 use fleetwright_tests::on_each_database;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -110,7 +110,7 @@ on_each_database! {
         let id = bench.create(json!({"overlap_policy": "replace"})).await;
         hours(&bench, 1..2).await;
         let first = bench.created()[0];
-        let away = |_context, _payload| Err(HostError::Unavailable("restarting".to_owned()).into());
+        let away = |_context, _payload| Err(ServerError::Unavailable("restarting".to_owned()).into());
         bench.server.on_invoke("bulk", "cancel", away);
         hours(&bench, 2..3).await;
         assert_eq!(bench.created(), [first], "nothing is launched before");
@@ -165,7 +165,7 @@ on_each_database! {
     async fn a_launch_is_tried_again_while_something_is_away_and_then_given_up(database: TestDatabase) {
         let bench = Bench::start(&database).await;
         let id = bench.create(json!({})).await;
-        let away = HostError::Unavailable("restarting".to_owned());
+        let away = ServerError::Unavailable("restarting".to_owned());
         bench.operations.lock().unwrap().failure = Some(away.clone().into());
         bench.at("2026-01-01T01:00:00Z");
         bench.fire().await;
@@ -217,7 +217,7 @@ on_each_database! {
         for (number, (cause, saver, expected)) in cases.into_iter().enumerate() {
             let id = bench.create(json!({})).await;
             let path = format!("/{id}");
-            let away = HostError::Unavailable("restarting".to_owned());
+            let away = ServerError::Unavailable("restarting".to_owned());
             bench.operations.lock().unwrap().failure = Some(away.into());
             if cause == "cron" {
                 bench.at(&format!("2026-01-01T0{}:00:00Z", number + 1));
@@ -246,12 +246,12 @@ on_each_database! {
         let bench = Bench::start(&database).await;
         let other = bench.as_principal("user:other");
         let id = bench.create(json!({})).await;
-        let read = store::header(bench.host.db(), id).await.unwrap().unwrap();
+        let read = store::header(bench.handle.db(), id).await.unwrap().unwrap();
         let saved = other.send("PUT", &format!("/{id}"), body(json!({"parameters": {"script": "echo new"}}))).await;
         assert_eq!(saved.status, 200);
         let fire = Fire { nominal_us: read.next.unwrap().nominal_us, skipped: false };
-        let record = Batch::new().sql(runs::record(&read, fire, bench.host.now_us()));
-        bench.host.db().commit(&bench.host.own_context(), record).await.unwrap();
+        let record = Batch::new().sql(runs::record(&read, fire, bench.handle.now_us()));
+        bench.handle.db().commit(&bench.handle.own_context(), record).await.unwrap();
         bench.launch().await;
         let operations = bench.operations.lock().unwrap();
         let (_, principal, request) = &operations.created[0];
@@ -269,7 +269,7 @@ on_each_database! {
             let run = open_run(id, busy, i64::try_from(minute).unwrap());
             batch = batch.sql(runs::insert(&run));
         }
-        bench.host.db().commit(&bench.host.own_context(), batch).await.unwrap();
+        bench.handle.db().commit(&bench.handle.own_context(), batch).await.unwrap();
         let exclusive = bench.create(json!({})).await;
         hours(&bench, 1..3).await;
         assert_eq!(bench.statuses(exclusive).await, ["queued", "skipped_overlap"]);
@@ -284,7 +284,7 @@ on_each_database! {
     async fn runs_whose_module_is_away_keep_no_others_waiting(database: TestDatabase) {
         let bench = Bench::start(&database).await;
         bench.server.on_invoke("rolling", "check", |_context, payload| Ok(payload));
-        let away = |_context, _payload| Err(HostError::Unavailable("restarting".to_owned()).into());
+        let away = |_context, _payload| Err(ServerError::Unavailable("restarting".to_owned()).into());
         bench.server.on_invoke("rolling", "create", away);
         // More than are looked at together.
         for number in 0..251 {
@@ -311,8 +311,8 @@ on_each_database! {
             };
             batch = batch.sql(runs::insert(&run));
         }
-        bench.host.db().commit(&bench.host.own_context(), batch).await.unwrap();
-        prune_once(&bench.host).await.unwrap();
+        bench.handle.db().commit(&bench.handle.own_context(), batch).await.unwrap();
+        prune_once(&bench.handle).await.unwrap();
         let left = bench.get(&format!("/{id}/runs?limit=500")).await.json();
         assert_eq!(left["items"].as_array().unwrap().len(), 1);
     }
@@ -328,10 +328,10 @@ on_each_database! {
             }
         }
         bench.server.advance(Duration::from_secs(89 * 86_400));
-        prune_once(&bench.host).await.unwrap();
+        prune_once(&bench.handle).await.unwrap();
         assert_eq!(bench.runs(id).await.len(), 3);
         bench.server.advance(Duration::from_secs(2 * 86_400));
-        prune_once(&bench.host).await.unwrap();
+        prune_once(&bench.handle).await.unwrap();
         assert_eq!(bench.runs(id).await.len(), 1);
         assert_eq!(bench.shown(id).await["last_status"], "succeeded");
     }

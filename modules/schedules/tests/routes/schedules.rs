@@ -213,13 +213,13 @@ on_each_database! {
         bench.create(json!({"name": "other"})).await;
         let ask = async |group: u128| {
             let asked = Payload::json(json!({"group_id": Uuid::from_u128(group)}));
-            invoke(&bench.host, "naming_group", asked).await.unwrap().json
+            invoke(&bench.handle, "naming_group", asked).await.unwrap().json
         };
         assert_eq!(ask(7).await, json!({"schedules": [{"id": id, "name": "nightly"}]}));
         assert_eq!(ask(8).await, json!({"schedules": []}));
         bench.send("PUT", &format!("/{id}"), body(json!({}))).await;
         assert_eq!(ask(7).await, json!({"schedules": []}));
-        assert!(matches!(invoke(&bench.host, "x", Payload::default()).await, Err(CallError::Host(_))));
+        assert!(matches!(invoke(&bench.handle, "x", Payload::default()).await, Err(CallError::Server(_))));
     }
 
     async fn lists_page_without_gaps(database: TestDatabase) {

@@ -8,9 +8,9 @@ use std::time::Duration;
 use fleetwright_module_schedules::actions::launch::{Launched, launch_waiting};
 use fleetwright_module_schedules::actions::{fire, follow};
 use fleetwright_module_schedules::{Schedules, http};
-use fleetwright_plugin_api::sdk::testing::{TestClient, TestHost, TestResponse, operator};
+use fleetwright_plugin_api::sdk::testing::{TestClient, TestResponse, TestServer, operator};
 use fleetwright_plugin_api::sdk::{
-    Bytes, CallError, Host, HostError, Module as _, Payload, Problem, Violation,
+    Bytes, CallError, Module as _, Payload, Problem, Server, ServerError, Violation,
 };
 use fleetwright_server::modules::testing::ModuleDatabase;
 use fleetwright_tests::databases::TestDatabase;
@@ -36,9 +36,9 @@ pub struct Operations {
 }
 
 pub struct Bench {
-    pub server: TestHost,
+    pub server: TestServer,
     pub client: TestClient,
-    pub host: Host,
+    pub handle: Server,
     pub operations: Arc<Mutex<Operations>>,
 }
 
@@ -46,18 +46,18 @@ impl Bench {
     pub async fn start(database: &TestDatabase) -> Self {
         let db = database.db.clone();
         let tables = ModuleDatabase::migrated(db, "schedules", &Schedules::migrations()).await;
-        let server = TestHost::new(Some(Arc::new(tables.unwrap())));
+        let server = TestServer::new(Some(Arc::new(tables.unwrap())));
         let operations = Arc::new(Mutex::new(Operations::default()));
         install(&server, &operations);
-        let host = server.host("schedules");
+        let handle = server.server("schedules");
         let client = TestClient {
-            router: http::router(host.clone()),
+            router: http::router(handle.clone()),
             context: operator(),
         };
         Self {
             server,
             client,
-            host,
+            handle,
             operations,
         }
     }
@@ -69,7 +69,7 @@ impl Bench {
         Self {
             server: self.server.clone(),
             client,
-            host: self.host.clone(),
+            handle: self.handle.clone(),
             operations: self.operations.clone(),
         }
     }
@@ -128,13 +128,13 @@ impl Bench {
     }
 
     pub async fn fire(&self) {
-        fire::fire_due(&self.host).await.unwrap();
+        fire::fire_due(&self.handle).await.unwrap();
     }
 
     /// Launches until nothing moves any more.
     pub async fn launch(&self) -> Launched {
         loop {
-            match launch_waiting(&self.host).await.unwrap() {
+            match launch_waiting(&self.handle).await.unwrap() {
                 Launched::Progress => {}
                 settled => return settled,
             }
@@ -147,7 +147,7 @@ impl Bench {
     }
 
     pub async fn follow(&self) {
-        follow::follow_all(&self.host, 10).await.unwrap();
+        follow::follow_all(&self.handle, 10).await.unwrap();
     }
 
     pub fn created(&self) -> Vec<Uuid> {
@@ -184,7 +184,7 @@ pub fn body(fields: Value) -> Value {
     body
 }
 
-fn install(server: &TestHost, operations: &Arc<Mutex<Operations>>) {
+fn install(server: &TestServer, operations: &Arc<Mutex<Operations>>) {
     server.on_invoke("groups", "stored", |_context, payload| {
         stored(&payload.json["selector"])
     });
@@ -206,7 +206,7 @@ fn install(server: &TestHost, operations: &Arc<Mutex<Operations>>) {
         operations.created.push((id, context.principal, request));
         operations.statuses.insert(id, "queued".to_owned());
         if operations.lose_answers {
-            return Err(HostError::Unavailable("killed".to_owned()).into());
+            return Err(ServerError::Unavailable("killed".to_owned()).into());
         }
         Ok(Payload::json(json!({"id": id, "status": "queued"})))
     });

@@ -8,7 +8,7 @@ use fleetwright_protocol::{CommandId, HostId, SetId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Answer, FeatureState, HostError, Shared, TestState};
+use super::{Answer, FeatureState, ServerError, Shared, TestState};
 use crate::abi::{
     AbiError, AbiPayload, AbiRequest, AbiResponse, AbiStatement, AbiTable, CallApi, ClockApi, Ctx,
     DbApi, FeaturesApi, HostsApi, IdentityApi, LogApi, LogRecord, Op, SetsApi, SignalsApi,
@@ -245,7 +245,7 @@ impl DbApi for Fake {
         async move {
             let tables = match sql {
                 Some(sql) => sql.read(statements.into()).await,
-                None => Err(HostError::Unavailable(
+                None => Err(ServerError::Unavailable(
                     "this test host has no database".to_owned(),
                 )),
             };
@@ -268,7 +268,7 @@ impl DbApi for Fake {
 
 impl Fake {
     /// The SQL first, in its own transaction; the fakes' part only once that stands.
-    async fn commit_all(&self, ops: Vec<Op>) -> Result<(), HostError> {
+    async fn commit_all(&self, ops: Vec<Op>) -> Result<(), ServerError> {
         let (sql, rest): (Vec<_>, Vec<_>) = ops
             .into_iter()
             .enumerate()
@@ -277,7 +277,7 @@ impl Fake {
         if !sql.is_empty() {
             let backend = self.0.sql.clone();
             let backend = backend.ok_or_else(|| {
-                HostError::Unavailable("this test host has no database".to_owned())
+                ServerError::Unavailable("this test host has no database".to_owned())
             })?;
             backend.commit(sql).await?;
         }
@@ -291,24 +291,26 @@ impl Fake {
     }
 }
 
-fn check_guards(state: &mut TestState, ops: &[(usize, Op)]) -> Result<(), HostError> {
+fn check_guards(state: &mut TestState, ops: &[(usize, Op)]) -> Result<(), ServerError> {
     for (op_index, op) in ops {
         if op.kind == op_kind::SET_CONTROL {
             let control: crate::sdk::SetControl = parse(&op.json)?;
             let is_of_hosts = matches!(control.action, SetAction::Cancel { hosts: Some(_), .. });
             if is_of_hosts && state.unready_controls > 0 {
                 state.unready_controls -= 1;
-                return Err(HostError::Unavailable("rows are still written".to_owned()));
+                return Err(ServerError::Unavailable(
+                    "rows are still written".to_owned(),
+                ));
             }
             let set = state
                 .sets
                 .get(&control.set_id)
-                .ok_or_else(|| HostError::NotFound("no such set".to_owned()))?;
+                .ok_or_else(|| ServerError::NotFound("no such set".to_owned()))?;
             if control
                 .expect_generation
                 .is_some_and(|expected| expected != set.generation)
             {
-                return Err(HostError::Guard {
+                return Err(ServerError::Guard {
                     op_index: *op_index,
                     affected: 0,
                 });
@@ -318,7 +320,7 @@ fn check_guards(state: &mut TestState, ops: &[(usize, Op)]) -> Result<(), HostEr
     Ok(())
 }
 
-fn apply(state: &mut TestState, op: &Op) -> Result<(), HostError> {
+fn apply(state: &mut TestState, op: &Op) -> Result<(), ServerError> {
     match op.kind {
         op_kind::SET_CREATE => {
             let create: SetCreate = parse(&op.json)?;
@@ -347,7 +349,7 @@ fn apply(state: &mut TestState, op: &Op) -> Result<(), HostError> {
                     SetAction::GiveUp { below } => set.given_up_below = *below,
                     SetAction::Pause => set.paused = true,
                     SetAction::Resume => set.paused = false,
-                    SetAction::Limit { max_running } => set.max_running = *max_running,
+                    SetAction::Limit { max_concurrency } => set.max_concurrency = *max_concurrency,
                     SetAction::Cancel { hosts: None, .. } => {
                         set.cancelled = true;
                         let waiting = set.held + set.queued;
@@ -365,7 +367,7 @@ fn apply(state: &mut TestState, op: &Op) -> Result<(), HostError> {
         op_kind::RESPOND => state.responses.push(parse(&op.json)?),
         op_kind::SIGNAL => state.signals.push(op.text.to_string()),
         other => {
-            return Err(HostError::Invalid(format!(
+            return Err(ServerError::Invalid(format!(
                 "unknown operation kind {other}"
             )));
         }
@@ -383,7 +385,7 @@ fn new_set(state: &TestState, create: &SetCreate, hosts: &[HostId]) -> SetView {
         operation_type: create.operation_type.clone(),
         generation: 1,
         revision: 1,
-        max_running: create.max_running,
+        max_concurrency: create.max_concurrency,
         paused: false,
         cancelled: false,
         total,
@@ -429,11 +431,11 @@ fn host_ids(raw: &[u8]) -> Vec<HostId> {
     raw.chunks(16).filter_map(HostId::from_slice).collect()
 }
 
-fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, HostError> {
-    serde_json::from_slice(json).map_err(|error| HostError::Invalid(error.to_string()))
+fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, ServerError> {
+    serde_json::from_slice(json).map_err(|error| ServerError::Invalid(error.to_string()))
 }
 
-fn ready<T: Serialize>(value: &Result<T, HostError>) -> Answer<AbiPayload> {
+fn ready<T: Serialize>(value: &Result<T, ServerError>) -> Answer<AbiPayload> {
     let answer = match value {
         Ok(value) => {
             let json = serde_json::to_vec(value).unwrap_or_default();

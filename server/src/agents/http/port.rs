@@ -1,4 +1,4 @@
-//! The agent port: enrol, renew, connect, fetch a blob. The bodies are those of the wire protocol: unknown fields are
+//! The agent port: enroll, renew, connect, fetch a blob. The bodies are those of the wire protocol: unknown fields are
 //! ignored, because agents and servers are not upgraded in the same minute.
 
 use std::net::SocketAddr;
@@ -88,7 +88,7 @@ async fn enroll(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     if let Some(seconds) = app.agents.must_wait_seconds(address.ip()) {
-        let detail = "Too many enrolments from this address have failed.";
+        let detail = "Too many enrollments from this address have failed.";
         let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate-limited", detail);
         return Err(problem.with_retry_after(seconds));
     }
@@ -218,7 +218,7 @@ impl From<EnrollError> for Problem {
     fn from(error: EnrollError) -> Self {
         match error {
             EnrollError::Token => {
-                let detail = "The enrolment token is unknown, revoked, expired or used up.";
+                let detail = "The enrollment token is unknown, revoked, expired or used up.";
                 Self::new(StatusCode::UNAUTHORIZED, "enrollment-token-invalid", detail)
             }
             EnrollError::Csr(error) => error.into(),
@@ -233,7 +233,7 @@ impl From<AdmittanceError> for Problem {
     fn from(error: AdmittanceError) -> Self {
         match error {
             AdmittanceError::Unknown => {
-                let detail = "The host is not in the inventory any more; enrol it again.";
+                let detail = "The host is not in the inventory any more; enroll it again.";
                 Self::forbidden(detail).with_extension("reason", "deleted")
             }
             AdmittanceError::Refused(refusal) => refused(refusal),

@@ -39,7 +39,7 @@ struct ListQuery {
 struct CreateEnrollmentToken {
     /// For people.
     name: Option<String>,
-    /// How many hosts may enrol with it; default 1.
+    /// How many hosts may enroll with it; default 1.
     #[schema(minimum = 1, maximum = 100_000)]
     uses: Option<i64>,
     /// Default an hour.
@@ -47,7 +47,7 @@ struct CreateEnrollmentToken {
     expires_in_seconds: Option<i64>,
     /// Whether hosts are in without an operator's approval; default no.
     auto_approve: Option<bool>,
-    /// Given to every host that enrols with it.
+    /// Given to every host that enrolls with it.
     tags: Option<Vec<String>>,
 }
 
@@ -80,7 +80,7 @@ struct CreatedTokenView {
     token: Option<String>,
 }
 
-/// Lists enrolment tokens, newest first.
+/// Lists enrollment tokens, newest first.
 #[utoipa::path(get, path = "/enrollment-tokens", tag = "enrollment", params(ListQuery),
     responses((status = OK, body = Page<EnrollmentTokenView>)))]
 async fn list_enrollment_tokens(
@@ -97,7 +97,7 @@ async fn list_enrollment_tokens(
     Ok(Json(app.cursors.page(LIST, limit, rows, position, view)))
 }
 
-/// Makes an enrolment token.
+/// Makes an enrollment token.
 #[utoipa::path(post, path = "/enrollment-tokens", tag = "enrollment",
     request_body = CreateEnrollmentToken, responses((status = CREATED, body = CreatedTokenView)))]
 async fn create_enrollment_token(
@@ -130,7 +130,7 @@ async fn create_enrollment_token(
     Ok((StatusCode::CREATED, headers, Json(view)).into_response())
 }
 
-/// Makes an enrolment token useless.
+/// Makes an enrollment token useless.
 #[utoipa::path(delete, path = "/enrollment-tokens/{id}", tag = "enrollment",
     params(("id" = Uuid, Path)), responses((status = NO_CONTENT)))]
 async fn delete_enrollment_token(
@@ -145,7 +145,7 @@ async fn delete_enrollment_token(
 impl From<TokenError> for Problem {
     fn from(error: TokenError) -> Self {
         match error {
-            TokenError::NotFound => Self::not_found("enrolment token"),
+            TokenError::NotFound => Self::not_found("enrollment token"),
             TokenError::Invalid(violations) => Self::invalid(violations),
             TokenError::Db(error) => error.into(),
         }

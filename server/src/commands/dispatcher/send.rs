@@ -233,7 +233,7 @@ pub(super) fn mark_sent_in(
         if !may_send(&set, now_us) {
             continue;
         }
-        let allowed = if set.view.max_running == 0 {
+        let allowed = if set.view.max_concurrency == 0 {
             u64::MAX
         } else {
             slots(&set)

@@ -112,7 +112,7 @@ impl Bench {
             options: Default::default(),
             timeout_seconds: 60,
             expires_in_seconds: 600,
-            max_running: 0,
+            max_concurrency: 0,
             offline: OfflinePolicy::Queue,
             held,
         };

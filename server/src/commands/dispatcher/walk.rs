@@ -232,7 +232,7 @@ impl Dispatcher {
         };
         work.cursor = next_cursor;
         let walked_all = waiting.last().is_none_or(|last| next_cursor > last.ordinal);
-        if out_of_slots && set.view.max_running > 0 {
+        if out_of_slots && set.view.max_concurrency > 0 {
             return Ok(Step::Rest);
         }
         if !walked_all || waiting.len() == CHUNK as usize {
@@ -249,11 +249,11 @@ impl Dispatcher {
 
 /// How many more of the set may be sent now.
 pub(super) fn slots(set: &SetRow) -> u64 {
-    if set.view.max_running == 0 {
+    if set.view.max_concurrency == 0 {
         u64::from(CHUNK)
     } else {
         set.view
-            .max_running
+            .max_concurrency
             .saturating_sub(set.in_flight)
             .min(u64::from(CHUNK))
     }

@@ -105,7 +105,7 @@ pub struct NewSet {
     pub timeout_seconds: u64,
     pub created_at: i64,
     pub expires_at: i64,
-    pub max_running: u64,
+    pub max_concurrency: u64,
     pub held: bool,
     pub host_ids: Vec<HostId>,
     /// Ordinal and reason, in order.
@@ -120,7 +120,7 @@ pub struct Contents {
     pub skips: Vec<(u64, String)>,
 }
 
-const COLUMNS: &str = "id, owner, operation_type, generation, revision, max_running, paused, cancel, total, held, queued, \
+const COLUMNS: &str = "id, owner, operation_type, generation, revision, max_concurrency, paused, cancel, total, held, queued, \
      running, succeeded, failed, skipped, skipped_cancelled, created_at, expires_at, started_at, finished_at, \
      timeout_seconds, born_held, materialised, in_flight, cancel_reason, given_up_below, failed_unreachable";
 
@@ -130,7 +130,7 @@ pub fn insert(tx: &mut Tx<'_>, set: &NewSet) -> Result<(), DbError> {
     let waiting = total - skipped;
     let (held, queued) = if set.held { (waiting, 0) } else { (0, waiting) };
     let sql = "INSERT INTO command_sets (id, owner, created_by, operation_type, timeout_seconds, created_at, \
-        expires_at, max_running, born_held, total, held, queued, skipped, finished_at) \
+        expires_at, max_concurrency, born_held, total, held, queued, skipped, finished_at) \
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
     let statement = Statement::new(sql)
         .bind(set.id)
@@ -140,7 +140,7 @@ pub fn insert(tx: &mut Tx<'_>, set: &NewSet) -> Result<(), DbError> {
         .bind(set.timeout_seconds)
         .bind(set.created_at)
         .bind(set.expires_at)
-        .bind(set.max_running)
+        .bind(set.max_concurrency)
         .bind(set.held)
         .bind(total)
         .bind(held)
@@ -272,13 +272,13 @@ pub fn save_control(
     cancel_reason: Option<&str>,
 ) -> Result<(), DbError> {
     let sql = "UPDATE command_sets SET paused = $2, cancel = $3, cancel_reason = COALESCE(cancel_reason, $4), \
-        max_running = $5, given_up_below = $6, generation = generation + 1, revision = revision + 1 WHERE id = $1";
+        max_concurrency = $5, given_up_below = $6, generation = generation + 1, revision = revision + 1 WHERE id = $1";
     let statement = Statement::new(sql)
         .bind(set.view.id)
         .bind(set.view.paused)
         .bind(set.cancel.as_str())
         .bind(cancel_reason)
-        .bind(set.view.max_running)
+        .bind(set.view.max_concurrency)
         .bind(set.view.given_up_below);
     tx.execute(statement)?;
     Ok(())
@@ -294,7 +294,7 @@ pub fn set_row(row: &Row) -> Result<SetRow, RowError> {
             operation_type: row.text(2)?.to_owned(),
             generation: row.integer(3)?,
             revision: row.integer(4)?,
-            max_running: row.count(5)?,
+            max_concurrency: row.count(5)?,
             paused: row.flag(6)?,
             cancelled: cancel != CancelMode::None,
             total: row.count(8)?,

@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use fleetwright_plugin_api::abi::{
-    AnyIface, HostApi, HostApi_TO, RBox, ROption, RStr, RVec, TD_Opaque,
+    AnyIface, RBox, ROption, RStr, RVec, ServerApi, ServerApi_TO, TD_Opaque,
 };
 
 use super::Library;
@@ -76,8 +76,8 @@ pub fn child() -> std::io::Result<()> {
     };
     if let Ok(library) = Library::open(library, info) {
         let _ = library.migrations();
-        let nothing = HostApi_TO::from_value(Nothing, TD_Opaque);
-        let _ = library.router(AnyIface::new::<HostApi_TO<RBox<()>>>(nothing));
+        let nothing = ServerApi_TO::from_value(Nothing, TD_Opaque);
+        let _ = library.router(AnyIface::new::<ServerApi_TO<RBox<()>>>(nothing));
     }
     Ok(())
 }
@@ -85,7 +85,7 @@ pub fn child() -> std::io::Result<()> {
 /// A host without interfaces: a module built with the SDK says so and stops.
 struct Nothing;
 
-impl HostApi for Nothing {
+impl ServerApi for Nothing {
     fn interface(&self, _name: RStr<'_>) -> ROption<AnyIface> {
         ROption::RNone
     }

@@ -4,7 +4,7 @@ use fleetwright_plugin_api::abi::{
     AbiError, AbiStatement, AbiTable, Ctx, DbApi, FfiFuture, Op, RResult, RVec, op_kind,
 };
 use fleetwright_plugin_api::guard;
-use fleetwright_plugin_api::sdk::{HostError, Problem};
+use fleetwright_plugin_api::sdk::{Problem, ServerError};
 use fleetwright_plugin_api::wire::{AuditEntry, CallContext, RespondRecord, SetControl, SetCreate};
 use fleetwright_protocol::HostId;
 
@@ -56,9 +56,9 @@ impl Services {
         context: CallContext,
         claim: Option<IdempotencyClaim>,
         ops: Vec<Op>,
-    ) -> Result<(), HostError> {
+    ) -> Result<(), ServerError> {
         if ops.len() > OPS_MAX {
-            return Err(HostError::Invalid(format!(
+            return Err(ServerError::Invalid(format!(
                 "{} operations in one batch, at most {OPS_MAX}",
                 ops.len()
             )));
@@ -69,7 +69,7 @@ impl Services {
             .collect::<Result<_, _>>()?;
         if context.idempotency != 0 && claim.is_none() {
             let given_up = "the request this belongs to has been given up";
-            return Err(HostError::Unavailable(given_up.to_owned()));
+            return Err(ServerError::Unavailable(given_up.to_owned()));
         }
         let me = self.clone();
         let db = &self.modules.parts().db;
@@ -84,7 +84,7 @@ impl Services {
             failpoints::reached(&me.module, Point::BeforeCommit);
             Ok::<_, Failure>(())
         });
-        written.await.map_err(HostError::from)
+        written.await.map_err(ServerError::from)
     }
 
     /// The first of the batch's hooks: before any signal.
@@ -95,7 +95,7 @@ impl Services {
     }
 
     /// Everything that can be refused before the writer is reached.
-    fn step(&self, op: Op) -> Result<Step, HostError> {
+    fn step(&self, op: Op) -> Result<Step, ServerError> {
         Ok(match op.kind {
             op_kind::SQL | op_kind::SQL_ROWS => Step::Sql(SqlStep::of(&op, &self.module)?),
             op_kind::SET_CREATE => Step::Create(
@@ -108,14 +108,14 @@ impl Services {
                 Step::Signal(op.text.into())
             }
             op_kind::SIGNAL => {
-                return Err(HostError::Forbidden(format!(
+                return Err(ServerError::Forbidden(format!(
                     "the signal {} is not its own",
                     op.text
                 )));
             }
             op_kind::RESPOND => Step::Respond(parse(&op.json)?),
             other => {
-                return Err(HostError::Invalid(format!(
+                return Err(ServerError::Invalid(format!(
                     "unknown operation kind {other}"
                 )));
             }
@@ -222,7 +222,7 @@ impl From<DbError> for Failure {
     }
 }
 
-impl From<Failure> for HostError {
+impl From<Failure> for ServerError {
     fn from(failure: Failure) -> Self {
         let op_index = failure.op_index;
         match failure.error {
@@ -252,19 +252,19 @@ impl From<Failure> for HostError {
     }
 }
 
-pub(super) fn set_error(error: SetError) -> HostError {
+pub(super) fn set_error(error: SetError) -> ServerError {
     match error {
         SetError::Invalid(errors) => {
             let code = errors.first().map_or_else(
                 || "operation-invalid".to_owned(),
                 |first| first.code.clone(),
             );
-            HostError::Refused(Box::new(Problem::invalid(code, errors)))
+            ServerError::Refused(Box::new(Problem::invalid(code, errors)))
         }
-        SetError::NotFound => HostError::NotFound(error.to_string()),
-        SetError::Preparing => HostError::Unavailable(error.to_string()),
+        SetError::NotFound => ServerError::NotFound(error.to_string()),
+        SetError::Preparing => ServerError::Unavailable(error.to_string()),
         SetError::StaleGeneration { .. } | SetError::Finished | SetError::Cancelled => {
-            HostError::Guard {
+            ServerError::Guard {
                 op_index: 0,
                 affected: 0,
             }

@@ -4,7 +4,7 @@ use fleetwright_plugin_api::abi::{
     AbiError, AbiPayload, FfiFuture, HostsApi, RResult, RVec, SetsApi,
 };
 use fleetwright_plugin_api::guard;
-use fleetwright_plugin_api::sdk::HostError;
+use fleetwright_plugin_api::sdk::ServerError;
 use fleetwright_plugin_api::wire::{CommandQuery, SetCreate};
 use fleetwright_protocol::{CommandId, HostId, SetId};
 
@@ -79,7 +79,7 @@ impl SetsApi for Services {
             let (Some(set), Some(host)) =
                 (SetId::from_slice(&set_id), HostId::from_slice(&host_id))
             else {
-                return Err(HostError::Invalid("an id is not 16 bytes".to_owned()));
+                return Err(ServerError::Invalid("an id is not 16 bytes".to_owned()));
             };
             commands
                 .of_set_and_host(set, host)
@@ -92,7 +92,7 @@ impl SetsApi for Services {
         let commands = self.modules.parts().commands.clone();
         self.answer_json(async move {
             let id = CommandId::from_slice(&command_id);
-            let id = id.ok_or_else(|| HostError::Invalid("an id is not 16 bytes".to_owned()))?;
+            let id = id.ok_or_else(|| ServerError::Invalid("an id is not 16 bytes".to_owned()))?;
             commands.output(id).await.map_err(database_error)
         })
     }
@@ -112,7 +112,7 @@ impl SetsApi for Services {
 pub(super) fn raw_ids<T>(
     raw: &[u8],
     read: impl Fn(&[u8]) -> Option<T>,
-) -> Result<Vec<T>, HostError> {
+) -> Result<Vec<T>, ServerError> {
     let ids: Option<Vec<T>> = raw.chunks(16).map(read).collect();
-    ids.ok_or_else(|| HostError::Invalid("ids are not 16 bytes each".to_owned()))
+    ids.ok_or_else(|| ServerError::Invalid("ids are not 16 bytes each".to_owned()))
 }

@@ -2,7 +2,7 @@
 
 use fleetwright_plugin_api::abi::{AbiStatement, AbiTable, Op, RString, RVec, op_kind};
 use fleetwright_plugin_api::cells;
-use fleetwright_plugin_api::sdk::HostError;
+use fleetwright_plugin_api::sdk::ServerError;
 use fleetwright_plugin_api::wire::{
     BYTES_PER_READ_MAX, Cell, ROWS_PER_READ_MAX, ROWS_PER_WRITE_MAX,
 };
@@ -34,7 +34,7 @@ pub enum StepError {
 
 impl SqlStep {
     /// From an op of one of the two SQL kinds.
-    pub fn of(op: &Op, module: &str) -> Result<Self, HostError> {
+    pub fn of(op: &Op, module: &str) -> Result<Self, ServerError> {
         let sql = op.text.as_str();
         check(sql, module, SqlUse::Write)?;
         let cells = unpack(&op.cells)?;
@@ -64,9 +64,9 @@ impl SqlStep {
 }
 
 /// Checked statements of a read.
-pub fn reads(statements: RVec<AbiStatement>, module: &str) -> Result<Vec<Statement>, HostError> {
+pub fn reads(statements: RVec<AbiStatement>, module: &str) -> Result<Vec<Statement>, ServerError> {
     if statements.len() > STATEMENTS_MAX {
-        return Err(HostError::Invalid(format!(
+        return Err(ServerError::Invalid(format!(
             "{} statements in one read",
             statements.len()
         )));
@@ -80,10 +80,10 @@ pub fn reads(statements: RVec<AbiStatement>, module: &str) -> Result<Vec<Stateme
 }
 
 /// Packs results for the other side, within the limits of one read.
-pub fn tables(results: Vec<Rows>) -> Result<Vec<AbiTable>, HostError> {
+pub fn tables(results: Vec<Rows>) -> Result<Vec<AbiTable>, ServerError> {
     let rows: usize = results.iter().map(Rows::len).sum();
     if rows > ROWS_PER_READ_MAX {
-        return Err(HostError::TooLarge(format!(
+        return Err(ServerError::TooLarge(format!(
             "{rows} rows in one read, at most {ROWS_PER_READ_MAX}"
         )));
     }
@@ -96,7 +96,7 @@ pub fn tables(results: Vec<Rows>) -> Result<Vec<AbiTable>, HostError> {
         }
         bytes += packed.len();
         if bytes > BYTES_PER_READ_MAX {
-            return Err(HostError::TooLarge(
+            return Err(ServerError::TooLarge(
                 "more than 4 MiB in one read".to_owned(),
             ));
         }
@@ -121,18 +121,18 @@ pub fn dialect_number(dialect: Dialect) -> u32 {
     }
 }
 
-fn check(sql: &str, module: &str, what: SqlUse) -> Result<(), HostError> {
+fn check(sql: &str, module: &str, what: SqlUse) -> Result<(), ServerError> {
     sql_guard::check(sql, module, what).map_err(|refusal| match refusal {
-        sql_guard::SqlRefusal::ForeignTable(_) => HostError::Forbidden(refusal.to_string()),
+        sql_guard::SqlRefusal::ForeignTable(_) => ServerError::Forbidden(refusal.to_string()),
         sql_guard::SqlRefusal::Kind(_)
         | sql_guard::SqlRefusal::Several
         | sql_guard::SqlRefusal::Function(_)
-        | sql_guard::SqlRefusal::Quoting(_) => HostError::Invalid(refusal.to_string()),
+        | sql_guard::SqlRefusal::Quoting(_) => ServerError::Invalid(refusal.to_string()),
     })
 }
 
-fn unpack(packed: &[u8]) -> Result<Vec<Cell>, HostError> {
-    cells::unpack(packed).map_err(|error| HostError::Invalid(error.to_string()))
+fn unpack(packed: &[u8]) -> Result<Vec<Cell>, ServerError> {
+    cells::unpack(packed).map_err(|error| ServerError::Invalid(error.to_string()))
 }
 
 fn bind(sql: String, cells: Vec<Cell>) -> Statement {
@@ -144,8 +144,8 @@ fn row_statements(
     sql: &str,
     columns: usize,
     cells: Vec<Cell>,
-) -> Result<Vec<Statement>, HostError> {
-    let refuse = |why: String| Err(HostError::Invalid(why));
+) -> Result<Vec<Statement>, ServerError> {
+    let refuse = |why: String| Err(ServerError::Invalid(why));
     if sql.matches(ROWS_MARK).count() != 1 {
         return refuse("a write of rows needs exactly one {rows}".to_owned());
     }

@@ -91,7 +91,7 @@ fn enroll(report: &mut Report, fleet: &TestFleet, crowd: &Crowd, hosts: u64) -> 
     let rate = hosts as f64 / started.elapsed().as_secs_f64();
     report.add(
         Measurement::new(
-            "enrolments",
+            "enrollments",
             hosts,
             "hosts/s",
             spread(&[rate]),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use fleetwright_plugin_api::abi::{AbiStatement, AbiTable, Op};
-use fleetwright_plugin_api::sdk::HostError;
+use fleetwright_plugin_api::sdk::ServerError;
 use fleetwright_plugin_api::sdk::testing::SqlBackend;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -31,11 +31,11 @@ impl SqlBackend for Meeting {
     fn read(
         &self,
         statements: Vec<AbiStatement>,
-    ) -> BoxFuture<'static, Result<Vec<AbiTable>, HostError>> {
+    ) -> BoxFuture<'static, Result<Vec<AbiTable>, ServerError>> {
         self.inner.read(statements)
     }
 
-    fn commit(&self, ops: Vec<(usize, Op)>) -> BoxFuture<'static, Result<(), HostError>> {
+    fn commit(&self, ops: Vec<(usize, Op)>) -> BoxFuture<'static, Result<(), ServerError>> {
         let (inner, barrier) = (Arc::clone(&self.inner), Arc::clone(&self.barrier));
         async move {
             barrier.wait().await;

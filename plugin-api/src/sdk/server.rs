@@ -14,14 +14,14 @@ use super::{
     Call, CallContext, Database, FeatureState, Hosts, Identity, ModuleError, Sets, Signals,
 };
 use crate::abi::{
-    CallApi_TO, ClockApi_TO, DbApi_TO, FeaturesApi_TO, HostApi_TO, HostsApi_TO, IdentityApi_TO,
-    LogApi_TO, SetsApi_TO, SignalsApi_TO, interface_name,
+    CallApi_TO, ClockApi_TO, DbApi_TO, FeaturesApi_TO, HostsApi_TO, IdentityApi_TO, LogApi_TO,
+    ServerApi_TO, SetsApi_TO, SignalsApi_TO, interface_name,
 };
 use crate::wire::Environment;
 
 /// Everything a module can ask of the server. Cheap to clone.
 #[derive(Clone)]
-pub struct Host {
+pub struct Server {
     inner: Arc<Inner>,
 }
 
@@ -39,7 +39,7 @@ struct Inner {
     loops: Loops,
 }
 
-/// The interfaces behind a [`Host`]: from the server across the boundary, or fakes in a test.
+/// The interfaces behind a [`Server`]: from the server across the boundary, or fakes in a test.
 pub struct Services {
     pub environment: Environment,
     pub log: Arc<LogApi_TO<RBox<()>>>,
@@ -56,26 +56,26 @@ pub struct Services {
 
 impl Services {
     /// Fetches every interface by name and checks its layout.
-    pub fn connect(host: &HostApi_TO<RBox<()>>) -> Result<Self, ModuleError> {
-        let environment = serde_json::from_slice(&host.environment()).map_err(|error| {
+    pub fn connect(server: &ServerApi_TO<RBox<()>>) -> Result<Self, ModuleError> {
+        let environment = serde_json::from_slice(&server.environment()).map_err(|error| {
             ModuleError::new(format!("the server's environment is not readable: {error}"))
         })?;
         Ok(Self {
             environment,
-            log: Arc::new(fetch(host, interface_name::LOG)?),
-            clock: fetch(host, interface_name::CLOCK)?,
-            db: fetch(host, interface_name::DB)?,
-            sets: fetch(host, interface_name::SETS)?,
-            hosts: fetch(host, interface_name::HOSTS)?,
-            signals: fetch(host, interface_name::SIGNALS)?,
-            call: fetch(host, interface_name::CALL)?,
-            features: fetch(host, interface_name::FEATURES)?,
-            identity: fetch(host, interface_name::IDENTITY).ok(),
+            log: Arc::new(fetch(server, interface_name::LOG)?),
+            clock: fetch(server, interface_name::CLOCK)?,
+            db: fetch(server, interface_name::DB)?,
+            sets: fetch(server, interface_name::SETS)?,
+            hosts: fetch(server, interface_name::HOSTS)?,
+            signals: fetch(server, interface_name::SIGNALS)?,
+            call: fetch(server, interface_name::CALL)?,
+            features: fetch(server, interface_name::FEATURES)?,
+            identity: fetch(server, interface_name::IDENTITY).ok(),
         })
     }
 }
 
-impl Host {
+impl Server {
     pub fn new(module: &str, services: Services) -> Self {
         let inner = Inner {
             module: module.to_owned(),
@@ -208,10 +208,10 @@ impl Features {
 }
 
 fn fetch<T: StableAbi + 'static>(
-    host: &HostApi_TO<RBox<()>>,
+    server: &ServerApi_TO<RBox<()>>,
     name: &str,
 ) -> Result<T, ModuleError> {
-    let found = host.interface(RStr::from_str(name)).into_option();
+    let found = server.interface(RStr::from_str(name)).into_option();
     let iface =
         found.ok_or_else(|| ModuleError::new(format!("this server does not offer {name}")))?;
     iface.downcast::<T>().map_err(|mismatch| {

@@ -15,7 +15,7 @@ use crate::tls::{self, TlsError, Trust};
 use crate::{facts, private_file};
 
 #[derive(Debug, thiserror::Error)]
-pub enum EnrolError {
+pub enum EnrollError {
     #[error("the token is not of the form fwe_…")]
     Token,
     #[error("nothing says which server to trust: give --ca FILE, or a token with a fingerprint")]
@@ -32,7 +32,7 @@ pub enum EnrolError {
     Server(#[from] ServerError),
 }
 
-/// What an enrolment came to.
+/// What an enrollment came to.
 #[derive(Debug)]
 pub struct Enrolled {
     pub identity: Identity,
@@ -46,11 +46,11 @@ pub async fn enroll(
     server_url: &str,
     token: &str,
     ca: Option<&Path>,
-) -> Result<Enrolled, EnrolError> {
+) -> Result<Enrolled, EnrollError> {
     let token = token.trim();
     let trust = trust(token, ca)?;
     let address = ServerAddress::parse(server_url)?;
-    private_file::make_folder(&config.data_dir, 0o711).map_err(EnrolError::DataFolder)?;
+    private_file::make_folder(&config.data_dir, 0o711).map_err(EnrollError::DataFolder)?;
     let key_pem = identity::key(&config.data_dir)?;
     let client = ServerClient::new(address, tls::client_config(trust, None)?);
     let request = EnrollRequest {
@@ -84,7 +84,7 @@ pub async fn renew(
     identity: &Identity,
     client: &ServerClient,
     data_dir: &Path,
-) -> Result<Identity, EnrolError> {
+) -> Result<Identity, EnrollError> {
     let request = RenewRequest {
         csr_pem: identity::signing_request(&identity.key_pem)?,
     };
@@ -114,10 +114,10 @@ pub fn tls_of(identity: &Identity) -> Result<std::sync::Arc<rustls::ClientConfig
     tls::client_config(trust, Some(own))
 }
 
-fn trust(token: &str, ca: Option<&Path>) -> Result<Trust, EnrolError> {
-    let secret_and_pin = token.strip_prefix("fwe_").ok_or(EnrolError::Token)?;
+fn trust(token: &str, ca: Option<&Path>) -> Result<Trust, EnrollError> {
+    let secret_and_pin = token.strip_prefix("fwe_").ok_or(EnrollError::Token)?;
     if let Some(path) = ca {
-        let pem = std::fs::read(path).map_err(|error| EnrolError::CaFile {
+        let pem = std::fs::read(path).map_err(|error| EnrollError::CaFile {
             path: path.display().to_string(),
             error,
         })?;
@@ -125,11 +125,11 @@ fn trust(token: &str, ca: Option<&Path>) -> Result<Trust, EnrolError> {
     }
     let (_, pin) = secret_and_pin
         .split_once('.')
-        .ok_or(EnrolError::NothingToTrust)?;
+        .ok_or(EnrollError::NothingToTrust)?;
     let pin = hex::decode(pin)
         .ok()
         .and_then(|pin| <[u8; 32]>::try_from(pin).ok());
-    Ok(Trust::Fingerprint(pin.ok_or(EnrolError::Token)?))
+    Ok(Trust::Fingerprint(pin.ok_or(EnrollError::Token)?))
 }
 
 async fn post<T: DeserializeOwned>(
@@ -152,17 +152,17 @@ mod tests {
         assert!(matches!(trust(&pinned, None), Ok(Trust::Fingerprint(pin)) if pin == [0xab; 32]));
         assert!(matches!(
             trust("fwe_secret", None),
-            Err(EnrolError::NothingToTrust)
+            Err(EnrollError::NothingToTrust)
         ));
         assert!(matches!(
             trust("fwe_secret.abcd", None),
-            Err(EnrolError::Token)
+            Err(EnrollError::Token)
         ));
-        assert!(matches!(trust("secret", None), Err(EnrolError::Token)));
+        assert!(matches!(trust("secret", None), Err(EnrollError::Token)));
         let missing = Path::new("/nonexistent/ca.pem");
         assert!(matches!(
             trust(&pinned, Some(missing)),
-            Err(EnrolError::CaFile { .. })
+            Err(EnrollError::CaFile { .. })
         ));
     }
 }

@@ -12,7 +12,7 @@ use super::data::{
     AbiError, AbiPayload, AbiRequest, AbiResponse, AbiStatement, AbiTable, Ctx, LogRecord, Op,
 };
 
-/// Names under which `HostApi::interface` gives the interfaces.
+/// Names under which `ServerApi::interface` gives the interfaces.
 pub mod interface_name {
     pub const LOG: &str = "fleet.log/1";
     pub const CLOCK: &str = "fleet.clock/1";
@@ -22,7 +22,6 @@ pub mod interface_name {
     pub const SIGNALS: &str = "fleet.signals/1";
     pub const CALL: &str = "fleet.call/1";
     pub const FEATURES: &str = "fleet.features/1";
-    /// From module API 1.1 on.
     pub const IDENTITY: &str = "fleet.identity/1";
     pub const ALL: [&str; 9] = [
         LOG, CLOCK, DB, SETS, HOSTS, SIGNALS, CALL, FEATURES, IDENTITY,
@@ -31,7 +30,7 @@ pub mod interface_name {
 
 /// The server, as a module first sees it.
 #[sabi_trait]
-pub trait HostApi: Send + Sync + 'static {
+pub trait ServerApi: Send + Sync + 'static {
     /// The interface of that name; none if this server does not have it.
     fn interface(&self, name: RStr<'_>) -> ROption<AnyIface>;
     /// JSON `{"module_api": version, "settings": {…}}`: switches of the server's configuration a module may know.
