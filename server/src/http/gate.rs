@@ -1,6 +1,6 @@
 //! The gate each request passes: who is calling, may they, how much may they send, has this been asked before.
 //! In this order: 401, 404/405, 429, 403, then the body. Of fleet routes only the first and 429 are judged here: who may,
-//! and the body, where the module's route is known (`modules/http/mount.rs`).
+//! and the body, where the module's route is known (`modules/http/admit.rs`).
 
 use std::net::SocketAddr;
 

@@ -1,6 +1,8 @@
-//! `/modules`: what is installed, and looking again. The Pro routes themselves are in `mount`.
+//! `/modules`: what is installed, and looking again. The Pro routes themselves are in `admit`.
 
-pub mod mount;
+mod admit;
+mod forward;
+mod refuse;
 
 use axum::Json;
 use axum::extract::State;
@@ -10,7 +12,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub use mount::mount_fleet_routes;
+pub use admit::mount_fleet_routes;
 
 use super::view::ModuleView;
 use crate::app::AppState;
