@@ -6,7 +6,6 @@ pub mod admittance;
 pub mod authority;
 pub mod blobs;
 pub mod connection;
-pub mod connections;
 pub mod conversation;
 pub mod csr;
 pub mod enrollment;

@@ -1,34 +1,34 @@
-//! The wiring: every part of the server, made once and handed to whoever needs it. `app/run.rs` runs it.
+//! The wiring: every part of the server, made once and handed to whoever needs it. `run` runs it.
 
 pub mod retention;
-pub mod run;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
-use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use crate::agents::connections::Connections;
 use crate::agents::{Agents, AgentsError, AgentsParts};
 use crate::auth::rate::RateLimit;
 use crate::auth::{Auth, AuthStartError};
 use crate::clock::SharedClock;
-use crate::commands::Commands;
 use crate::commands::outputs::Spool;
-use crate::commands::service::Workers;
+use crate::commands::workers::{self, Workers};
+use crate::commands::{Commands, CommandsParts};
 use crate::config::Config;
 use crate::db::{Db, DbError, Statement};
 use crate::events::{Events, Signals};
 use crate::hosts::{Hosts, HostsParts};
 use crate::http::idempotency::Idempotency;
 use crate::http::page::Cursors;
-use crate::http::{limits, openapi, router};
 use crate::licensing::trust::TrustError;
 use crate::licensing::{Licensing, LicensingParts, TrustedKeys};
+use crate::links::Connections;
 use crate::modules::{Modules, ModulesParts};
+
+/// What the limit of requests is counted over.
+const SECOND_US: i64 = 1_000_000;
 
 /// Everything handlers and loops reach. Fields are handles that are cheap to clone.
 pub struct App {
@@ -51,7 +51,6 @@ pub struct App {
     pub metrics: Option<PrometheusHandle>,
     /// Cancelled when the server begins to stop.
     pub shutdown: CancellationToken,
-    core_document: Value,
 }
 
 /// The state of every router.
@@ -111,14 +110,14 @@ impl App {
             certificate_lifetime: Duration::from_secs(config.agent_certificate_seconds),
         })?;
         let spool = Spool::open(&config.data_dir).map_err(StartError::Outputs)?;
-        let (commands, workers) = Commands::new(
-            db.clone(),
-            clock.clone(),
-            hosts.registry().clone(),
-            connections.clone(),
-            signals.clone(),
+        let (commands, workers) = workers::prepare(CommandsParts {
+            db: db.clone(),
+            clock: clock.clone(),
+            registry: hosts.registry().clone(),
+            connections: connections.clone(),
+            signals: signals.clone(),
             spool,
-        );
+        });
         let idempotency = Idempotency::default();
         let parts = (db.clone(), clock.clone(), signals.clone());
         let (licensing, modules) =
@@ -127,11 +126,10 @@ impl App {
             auth: Auth::start(db.clone(), clock.clone(), &config.data_dir, &config.limits)?,
             cursors: Cursors::from_file(&config.data_dir.join("cursor.key"))
                 .map_err(StartError::CursorKey)?,
-            request_rate: limits::request_rate(config.limits.requests_per_second),
+            request_rate: RateLimit::new(config.limits.requests_per_second, SECOND_US),
             idempotency,
             licensing,
             modules,
-            core_document: router::core_document(),
             shutdown: CancellationToken::new(),
             config: Arc::new(config),
             clock,
@@ -185,11 +183,6 @@ impl App {
 
     pub fn agents_online(&self) -> usize {
         self.connections.len()
-    }
-
-    /// The OpenAPI document as of now.
-    pub fn openapi(&self) -> Value {
-        openapi::with_modules(self.core_document.clone(), vec![self.modules.openapi()])
     }
 }
 

@@ -6,7 +6,6 @@
 //! do it. Nothing is loaded at start-up but the ids of open sets.
 
 pub mod actions;
-pub mod by_hand;
 pub mod control;
 pub mod create;
 pub mod decide;
@@ -17,12 +16,14 @@ pub mod live_output;
 mod materialise;
 mod notices;
 pub mod outputs;
+pub mod report;
 pub mod reports;
 pub mod retention;
 pub mod service;
 pub mod store;
 mod sweep;
 mod view;
+pub mod workers;
 
 pub use actions::{CommandError, NewCommand};
-pub use service::Commands;
+pub use service::{Commands, CommandsParts};

@@ -4,6 +4,7 @@
 
 mod connection;
 mod dialect;
+mod failure;
 mod fitness;
 mod migrations;
 mod open;

@@ -3,6 +3,7 @@
 
 pub mod actions;
 pub mod admission;
+pub mod deletion;
 pub mod feed;
 pub mod host;
 pub mod http;
@@ -19,10 +20,10 @@ use fleetwright_plugin_api::wire::HostChanges;
 use fleetwright_protocol::{Heartbeat, HostId};
 use tokio_util::sync::CancellationToken;
 
-use crate::agents::connections::Connections;
 use crate::clock::SharedClock;
 use crate::db::{Db, DbError, Tx};
 use crate::events::{Events, Signals};
+use crate::links::Connections;
 
 pub use feed::HostFeed;
 pub use registry::{HostMeta, HostRegistry};

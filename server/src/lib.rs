@@ -9,14 +9,17 @@ pub mod clock;
 pub mod commands;
 pub mod config;
 pub mod db;
+pub mod edge;
 pub mod events;
 #[cfg(debug_assertions)]
 pub mod failpoints;
 pub mod hosts;
 pub mod http;
 pub mod licensing;
+pub mod links;
 pub mod modules;
 pub mod plans;
+pub mod run;
 pub mod telemetry;
 
 /// Chooses the cryptography libraries' implementation. Call it once, before anything else; again does nothing.

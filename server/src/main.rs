@@ -6,13 +6,14 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Parser, Subcommand};
-use fleetwright_server::app::{App, run};
+use fleetwright_server::app::App;
 use fleetwright_server::auth::first_start::{self, ConsoleUser};
 use fleetwright_server::auth::{Auth, AuthError, Role};
 use fleetwright_server::clock::SystemClock;
 use fleetwright_server::config::{self, Config};
 use fleetwright_server::db::Db;
 use fleetwright_server::modules::loader::probe;
+use fleetwright_server::run;
 use fleetwright_server::telemetry;
 
 /// The Fleetwright server.

@@ -144,10 +144,9 @@ fn axum_is_only_at_the_edges() {
             // The SDK is the adapter between a module's axum and the boundary.
             || path.starts_with("plugin-api/src/sdk")
             || path.ends_with("_http.rs")
-            // A module's entry wires its router; the server's wiring does the same.
+            // A module's entry wires its router.
             || (path.starts_with("modules/") && path.ends_with("/src/lib.rs"))
-            || path == "server/src/app.rs"
-            || path.starts_with("server/src/app/")
+            || path.starts_with("server/src/edge/")
             // The agents' WebSocket is axum's type.
             || path.starts_with("server/src/agents/connection")
     };

@@ -8,10 +8,10 @@ use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use fleetwright_protocol::frame::{AgentFrame, Hello};
 use tokio::sync::mpsc;
 
-use super::connections::{Connection, DOES_NOT_READ};
 use super::conversation::{ConnectionContext, Ending, greet, leave, take};
 use super::identity::AgentCertificate;
 use crate::commands::Commands;
+use crate::links::{Connection, DOES_NOT_READ};
 
 /// The first frame must come within this time of the handshake.
 const HELLO_WITHIN: Duration = Duration::from_secs(10);

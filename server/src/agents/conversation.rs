@@ -8,13 +8,14 @@ use fleetwright_protocol::limits::HEARTBEAT_SECONDS_DEFAULT;
 use fleetwright_protocol::outcome::OutputSummary;
 use fleetwright_protocol::{CommandId, HostId, Outcome};
 
-use super::connections::{Connection, Cut, DOES_NOT_READ, SILENT};
 use crate::commands::Commands;
 use crate::commands::live_output::Chunk;
 use crate::commands::outputs::{PartKey, Spool};
-use crate::commands::reports::{AgentReport, Greeting, Said, harmless_message, settle_hello_in};
+use crate::commands::report::{AgentReport, Said};
+use crate::commands::reports::{Greeting, harmless_message, settle_hello_in};
 use crate::db::DbError;
 use crate::hosts::{self, Hosts};
+use crate::links::{Connection, Cut, DOES_NOT_READ, SILENT};
 
 /// What a connection needs of the server.
 #[derive(Clone)]

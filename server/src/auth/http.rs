@@ -1,5 +1,6 @@
 //! Routes of sessions, users and API tokens.
 
+pub mod identified;
 mod sessions;
 mod tokens;
 mod users;

@@ -9,8 +9,8 @@ use tokio::sync::mpsc;
 
 use super::live_output::LiveOutput;
 use super::notices::Notices;
-use crate::agents::connections::Connections;
 use crate::db::Tx;
+use crate::links::Connections;
 use crate::telemetry;
 
 /// A hint to the dispatcher; it reads the database for the truth.

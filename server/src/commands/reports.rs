@@ -7,20 +7,21 @@ use std::time::Duration;
 
 use fleetwright_protocol::frame::{JournalEntry, JournalState};
 use fleetwright_protocol::limits::DETAILS_BYTES_MAX;
-use fleetwright_protocol::outcome::{NotStartedReason, Outcome};
+use fleetwright_protocol::outcome::Outcome;
 use fleetwright_protocol::{CommandId, HostId, ServerFrame};
 use serde_json::json;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 
 use super::control::change_rows;
 use super::decide::{self, Report};
 use super::effects::{Effects, Hint};
+use super::report::{AgentReport, Said};
 use super::service::Commands;
 use super::store::{self, CommandRow, StoredOutput, StoredResult};
-use crate::agents::connections::Connection;
 use crate::audit::AuditContext;
 use crate::db::{DbError, Tx};
 use crate::hosts::labels;
+use crate::links::Connection;
 
 /// Reports in one transaction: keeps it near 10 ms.
 const BATCH_MAX: usize = 1_000;
@@ -30,29 +31,6 @@ const BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
 const MESSAGE_CHARS_MAX: usize = 2_048;
 /// Between attempts while the database is away; agents wait meanwhile.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
-/// Reports that may wait; then connections wait, then agents do.
-pub(super) const QUEUE_MAX: usize = 8_192;
-
-/// One thing an agent said about one command.
-#[derive(Debug)]
-pub struct AgentReport {
-    pub host_id: HostId,
-    pub command_id: CommandId,
-    pub attempt: u32,
-    pub said: Said,
-    /// What its result takes of the memory for results; given back when it is stored.
-    pub room: Option<OwnedSemaphorePermit>,
-}
-
-#[derive(Debug)]
-pub enum Said {
-    Started,
-    NotStarted(NotStartedReason),
-    /// With the output as it is to be stored.
-    Finished(Box<(Outcome, StoredOutput)>),
-    /// Nothing more: its connection has ended while it worked on the command.
-    HostGone,
-}
 
 /// An agent's sentence, short and without a character that could fool a terminal or that a database refuses.
 pub fn harmless_message(message: &str) -> String {
@@ -79,15 +57,6 @@ fn fitting(reports: &[AgentReport]) -> usize {
         bytes <= BATCH_BYTES_MAX
     });
     fit.count().max(1)
-}
-
-impl AgentReport {
-    fn bytes(&self) -> usize {
-        match &self.said {
-            Said::Started | Said::NotStarted(_) | Said::HostGone => 0,
-            Said::Finished(result) => result.1.bytes(),
-        }
-    }
 }
 
 /// Stores the reports, all together if that goes; waits while the database is away.

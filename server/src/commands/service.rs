@@ -1,4 +1,4 @@
-//! The handle other parts hold on commands: reads, the pieces that run inside a transaction, and the background work.
+//! The handle other parts hold on commands: reads, the pieces that run inside a transaction, and the ways into the background work.
 
 use std::sync::Arc;
 
@@ -10,23 +10,31 @@ use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use uuid::Uuid;
 
-use super::by_hand::ByHand;
 use super::effects::{Hint, Outlets};
 use super::live_output::LiveOutput;
 use super::notices::Notices;
 use super::outputs::Spool;
-use super::reports::{self, AgentReport};
+use super::report::AgentReport;
 use super::store::{reads, sets};
-use super::{dispatcher, sweep};
-use crate::agents::connections::Connections;
 use crate::clock::SharedClock;
 use crate::db::{Db, DbError};
 use crate::events::Signals;
 use crate::hosts::registry::HostRegistry;
+use crate::links::Connections;
 
 /// Results in memory on their way to the database: sixteen of the largest, thousands of ordinary ones. Whoever comes
 /// next waits, which slows that agent down.
 const RESULTS_KIB_MAX: u32 = 64 * 1024;
+
+/// What commands are made of.
+pub struct CommandsParts {
+    pub db: Db,
+    pub clock: SharedClock,
+    pub registry: HostRegistry,
+    pub connections: Connections,
+    pub signals: Signals,
+    pub spool: Spool,
+}
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -46,51 +54,33 @@ struct Inner {
     runtime: tokio::runtime::Handle,
 }
 
-/// The background work, to be started once.
-pub struct Workers {
-    commands: Commands,
-    pub(super) hints: mpsc::UnboundedReceiver<Hint>,
-    reports: mpsc::Receiver<AgentReport>,
-}
-
 impl Commands {
-    /// Must be called on the server's runtime.
-    pub fn new(
-        db: Db,
-        clock: SharedClock,
-        registry: HostRegistry,
-        connections: Connections,
-        signals: Signals,
-        spool: Spool,
-    ) -> (Self, Workers) {
-        let (hints, hints_receiver) = mpsc::unbounded_channel();
-        let (reports, reports_receiver) = mpsc::channel(reports::QUEUE_MAX);
+    /// Must be called on the server's runtime. `hints` and `reports` are the queues that the background work reads.
+    pub(super) fn with_queues(
+        parts: CommandsParts,
+        hints: mpsc::UnboundedSender<Hint>,
+        reports: mpsc::Sender<AgentReport>,
+    ) -> Self {
         let outlets = Outlets {
             hints,
             notices: Notices::default(),
-            connections,
+            connections: parts.connections,
             live: LiveOutput::default(),
         };
         let inner = Inner {
-            db,
-            clock,
-            registry,
+            db: parts.db,
+            clock: parts.clock,
+            registry: parts.registry,
             outlets,
-            signals,
-            spool,
+            signals: parts.signals,
+            spool: parts.spool,
             reports,
             results_kib: Arc::new(Semaphore::new(RESULTS_KIB_MAX as usize)),
             runtime: tokio::runtime::Handle::current(),
         };
-        let commands = Self {
+        Self {
             inner: Arc::new(inner),
-        };
-        let workers = Workers {
-            commands: commands.clone(),
-            hints: hints_receiver,
-            reports: reports_receiver,
-        };
-        (commands, workers)
+        }
     }
 
     pub fn db(&self) -> &Db {
@@ -123,6 +113,10 @@ impl Commands {
 
     pub fn spool(&self) -> &Spool {
         &self.inner.spool
+    }
+
+    pub(super) fn signals(&self) -> &Signals {
+        &self.inner.signals
     }
 
     pub(super) fn outlets(&self) -> &Outlets {
@@ -233,27 +227,5 @@ impl Commands {
     pub async fn output(&self, id: CommandId) -> Result<Option<CommandOutput>, DbError> {
         let rows = self.inner.db.read(reads::output(id)).await?;
         Ok(rows.first().map(reads::command_output).transpose()?)
-    }
-}
-
-impl Workers {
-    /// For a caller that takes every step itself.
-    pub async fn by_hand(self) -> Result<ByHand, DbError> {
-        ByHand::start(self.commands, self.hints, self.reports).await
-    }
-
-    /// Starts everything; it ends with the runtime.
-    pub fn start(self) {
-        let commands = self.commands;
-        tokio::spawn(reports::run(commands.clone(), self.reports));
-        tokio::spawn(sweep::run(commands.clone()));
-        tokio::spawn(
-            commands
-                .outlets()
-                .notices
-                .clone()
-                .publish(commands.inner.signals.clone()),
-        );
-        tokio::spawn(dispatcher::run(commands, self.hints));
     }
 }

@@ -12,6 +12,7 @@ use sqlx::{
     Postgres, Row as _, Sqlite, SqliteConnection, Type, TypeInfo as _, ValueRef as _,
 };
 
+use super::failure::failure;
 use super::statement::{Row, Rows, Statement};
 use super::{DbError, MigrationText, fitness, migrations};
 
@@ -193,49 +194,6 @@ pub(super) async fn postgres_rows(
         rows.push(Row { cells });
     }
     Ok(Rows { columns, rows })
-}
-
-/// Tells a driver's error apart by what a caller can do about it.
-pub(super) fn failure(error: sqlx::Error) -> DbError {
-    match &error {
-        sqlx::Error::Database(database) => {
-            let text = database.message().to_owned();
-            if database.is_unique_violation() {
-                return DbError::Unique(text);
-            }
-            if database.is_foreign_key_violation() || database.is_check_violation() {
-                return DbError::Constraint(text);
-            }
-            let code = database.code().unwrap_or_default();
-            // Codes of five characters are PostgreSQL's.
-            if code.len() < 5 && code.parse().is_ok_and(fitness::is_damage) {
-                fitness::damaged(&text)
-            } else if is_passing(&code) {
-                DbError::Unavailable(text)
-            } else {
-                DbError::Statement(text)
-            }
-        }
-        sqlx::Error::Io(_)
-        | sqlx::Error::Tls(_)
-        | sqlx::Error::PoolTimedOut
-        | sqlx::Error::PoolClosed
-        | sqlx::Error::WorkerCrashed => DbError::Unavailable(error.to_string()),
-        // The driver's error type is open; what is not known to pass is a defect.
-        _ => DbError::Statement(error.to_string()),
-    }
-}
-
-/// SQLite: BUSY 5, LOCKED 6, IOERR 10, FULL 13, CANTOPEN 14, READONLY 8 (low byte of the extended code).
-/// PostgreSQL: classes 08 (connection), 53 (resources), 57 (operator intervention), 40 (rollback), 55006, 25006.
-fn is_passing(code: &str) -> bool {
-    if code.len() == 5 {
-        return ["08", "53", "57", "40"].contains(&code.get(..2).unwrap_or_default())
-            || code == "55006"
-            || code == "25006";
-    }
-    code.parse::<u32>()
-        .is_ok_and(|code| [5, 6, 8, 10, 13, 14].contains(&(code & 0xff)))
 }
 
 fn sqlite_query(statement: Statement) -> Query<'static, Sqlite, SqliteArguments> {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use sqlx::{Executor as _, Row as _, SqliteConnection};
 
 use super::DbError;
-use super::connection::failure;
+use super::failure::{damaged, failure};
 
 /// For the pages: a server is to be ready 2 s after it was killed. In this time some 50,000 pages are looked at;
 /// damage in what is left is found when it is read.
@@ -16,22 +16,6 @@ const STEPS_BETWEEN_LOOKS: i32 = 1_000;
 /// SQLite's result codes, from its documentation.
 const READONLY: u32 = 8;
 const INTERRUPT: u32 = 9;
-const CORRUPT: u32 = 11;
-const NOT_A_DATABASE: u32 = 26;
-
-/// What a person is told of a damaged file.
-pub(super) fn damaged(what: &str) -> DbError {
-    let what = what.replace('\n', " ");
-    DbError::Unfit(format!(
-        "the database is damaged ({what}). Nothing was changed. Stop the server and restore the data folder from a \
-         backup: docs/backup-and-restore.md"
-    ))
-}
-
-/// SQLite says that the file is not (any more) a database of its.
-pub(super) fn is_damage(code: u32) -> bool {
-    [CORRUPT, NOT_A_DATABASE].contains(&(code & 0xff))
-}
 
 /// Why a file could not be opened, or not for writing.
 pub(super) fn refusal(error: sqlx::Error) -> DbError {

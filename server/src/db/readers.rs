@@ -3,7 +3,8 @@
 use sqlx::{Connection as _, PgPool, SqlitePool};
 
 use super::DbError;
-use super::connection::{failure, postgres_rows, sqlite_rows};
+use super::connection::{postgres_rows, sqlite_rows};
+use super::failure::failure;
 use super::statement::{Rows, Statement};
 
 pub(super) enum Readers {

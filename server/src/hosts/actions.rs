@@ -1,4 +1,4 @@
-//! What operators do to hosts: approve, reject, label, delete. Each is one transaction with its audit row. None creates
+//! What operators do to hosts: approve, reject, label. Each is one transaction with its audit row. None creates
 //! anything and all are idempotent or refuse the second time, so none needs an idempotency key.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,7 +10,6 @@ use sha2::{Digest as _, Sha256};
 use super::host::{Approval, Host, Labels};
 use super::{Hosts, labels, store};
 use crate::audit::{self, AuditContext};
-use crate::commands::Commands;
 use crate::db::{DbError, Tx};
 use crate::events::{Event, Visibility};
 
@@ -172,45 +171,6 @@ pub async fn patch_host(
             handle.announce(tx, host.revision);
             publish(&handle, tx, "host.updated", id, json!({}));
             Ok(host)
-        })
-        .await
-}
-
-/// Forgets a host, if it is at a revision that the caller expects. Its open commands end, its connection is cut and its certificate is good for nothing.
-pub async fn delete_host(
-    hosts: &Hosts,
-    commands: &Commands,
-    context: AuditContext,
-    id: HostId,
-    is_expected: impl FnOnce(i64) -> bool + Send + 'static,
-) -> Result<(), ServerError> {
-    let handle = hosts.clone();
-    let commands = commands.clone();
-    hosts
-        .db()
-        .write(move |tx| {
-            let host = store::get_in(tx, id)?.ok_or(ServerError::NotFound)?;
-            if !is_expected(host.revision) {
-                return Err(ServerError::Stale);
-            }
-            crate::commands::actions::host_deleted_in(tx, &commands, id)?;
-            let revision = store::take_revisions(tx, 1)?;
-            store::delete_in(tx, id, revision)?;
-            let detail = json!({"fqdn": host.reported.facts.fqdn});
-            audit::append(
-                tx,
-                handle.now_us(),
-                &context,
-                &audit::entry("host.delete", "host", id, detail),
-            )?;
-            handle.announce(tx, revision);
-            publish(&handle, tx, "host.deleted", id, json!({}));
-            tx.after_commit(move || {
-                handle.registry().remove(id);
-                handle.forget_heartbeats(&[id]);
-                handle.parts().connections.cut(id, "the host was deleted");
-            });
-            Ok(())
         })
         .await
 }

@@ -17,7 +17,7 @@ use super::actions::{self, Approved, HostPatch, ServerError};
 use super::host::{Approval, Host};
 use super::store::listing::{self, HostFilter, Position};
 use super::view::{self, HostView};
-use super::{Hosts, labels, store};
+use super::{Hosts, deletion, labels, store};
 use crate::app::AppState;
 use crate::audit::AuditContext;
 use crate::auth::Caller;
@@ -152,7 +152,7 @@ async fn delete_host(
 ) -> Result<StatusCode, Problem> {
     let context = AuditContext::from(&caller);
     let is_expected = move |revision| if_match.matches(revision);
-    actions::delete_host(&app.hosts, &app.commands, context, id, is_expected).await?;
+    deletion::delete_host(&app.hosts, &app.commands, context, id, is_expected).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use super::access::BodySize;
 use super::problem::Problem;
-use crate::auth::rate::RateLimit;
 
 pub const URI_BYTES_MAX: usize = 8 * 1024;
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -14,25 +12,6 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 pub const FLEET_TIMEOUT: Duration = Duration::from_secs(35);
 /// An upload of 32 MiB over a slow line.
 pub const BLOB_TIMEOUT: Duration = Duration::from_secs(600);
-
-const PLAIN_BYTES_MAX: usize = 1024 * 1024;
-const SELECTION_BYTES_MAX: usize = 8 * 1024 * 1024;
-const BLOB_BYTES_MAX: usize = 32 * 1024 * 1024;
-
-const SECOND_US: i64 = 1_000_000;
-
-/// Per principal.
-pub fn request_rate(per_second: u32) -> RateLimit {
-    RateLimit::new(per_second, SECOND_US)
-}
-
-pub fn body_bytes_max(size: BodySize) -> usize {
-    match size {
-        BodySize::Plain => PLAIN_BYTES_MAX,
-        BodySize::Selection => SELECTION_BYTES_MAX,
-        BodySize::Blob => BLOB_BYTES_MAX,
-    }
-}
 
 /// 429.
 pub fn rate_limited(retry_after_seconds: u64) -> Problem {

@@ -6,6 +6,7 @@ mod calls;
 mod database;
 mod facts;
 mod fleet;
+mod ids;
 pub mod sql;
 
 use std::future::Future;

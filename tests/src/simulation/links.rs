@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use fleetwright_agent::core::Input;
 use fleetwright_protocol::{AgentFrame, CommandId, Facts, HostId, ServerFrame};
-use fleetwright_server::agents::connections::Connection;
 use fleetwright_server::agents::conversation::{Ending, greet, leave, take};
+use fleetwright_server::links::Connection;
 use tokio::sync::mpsc;
 
 use super::ledger::Broken;

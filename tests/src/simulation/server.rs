@@ -6,19 +6,20 @@ use std::sync::{Arc, Mutex};
 
 use fleetwright_plugin_api::wire::{SetControl, SetCreate, SetView};
 use fleetwright_protocol::HostId;
-use fleetwright_server::agents::connections::Connections;
 use fleetwright_server::agents::conversation::ConnectionContext;
 use fleetwright_server::audit::AuditContext;
-use fleetwright_server::commands::by_hand::ByHand;
 use fleetwright_server::commands::create::SetError;
 use fleetwright_server::commands::outputs::Spool;
+use fleetwright_server::commands::workers::ByHand;
 use fleetwright_server::commands::{Commands, control, create};
+use fleetwright_server::commands::{CommandsParts, workers as work_of_commands};
 use fleetwright_server::db::{Db, DbError, Statement};
 use fleetwright_server::events::{Events, Signals};
 use fleetwright_server::hosts::host::{
     Approval, Host, Identity, Issued, KeyDigest, Labels, Reported,
 };
 use fleetwright_server::hosts::{self, Hosts, HostsParts};
+use fleetwright_server::links::Connections;
 use uuid::Uuid;
 
 use super::clock::ServerClock;
@@ -43,14 +44,14 @@ impl Server {
             connections: connections.clone(),
         };
         let hosts = Hosts::load(parts).await.expect("the inventory loads");
-        let (commands, workers) = Commands::new(
-            db.clone(),
-            clock.clone(),
-            hosts.registry().clone(),
-            connections.clone(),
-            Signals::default(),
-            Spool::open(spool).expect("the spool opens"),
-        );
+        let (commands, workers) = work_of_commands::prepare(CommandsParts {
+            db: db.clone(),
+            clock: clock.clone(),
+            registry: hosts.registry().clone(),
+            connections: connections.clone(),
+            signals: Signals::default(),
+            spool: Spool::open(spool).expect("the spool opens"),
+        });
         let work = workers.by_hand().await.expect("the open sets are found");
         Self {
             clock,
@@ -84,7 +85,7 @@ impl Server {
     pub async fn delete_host(&self, id: HostId) {
         let context = AuditContext::system("test");
         let (hosts, commands) = (&self.context.hosts, self.commands());
-        let deleted = hosts::actions::delete_host(hosts, commands, context, id, |_| true).await;
+        let deleted = hosts::deletion::delete_host(hosts, commands, context, id, |_| true).await;
         deleted.expect("the host can be deleted");
     }
 

@@ -7,7 +7,7 @@ use fleetwright_protocol::outcome::NotStartedReason;
 use fleetwright_protocol::{Outcome, ServerFrame};
 use fleetwright_server::clock::ManualClock;
 use fleetwright_server::commands::create::SetError;
-use fleetwright_server::commands::reports::Said;
+use fleetwright_server::commands::report::Said;
 use fleetwright_tests::on_each_database;
 
 use crate::station::{START_US, Station, host_id, hosts, seed};

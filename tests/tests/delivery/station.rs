@@ -10,13 +10,14 @@ use fleetwright_plugin_api::wire::{
 };
 use fleetwright_protocol::frame::{CommandFrame, JournalEntry};
 use fleetwright_protocol::{CommandId, Facts, HostId, Outcome, ServerFrame, SetId};
-use fleetwright_server::agents::connections::{Connection, Connections, Cut};
 use fleetwright_server::clock::ManualClock;
 use fleetwright_server::commands::create::SetError;
 use fleetwright_server::commands::outputs::Spool;
-use fleetwright_server::commands::reports::{AgentReport, Greeting, Said, settle_hello_in};
+use fleetwright_server::commands::report::{AgentReport, Said};
+use fleetwright_server::commands::reports::{Greeting, settle_hello_in};
 use fleetwright_server::commands::store::StoredOutput;
 use fleetwright_server::commands::{Commands, control, create};
+use fleetwright_server::commands::{CommandsParts, workers as work_of_commands};
 use fleetwright_server::db::{Db, DbError};
 use fleetwright_server::events::Signals;
 use fleetwright_server::hosts::host::{
@@ -24,6 +25,7 @@ use fleetwright_server::hosts::host::{
 };
 use fleetwright_server::hosts::registry::HostRegistry;
 use fleetwright_server::hosts::store as hosts_store;
+use fleetwright_server::links::{Connection, Connections, Cut};
 use tokio::sync::mpsc::Receiver;
 use uuid::Uuid;
 
@@ -106,14 +108,14 @@ impl Station {
         let spool = tempfile::tempdir().unwrap();
         let connections = Connections::default();
         let registry = HostRegistry::load(db, clock.clone()).await.unwrap();
-        let (commands, workers) = Commands::new(
-            db.clone(),
-            clock.clone(),
+        let (commands, workers) = work_of_commands::prepare(CommandsParts {
+            db: db.clone(),
+            clock: clock.clone(),
             registry,
-            connections.clone(),
-            Signals::default(),
-            Spool::open(spool.path()).unwrap(),
-        );
+            connections: connections.clone(),
+            signals: Signals::default(),
+            spool: Spool::open(spool.path()).unwrap(),
+        });
         workers.start();
         Self {
             commands,

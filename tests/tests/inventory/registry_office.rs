@@ -6,7 +6,6 @@ use std::sync::Arc;
 use fleetwright_plugin_api::wire::HostChange;
 use fleetwright_protocol::frame::Hello;
 use fleetwright_protocol::{Facts, HostId, JournalId};
-use fleetwright_server::agents::connections::Connections;
 use fleetwright_server::agents::enrollment::{
     self, EnrollError, EnrollRequest, Enrolled, NewToken,
 };
@@ -16,10 +15,12 @@ use fleetwright_server::audit::AuditContext;
 use fleetwright_server::clock::ManualClock;
 use fleetwright_server::commands::Commands;
 use fleetwright_server::commands::outputs::Spool;
+use fleetwright_server::commands::{CommandsParts, workers as work_of_commands};
 use fleetwright_server::db::{Db, Statement};
 use fleetwright_server::events::{Events, Signals};
 use fleetwright_server::hosts::host::Reported;
 use fleetwright_server::hosts::{Hosts, HostsParts, presence};
+use fleetwright_server::links::Connections;
 use rcgen::{CertificateParams, KeyPair};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
@@ -75,14 +76,14 @@ impl Office {
             data_dir: folder.to_owned(),
             agent_names: Vec::new(),
         });
-        let (commands, _workers) = Commands::new(
-            db.clone(),
-            clock.clone(),
-            hosts.registry().clone(),
-            connections.clone(),
-            Signals::default(),
-            Spool::open(folder).unwrap(),
-        );
+        let (commands, _workers) = work_of_commands::prepare(CommandsParts {
+            db: db.clone(),
+            clock: clock.clone(),
+            registry: hosts.registry().clone(),
+            connections: connections.clone(),
+            signals: Signals::default(),
+            spool: Spool::open(folder).unwrap(),
+        });
         Self {
             hosts,
             agents: agents.unwrap(),

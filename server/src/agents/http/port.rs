@@ -35,8 +35,8 @@ use crate::app::AppState;
 use crate::audit::AuditContext;
 use crate::hosts::labels;
 use crate::http::Problem;
+use crate::http::peer::PeerCertificate;
 use crate::http::request_id;
-use crate::http::serve::PeerCertificate;
 
 /// A signing request, facts, tags and attributes at their limits, with room to spare.
 const BODY_BYTES_MAX: usize = 256 * 1024;

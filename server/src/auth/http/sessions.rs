@@ -10,9 +10,10 @@ use uuid::Uuid;
 use crate::app::AppState;
 use crate::audit::AuditContext;
 use crate::auth::actions::sessions::{self, SessionView};
+use crate::auth::http::identified::Identified;
 use crate::auth::identities::IdentityKind;
 use crate::auth::{Caller, Role, Scopes};
-use crate::http::gate::{Identified, Peer};
+use crate::http::peer::Peer;
 use crate::http::{JsonBody, Problem};
 
 #[derive(Deserialize, ToSchema)]

@@ -10,12 +10,12 @@ use fleetwright_protocol::{CommandId, HostId, SetId};
 
 use super::Dispatcher;
 use super::walk::slots;
-use crate::agents::connections::{Connection, Room};
 use crate::commands::decide::CommandState;
 use crate::commands::store;
 use crate::commands::store::reads::{self, Waiting};
 use crate::commands::store::sets::{self, CancelMode, CounterDelta, SetRow};
 use crate::db::{DbError, Tx};
+use crate::links::{Connection, Room};
 
 /// Operations held while one batch is sent: some forty of the largest, thousands of ordinary ones.
 const OPERATIONS_BYTES_MAX: usize = 32 * 1024 * 1024;

@@ -10,18 +10,19 @@ use futures_util::poll;
 
 use super::send::mark_sent_in;
 use super::*;
-use crate::agents::connections::{Connection, Connections};
 use crate::clock::ManualClock;
 use crate::commands::actions::host_deleted_in;
 use crate::commands::create::create_in;
 use crate::commands::outputs::Spool;
 use crate::commands::reports::{Greeting, settle_hello_in};
 use crate::commands::store::reads::{self, Waiting};
+use crate::commands::{CommandsParts, workers};
 use crate::db::{Db, Statement};
 use crate::events::Signals;
 use crate::hosts::host::tests::host;
 use crate::hosts::registry::HostRegistry;
 use crate::hosts::store as hosts_store;
+use crate::links::{Connection, Connections};
 
 const START_US: i64 = 1_700_000_000_000_000;
 /// Far more steps than any of these tests has work for.
@@ -87,14 +88,14 @@ impl Bench {
         stored.await.unwrap();
         let clock = ManualClock::at(START_US);
         let registry = HostRegistry::load(&db, clock.clone()).await.unwrap();
-        let (commands, workers) = Commands::new(
+        let (commands, workers) = workers::prepare(CommandsParts {
             db,
-            clock.clone(),
+            clock: clock.clone(),
             registry,
-            Connections::default(),
-            Signals::default(),
-            Spool::open(folder.path()).unwrap(),
-        );
+            connections: Connections::default(),
+            signals: Signals::default(),
+            spool: Spool::open(folder.path()).unwrap(),
+        });
         Self {
             dispatcher: Dispatcher::new(commands),
             hints: workers.hints,

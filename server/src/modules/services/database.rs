@@ -9,7 +9,7 @@ use fleetwright_plugin_api::wire::{AuditEntry, CallContext, RespondRecord, SetCo
 use fleetwright_protocol::HostId;
 
 use super::facts::is_own_key;
-use super::fleet::raw_ids;
+use super::ids::raw_ids;
 use super::sql::{self, SqlStep, StepError};
 use super::{Services, database_error, parse};
 use crate::audit::{self, AuditContext};

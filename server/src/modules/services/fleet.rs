@@ -8,6 +8,7 @@ use fleetwright_plugin_api::sdk::ServerError;
 use fleetwright_plugin_api::wire::{CommandQuery, SetCreate};
 use fleetwright_protocol::{CommandId, HostId, SetId};
 
+use super::ids::raw_ids;
 use super::{Services, database_error, parse};
 use crate::commands::create;
 
@@ -106,13 +107,4 @@ impl SetsApi for Services {
                 .map_err(super::database::set_error)
         })
     }
-}
-
-/// Ids as 16 raw bytes each.
-pub(super) fn raw_ids<T>(
-    raw: &[u8],
-    read: impl Fn(&[u8]) -> Option<T>,
-) -> Result<Vec<T>, ServerError> {
-    let ids: Option<Vec<T>> = raw.chunks(16).map(read).collect();
-    ids.ok_or_else(|| ServerError::Invalid("ids are not 16 bytes each".to_owned()))
 }

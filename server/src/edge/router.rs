@@ -1,5 +1,7 @@
 //! The router of the operators' port: every part's routes under one gate.
 
+use std::sync::LazyLock;
+
 use axum::Json;
 use axum::Router;
 use axum::extract::State;
@@ -12,9 +14,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::access::BASE;
-use super::problem::Problem;
 use super::{docs, envelope, gate, health, in_process, openapi};
-use crate::app::AppState;
+use crate::app::{App, AppState};
+use crate::http::Problem;
 use crate::modules::http::mount_fleet_routes;
 
 /// The routes of every part, below the base, with their description.
@@ -32,10 +34,18 @@ pub fn api() -> OpenApiRouter<AppState> {
         .merge(crate::licensing::http::router())
 }
 
-/// The core's own document, without modules.
-pub fn core_document() -> Value {
-    let mut nested = OpenApiRouter::default().nest(BASE, api());
-    openapi::complete(&nested.to_openapi())
+/// The core's own document, without modules. Made when it is first asked for: the routes do not change.
+pub fn core_document() -> &'static Value {
+    static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
+        let mut nested = OpenApiRouter::default().nest(BASE, api());
+        openapi::complete(&nested.to_openapi())
+    });
+    &DOCUMENT
+}
+
+/// The document as of now: the core's and that of the modules which are loaded.
+fn document_of(app: &App) -> Value {
+    openapi::with_modules(core_document().clone(), vec![app.modules.openapi()])
 }
 
 /// The whole router, ready to serve.
@@ -53,7 +63,7 @@ pub fn router(app: AppState) -> Router {
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics))
-        .route("/docs", get(docs::docs))
+        .route("/docs", get(for_people))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(app.clone(), gate::gate))
@@ -65,7 +75,11 @@ pub fn router(app: AppState) -> Router {
 #[utoipa::path(get, path = "/openapi.json", tag = "meta",
     responses((status = 200, description = "OpenAPI 3.1", body = Object)))]
 async fn document(State(app): State<AppState>) -> Json<Value> {
-    Json(app.openapi())
+    Json(document_of(&app))
+}
+
+async fn for_people(State(app): State<AppState>) -> Response {
+    docs::page(&document_of(&app))
 }
 
 async fn unknown() -> Response {
@@ -85,7 +99,7 @@ async fn wrong_method() -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::access;
+    use crate::edge::access;
 
     #[test]
     fn every_described_route_has_an_access_rule() {

@@ -15,13 +15,13 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::task::TaskTracker;
 
-use super::{AppState, retention};
 use crate::agents::authority::AuthorityError;
 use crate::agents::connection::watch_silence;
-use crate::commands::service::Workers;
+use crate::app::{AppState, retention};
+use crate::commands::workers::Workers;
 use crate::config::Tls;
-use crate::http::router;
-use crate::http::serve::{self, ConnectionLimits};
+use crate::edge::router;
+use crate::edge::serve::{self, ConnectionLimits};
 
 /// From the signal to the end; what is not finished by then is cut.
 const DRAIN: Duration = Duration::from_secs(20);

@@ -30,6 +30,16 @@ pub enum BodySize {
     Blob,
 }
 
+impl BodySize {
+    pub fn bytes_max(self) -> usize {
+        match self {
+            Self::Plain => 1024 * 1024,
+            Self::Selection => 8 * 1024 * 1024,
+            Self::Blob => 32 * 1024 * 1024,
+        }
+    }
+}
+
 /// What the edge knows of a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {

@@ -2,57 +2,25 @@
 //! In this order: 401, 404/405, 429, 403, then the body. Of fleet routes only the first and 429 are judged here: who may,
 //! and the body, where the module's route is known (`modules/http/admit.rs`).
 
-use std::net::SocketAddr;
-
 use axum::body::{Body, Bytes};
-use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequestParts, MatchedPath, Request, State};
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
 use super::access::{self, Access, BodySize, Lookup, Rule};
-use super::idempotency::{self, Begin, IdempotencyClaim};
-use super::problem::Problem;
-use super::{extract, limits, request_id};
 use crate::app::{App, AppState};
-use crate::auth::identities::{Identity, IdentityKind};
+use crate::auth::http::identified::Identified;
+use crate::auth::identities::Identity;
 use crate::auth::scope::area_of;
 use crate::auth::{Caller, Principal};
+use crate::http::Problem;
+use crate::http::idempotency::{self, Begin, IdempotencyClaim};
+use crate::http::peer;
+use crate::http::{extract, request_id};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-
-/// Where a request comes from, also when nobody is authenticated.
-#[derive(Clone, Debug)]
-pub struct Peer {
-    pub request_id: String,
-    pub address: String,
-}
-
-/// How the caller authenticated.
-#[derive(Clone, Copy, Debug)]
-pub struct Identified(pub IdentityKind);
-
-impl<S: Sync> FromRequestParts<S> for Peer {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
-        Ok(Self {
-            request_id: request_id::current().unwrap_or_default(),
-            address: address(&parts.extensions),
-        })
-    }
-}
-
-impl<S: Sync> FromRequestParts<S> for Identified {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
-        let found = parts.extensions.get::<Self>().copied();
-        found.ok_or_else(Problem::unauthenticated)
-    }
-}
 
 /// The middleware, around every route and the fallback.
 pub async fn gate(State(app): State<AppState>, request: Request, next: Next) -> Response {
@@ -93,7 +61,7 @@ async fn admit(app: &App, mut request: Request) -> Result<Admitted, Problem> {
             };
         }
     };
-    DefaultBodyLimit::max(limits::body_bytes_max(rule.body)).apply(&mut request);
+    DefaultBodyLimit::max(rule.body.bytes_max()).apply(&mut request);
     if rule.access == Access::Public {
         return Ok(Admitted::Serve(Box::new(request)));
     }
@@ -101,7 +69,7 @@ async fn admit(app: &App, mut request: Request) -> Result<Admitted, Problem> {
     let now_us = app.clock.now_us();
     app.request_rate
         .take(&identity.principal.id, now_us)
-        .map_err(limits::rate_limited)?;
+        .map_err(crate::http::limits::rate_limited)?;
     authorise(
         &identity.principal,
         rule.access,
@@ -179,7 +147,7 @@ fn refuse_declared_too_large(request: &Request, rule: Rule) -> Result<(), Proble
         .and_then(|value| value.to_str().ok())
         .and_then(|text| text.parse::<usize>().ok());
     match declared {
-        Some(bytes) if bytes > limits::body_bytes_max(rule.body) => Err(extract::too_large()),
+        Some(bytes) if bytes > rule.body.bytes_max() => Err(extract::too_large()),
         Some(_) | None => Ok(()),
     }
 }
@@ -196,7 +164,7 @@ async fn begin_idempotent(
     let Some(key) = request.headers().get(IDEMPOTENCY_KEY).cloned() else {
         return Ok(None);
     };
-    let body = take_body(request, limits::body_bytes_max(rule.body)).await?;
+    let body = take_body(request, rule.body.bytes_max()).await?;
     let path = request
         .uri()
         .path_and_query()
@@ -223,15 +191,9 @@ fn caller(principal: Principal, claim: Option<IdempotencyClaim>, request: &Reque
     Caller {
         principal,
         request_id: request_id::current().unwrap_or_default(),
-        address: address(request.extensions()),
+        address: peer::address(request.extensions()),
         idempotency: claim,
     }
-}
-
-fn address(extensions: &http::Extensions) -> String {
-    extensions
-        .get::<ConnectInfo<SocketAddr>>()
-        .map_or_else(String::new, |ConnectInfo(address)| address.ip().to_string())
 }
 
 #[cfg(test)]

@@ -11,9 +11,9 @@ use futures_util::FutureExt as _;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use super::access::{self, Access, BodySize, Lookup};
-use super::problem::Problem;
-use super::{limits, request_id};
 use crate::app::AppState;
+use crate::http::Problem;
+use crate::http::{limits, request_id};
 use crate::telemetry;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

@@ -1,14 +1,11 @@
 //! The document for people: one page, made on the server, that loads nothing and runs nothing.
 
-use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
-
-use crate::app::AppState;
 
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;\
 color:#1d2433;background:#fff}h2{margin-top:2.5rem;border-bottom:1px solid #d5d9e2}table{width:100%;\
@@ -17,8 +14,9 @@ code{font:14px ui-monospace,monospace}.m{font-weight:600;width:4.5rem}.r{color:#
 @media(prefers-color-scheme:dark){body{color:#e6e9ef;background:#15181e}td{border-color:#2a2f3a}\
 h2{border-color:#3a4150}.r{color:#9aa4b8}a{color:#8ab4ff}}";
 
-pub async fn docs(State(app): State<AppState>) -> Response {
-    let page = render(&app.openapi());
+/// The page of an OpenAPI document.
+pub fn page(document: &Value) -> Response {
+    let page = render(document);
     let digest = STANDARD.encode(Sha256::digest(STYLE));
     let policy = format!("default-src 'none'; style-src 'sha256-{digest}'; frame-ancestors 'none'");
     let headers = [

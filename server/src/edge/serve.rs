@@ -16,7 +16,6 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
-use rustls_pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -25,6 +24,7 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
 use super::handshakes::Handshakes;
+use crate::http::peer::PeerCertificate;
 
 /// Connections that may wait to be accepted: a whole fleet that dials in at once, spread over a few seconds.
 const BACKLOG: u32 = 4_096;
@@ -59,10 +59,6 @@ impl ConnectionLimits {
         drain: Duration::from_secs(5),
     };
 }
-
-/// The certificate that the peer proved to own.
-#[derive(Clone, Debug)]
-pub struct PeerCertificate(pub Arc<CertificateDer<'static>>);
 
 /// Binds with a queue that is long enough for a fleet.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {

@@ -13,9 +13,10 @@ use http_body_util::BodyExt as _;
 use tower::ServiceExt as _;
 
 use super::access::{self, Lookup};
-use super::problem::Problem;
-use super::{gate, limits, request_id};
+use super::gate;
 use crate::auth::{Caller, Principal, Role, Scopes};
+use crate::http::Problem;
+use crate::http::request_id;
 use crate::modules::InProcess;
 
 /// Serves requests with `routes`, which must have no gate of their own.
@@ -74,7 +75,7 @@ async fn admit(mut request: Request, next: Next) -> Response {
         .as_ref()
         .map_or(request.uri().path(), MatchedPath::as_str);
     if let Lookup::Known(rule) = access::rule(request.method(), pattern) {
-        DefaultBodyLimit::max(limits::body_bytes_max(rule.body)).apply(&mut request);
+        DefaultBodyLimit::max(rule.body.bytes_max()).apply(&mut request);
         let Some(caller) = request.extensions().get::<Caller>() else {
             return Problem::unauthenticated().into_response();
         };
