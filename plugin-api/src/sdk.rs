@@ -9,15 +9,13 @@ mod boundary;
 mod call;
 mod database;
 mod error;
-pub mod etag;
 pub mod export;
 mod extract;
 mod hosts;
 mod identity;
-mod json_body;
 mod logging;
 mod page;
-mod problem;
+mod refusal;
 mod runtime;
 mod server;
 mod sets;
@@ -34,13 +32,14 @@ pub use bytes::Bytes;
 pub use call::{Call, Payload};
 pub use database::{Database, Dialect, Row, Statement, Table};
 pub use error::{CallError, ServerError};
-pub use etag::{IfMatch, IfNoneMatch};
-pub use extract::{Caller, PathId, PathIds, QueryParams};
+pub use extract::{Caller, QueryParams};
+pub use fleetwright_http_kit::{
+    IfMatch, IfNoneMatch, JsonBody, OptionalJsonBody, PathId, PathIds, Problem, StrictQuery,
+    Timestamp, etag, json,
+};
 pub use hosts::Hosts;
 pub use identity::Identity;
-pub use json_body::{JsonBody, parse_json};
 pub use page::{PageView, Paging};
-pub use problem::Problem;
 pub use server::{Features, Server};
 pub use sets::Sets;
 pub use signals::Signals;

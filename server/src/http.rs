@@ -2,19 +2,13 @@
 //! part, and nothing here decides who may: that is the `edge`.
 
 pub mod created;
-pub mod extract;
+mod failure;
 pub mod idempotency;
-mod json;
 pub mod limits;
 pub mod page;
 pub mod peer;
-pub mod problem;
-pub mod request_id;
-pub mod timestamp;
 
-pub use fleetwright_plugin_api::sdk::etag;
-
-pub use extract::{JsonBody, OptionalJsonBody, PathId, StrictQuery};
+pub use fleetwright_http_kit::{
+    JsonBody, OptionalJsonBody, PathId, Problem, StrictQuery, Timestamp, etag, request_id,
+};
 pub use page::Page;
-pub use problem::Problem;
-pub use timestamp::Timestamp;

@@ -141,6 +141,8 @@ fn axum_is_only_at_the_edges() {
     let edge = |path: &str| {
         path.ends_with("/http.rs")
             || path.contains("/http/")
+            // The conventions of HTTP.
+            || path.starts_with("http-kit/")
             // The SDK is the adapter between a module's axum and the boundary.
             || path.starts_with("plugin-api/src/sdk")
             || path.ends_with("_http.rs")
@@ -477,10 +479,15 @@ fn own_dependencies() -> BTreeMap<String, BTreeSet<String>> {
 fn packages_depend_only_downwards() {
     let allowed: BTreeMap<&str, &[&str]> = BTreeMap::from([
         ("fleetwright-protocol", &[] as &[&str]),
-        ("fleetwright-plugin-api", &["fleetwright-protocol"]),
+        ("fleetwright-http-kit", &["fleetwright-protocol"]),
+        (
+            "fleetwright-plugin-api",
+            &["fleetwright-http-kit", "fleetwright-protocol"],
+        ),
         (
             "fleetwright-server",
             &[
+                "fleetwright-http-kit",
                 "fleetwright-protocol",
                 "fleetwright-plugin-api",
                 "fleetwright-signing",

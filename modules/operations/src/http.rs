@@ -3,7 +3,6 @@
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest as _, Request};
 use fleetwright_plugin_api::sdk::{JsonBody, Problem};
-use fleetwright_protocol::Violation;
 use serde_json::{Map, Value};
 
 use crate::selection::SelectionError;
@@ -25,31 +24,14 @@ pub async fn optional_body(request: Request) -> Result<Value, Problem> {
 pub fn selection_problem(error: SelectionError) -> Problem {
     match error {
         SelectionError::SelectionEmpty => {
-            Problem::new(422, "selection-empty", "No host is selected.")
+            Problem::unprocessable("selection-empty", "No host is selected.")
         }
-        SelectionError::SelectionTooLarge(count) => Problem::new(
-            422,
-            "selection-too-large",
+        SelectionError::SelectionTooLarge(count) => Problem::unprocessable("selection-too-large",
             format!("{count} hosts are selected; one operation holds at most 100,000."),
         ),
-        SelectionError::SelectionChanged { digest, count } => Problem::new(
-            409,
-            "selection-changed",
+        SelectionError::SelectionChanged { digest, count } => Problem::conflict("selection-changed",
             format!("The selection is now {count} hosts with digest {digest}."),
         ),
         SelectionError::Call(error) => Problem::from(error),
     }
-}
-
-/// A body that was understood and is wrong. The problem's code is the first violation's, so that a client may branch
-/// on the commonest case without looking at the list.
-pub fn invalid(found: Vec<Violation>) -> Problem {
-    let code = found
-        .first()
-        .map_or_else(|| "invalid".to_owned(), |first| first.code.clone());
-    let detail = match found.as_slice() {
-        [only] => format!("{}: {}", only.pointer, only.detail),
-        several => format!("{} fields are invalid.", several.len()),
-    };
-    Problem::new(422, code, detail).with_errors(found)
 }

@@ -129,7 +129,7 @@ pub async fn select(
 /// The violations of a selector that goes with a body that is refused anyway.
 pub async fn faults(server: &Server, context: &CallContext, selector: &Value) -> Vec<Violation> {
     match select(server, context, selector, &Expected::default(), Order::ById).await {
-        Err(SelectionError::Call(CallError::Problem(problem))) => problem.errors,
+        Err(SelectionError::Call(CallError::Problem(problem))) => problem.into_errors(),
         Ok(_) | Err(_) => Vec::new(),
     }
 }

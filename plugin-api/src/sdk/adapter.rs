@@ -6,17 +6,17 @@ use abi_stable::std_types::{ROption, RResult, RString, RVec};
 use async_ffi::FfiFuture;
 use axum::Router;
 use axum::body::{Body, BodyDataStream, HttpBody as _};
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
+use fleetwright_http_kit::{MEDIA_TYPE, Problem, request_id};
 use http::{HeaderName, HeaderValue, Request, StatusCode, header};
 use http_body_util::BodyExt as _;
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 use tower::ServiceExt as _;
 
-use super::problem::PROBLEM_JSON;
-use super::{CallContext, Problem, ServerError};
+use super::{CallContext, ServerError};
 use crate::abi::{
     AbiBody, AbiError, AbiHeaderPair, AbiRequest, AbiResponse, BodyStream, BodyStream_TO, Ctx,
     error_code,
@@ -31,40 +31,38 @@ const COLLECTED_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Answers a request with the router. Every error becomes a problem with the request's id.
 pub async fn serve(router: Router, request: AbiRequest, runtime: Handle) -> AbiResponse {
     let context = CallContext::from(&request.ctx);
-    let request_id = context.request_id.clone();
-    let response = match axum_request(request, context) {
-        Ok(request) => match router.oneshot(request).await {
-            Ok(response) => response,
-            Err(never) => match never {},
-        },
-        Err(problem) => problem.respond(&request_id),
-    };
-    abi_response(finish(response, &request_id).await, runtime).await
+    request_id::within(context.request_id.clone(), async {
+        let response = match axum_request(request, context) {
+            Ok(request) => match router.oneshot(request).await {
+                Ok(response) => response,
+                Err(never) => match never {},
+            },
+            Err(problem) => problem.into_response(),
+        };
+        abi_response(finish(response).await, runtime).await
+    })
+    .await
 }
 
 /// The answer to a request whose handler panicked.
 pub(crate) fn panicked(_message: String) -> AbiResponse {
-    problem_response(&Problem::internal(), "")
+    problem_response(&Problem::internal_silent())
 }
 
 /// A problem as a response of the boundary.
-pub fn problem_response(problem: &Problem, request_id: &str) -> AbiResponse {
-    let pair = |name: &str, value: &str| AbiHeaderPair {
+pub fn problem_response(problem: &Problem) -> AbiResponse {
+    let pair = |name: &str, value: &[u8]| AbiHeaderPair {
         name: RString::from(name),
-        value: RVec::from(value.as_bytes().to_vec()),
+        value: RVec::from(value.to_vec()),
     };
-    let mut headers = vec![pair("content-type", PROBLEM_JSON)];
-    headers.extend(
-        problem
-            .headers
-            .iter()
-            .map(|(name, value)| pair(name, value)),
-    );
+    let mut headers = vec![pair("content-type", MEDIA_TYPE.as_bytes())];
+    let more = problem.headers().iter();
+    headers.extend(more.map(|(name, value)| pair(name.as_str(), value.as_bytes())));
     AbiResponse {
-        status: problem.status,
+        status: problem.status().as_u16(),
         headers: headers.into(),
         body: AbiBody {
-            bytes: problem.to_json(request_id).to_string().into_bytes().into(),
+            bytes: problem.body().to_string().into_bytes().into(),
             stream: ROption::RNone,
         },
         ext: RVec::new(),
@@ -128,18 +126,15 @@ fn axum_request(request: AbiRequest, context: CallContext) -> Result<Request<Bod
     Ok(built)
 }
 
-/// Adds the request id to problems, and turns other error texts into problems.
-async fn finish(mut response: Response, request_id: &str) -> Response {
-    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
-        return problem.respond(request_id);
-    }
+/// Turns error texts of others (axum's own rejections) into problems.
+async fn finish(response: Response) -> Response {
     let status = response.status();
     let content_type = response
         .headers()
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok());
     let is_json = content_type.is_some_and(|value| {
-        value.starts_with(PROBLEM_JSON) || value.starts_with("application/json")
+        value.starts_with(MEDIA_TYPE) || value.starts_with("application/json")
     });
     if !(status.is_client_error() || status.is_server_error()) || is_json {
         return response;
@@ -151,22 +146,22 @@ async fn finish(mut response: Response, request_id: &str) -> Response {
             .collect(),
         Err(_) => String::new(),
     };
-    rejection(status, text).respond(request_id)
+    rejection(status, text).into_response()
 }
 
 fn rejection(status: StatusCode, text: String) -> Problem {
-    match status.as_u16() {
-        404 => Problem::not_found(),
-        code @ 400 => Problem::new(code, "malformed", text),
-        code @ 405 => Problem::new(code, "method-not-allowed", text),
-        code @ 413 => Problem::new(code, "too-large", text),
-        code @ 415 => Problem::new(code, "media-type", text),
-        503 => Problem::unavailable(),
-        code @ 500..=599 => {
-            tracing::error!(code, text, "a handler answered a plain error");
-            Problem::internal()
+    match status {
+        StatusCode::NOT_FOUND => Problem::not_found("route"),
+        StatusCode::BAD_REQUEST => Problem::malformed(text),
+        StatusCode::METHOD_NOT_ALLOWED => Problem::method_not_allowed(""),
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large(),
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => Problem::media_type(),
+        StatusCode::SERVICE_UNAVAILABLE => Problem::unavailable(),
+        status if status.is_server_error() => {
+            tracing::error!(%status, text, "a handler answered a plain error");
+            Problem::internal_silent()
         }
-        code => Problem::new(code, "invalid", text),
+        status => Problem::new(status, "invalid", text),
     }
 }
 
@@ -181,7 +176,7 @@ async fn abi_response(response: Response, runtime: Handle) -> AbiResponse {
             },
             Err(error) => {
                 tracing::error!(%error, "a response's body failed");
-                return problem_response(&Problem::internal(), "");
+                return problem_response(&Problem::internal_silent());
             }
         }
     } else {

@@ -6,6 +6,7 @@ use abi_stable::sabi_trait::TD_Opaque;
 use abi_stable::std_types::{RBox, ROption, RResult, RStr, RString};
 use async_ffi::FfiFuture;
 use axum::Router;
+use fleetwright_http_kit::request_id;
 use tokio::runtime::Handle;
 
 use super::adapter::{panicked, problem_response, serve};
@@ -105,7 +106,9 @@ impl<M: Module> FleetRouter for ModuleRouter<M> {
         let (started, runtime) = (Arc::clone(&self.started), self.runtime.clone());
         let handle = async move {
             let Some(router) = started.router.get() else {
-                return problem_response(&Problem::unavailable(), request.ctx.request_id.as_str());
+                let id = request.ctx.request_id.to_string();
+                let answer = async { problem_response(&Problem::unavailable()) };
+                return request_id::within(id, answer).await;
             };
             serve(router.clone(), request, runtime).await
         };

@@ -4,6 +4,7 @@ use abi_stable::std_types::{RString, RVec};
 use serde_json::{Value, json};
 
 use super::Problem;
+use super::refusal::{from_detail, to_detail};
 use crate::abi::{AbiError, error_code};
 
 /// A host service refused or failed.
@@ -90,7 +91,7 @@ impl From<AbiError> for ServerError {
             error_code::NOT_FOUND | error_code::UNKNOWN_METHOD => Self::NotFound(message),
             error_code::INVALID => Self::Invalid(message),
             error_code::SHUTTING_DOWN => Self::ShuttingDown,
-            error_code::PROBLEM => Self::Refused(Box::new(Problem::from_json(&detail))),
+            error_code::PROBLEM => Self::Refused(Box::new(from_detail(detail))),
             _ => Self::Internal(message),
         }
     }
@@ -114,7 +115,7 @@ impl From<ServerError> for AbiError {
             ServerError::Invalid(text) => Self::new(error_code::INVALID, text),
             ServerError::ShuttingDown => Self::new(error_code::SHUTTING_DOWN, message),
             ServerError::Refused(problem) => {
-                Self::new(error_code::PROBLEM, message).with_detail(&problem.to_json(""))
+                Self::new(error_code::PROBLEM, message).with_detail(&to_detail(&problem))
             }
             ServerError::Internal(text) => Self::new(error_code::INTERNAL, text),
         }
@@ -137,7 +138,7 @@ impl From<AbiError> for CallError {
                 module: text("module"),
                 reason: text("reason"),
             },
-            error_code::PROBLEM => Self::Problem(Problem::from_json(&detail)),
+            error_code::PROBLEM => Self::Problem(from_detail(detail)),
             _ => Self::Server(error.into()),
         }
     }
@@ -155,7 +156,7 @@ impl From<CallError> for AbiError {
             CallError::Problem(problem) => Self {
                 code: error_code::PROBLEM,
                 message: RString::from(problem.to_string()),
-                detail: RVec::from(problem.to_json("").to_string().into_bytes()),
+                detail: RVec::from(to_detail(&problem).to_string().into_bytes()),
                 ext: RVec::new(),
             },
             CallError::Server(error) => error.into(),
@@ -195,15 +196,14 @@ mod tests {
     #[test]
     fn problems_survive_the_boundary() {
         let problem = Problem::conflict("group-in-use", "two schedules name it")
-            .with_errors(vec![crate::sdk::Violation::new("/a", "b", "c")]);
+            .with_errors(vec![crate::sdk::Violation::new("/a", "b", "c")])
+            .with_retry_after(3)
+            .with_extension("groups", 2);
         let CallError::Problem(back) =
             CallError::from(AbiError::from(CallError::Problem(problem.clone())))
         else {
             panic!("not a problem");
         };
-        assert_eq!(
-            (back.status, back.code, back.detail, back.errors),
-            (409, problem.code, problem.detail, problem.errors)
-        );
+        assert_eq!(back, problem);
     }
 }

@@ -1,9 +1,8 @@
 //! What handlers take from a request besides its body.
 
-use axum::extract::{FromRequestParts, Query, RawPathParams};
+use axum::extract::{FromRequestParts, Query};
 use http::request::Parts;
 use serde::de::DeserializeOwned;
-use uuid::Uuid;
 
 use super::{CallContext, Problem};
 
@@ -20,35 +19,7 @@ impl<S: Sync> FromRequestParts<S> for Caller {
             .get::<CallContext>()
             .cloned()
             .map(Self)
-            .ok_or_else(Problem::internal)
-    }
-}
-
-/// The first (or only) id of the path. Anything but a UUID is 400 `malformed`.
-#[derive(Clone, Copy, Debug)]
-pub struct PathId<T>(pub T);
-
-impl<T: From<Uuid>, S: Send + Sync> FromRequestParts<S> for PathId<T> {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        Ok(Self(path_id(parts, state, 0).await?.into()))
-    }
-}
-
-/// The first two ids of the path.
-#[derive(Clone, Copy, Debug)]
-pub struct PathIds<A, B>(pub A, pub B);
-
-impl<A: From<Uuid>, B: From<Uuid>, S: Send + Sync> FromRequestParts<S> for PathIds<A, B> {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let (first, second) = (
-            path_id(parts, state, 0).await?,
-            path_id(parts, state, 1).await?,
-        );
-        Ok(Self(first.into(), second.into()))
+            .ok_or_else(Problem::internal_silent)
     }
 }
 
@@ -68,20 +39,4 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for QueryParams<T> {
         })?;
         Ok(Self(value))
     }
-}
-
-async fn path_id<S: Send + Sync>(
-    parts: &mut Parts,
-    state: &S,
-    position: usize,
-) -> Result<Uuid, Problem> {
-    let params = RawPathParams::from_request_parts(parts, state)
-        .await
-        .map_err(|_| Problem::malformed("The path is not valid."))?;
-    let (_, text) = params.iter().nth(position).ok_or_else(Problem::internal)?;
-    // Only the hyphenated form: the others would make several addresses of one resource.
-    if text.len() != 36 {
-        return Err(Problem::malformed("The id in the path is not a UUID."));
-    }
-    Uuid::try_parse(text).map_err(|_| Problem::malformed("The id in the path is not a UUID."))
 }

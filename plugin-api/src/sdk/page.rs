@@ -76,10 +76,7 @@ fn limit(text: &str) -> Result<u32, Problem> {
         .filter(|limit| (1..=LIMIT_MAX).contains(limit));
     in_range.ok_or_else(|| {
         let detail = format!("limit must be a whole number from 1 to {LIMIT_MAX}");
-        Problem::invalid(
-            "limit-invalid",
-            vec![Violation::new("/limit", "limit-invalid", detail)],
-        )
+        Problem::invalid(vec![Violation::new("/limit", "limit-invalid", detail)])
     })
 }
 
@@ -132,7 +129,7 @@ mod tests {
             &made[1..],
         ] {
             assert_eq!(
-                decode::<(i64, String)>(forged).unwrap_err().status,
+                decode::<(i64, String)>(forged).unwrap_err().status(),
                 400,
                 "{forged}"
             );
@@ -143,7 +140,7 @@ mod tests {
     fn limits_outside_1_to_500_are_422() {
         assert_eq!(limit("500").unwrap(), 500);
         for bad in ["0", "501", "-1", "x", ""] {
-            assert_eq!(limit(bad).unwrap_err().status, 422);
+            assert_eq!(limit(bad).unwrap_err().status(), 422);
         }
     }
 }

@@ -1,6 +1,8 @@
 //! The identity behind a request, as handlers and modules get it.
 
+use axum::extract::FromRequestParts;
 use fleetwright_plugin_api::wire::CallContext;
+use http::request::Parts;
 
 use super::{Role, Scopes};
 use crate::http::Problem;
@@ -17,7 +19,7 @@ pub struct Principal {
     pub scopes: Scopes,
 }
 
-/// An authenticated request's identity; an extractor (see `http::extract`).
+/// An authenticated request's identity; an extractor.
 #[derive(Clone, Debug)]
 pub struct Caller {
     pub principal: Principal,
@@ -25,6 +27,16 @@ pub struct Caller {
     pub address: String,
     /// Present when the request carries an `Idempotency-Key` that is not yet used.
     pub idempotency: Option<IdempotencyClaim>,
+}
+
+/// 401 where the gate has put no caller, so a route that forgot its access rule fails closed.
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        let found = parts.extensions.get::<Self>().cloned();
+        found.ok_or_else(Problem::unauthenticated)
+    }
 }
 
 impl Caller {

@@ -25,8 +25,7 @@ use crate::auth::Caller;
 use crate::db::DbError;
 use crate::events::rights::end_of_stream;
 use crate::http::created::Created;
-use crate::http::extract::OptionalJsonBody;
-use crate::http::{JsonBody, Page, PathId, Problem, StrictQuery, page};
+use crate::http::{JsonBody, OptionalJsonBody, Page, PathId, Problem, StrictQuery, page};
 
 pub fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()

@@ -18,7 +18,7 @@ use crate::auth::{Caller, Principal};
 use crate::http::Problem;
 use crate::http::idempotency::{self, Begin, IdempotencyClaim};
 use crate::http::peer;
-use crate::http::{extract, request_id};
+use crate::http::request_id;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -147,7 +147,7 @@ fn refuse_declared_too_large(request: &Request, rule: Rule) -> Result<(), Proble
         .and_then(|value| value.to_str().ok())
         .and_then(|text| text.parse::<usize>().ok());
     match declared {
-        Some(bytes) if bytes > rule.body.bytes_max() => Err(extract::too_large()),
+        Some(bytes) if bytes > rule.body.bytes_max() => Err(Problem::too_large()),
         Some(_) | None => Ok(()),
     }
 }
@@ -182,7 +182,7 @@ async fn take_body(request: &mut Request, bytes_max: usize) -> Result<Bytes, Pro
     let body = std::mem::take(request.body_mut());
     match Limited::new(body, bytes_max).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(extract::too_large()),
+        Err(error) if error.is::<LengthLimitError>() => Err(Problem::too_large()),
         Err(_) => Err(Problem::malformed("The body could not be read.")),
     }
 }

@@ -91,9 +91,9 @@ async fn unknown() -> Response {
     .into_response()
 }
 
-async fn wrong_method() -> Response {
-    let detail = "This route does not have that method.";
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail).into_response()
+/// The router adds `Allow`, which only it knows.
+async fn wrong_method() -> Problem {
+    Problem::method_not_allowed("")
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use axum::response::{IntoResponse as _, Response};
 use http::{HeaderName, HeaderValue, StatusCode};
 use sha2::{Digest as _, Sha256};
 
-use super::problem::Problem;
+use super::Problem;
 use crate::db::{Db, DbError, Tx};
 
 pub use store::{KEY_TAKEN, StoredResponse};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use super::problem::Problem;
+use super::Problem;
 
 pub const URI_BYTES_MAX: usize = 8 * 1024;
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use utoipa::ToSchema;
 
-use super::problem::Problem;
+use super::Problem;
 
 /// Entries of a page when the client does not say, and at most; both are promised by the API.
 pub const LIMIT_DEFAULT: u32 = 50;

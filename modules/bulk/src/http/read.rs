@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::actions::read;
 use crate::decide::Status;
-use crate::http::problem::{invalid, of};
+use crate::http::problem::of;
 use crate::view::{self, BulkHostPage, BulkPage, BulkProgress};
 
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -62,7 +62,7 @@ pub async fn list(
     );
     let listing = filters.read(&mut found);
     if !found.is_empty() {
-        return Err(invalid(found));
+        return Err(Problem::invalid(found));
     }
     let listing = Listing {
         tenant: context.tenant,
@@ -139,7 +139,7 @@ pub async fn hosts(
     paging: Paging,
 ) -> Result<Json<BulkHostPage>, Problem> {
     let status = filters::host_status(params.status.as_deref());
-    let status = status.map_err(|found| invalid(vec![found]))?;
+    let status = status.map_err(|found| Problem::invalid(vec![found]))?;
     let cursor: u64 = paging.cursor()?.unwrap_or_default();
     let tenant = context.tenant.as_deref();
     let commands = read::hosts(&server, tenant, id, status, cursor, paging.limit).await;

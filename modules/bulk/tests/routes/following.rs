@@ -199,7 +199,7 @@ on_each_database! {
         assert_eq!(cancelled.json["status"], "cancelled");
 
         let refused = invoke("create", json!({"id": Uuid::from_u128(2), "request": body(0)})).await;
-        assert!(matches!(refused, Err(CallError::Problem(problem)) if problem.code == "selection-empty"));
+        assert!(matches!(refused, Err(CallError::Problem(problem)) if problem.code() == "selection-empty"));
         assert!(invoke("cancel", json!({"id": id})).await.is_err());
         assert!(invoke("destroy", Value::Null).await.is_err());
     }

@@ -174,7 +174,7 @@ fn select(payload: &Payload) -> Result<Payload, CallError> {
         ids.collect()
     } else {
         let violation = Violation::new("/hosts", "selector-value-invalid", "must be a number");
-        return Err(Problem::invalid("selector-value-invalid", vec![violation]).into());
+        return Err(Problem::invalid(vec![violation]).into());
     };
     let digest = format!("sha256:{:064x}", hosts.len());
     let expected = &payload.json["expected_digest"];

@@ -126,7 +126,7 @@ fn parent(text: Option<&str>) -> Result<Option<Option<Uuid>>, Problem> {
             Ok(_) | Err(_) => {
                 let detail = "parent_id must be the id of a group, or root.";
                 let violation = Violation::new("/parent_id", "filter-invalid", detail);
-                Err(Problem::invalid("filter-invalid", vec![violation]))
+                Err(Problem::invalid(vec![violation]))
             }
         },
     }

@@ -108,12 +108,12 @@ on_each_database! {
             let Err(CallError::Problem(problem)) = invoke(json!({"selector": selector, name: value})).await else {
                 panic!("{name} was not checked");
             };
-            assert_eq!((problem.status, problem.code.as_str()), (409, "selection-changed"));
+            assert_eq!((problem.status().as_u16(), problem.code()), (409, "selection-changed"));
         }
         let Err(CallError::Problem(problem)) = invoke(json!({"selector": {"groups": ["x"]}})).await else {
             panic!("an unknown group was selected");
         };
-        assert_eq!((problem.status, problem.errors[0].pointer.as_str()), (422, "/groups/0"));
+        assert_eq!((problem.status().as_u16(), problem.errors()[0].pointer.as_str()), (422, "/groups/0"));
     }
 
     async fn another_module_gets_the_form_in_which_it_keeps_a_selector(database: TestDatabase) {
@@ -128,7 +128,7 @@ on_each_database! {
         let Err(CallError::Problem(problem)) = invoke(json!({"selector": {"groups": ["Web", "x"]}})).await else {
             panic!("an unknown group was stored");
         };
-        assert_eq!((problem.status, problem.errors[0].pointer.as_str()), (422, "/groups/1"));
+        assert_eq!((problem.status().as_u16(), problem.errors()[0].pointer.as_str()), (422, "/groups/1"));
     }
 
     async fn groups_are_selected_by_id_and_by_name(database: TestDatabase) {

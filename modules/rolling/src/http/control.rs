@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::actions::control;
 use crate::decide::control::Control;
-use crate::http::problem::{invalid, of};
+use crate::http::problem::of;
 use crate::{request, view};
 
 /// Dispatch nothing more until resumed, and stop the clocks. Hosts that run finish. Pausing a paused one changes nothing.
@@ -77,7 +77,7 @@ pub async fn cancel(
     request: Request,
 ) -> Result<Response, Problem> {
     let body = optional_body(request).await?;
-    let kill = request::cancel(&body).map_err(invalid)?;
+    let kill = request::cancel(&body).map_err(Problem::invalid)?;
     apply(&server, &context, id, seen, Control::Cancel { kill }).await
 }
 
@@ -104,7 +104,7 @@ pub async fn approve(
     request: Request,
 ) -> Result<Response, Problem> {
     let body = optional_body(request).await?;
-    let batch = request::approve(&body).map_err(invalid)?;
+    let batch = request::approve(&body).map_err(Problem::invalid)?;
     apply(&server, &context, id, seen, Control::Approve { batch }).await
 }
 

@@ -10,7 +10,7 @@ use utoipa::IntoParams;
 
 use crate::actions::read;
 use crate::decide::state::Status;
-use crate::http::problem::{invalid, of};
+use crate::http::problem::of;
 use crate::store::ListFilter;
 use crate::view::{self, RollingPage};
 
@@ -49,7 +49,7 @@ pub async fn list(
     );
     let listing = filters.read(&mut found);
     if !found.is_empty() {
-        return Err(invalid(found));
+        return Err(Problem::invalid(found));
     }
     let filter = ListFilter {
         status,

@@ -14,7 +14,7 @@ use utoipa::IntoParams;
 use uuid::Uuid;
 
 use crate::actions::read;
-use crate::http::problem::{invalid, of};
+use crate::http::problem::of;
 use crate::store::history;
 use crate::view::{self, RollingBatchPage, RollingHostPage, RollingProgress, RollingTracePage};
 
@@ -131,7 +131,7 @@ pub async fn hosts(
     paging: Paging,
 ) -> Result<Json<RollingHostPage>, Problem> {
     let status = filters::host_status(params.status.as_deref());
-    let status = status.map_err(|found| invalid(vec![found]))?;
+    let status = status.map_err(|found| Problem::invalid(vec![found]))?;
     let cursor: u64 = paging.cursor()?.unwrap_or_default();
     let found = read::deployment(&server, context.tenant.as_deref(), id).await;
     let standing = found.map_err(of)?;

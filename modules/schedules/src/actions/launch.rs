@@ -271,7 +271,7 @@ impl Pass {
             match server.call().invoke(context, module, "cancel", asked).await {
                 Ok(_) => {}
                 // It is over, or swept away: nothing of it starts any more.
-                Err(CallError::Problem(problem)) if matches!(problem.status, 404 | 409) => {}
+                Err(CallError::Problem(problem)) if matches!(problem.status().as_u16(), 404 | 409) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -305,13 +305,13 @@ fn end_of(error: CallError, waited_us: i64) -> Option<RunEnd> {
         is_over.then(|| RunEnd::FailedToLaunch(code.to_owned()))
     };
     match error {
-        CallError::Problem(problem) if problem.code == "selection-empty" => {
+        CallError::Problem(problem) if problem.code() == "selection-empty" => {
             Some(RunEnd::SelectionEmpty)
         }
-        CallError::Problem(problem) if problem.status < 500 && problem.code != "in-progress" => {
-            Some(RunEnd::FailedToLaunch(problem.code))
+        CallError::Problem(problem) if !problem.status().is_server_error() && problem.code() != "in-progress" => {
+            Some(RunEnd::FailedToLaunch(problem.code().to_owned()))
         }
-        CallError::Problem(problem) => later(&problem.code),
+        CallError::Problem(problem) => later(problem.code()),
         CallError::Unavailable { reason, .. } => Some(match reason.as_str() {
             "not_licensed" | "license_expired" | "host_limit_exceeded" => {
                 RunEnd::SkippedUnlicensed(reason)
@@ -339,7 +339,10 @@ mod tests {
 
     #[test]
     fn a_refusal_ends_a_run_and_a_failure_is_tried_again_for_a_while() {
-        let problem = |status: u16, code: &str| CallError::Problem(Problem::new(status, code, ""));
+        let problem = |status: u16, code: &'static str| {
+            let status = axum::http::StatusCode::from_u16(status).unwrap();
+            CallError::Problem(Problem::new(status, code, ""))
+        };
         let unavailable = |reason: &str| CallError::Unavailable {
             feature: String::new(),
             module: String::new(),

@@ -45,8 +45,8 @@ pub async fn look_at(
         Ok(_) => {}
         // It looks only when it launches.
         Err(CallError::Server(ServerError::NotFound(_))) => {}
-        Err(CallError::Problem(problem)) if problem.status == 422 => {
-            found.extend(problem.errors.into_iter().map(placed));
+        Err(CallError::Problem(problem)) if problem.status() == 422 => {
+            found.extend(problem.into_errors().into_iter().map(placed));
         }
         Err(error) => return Err(error.into()),
     }
@@ -100,8 +100,8 @@ async fn kept_selector(
                 group_ids: serde_json::from_value(group_ids).map_err(|_| unreadable())?,
             })
         }
-        Err(CallError::Problem(problem)) if problem.status == 422 => {
-            Err(SchedulesError::Invalid(problem.under("/selector").errors))
+        Err(CallError::Problem(problem)) if problem.status() == 422 => {
+            Err(SchedulesError::Invalid(problem.under("/selector").into_errors()))
         }
         Err(CallError::Problem(problem)) => {
             Err(CallError::Problem(problem.under("/selector")).into())

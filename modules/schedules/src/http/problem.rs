@@ -1,6 +1,5 @@
 //! How this module's errors look over HTTP. The bodies state facts of the API; what went wrong inside is logged by the SDK.
 
-use fleetwright_operations::http::invalid;
 use fleetwright_plugin_api::sdk::Problem;
 
 use crate::actions::SchedulesError;
@@ -8,8 +7,8 @@ use crate::actions::SchedulesError;
 /// The problem of an error.
 pub fn of(error: SchedulesError) -> Problem {
     match error {
-        SchedulesError::NotFound => Problem::new(404, "not-found", "There is no such schedule."),
-        SchedulesError::Invalid(found) => invalid(found),
+        SchedulesError::NotFound => Problem::not_found("schedule"),
+        SchedulesError::Invalid(found) => Problem::invalid(found),
         SchedulesError::NameTaken => {
             Problem::conflict("name-taken", "Another schedule has this name.")
         }

@@ -4,7 +4,6 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use fleetwright_operations::http::invalid;
 use fleetwright_plugin_api::sdk::{
     JsonBody, PageView, Paging, PathId, Problem, QueryParams, Server, etag,
 };
@@ -134,7 +133,7 @@ pub async fn preview(
     JsonBody(body): JsonBody<Value>,
 ) -> Result<Json<PreviewView>, Problem> {
     let now_us = server.now_us();
-    let preview = request::preview(&body, now_us).map_err(invalid)?;
+    let preview = request::preview(&body, now_us).map_err(Problem::invalid)?;
     let times = std::iter::successors(preview.timetable.next_after(now_us), |at_us| {
         preview.timetable.next_after(*at_us)
     });

@@ -154,9 +154,9 @@ on_each_database! {
     async fn a_selection_of_nothing_and_a_refusal_are_told(database: TestDatabase) {
         let bench = Bench::start(&database).await;
         let id = bench.create(json!({})).await;
-        bench.operations.lock().unwrap().failure = Some(Problem::new(422, "selection-empty", "none").into());
+        bench.operations.lock().unwrap().failure = Some(Problem::unprocessable("selection-empty", "none").into());
         hours(&bench, 1..2).await;
-        bench.operations.lock().unwrap().failure = Some(Problem::new(422, "group-unknown", "gone").into());
+        bench.operations.lock().unwrap().failure = Some(Problem::unprocessable("group-unknown", "gone").into());
         hours(&bench, 2..3).await;
         assert_eq!(bench.statuses(id).await, ["selection_empty", "failed_to_launch"]);
         assert_eq!(bench.shown(id).await["last_reason"], "group-unknown");

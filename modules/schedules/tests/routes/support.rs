@@ -242,7 +242,7 @@ fn stored(selector: &Value) -> Result<Payload, CallError> {
     {
         let pointer = format!("/groups/{position}");
         let violation = Violation::new(pointer, "group-unknown", "no such group");
-        return Err(Problem::invalid("group-unknown", vec![violation]).into());
+        return Err(Problem::invalid(vec![violation]).into());
     }
     if names.is_empty() {
         return Ok(Payload::json(
@@ -275,5 +275,5 @@ fn check(request: &Value) -> Result<Payload, CallError> {
     if found.is_empty() {
         return Ok(Payload::json(json!({})));
     }
-    Err(Problem::invalid("operation-type-unknown", found).into())
+    Err(Problem::invalid(found).into())
 }

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
 use fleetwright_plugin_api::info::RouteKind;
 use fleetwright_plugin_api::wire::CallContext;
-use http::{HeaderMap, StatusCode, Uri, header};
+use http::{HeaderMap, Uri, header};
 
 use super::super::loaded::{Loaded, Stage};
 use super::super::routes::{Entry, Found};
@@ -20,7 +20,6 @@ use crate::auth::scope::area_of;
 use crate::auth::{self, Caller, Role};
 use crate::db::DbError;
 use crate::http::Problem;
-use crate::http::extract::too_large;
 use crate::http::idempotency::{Begin, fingerprint};
 use crate::licensing::Access;
 
@@ -204,23 +203,18 @@ async fn read_body(headers: &HeaderMap, body: Body, limit: usize) -> Result<Byte
         .get(header::CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if length.is_some_and(|length| length > limit as u64) {
-        return Err(too_large());
+        return Err(Problem::too_large());
     }
     if headers
         .get(header::CONTENT_ENCODING)
         .is_some_and(|encoding| encoding != "identity")
     {
-        let detail = "The body must not be compressed.";
-        return Err(Problem::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "media-type",
-            detail,
-        ));
+        return Err(Problem::media_type());
     }
     // What exceeds the limit while it is read, and what breaks off, end the same way for the client.
     axum::body::to_bytes(body, limit)
         .await
-        .map_err(|_| too_large())
+        .map_err(|_| Problem::too_large())
 }
 
 fn body_limit(path: &str) -> usize {

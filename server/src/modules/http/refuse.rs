@@ -1,32 +1,18 @@
 //! What somebody who is not let in is told: where every 402 of a Pro route comes from, its reasons and where to get what
 //! is missing; and the 405, 503 and 504 beside it. Who is turned away, and when, is decided in `admit`.
 
-use http::{HeaderValue, StatusCode, header};
+use http::StatusCode;
 
 use super::super::dispatch::CallFailure;
 use super::super::loaded::Loaded;
 use crate::http::Problem;
 
-/// Where a customer gets what is missing.
-const UPGRADE_URL: &str = "https://fleetwright.example/upgrade";
 /// A module that is being replaced or started is back within seconds.
 const RETRY_AFTER_SECONDS: u64 = 2;
 
 /// 402.
 pub fn unavailable(feature: &str, module: &str, reason: &str) -> Problem {
-    let detail = format!(
-        "This needs the feature {feature} of the module {module}: {}.",
-        reason.replace('_', " ")
-    );
-    Problem::new(
-        StatusCode::PAYMENT_REQUIRED,
-        "feature-not-available",
-        detail,
-    )
-    .with_extension("feature", feature)
-    .with_extension("module", module)
-    .with_extension("reason", reason)
-    .with_extension("upgrade_url", UPGRADE_URL)
+    Problem::feature_not_available(feature, module, reason)
 }
 
 /// 503: it is being replaced or started, or it hangs.
@@ -41,12 +27,7 @@ pub fn not_serving(loaded: &Loaded) -> Problem {
 
 /// 405, with the methods there are.
 pub fn other_methods(methods: &[&str]) -> Problem {
-    let detail = "The route is known, with another method.";
-    let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail);
-    match HeaderValue::try_from(methods.join(", ")) {
-        Ok(methods) => problem.with_header(header::ALLOW, methods),
-        Err(_) => problem,
-    }
+    Problem::method_not_allowed(&methods.join(", "))
 }
 
 /// 504, or 500 where the module is at fault.

@@ -234,12 +234,8 @@ impl From<Failure> for ServerError {
                 affected: 0,
             },
             StepFailure::Set(error) => set_error(error),
-            StepFailure::Db(DbError::Unique(what)) if what == KEY_TAKEN => {
-                let problem = Problem::conflict(
-                    "in-progress",
-                    "A request with this Idempotency-Key is being served.",
-                );
-                Self::Refused(Box::new(problem))
+            StepFailure::Db(error) if is_key_taken(&error) => {
+                Self::Refused(Box::new(error.into()))
             }
             StepFailure::Db(DbError::Unique(constraint) | DbError::Constraint(constraint)) => {
                 Self::Constraint {
@@ -252,14 +248,14 @@ impl From<Failure> for ServerError {
     }
 }
 
+fn is_key_taken(error: &DbError) -> bool {
+    matches!(error, DbError::Unique(what) if what == KEY_TAKEN)
+}
+
 pub(super) fn set_error(error: SetError) -> ServerError {
     match error {
         SetError::Invalid(errors) => {
-            let code = errors.first().map_or_else(
-                || "operation-invalid".to_owned(),
-                |first| first.code.clone(),
-            );
-            ServerError::Refused(Box::new(Problem::invalid(code, errors)))
+            ServerError::Refused(Box::new(Problem::invalid(errors)))
         }
         SetError::NotFound => ServerError::NotFound(error.to_string()),
         SetError::Preparing => ServerError::Unavailable(error.to_string()),

@@ -7,7 +7,7 @@ use fleetwright_protocol::Violation;
 use serde::de::{self, DeserializeOwned, DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::problem::Problem;
+use crate::Problem;
 
 /// Nesting the API accepts, as it promises. Well below what the parser's stack takes.
 pub const DEPTH_MAX: usize = 64;
@@ -29,30 +29,56 @@ pub fn build<T: DeserializeOwned>(value: Value) -> Result<T, Problem> {
     let mut track = serde_path_to_error::Track::new();
     let typed = serde_path_to_error::Deserializer::new(value, &mut track);
     let built = serde_ignored::deserialize(typed, |path| {
-        let pointer = ignored_pointer(&path);
-        let name = pointer.rsplit('/').next().unwrap_or_default().to_owned();
-        violations.push(Violation::new(
-            pointer,
-            "unknown-field",
-            format!("There is no field `{name}` here."),
-        ));
+        violations.push(unknown_field(ignored_pointer(&path)));
     });
-    let mut invalid = None;
-    let built = built.map_err(|error: serde_json::Error| invalid = Some(error.to_string()));
-    if let Some(detail) = invalid {
-        let pointer = tracked_pointer(&track.path());
-        // The type refused the field by itself; serde's text is the only place that says so.
-        let code = if detail.starts_with("unknown field") {
-            "unknown-field"
-        } else {
-            "invalid-field"
-        };
-        violations.push(Violation::new(pointer, code, detail));
-    }
+    let built = built.map_err(|error: serde_json::Error| error.to_string());
     match built {
         Ok(value) if violations.is_empty() => Ok(value),
-        Ok(_) | Err(()) => Err(Problem::invalid(violations)),
+        Ok(_) => Err(Problem::invalid(violations)),
+        Err(message) => {
+            violations.push(violation(&track.path(), &message));
+            Err(Problem::invalid(violations))
+        }
     }
+}
+
+/// Parses a body and builds a `T` of it.
+pub fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    build(parse(bytes)?)
+}
+
+fn unknown_field(pointer: String) -> Violation {
+    let name = pointer.rsplit('/').next().unwrap_or_default().to_owned();
+    let detail = format!("There is no field `{name}` here.");
+    Violation::new(pointer, "unknown-field", detail)
+}
+
+/// Serde's message, and where: for a missing or unknown field the pointer names that field.
+fn violation(path: &serde_path_to_error::Path, message: &str) -> Violation {
+    let pointer = tracked_pointer(path);
+    let named = |prefix: &str| {
+        message
+            .strip_prefix(prefix)
+            .and_then(|rest| rest.split('`').next())
+    };
+    if let Some(field) = named("missing field `") {
+        let detail = format!("The field `{field}` is required.");
+        return Violation::new(
+            format!("{pointer}/{}", escape(field)),
+            "missing-field",
+            detail,
+        );
+    }
+    if let Some(field) = named("unknown field `") {
+        let last = format!("/{}", escape(field));
+        let pointer = if pointer.ends_with(&last) {
+            pointer
+        } else {
+            pointer + &last
+        };
+        return unknown_field(pointer);
+    }
+    Violation::new(pointer, "invalid-field", message.to_owned())
 }
 
 /// Escapes one step of a JSON pointer.
@@ -242,7 +268,8 @@ mod tests {
             build::<Body>(json!({"name": "x", "inner": [{"size": "big"}]})).expect_err("wrong");
         assert_eq!(problem.code(), "invalid-field");
         assert_eq!(problem.errors()[0].pointer, "/inner/0/size");
-        let problem = build::<Body>(json!({})).expect_err("missing");
-        assert!(problem.detail().contains("name"), "{}", problem.detail());
+        let problem = build::<Body>(json!({"name": "x", "inner": [{}]})).expect_err("missing");
+        assert_eq!(problem.code(), "missing-field");
+        assert_eq!(problem.errors()[0].pointer, "/inner/0/size");
     }
 }

@@ -9,9 +9,7 @@ use http::{HeaderMap, StatusCode, header};
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
-use super::json;
-use super::problem::Problem;
-use crate::auth::Caller;
+use crate::{Problem, json};
 
 /// A JSON body. 415 without the media type, 413 when too large, 400 `malformed`, 422 `unknown-field` or
 /// `invalid-field` with pointers. `T` must use neither `flatten` nor `deny_unknown_fields`: both hide fields
@@ -23,9 +21,14 @@ pub struct JsonBody<T>(pub T);
 #[derive(Clone, Copy, Debug)]
 pub struct OptionalJsonBody<T>(pub T);
 
-/// The first id in the path, as any typed id; 400 `malformed` if it is not a UUID.
+/// The first (or only) id of the path, as any typed id. Anything but a hyphenated UUID is 400 `malformed`: the other
+/// forms would make several addresses of one resource.
 #[derive(Clone, Copy, Debug)]
 pub struct PathId<T>(pub T);
+
+/// The first two ids of the path.
+#[derive(Clone, Copy, Debug)]
+pub struct PathIds<A, B>(pub A, pub B);
 
 /// The query string. An unknown parameter is a 422, so that a typo is not ignored; text where a number belongs is
 /// a 400.
@@ -60,13 +63,17 @@ impl<S: Send + Sync, T: From<Uuid>> FromRequestParts<S> for PathId<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let refused = || Problem::malformed("The id in the path is not a UUID.");
-        let parameters = RawPathParams::from_request_parts(parts, state)
-            .await
-            .map_err(|_| refused())?;
-        let text = parameters.iter().next().map(|(_, text)| text);
-        let id = text.and_then(|text| Uuid::try_parse(text).ok());
-        id.map(|id| Self(T::from(id))).ok_or_else(refused)
+        let [id] = path_ids(parts, state).await?;
+        Ok(Self(id.into()))
+    }
+}
+
+impl<S: Send + Sync, A: From<Uuid>, B: From<Uuid>> FromRequestParts<S> for PathIds<A, B> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let [first, second] = path_ids(parts, state).await?;
+        Ok(Self(first.into(), second.into()))
     }
 }
 
@@ -75,19 +82,6 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for StrictQuery<T>
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
         query(parts.uri.query().unwrap_or_default()).map(Self)
-    }
-}
-
-/// 401 where the gate has put no caller, so a route that forgot its access rule fails closed.
-impl<S: Sync> FromRequestParts<S> for Caller {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
-        parts
-            .extensions
-            .get::<Self>()
-            .cloned()
-            .ok_or_else(Problem::unauthenticated)
     }
 }
 
@@ -112,18 +106,29 @@ pub fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
     if is_json && is_utf8 && !encoded {
         Ok(())
     } else {
-        Err(Problem::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "media-type",
-            "The body must be application/json in UTF-8, not compressed.",
-        ))
+        Err(Problem::media_type())
     }
 }
 
-/// 413.
-pub fn too_large() -> Problem {
-    let detail = "The body is larger than this route accepts.";
-    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", detail)
+async fn path_ids<S: Send + Sync, const N: usize>(
+    parts: &mut Parts,
+    state: &S,
+) -> Result<[Uuid; N], Problem> {
+    /// Digits and hyphens of the one form.
+    const HYPHENATED_CHARS: usize = 36;
+    let refused = || Problem::malformed("The id in the path is not a UUID.");
+    let parameters = RawPathParams::from_request_parts(parts, state)
+        .await
+        .map_err(|_| refused())?;
+    let mut texts = parameters.iter().map(|(_, text)| text);
+    let mut ids = [Uuid::nil(); N];
+    for id in &mut ids {
+        let text = texts.next().filter(|text| text.len() == HYPHENATED_CHARS);
+        *id = text
+            .and_then(|text| Uuid::try_parse(text).ok())
+            .ok_or_else(refused)?;
+    }
+    Ok(ids)
 }
 
 async fn read_body<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
@@ -131,7 +136,7 @@ async fn read_body<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes,
         .await
         .map_err(|rejection| {
             if rejection.into_response().status() == StatusCode::PAYLOAD_TOO_LARGE {
-                too_large()
+                Problem::too_large()
             } else {
                 Problem::malformed("The body could not be read.")
             }

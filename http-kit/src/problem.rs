@@ -2,29 +2,40 @@
 //! causes go to the log.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use axum::response::{IntoResponse, Response};
 use fleetwright_protocol::Violation;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
 
-use super::{idempotency, request_id};
-use crate::db::DbError;
+use crate::request_id;
 
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
-/// An error response.
-#[derive(Clone, Debug)]
+/// Errors listed in one problem; a body of 1 MiB can hold a hundred thousand. How many more there are is said.
+pub const ERRORS_MAX: usize = 100;
+/// Where a customer gets a feature that is not there.
+const UPGRADE_URL: &str = "https://fleetwright.example/upgrade";
+/// What the kit writes itself: no further member may have such a name.
+const STANDARD_MEMBERS: [&str; 8] = [
+    "type", "title", "status", "detail", "instance", "code", "errors", "errors_omitted",
+];
+
+/// An error response. `code` is a stable slug that clients branch on; `detail` is for people and never tells
+/// internals.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Problem {
     parts: Box<Parts>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 struct Parts {
     status: StatusCode,
     code: Cow<'static, str>,
     detail: String,
     errors: Vec<Violation>,
+    errors_omitted: usize,
     extensions: Map<String, Value>,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
@@ -42,15 +53,26 @@ impl Problem {
                 code: code.into(),
                 detail: detail.into(),
                 errors: Vec::new(),
+                errors_omitted: 0,
                 extensions: Map::new(),
                 headers: Vec::new(),
             }),
         }
     }
 
+    /// Everything that is wrong with the input, with JSON pointers into it. The first [`ERRORS_MAX`] are listed.
     #[must_use]
-    pub fn with_errors(mut self, errors: Vec<Violation>) -> Self {
+    pub fn with_errors(mut self, mut errors: Vec<Violation>) -> Self {
+        self.parts.errors_omitted = errors.len().saturating_sub(ERRORS_MAX);
+        errors.truncate(ERRORS_MAX);
         self.parts.errors = errors;
+        self
+    }
+
+    /// How many errors there are beside the listed ones, where whoever found them kept no more.
+    #[must_use]
+    pub fn with_errors_omitted(mut self, more: usize) -> Self {
+        self.parts.errors_omitted += more;
         self
     }
 
@@ -65,10 +87,20 @@ impl Problem {
         self
     }
 
-    /// A further member of the body. Members of every problem cannot be replaced.
+    /// A further member of the body. One of a standard name is left out: such a member cannot be replaced.
     #[must_use]
-    pub fn with_extension(mut self, key: &str, value: impl Into<Value>) -> Self {
-        self.parts.extensions.insert(key.to_owned(), value.into());
+    pub fn with_extension(mut self, name: &str, value: impl Into<Value>) -> Self {
+        if !STANDARD_MEMBERS.contains(&name) {
+            self.parts.extensions.insert(name.to_owned(), value.into());
+        }
+        self
+    }
+
+    /// The errors' pointers, seen from a document that holds this one at `prefix`.
+    #[must_use]
+    pub fn under(mut self, prefix: &str) -> Self {
+        let errors = std::mem::take(&mut self.parts.errors).into_iter();
+        self.parts.errors = errors.map(|error| error.under(prefix)).collect();
         self
     }
 
@@ -119,20 +151,60 @@ impl Problem {
         )
     }
 
-    /// 422: parsed, but invalid. The problem's code is that of the first violation.
+    /// 402: the feature is not licensed, or its module is not there. `reason` says which.
+    pub fn feature_not_available(feature: &str, module: &str, reason: &str) -> Self {
+        let because = reason.replace('_', " ");
+        let detail = format!("This needs the feature {feature} of the module {module}: {because}.");
+        Self::new(StatusCode::PAYMENT_REQUIRED, "feature-not-available", detail)
+            .with_extension("feature", feature)
+            .with_extension("module", module)
+            .with_extension("reason", reason)
+            .with_extension("upgrade_url", UPGRADE_URL)
+    }
+
+    /// 405. `allowed` are the route's methods.
+    pub fn method_not_allowed(allowed: &str) -> Self {
+        let detail = "This route does not have that method.";
+        let problem = Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail);
+        match HeaderValue::try_from(allowed) {
+            Ok(allowed) if !allowed.is_empty() => problem.with_header(header::ALLOW, allowed),
+            Ok(_) | Err(_) => problem,
+        }
+    }
+
+    /// 413.
+    pub fn too_large() -> Self {
+        let detail = "The body is larger than this route accepts.";
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", detail)
+    }
+
+    /// 415.
+    pub fn media_type() -> Self {
+        let detail = "The body must be application/json in UTF-8, not compressed.";
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media-type", detail)
+    }
+
+    /// 422 that no single field causes.
+    pub fn unprocessable(code: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail)
+    }
+
+    /// 422: parsed, but invalid. The problem's code is that of the first violation, so that a client may branch on the
+    /// commonest case without looking at the list.
     pub fn invalid(errors: Vec<Violation>) -> Self {
-        let (code, detail) = match errors.as_slice() {
-            [] => (
-                Cow::Borrowed("invalid-field"),
-                "The request is not valid.".to_owned(),
-            ),
-            [only] => (Cow::Owned(only.code.clone()), only.detail.clone()),
-            [first, ..] => (
-                Cow::Owned(first.code.clone()),
-                format!("{} (and {} more)", first.detail, errors.len() - 1),
-            ),
+        let Some(first) = errors.first() else {
+            return Self::unprocessable("invalid-field", "The request is not valid.");
         };
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail).with_errors(errors)
+        let code = first.code.clone();
+        let mut detail = if first.pointer.is_empty() {
+            first.detail.clone()
+        } else {
+            format!("{}: {}", first.pointer, first.detail)
+        };
+        if errors.len() > 1 {
+            detail.push_str(&format!(" (and {} more)", errors.len() - 1));
+        }
+        Self::unprocessable(code, detail).with_errors(errors)
     }
 
     /// 422 for one field.
@@ -180,7 +252,21 @@ impl Problem {
         &self.parts.errors
     }
 
-    /// The body, as it is sent.
+    /// How many errors there are beside [`Problem::errors`].
+    pub fn errors_omitted(&self) -> usize {
+        self.parts.errors_omitted
+    }
+
+    /// The errors themselves, for a problem that has more.
+    pub fn into_errors(self) -> Vec<Violation> {
+        self.parts.errors
+    }
+
+    pub fn headers(&self) -> &[(HeaderName, HeaderValue)] {
+        &self.parts.headers
+    }
+
+    /// The body, as it is sent. `instance` is the request being served.
     pub fn body(&self) -> Value {
         let parts = &self.parts;
         let mut body = parts.extensions.clone();
@@ -195,8 +281,49 @@ impl Problem {
         if !parts.errors.is_empty() {
             body.insert("errors".into(), json!(parts.errors));
         }
+        if parts.errors_omitted > 0 {
+            body.insert("errors_omitted".into(), parts.errors_omitted.into());
+        }
         Value::Object(body)
     }
+
+    /// Reads a body back. What is none becomes a plain 500.
+    pub fn from_body(body: &Value) -> Self {
+        let text = |name: &str| {
+            let text = body.get(name).and_then(Value::as_str);
+            text.unwrap_or_default().to_owned()
+        };
+        let status = body
+            .get("status")
+            .and_then(Value::as_u64)
+            .and_then(|status| u16::try_from(status).ok())
+            .and_then(|status| StatusCode::from_u16(status).ok());
+        let Some(status) = status.filter(|status| is_error(*status)) else {
+            return Self::internal_silent();
+        };
+        let mut problem = Self::new(status, text("code"), text("detail"));
+        for (name, value) in body.as_object().into_iter().flatten() {
+            problem = problem.with_extension(name, value.clone());
+        }
+        let errors = body.get("errors").cloned().unwrap_or_default();
+        let omitted = body.get("errors_omitted").and_then(Value::as_u64);
+        problem
+            .with_errors(serde_json::from_value(errors).unwrap_or_default())
+            .with_errors_omitted(omitted.and_then(|more| more.try_into().ok()).unwrap_or(0))
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Parts { status, code, detail, .. } = &*self.parts;
+        write!(formatter, "{} {code}: {detail}", status.as_u16())
+    }
+}
+
+impl std::error::Error for Problem {}
+
+fn is_error(status: StatusCode) -> bool {
+    status.is_client_error() || status.is_server_error()
 }
 
 impl IntoResponse for Problem {
@@ -209,23 +336,6 @@ impl IntoResponse for Problem {
             headers.insert(name, value.clone());
         }
         response
-    }
-}
-
-impl From<DbError> for Problem {
-    fn from(error: DbError) -> Self {
-        match &error {
-            DbError::Unavailable(reason) => {
-                tracing::warn!(%reason, request_id = request_id::current(), "the database is not available");
-                Self::unavailable()
-            }
-            DbError::Unique(what) if what == idempotency::KEY_TAKEN => idempotency::in_progress(),
-            DbError::Unique(_)
-            | DbError::Constraint(_)
-            | DbError::Row(_)
-            | DbError::Statement(_)
-            | DbError::Unfit(_) => Self::internal(&error),
-        }
     }
 }
 
@@ -286,16 +396,31 @@ mod tests {
     }
 
     #[test]
-    fn a_database_that_is_down_is_a_503_that_says_when_to_try_again() {
-        let problem = Problem::from(DbError::Unavailable("disk full".into()));
-        let response = problem.into_response();
-        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(response.headers()["retry-after"], "1");
+    fn errors_are_listed_up_to_a_hundred_and_the_rest_is_counted() {
+        let found = (0..250).map(|index| Violation::new(format!("/{index}"), "c", "d"));
+        let body = Problem::invalid(found.collect()).body();
+        assert_eq!(body["errors"].as_array().map(Vec::len), Some(ERRORS_MAX));
+        assert_eq!(body["errors_omitted"], 150);
+        assert_eq!(body["detail"], "/0: d (and 249 more)");
+        assert_eq!(Problem::from_body(&body).body(), body);
     }
 
     #[test]
-    fn a_database_defect_tells_the_client_nothing_of_it() {
-        let problem = Problem::from(DbError::Statement("near \"SELCT\"".into()));
-        assert!(!problem.body().to_string().contains("SELCT"));
+    fn a_body_is_read_back_and_nonsense_is_a_plain_500() {
+        let problem = Problem::conflict("group-in-use", "Two schedules name it.")
+            .with_errors(vec![Violation::new("/a", "b", "c")])
+            .with_extension("groups", json!(["x"]));
+        assert_eq!(Problem::from_body(&problem.body()), problem);
+        for nonsense in [json!(null), json!({"status": 200}), json!({"status": "409"})] {
+            assert_eq!(Problem::from_body(&nonsense).status(), 500, "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn a_402_says_what_is_missing_and_where_to_get_it() {
+        let body = Problem::feature_not_available("fleet_groups", "groups", "not_licensed").body();
+        for name in ["feature", "module", "reason", "upgrade_url"] {
+            assert!(body[name].is_string(), "{name}");
+        }
     }
 }
