@@ -19,7 +19,14 @@ pub const ERRORS_MAX: usize = 100;
 const UPGRADE_URL: &str = "https://fleetwright.example/upgrade";
 /// What the kit writes itself: no further member may have such a name.
 const STANDARD_MEMBERS: [&str; 8] = [
-    "type", "title", "status", "detail", "instance", "code", "errors", "errors_omitted",
+    "type",
+    "title",
+    "status",
+    "detail",
+    "instance",
+    "code",
+    "errors",
+    "errors_omitted",
 ];
 
 /// An error response. `code` is a stable slug that clients branch on; `detail` is for people and never tells
@@ -155,11 +162,15 @@ impl Problem {
     pub fn feature_not_available(feature: &str, module: &str, reason: &str) -> Self {
         let because = reason.replace('_', " ");
         let detail = format!("This needs the feature {feature} of the module {module}: {because}.");
-        Self::new(StatusCode::PAYMENT_REQUIRED, "feature-not-available", detail)
-            .with_extension("feature", feature)
-            .with_extension("module", module)
-            .with_extension("reason", reason)
-            .with_extension("upgrade_url", UPGRADE_URL)
+        Self::new(
+            StatusCode::PAYMENT_REQUIRED,
+            "feature-not-available",
+            detail,
+        )
+        .with_extension("feature", feature)
+        .with_extension("module", module)
+        .with_extension("reason", reason)
+        .with_extension("upgrade_url", UPGRADE_URL)
     }
 
     /// 405. `allowed` are the route's methods.
@@ -315,7 +326,12 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Parts { status, code, detail, .. } = &*self.parts;
+        let Parts {
+            status,
+            code,
+            detail,
+            ..
+        } = &*self.parts;
         write!(formatter, "{} {code}: {detail}", status.as_u16())
     }
 }
@@ -411,7 +427,11 @@ mod tests {
             .with_errors(vec![Violation::new("/a", "b", "c")])
             .with_extension("groups", json!(["x"]));
         assert_eq!(Problem::from_body(&problem.body()), problem);
-        for nonsense in [json!(null), json!({"status": 200}), json!({"status": "409"})] {
+        for nonsense in [
+            json!(null),
+            json!({"status": 200}),
+            json!({"status": "409"}),
+        ] {
             assert_eq!(Problem::from_body(&nonsense).status(), 500, "{nonsense}");
         }
     }

@@ -26,10 +26,12 @@ pub fn selection_problem(error: SelectionError) -> Problem {
         SelectionError::SelectionEmpty => {
             Problem::unprocessable("selection-empty", "No host is selected.")
         }
-        SelectionError::SelectionTooLarge(count) => Problem::unprocessable("selection-too-large",
+        SelectionError::SelectionTooLarge(count) => Problem::unprocessable(
+            "selection-too-large",
             format!("{count} hosts are selected; one operation holds at most 100,000."),
         ),
-        SelectionError::SelectionChanged { digest, count } => Problem::conflict("selection-changed",
+        SelectionError::SelectionChanged { digest, count } => Problem::conflict(
+            "selection-changed",
             format!("The selection is now {count} hosts with digest {digest}."),
         ),
         SelectionError::Call(error) => Problem::from(error),

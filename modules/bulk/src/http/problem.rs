@@ -11,12 +11,14 @@ pub fn of(error: BulkError) -> Problem {
         BulkError::NotFound => Problem::not_found("bulk operation, or no such host in it"),
         BulkError::Invalid(found) => Problem::invalid(found),
         BulkError::Selection(error) => selection_problem(error),
-        BulkError::InvalidTransition { control, state } => Problem::conflict("invalid-transition", format!("Cannot {control} an operation that is {state}."),
+        BulkError::InvalidTransition { control, state } => Problem::conflict(
+            "invalid-transition",
+            format!("Cannot {control} an operation that is {state}."),
         ),
         BulkError::Stale => Problem::precondition_failed(),
-        BulkError::Contended => Problem::conflict("in-progress",
-            "The operation is being changed by others.",
-        ),
+        BulkError::Contended => {
+            Problem::conflict("in-progress", "The operation is being changed by others.")
+        }
         BulkError::Call(error) => Problem::from(error),
         BulkError::Server(error) => Problem::from(error),
     }

@@ -15,7 +15,9 @@ pub fn of(error: GroupsError) -> Problem {
         GroupsError::NotFound => Problem::not_found("group"),
         GroupsError::Stale => Problem::precondition_failed(),
         GroupsError::Invalid(violations) => Problem::invalid(violations),
-        GroupsError::TooLarge(detail) => Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", detail),
+        GroupsError::TooLarge(detail) => {
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", detail)
+        }
         GroupsError::NameTaken(other) => {
             Problem::conflict("name-taken", "Another group has this name.")
                 .with_extension("group_id", other.to_string())

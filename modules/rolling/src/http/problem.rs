@@ -11,15 +11,17 @@ pub fn of(error: RollingError) -> Problem {
         RollingError::NotFound => Problem::not_found("rolling deployment, or no such host in it"),
         RollingError::Invalid(found) => Problem::invalid(found),
         RollingError::Selection(error) => selection_problem(error),
-        RollingError::Transition(refused) => Problem::conflict("invalid-transition", format!(
+        RollingError::Transition(refused) => Problem::conflict(
+            "invalid-transition",
+            format!(
                 "Cannot {} a deployment that is {}.",
                 refused.event, refused.state
             ),
         ),
         RollingError::Stale => Problem::precondition_failed(),
-        RollingError::Contended => Problem::conflict("in-progress",
-            "The deployment is being changed by others.",
-        ),
+        RollingError::Contended => {
+            Problem::conflict("in-progress", "The deployment is being changed by others.")
+        }
         RollingError::Call(error) => Problem::from(error),
         RollingError::Server(error) => Problem::from(error),
     }

@@ -271,7 +271,8 @@ impl Pass {
             match server.call().invoke(context, module, "cancel", asked).await {
                 Ok(_) => {}
                 // It is over, or swept away: nothing of it starts any more.
-                Err(CallError::Problem(problem)) if matches!(problem.status().as_u16(), 404 | 409) => {}
+                Err(CallError::Problem(problem))
+                    if matches!(problem.status().as_u16(), 404 | 409) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -308,7 +309,9 @@ fn end_of(error: CallError, waited_us: i64) -> Option<RunEnd> {
         CallError::Problem(problem) if problem.code() == "selection-empty" => {
             Some(RunEnd::SelectionEmpty)
         }
-        CallError::Problem(problem) if !problem.status().is_server_error() && problem.code() != "in-progress" => {
+        CallError::Problem(problem)
+            if !problem.status().is_server_error() && problem.code() != "in-progress" =>
+        {
             Some(RunEnd::FailedToLaunch(problem.code().to_owned()))
         }
         CallError::Problem(problem) => later(problem.code()),

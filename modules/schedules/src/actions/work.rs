@@ -100,9 +100,9 @@ async fn kept_selector(
                 group_ids: serde_json::from_value(group_ids).map_err(|_| unreadable())?,
             })
         }
-        Err(CallError::Problem(problem)) if problem.status() == 422 => {
-            Err(SchedulesError::Invalid(problem.under("/selector").into_errors()))
-        }
+        Err(CallError::Problem(problem)) if problem.status() == 422 => Err(
+            SchedulesError::Invalid(problem.under("/selector").into_errors()),
+        ),
         Err(CallError::Problem(problem)) => {
             Err(CallError::Problem(problem.under("/selector")).into())
         }

@@ -234,9 +234,7 @@ impl From<Failure> for ServerError {
                 affected: 0,
             },
             StepFailure::Set(error) => set_error(error),
-            StepFailure::Db(error) if is_key_taken(&error) => {
-                Self::Refused(Box::new(error.into()))
-            }
+            StepFailure::Db(error) if is_key_taken(&error) => Self::Refused(Box::new(error.into())),
             StepFailure::Db(DbError::Unique(constraint) | DbError::Constraint(constraint)) => {
                 Self::Constraint {
                     op_index,
@@ -254,9 +252,7 @@ fn is_key_taken(error: &DbError) -> bool {
 
 pub(super) fn set_error(error: SetError) -> ServerError {
     match error {
-        SetError::Invalid(errors) => {
-            ServerError::Refused(Box::new(Problem::invalid(errors)))
-        }
+        SetError::Invalid(errors) => ServerError::Refused(Box::new(Problem::invalid(errors))),
         SetError::NotFound => ServerError::NotFound(error.to_string()),
         SetError::Preparing => ServerError::Unavailable(error.to_string()),
         SetError::StaleGeneration { .. } | SetError::Finished | SetError::Cancelled => {
