@@ -24,6 +24,7 @@ use rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::app::App;
 use crate::auth::rate::RateLimit;
 use crate::clock::SharedClock;
 use crate::db::Db;
@@ -74,6 +75,20 @@ pub enum AgentsError {
     Authority(#[from] AuthorityError),
     #[error("cannot use the folder for blobs")]
     Blobs(#[from] std::io::Error),
+}
+
+impl AgentsParts {
+    /// Those of a server.
+    pub fn of(app: &App) -> Self {
+        Self {
+            clock: app.clock.clone(),
+            db: app.db.clone(),
+            hosts: app.hosts.clone(),
+            data_dir: app.config.data_dir.clone(),
+            agent_names: app.config.agent_names.clone(),
+            certificate_lifetime: Duration::from_secs(app.config.agent_certificate_seconds),
+        }
+    }
 }
 
 impl Agents {

@@ -1,15 +1,14 @@
 //! The wiring: every part of the server, made once and handed to whoever needs it. `run` runs it.
 
 pub mod retention;
+pub mod rights;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::agents::{Agents, AgentsError, AgentsParts};
 use crate::auth::rate::RateLimit;
 use crate::auth::{Auth, AuthStartError};
 use crate::clock::SharedClock;
@@ -40,7 +39,6 @@ pub struct App {
     pub auth: Auth,
     pub connections: Connections,
     pub hosts: Hosts,
-    pub agents: Agents,
     pub commands: Commands,
     pub licensing: Licensing,
     pub modules: Modules,
@@ -75,8 +73,6 @@ pub enum StartError {
     #[error(transparent)]
     Auth(#[from] AuthStartError),
     #[error(transparent)]
-    Agents(#[from] AgentsError),
-    #[error(transparent)]
     Db(#[from] DbError),
 }
 
@@ -101,14 +97,6 @@ impl App {
             connections: connections.clone(),
         })
         .await?;
-        let agents = Agents::open(AgentsParts {
-            clock: clock.clone(),
-            db: db.clone(),
-            hosts: hosts.clone(),
-            data_dir: config.data_dir.clone(),
-            agent_names: config.agent_names.clone(),
-            certificate_lifetime: Duration::from_secs(config.agent_certificate_seconds),
-        })?;
         let spool = Spool::open(&config.data_dir).map_err(StartError::Outputs)?;
         let (commands, workers) = workers::prepare(CommandsParts {
             db: db.clone(),
@@ -138,7 +126,6 @@ impl App {
             events,
             connections,
             hosts,
-            agents,
             commands,
             metrics,
         };

@@ -2,61 +2,17 @@
 //! the digest of the one before it.
 
 mod chain;
+mod context;
 pub mod http;
 pub mod store;
 pub mod verify;
 
-use fleetwright_plugin_api::wire::{AuditEntry, CallContext};
+use fleetwright_plugin_api::wire::AuditEntry;
 
-use crate::auth::Caller;
 use crate::db::{Db, DbError, Tx};
 
 pub use chain::{Digest, GENESIS};
-
-/// Who did it, and from where.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AuditContext {
-    pub request_id: String,
-    pub principal: String,
-    pub principal_name: String,
-    pub tenant: Option<String>,
-    pub address: String,
-}
-
-impl AuditContext {
-    /// For what the server does by itself or at its console: `part` is `cli`, `agents`, ….
-    pub fn system(part: &str) -> Self {
-        Self {
-            principal: format!("system:{part}"),
-            principal_name: part.to_owned(),
-            ..Self::default()
-        }
-    }
-}
-
-impl From<&Caller> for AuditContext {
-    fn from(caller: &Caller) -> Self {
-        Self {
-            request_id: caller.request_id.clone(),
-            principal: caller.principal.id.clone(),
-            principal_name: caller.principal.name.clone(),
-            tenant: caller.principal.tenant.clone(),
-            address: caller.address.clone(),
-        }
-    }
-}
-
-impl From<&CallContext> for AuditContext {
-    fn from(context: &CallContext) -> Self {
-        Self {
-            request_id: context.request_id.clone(),
-            principal: context.principal.clone(),
-            principal_name: context.principal_name.clone(),
-            tenant: context.tenant.clone(),
-            address: context.address.clone(),
-        }
-    }
-}
+pub use context::AuditContext;
 
 /// Adds a row to the log as part of `tx`: the row exists if and only if the mutation does.
 pub fn append(

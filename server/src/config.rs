@@ -2,15 +2,16 @@
 //! key in either is an error, so that a typo is not ignored.
 
 mod environment;
+mod load;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use fleetwright_protocol::limits::PEER_SILENT_SECONDS_MAX;
 use serde::{Deserialize, Serialize};
 
-use crate::agents::authority::CLIENT_LIFETIME;
-
+/// A day: a stolen certificate is worth little, and an agent that is away for a weekend renews when it is back.
+const AGENT_CERTIFICATE_SECONDS_DEFAULT: u64 = 24 * 3600;
 /// Shorter, and an agent would do little but renew; longer, and a stolen one would be worth having.
 const AGENT_CERTIFICATE_SECONDS: std::ops::RangeInclusive<u64> = 10..=30 * 24 * 3600;
 /// Where the file is unless `--config` says otherwise.
@@ -116,7 +117,7 @@ impl Default for Config {
             listen: loopback(8080),
             agent_listen: loopback(8443),
             agent_names: vec!["localhost".to_owned(), "127.0.0.1".to_owned()],
-            agent_certificate_seconds: CLIENT_LIFETIME.as_secs(),
+            agent_certificate_seconds: AGENT_CERTIFICATE_SECONDS_DEFAULT,
             database_url: None,
             data_dir: PathBuf::from("/var/lib/fleetwright"),
             modules_dir: PathBuf::from("/usr/lib/fleetwright/modules"),
@@ -163,46 +164,6 @@ impl Default for Limits {
 }
 
 impl Config {
-    /// Reads the file (which may be absent only if it is not `required`) and the given environment.
-    pub fn load(
-        path: &Path,
-        required: bool,
-        variables: impl Iterator<Item = (String, String)>,
-    ) -> Result<Self, ConfigError> {
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !required => {
-                String::new()
-            }
-            Err(source) => {
-                let path = path.to_owned();
-                return Err(ConfigError::Read { path, source });
-            }
-        };
-        Self::from_parts(path, &text, variables)
-    }
-
-    /// `path` is only named in errors.
-    pub fn from_parts(
-        path: &Path,
-        text: &str,
-        variables: impl Iterator<Item = (String, String)>,
-    ) -> Result<Self, ConfigError> {
-        let in_file = |error: toml::de::Error| ConfigError::File {
-            path: path.to_owned(),
-            message: error.to_string(),
-        };
-        // Checked by itself first, so that an error names the file and the line.
-        toml::from_str::<Self>(text).map_err(in_file)?;
-        let mut table: toml::Table = toml::from_str(text).map_err(in_file)?;
-        environment::apply(&mut table, variables)?;
-        let config: Self = table
-            .try_into()
-            .map_err(|error: toml::de::Error| ConfigError::Value(error.to_string()))?;
-        config.check()?;
-        Ok(config)
-    }
-
     pub fn database_url(&self) -> String {
         match &self.database_url {
             Some(url) => url.expose().to_owned(),
@@ -335,6 +296,8 @@ fn without_password(url: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn load(text: &str, variables: &[(&str, &str)]) -> Result<Config, String> {

@@ -3,7 +3,6 @@
 
 mod bus;
 pub mod http;
-pub mod rights;
 mod signals;
 
 pub use bus::{Event, EventId, Events, NumberedEvent, Subscription, Visibility};

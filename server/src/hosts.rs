@@ -5,6 +5,7 @@ pub mod actions;
 pub mod admission;
 pub mod deletion;
 pub mod feed;
+mod hellos;
 pub mod host;
 pub mod http;
 pub mod labels;
@@ -18,7 +19,6 @@ use std::sync::Arc;
 
 use fleetwright_plugin_api::wire::HostChanges;
 use fleetwright_protocol::{Heartbeat, HostId};
-use tokio_util::sync::CancellationToken;
 
 use crate::clock::SharedClock;
 use crate::db::{Db, DbError, Tx};
@@ -53,11 +53,11 @@ struct Inner {
     feed: HostFeed,
     /// The latest heartbeat of every connected host.
     heartbeats: papaya::HashMap<HostId, Heartbeat>,
-    hellos: reports::HelloQueue,
+    hellos: hellos::HelloQueue,
 }
 
 impl Hosts {
-    /// Loads the registry. Starts nothing; see [`Hosts::run`].
+    /// Loads the registry. Starts nothing; see [`presence::run`].
     pub async fn load(parts: HostsParts) -> Result<Self, DbError> {
         let feed = HostFeed::at(store::revision(&parts.db).await?);
         let registry = HostRegistry::load(&parts.db, parts.clock.clone()).await?;
@@ -67,7 +67,7 @@ impl Hosts {
                 registry,
                 feed,
                 heartbeats: papaya::HashMap::new(),
-                hellos: reports::HelloQueue::default(),
+                hellos: hellos::HelloQueue::default(),
             }),
         })
     }
@@ -78,11 +78,6 @@ impl Hosts {
         self.inner.feed.committed(store::revision(self.db()).await?);
         self.inner.parts.signals.publish(HOSTS_SIGNAL);
         Ok(())
-    }
-
-    /// The background work: saving presence and last-seen times, noticing silence. Ends at shutdown, after a last save.
-    pub async fn run(self, shutdown: CancellationToken) {
-        presence::run(self, shutdown).await;
     }
 
     pub fn registry(&self) -> &HostRegistry {

@@ -7,6 +7,7 @@
 pub mod actions;
 pub mod decide;
 pub mod http;
+mod memory;
 mod store;
 pub mod trust;
 
@@ -16,10 +17,9 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use fleetwright_plugin_api::wire::FeatureState;
 use semver::Version;
-use tokio_util::sync::CancellationToken;
 
 use crate::clock::SharedClock;
-use crate::db::{Db, DbError};
+use crate::db::Db;
 use crate::events::Signals;
 use crate::hosts::HostRegistry;
 
@@ -51,32 +51,10 @@ struct Inner {
     installation_id: String,
     current: ArcSwap<Standing>,
     /// One look at a time: a look reads, decides and remembers.
-    looking: tokio::sync::Mutex<actions::Memory>,
+    looking: tokio::sync::Mutex<memory::Memory>,
 }
 
 impl Licensing {
-    /// Reads the licence and decides for the first time. Starts nothing; see [`Licensing::run`].
-    pub async fn load(parts: LicensingParts) -> Result<Self, DbError> {
-        let installation_id = store::installation_id(&parts.db, parts.clock.new_id()).await?;
-        let memory = actions::Memory::load(&parts.db).await?;
-        let inner = Inner {
-            parts,
-            installation_id,
-            current: ArcSwap::from_pointee(Standing::default()),
-            looking: tokio::sync::Mutex::new(memory),
-        };
-        let licensing = Self {
-            inner: Arc::new(inner),
-        };
-        licensing.look().await?;
-        Ok(licensing)
-    }
-
-    /// Looks at the file, the stored licence and the clock again and again until shutdown.
-    pub async fn run(self, shutdown: CancellationToken) {
-        actions::run(self, shutdown).await;
-    }
-
     pub fn current(&self) -> Arc<Standing> {
         self.inner.current.load_full()
     }
@@ -104,10 +82,5 @@ impl Licensing {
     /// Names this installation; a licence may be for one alone.
     pub fn installation_id(&self) -> &str {
         &self.inner.installation_id
-    }
-
-    /// Decides again now.
-    pub async fn look(&self) -> Result<(), DbError> {
-        actions::look(self).await
     }
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Parser, Subcommand};
+use fleetwright_server::agents::{Agents, AgentsParts};
 use fleetwright_server::app::App;
 use fleetwright_server::auth::first_start::{self, ConsoleUser};
 use fleetwright_server::auth::{Auth, AuthError, Role};
@@ -115,12 +116,13 @@ async fn serve(config: Config) -> Result<()> {
     probe::enable(std::env::current_exe()?);
     let password = config.admin_password.clone();
     let (app, workers) = App::build(config, SystemClock::shared(), Some(metrics)).await?;
+    let agents = Agents::open(AgentsParts::of(&app))?;
     run::stop_on_signals(&app)?;
     let password = password.as_ref().map(config::Secret::expose);
     let made = first_start::ensure_admin(&app.auth, password).await;
     announce_user(made.map_err(explain).context("the first administrator")?)?;
     let listeners = run::listen(&app)?;
-    run::serve(app, workers, listeners).await?;
+    run::serve(app, agents, workers, listeners).await?;
     Ok(())
 }
 

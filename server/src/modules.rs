@@ -1,7 +1,7 @@
 //! Pro modules: finding them, checking them, loading them, and leading requests to them. In a community server this is
 //! the table of routes that answer 402.
 //!
-//! `scan` finds and checks files, `loader` loads them, `lifecycle` starts and replaces, `routes` and `stubs` say which
+//! `scan` finds and checks files, `loader` loads them, `lifecycle` starts and replaces, `upkeep` does all of it again and again, `routes` and `stubs` say which
 //! route leads where, `dispatch` calls into a module, `watchdog` looks after it, `services` are what it gets of us.
 
 mod activity;
@@ -20,20 +20,19 @@ pub mod sql_guard;
 mod store;
 pub mod stubs;
 pub mod testing;
+mod upkeep;
 pub mod view;
 mod watchdog;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use fleetwright_plugin_api::info::ModuleInfo;
 use fleetwright_plugin_api::wire::CallContext;
 use futures_util::future::BoxFuture;
-use tokio_util::sync::CancellationToken;
 
 use crate::clock::SharedClock;
 use crate::commands::Commands;
@@ -41,16 +40,13 @@ use crate::db::Db;
 use crate::events::Signals;
 use crate::hosts::Hosts;
 use crate::http::idempotency::Idempotency;
-use crate::licensing::{LICENSE_SIGNAL, Licensing, TrustedKeys};
+use crate::licensing::{Licensing, TrustedKeys};
 
 use activity::Activity;
 use loaded::Loaded;
 use quarantine::Quarantine;
 use routes::RouteTable;
 use runtime::ModuleRuntime;
-
-/// How soon a dropped file is picked up.
-const SCAN_EVERY: Duration = Duration::from_secs(1);
 
 /// What modules need of the rest of the server.
 pub struct ModulesParts {
@@ -132,56 +128,6 @@ enum Provider {
 }
 
 impl Modules {
-    /// Looks into the folder for the first time and starts what is licensed, so that a server that is ready has its
-    /// modules. Starts no loop; see [`Modules::run`].
-    pub async fn load(parts: ModulesParts) -> std::io::Result<Self> {
-        let inner = Inner {
-            runtime: ModuleRuntime::start()?,
-            quarantine: Quarantine::open(&parts.data_dir),
-            parts,
-            table: ArcSwap::from_pointee(RouteTable::build([])),
-            book: Mutex::default(),
-            retired: Mutex::default(),
-            turn: tokio::sync::Mutex::new(()),
-            in_process: OnceLock::new(),
-        };
-        let modules = Self {
-            inner: Arc::new(inner),
-        };
-        modules.rebuild_table();
-        modules.rescan().await;
-        Ok(modules)
-    }
-
-    /// Watches the folder, the licence and the modules' health until shutdown, then ends the modules' loops.
-    pub async fn run(self, shutdown: CancellationToken) {
-        let watchdog = tokio::spawn(watchdog::run(self.clone(), shutdown.clone()));
-        let mut every = tokio::time::interval(SCAN_EVERY);
-        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let keys = [LICENSE_SIGNAL.to_owned()];
-        let mut seen = self.parts().signals.current();
-        loop {
-            tokio::select! {
-                () = shutdown.cancelled() => break,
-                _ = every.tick() => {}
-                generation = self.parts().signals.wait(&keys, seen) => seen = generation,
-            }
-            tokio::select! {
-                () = shutdown.cancelled() => break,
-                () = self.rescan() => {}
-            }
-        }
-        lifecycle::shut_down(&self).await;
-        let _ = watchdog.await;
-    }
-
-    /// Looks at what has changed in the folder and in the licence, and acts on it before it answers.
-    pub async fn rescan(&self) {
-        let _turn = self.inner.turn.lock().await;
-        scan::scan(self).await;
-        lifecycle::start_licensed(self).await;
-    }
-
     /// Lets modules call the server's routes in process. Set once, when the router is put together.
     pub fn set_in_process(&self, serve: InProcess) {
         let _ = self.inner.in_process.set(serve);
@@ -228,11 +174,5 @@ impl Modules {
         self.loaded()
             .into_iter()
             .find(|loaded| loaded.info.name == name)
-    }
-
-    /// Puts the table together from the stubs and from what is in the book.
-    fn rebuild_table(&self) {
-        let table = RouteTable::build(scan::providers(&self.book()));
-        self.inner.table.store(Arc::new(table));
     }
 }

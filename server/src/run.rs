@@ -15,13 +15,16 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::task::TaskTracker;
 
+use crate::agents::Agents;
 use crate::agents::authority::AuthorityError;
 use crate::agents::connection::watch_silence;
+use crate::agents::http::{AgentsState, agent_router};
 use crate::app::{AppState, retention};
 use crate::commands::workers::Workers;
 use crate::config::Tls;
 use crate::edge::router;
 use crate::edge::serve::{self, ConnectionLimits};
+use crate::hosts::presence;
 
 /// From the signal to the end; what is not finished by then is cut.
 const DRAIN: Duration = Duration::from_secs(20);
@@ -72,24 +75,32 @@ pub fn listen(app: &AppState) -> Result<Listeners, RunError> {
 
 /// Starts the loops and serves both ports until the shutdown token is cancelled; then drains and closes the
 /// database.
-pub async fn serve(app: AppState, workers: Workers, listeners: Listeners) -> Result<(), RunError> {
+pub async fn serve(
+    app: AppState,
+    agents: Agents,
+    workers: Workers,
+    listeners: Listeners,
+) -> Result<(), RunError> {
     let tls = operator_tls(&app.config.tls)?;
-    let agent_tls = app.agents.tls()?;
+    let agent_tls = agents.tls()?;
     announce(&listeners, tls.is_some());
     workers.start();
     let loops = TaskTracker::new();
-    spawn_loops(&app, &loops);
+    spawn_loops(&app, &agents, &loops);
     loops.spawn(serve::serve(
         listeners.operators,
         tls,
-        router::router(app.clone()),
+        router::router(app.clone(), agents.clone()),
         ConnectionLimits::OPERATORS,
         app.shutdown.clone(),
     ));
     loops.spawn(serve::serve(
         listeners.agents,
         Some(agent_tls),
-        crate::agents::http::agent_router(app.clone()),
+        agent_router(AgentsState {
+            app: app.clone(),
+            agents,
+        }),
         ConnectionLimits::AGENTS,
         app.shutdown.clone(),
     ));
@@ -129,9 +140,9 @@ pub fn stop_on_signals(app: &AppState) -> Result<(), RunError> {
     Ok(())
 }
 
-fn spawn_loops(app: &AppState, loops: &TaskTracker) {
-    loops.spawn(app.hosts.clone().run(app.shutdown.clone()));
-    loops.spawn(app.agents.clone().run(app.shutdown.clone()));
+fn spawn_loops(app: &AppState, agents: &Agents, loops: &TaskTracker) {
+    loops.spawn(presence::run(app.hosts.clone(), app.shutdown.clone()));
+    loops.spawn(agents.clone().run(app.shutdown.clone()));
     loops.spawn(app.licensing.clone().run(app.shutdown.clone()));
     loops.spawn(app.modules.clone().run(app.shutdown.clone()));
     let commands = app.commands.clone();

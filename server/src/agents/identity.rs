@@ -17,7 +17,6 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 
-use super::authority::AuthorityError;
 use super::csr::digest_of;
 use super::generations::Presented;
 use crate::hosts::host::Issued;
@@ -75,7 +74,7 @@ impl AgentVerifier {
     pub fn new(
         authority: &CertificateDer<'static>,
         provider: Arc<CryptoProvider>,
-    ) -> Result<Self, AuthorityError> {
+    ) -> Result<Self, rustls::Error> {
         let mut roots = RootCertStore::empty();
         roots.add(authority.clone())?;
         let chain = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)

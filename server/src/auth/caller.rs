@@ -5,6 +5,7 @@ use fleetwright_plugin_api::wire::CallContext;
 use http::request::Parts;
 
 use super::{Role, Scopes};
+use crate::audit::AuditContext;
 use crate::http::Problem;
 use crate::http::idempotency::IdempotencyClaim;
 
@@ -65,6 +66,18 @@ impl Caller {
                 "This needs the role {}.",
                 role.as_str()
             )))
+        }
+    }
+}
+
+impl From<&Caller> for AuditContext {
+    fn from(caller: &Caller) -> Self {
+        Self {
+            request_id: caller.request_id.clone(),
+            principal: caller.principal.id.clone(),
+            principal_name: caller.principal.name.clone(),
+            tenant: caller.principal.tenant.clone(),
+            address: caller.address.clone(),
         }
     }
 }

@@ -159,6 +159,14 @@ pub async fn cancel(
         .await
 }
 
+/// What the deletion of a host does to its commands, for `hosts::deletion::delete_host`.
+pub fn end_with_host(
+    commands: &Commands,
+) -> impl FnOnce(&mut Tx<'_>, HostId) -> Result<(), DbError> + Send + use<> {
+    let commands = commands.clone();
+    move |tx, id| host_deleted_in(tx, &commands, id)
+}
+
 /// Ends every open command of a host that is being deleted, in the deleting transaction.
 pub fn host_deleted_in(
     tx: &mut Tx<'_>,

@@ -20,10 +20,10 @@ use utoipa_axum::routes;
 use super::actions::{self, CommandError, NewCommand};
 use super::view::{self, CommandBody, OutputBody};
 use crate::app::AppState;
+use crate::app::rights::end_of_stream;
 use crate::audit::AuditContext;
 use crate::auth::Caller;
 use crate::db::DbError;
-use crate::events::rights::end_of_stream;
 use crate::http::created::Created;
 use crate::http::{JsonBody, OptionalJsonBody, Page, PathId, Problem, StrictQuery, page};
 

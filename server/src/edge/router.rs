@@ -15,12 +15,14 @@ use utoipa_axum::routes;
 
 use super::access::BASE;
 use super::{docs, envelope, gate, health, in_process, openapi};
+use crate::agents::http::AgentsState;
+use crate::agents::{self, Agents};
 use crate::app::{App, AppState};
 use crate::http::Problem;
 use crate::modules::http::mount_fleet_routes;
 
-/// The routes of every part, below the base, with their description.
-pub fn api() -> OpenApiRouter<AppState> {
+/// The routes of every part but the agents', below the base, with their description.
+fn api() -> OpenApiRouter<AppState> {
     OpenApiRouter::default()
         .routes(routes!(document))
         .merge(crate::auth::http::router())
@@ -28,7 +30,6 @@ pub fn api() -> OpenApiRouter<AppState> {
         .merge(crate::events::http::router())
         .merge(crate::hosts::http::router())
         .merge(crate::commands::http::router())
-        .merge(crate::agents::http::router())
         .merge(crate::plans::http::router())
         .merge(crate::modules::http::router())
         .merge(crate::licensing::http::router())
@@ -38,7 +39,10 @@ pub fn api() -> OpenApiRouter<AppState> {
 pub fn core_document() -> &'static Value {
     static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
         let mut nested = OpenApiRouter::default().nest(BASE, api());
-        openapi::complete(&nested.to_openapi())
+        let mut agents = OpenApiRouter::default().nest(BASE, agents::http::router());
+        let mut document = nested.to_openapi();
+        document.merge(agents.to_openapi());
+        openapi::complete(&document)
     });
     &DOCUMENT
 }
@@ -49,8 +53,14 @@ fn document_of(app: &App) -> Value {
 }
 
 /// The whole router, ready to serve.
-pub fn router(app: AppState) -> Router {
+pub fn router(app: AppState, agents: Agents) -> Router {
     let (api, _) = api().split_for_parts();
+    let (of_agents, _) = agents::http::router().split_for_parts();
+    let state = AgentsState {
+        app: app.clone(),
+        agents,
+    };
+    let api = api.merge(of_agents.with_state(state));
     let api = mount_fleet_routes(api, app.modules.clone());
     let inside = Router::new()
         .nest(BASE, api.clone())

@@ -14,9 +14,9 @@ use tokio::sync::broadcast::error::RecvError;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::rights::end_of_stream;
 use super::{EventId, Events, NumberedEvent};
 use crate::app::AppState;
+use crate::app::rights::end_of_stream;
 use crate::auth::{Caller, Principal};
 
 /// A comment this often keeps proxies from closing a quiet stream; the API promises it.

@@ -6,18 +6,18 @@ use serde_json::json;
 use super::actions::{ServerError, publish};
 use super::{Hosts, store};
 use crate::audit::{self, AuditContext};
-use crate::commands::Commands;
+use crate::db::{DbError, Tx};
 
-/// Forgets a host, if it is at a revision that the caller expects. Its open commands end, its connection is cut and its certificate is good for nothing.
+/// Forgets a host, if it is at a revision that the caller expects. Its open commands end
+/// (`commands::actions::end_with_host` says how: commands stand above hosts), its connection is cut and its certificate is good for nothing.
 pub async fn delete_host(
     hosts: &Hosts,
-    commands: &Commands,
     context: AuditContext,
     id: HostId,
     is_expected: impl FnOnce(i64) -> bool + Send + 'static,
+    end_commands: impl FnOnce(&mut Tx<'_>, HostId) -> Result<(), DbError> + Send + 'static,
 ) -> Result<(), ServerError> {
     let handle = hosts.clone();
-    let commands = commands.clone();
     hosts
         .db()
         .write(move |tx| {
@@ -25,7 +25,7 @@ pub async fn delete_host(
             if !is_expected(host.revision) {
                 return Err(ServerError::Stale);
             }
-            crate::commands::actions::host_deleted_in(tx, &commands, id)?;
+            end_commands(tx, id)?;
             let revision = store::take_revisions(tx, 1)?;
             store::delete_in(tx, id, revision)?;
             let detail = json!({"fqdn": host.reported.facts.fqdn});

@@ -21,6 +21,7 @@ use super::{Hosts, deletion, labels, store};
 use crate::app::AppState;
 use crate::audit::AuditContext;
 use crate::auth::Caller;
+use crate::commands::actions::end_with_host;
 use crate::http::etag::{self, IfMatch};
 use crate::http::{JsonBody, Page, PathId, Problem, StrictQuery, page};
 
@@ -152,7 +153,8 @@ async fn delete_host(
 ) -> Result<StatusCode, Problem> {
     let context = AuditContext::from(&caller);
     let is_expected = move |revision| if_match.matches(revision);
-    deletion::delete_host(&app.hosts, &app.commands, context, id, is_expected).await?;
+    let end_commands = end_with_host(&app.commands);
+    deletion::delete_host(&app.hosts, context, id, is_expected, end_commands).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -23,8 +23,8 @@ const EVENTS_MAX: usize = 50;
 /// Hosts in one transaction, so that no other write waits long behind it.
 const BATCH_MAX: usize = 2_000;
 
-/// Runs until shutdown; then saves what is left.
-pub(super) async fn run(hosts: Hosts, shutdown: CancellationToken) {
+/// Saves presence and last-seen times and notices silence, until shutdown; then saves what is left.
+pub async fn run(hosts: Hosts, shutdown: CancellationToken) {
     let saving = save_flips(&hosts);
     let silence = every(SILENCE_PERIOD, || async {
         hosts.expire_silent();

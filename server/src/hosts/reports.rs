@@ -4,22 +4,22 @@
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::sync::{Mutex, PoisonError};
 
 use fleetwright_protocol::frame::Hello;
 use fleetwright_protocol::{Facts, Heartbeat, HostId, JournalId, facts};
 use tokio::sync::oneshot;
 
+use super::hellos::{Answer, News};
 use super::host::{Host, Reported};
 use super::{Hosts, labels, store};
 use crate::db::{DbError, Tx};
+
+pub use super::hellos::HelloRecorded;
 
 /// A boot id is a UUID on Linux; other systems' are no longer.
 const BOOT_ID_BYTES_MAX: usize = 64;
 /// The registry's digest of a report that it does not know.
 const UNKNOWN: i64 = 0;
-/// Hellos in one transaction: a few milliseconds of the writer's time.
-const BATCH_MAX: usize = 128;
 
 impl Hosts {
     /// Keeps a heartbeat in memory.
@@ -34,14 +34,6 @@ impl Hosts {
             .map(|boot_id| labels::escaped(&boot_id));
         self.inner.heartbeats.pin().insert(id, heartbeat);
     }
-}
-
-/// What `hello` brought to light.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct HelloRecorded {
-    /// The agent lost its journal: its open commands are `outcome_unknown`. This stays true until the caller has
-    /// closed them and called [`save_journal_in`] in the same transaction, so that a crash in between loses nothing.
-    pub journal_changed: bool,
 }
 
 /// Records a `hello`: the host is online, and what the agent says of it is stored if it is new.
@@ -66,7 +58,7 @@ pub async fn record_hello(
         journal: hello.journal_id,
         digest,
     };
-    hosts.inner.hellos.record(hosts, news).await
+    stored(hosts, news).await
 }
 
 /// Records facts that changed while the agent is connected.
@@ -106,52 +98,15 @@ pub fn save_journal_in(tx: &mut Tx<'_>, id: HostId, journal: JournalId) -> Resul
     store::save_journal_in(tx, id, journal)
 }
 
-/// A hello that is not known to be what is stored.
-#[derive(Clone)]
-struct News {
-    id: HostId,
-    reported: Reported,
-    journal: JournalId,
-    digest: i64,
-}
-
-type Answer = oneshot::Sender<Result<HelloRecorded, DbError>>;
-
-/// Hellos that wait to be stored. The first one starts a task that stores them all, batch after batch, and ends.
-#[derive(Default)]
-pub(super) struct HelloQueue {
-    state: Mutex<QueueState>,
-}
-
-#[derive(Default)]
-struct QueueState {
-    is_draining: bool,
-    waiting: Vec<(News, Answer)>,
-}
-
-impl HelloQueue {
-    async fn record(&self, hosts: &Hosts, news: News) -> Result<HelloRecorded, DbError> {
-        let (answer, recorded) = oneshot::channel();
-        let must_drain = {
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            state.waiting.push((news, answer));
-            !std::mem::replace(&mut state.is_draining, true)
-        };
-        if must_drain {
-            // A task of its own: this connection may end while others wait for the batch.
-            tokio::spawn(drain(hosts.clone()));
-        }
-        let stopping = |_| DbError::Unavailable("the server is stopping".to_owned());
-        recorded.await.map_err(stopping)?
+/// Waits until the news are stored, together with those of others.
+async fn stored(hosts: &Hosts, news: News) -> Result<HelloRecorded, DbError> {
+    let (answer, recorded) = oneshot::channel();
+    if hosts.inner.hellos.put(news, answer) {
+        // A task of its own: this connection may end while others wait for the batch.
+        tokio::spawn(drain(hosts.clone()));
     }
-
-    /// Up to a batch of waiting hellos; with none left, the next one starts a new task.
-    fn take(&self) -> Vec<(News, Answer)> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = state.waiting.len().min(BATCH_MAX);
-        state.is_draining = count > 0;
-        state.waiting.drain(..count).collect()
-    }
+    let stopping = |_| DbError::Unavailable("the server is stopping".to_owned());
+    recorded.await.map_err(stopping)?
 }
 
 async fn drain(hosts: Hosts) {

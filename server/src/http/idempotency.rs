@@ -7,7 +7,6 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
 
 use axum::response::{IntoResponse as _, Response};
 use http::{HeaderName, HeaderValue, StatusCode};
@@ -16,17 +15,12 @@ use sha2::{Digest as _, Sha256};
 use super::Problem;
 use crate::db::{Db, DbError, Tx};
 
-pub use store::{KEY_TAKEN, StoredResponse};
+pub use store::{Fingerprint, KEY_TAKEN, RECORD_LIFETIME, StoredResponse};
 
-/// How long a record is kept, as the API promises.
-pub const RECORD_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// Longest key accepted: room for two UUIDs and a name, small enough to index.
 const KEY_CHARS_MAX: usize = 255;
 /// Rows deleted in one transaction.
 const SWEEP_BATCH: u32 = 500;
-
-/// What makes two requests the same.
-pub type Fingerprint = [u8; 32];
 
 /// The keys of requests under way. Cheap to clone.
 #[derive(Clone, Default)]

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use fleetwright_plugin_api::wire::AuditEntry;
 use fleetwright_signing::{Claims, KeyId, LicenseError, license};
 use serde_json::json;
@@ -13,7 +14,8 @@ use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::decide::{self, Licensed, Refusal, Standing};
-use super::{LICENSE_SIGNAL, Licensing, TrustedKeys, store};
+use super::memory::Memory;
+use super::{Inner, LICENSE_SIGNAL, Licensing, LicensingParts, TrustedKeys, store};
 use crate::audit::{self, AuditContext};
 use crate::db::{Db, DbError};
 
@@ -21,25 +23,6 @@ use crate::db::{Db, DbError};
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How much the clock may advance before its floor is stored again: turning it back gains less than this.
 const FLOOR_STEP_US: i64 = 60 * 1_000_000;
-
-/// What looking remembers between looks.
-pub struct Memory {
-    floor_us: i64,
-    stored_floor_us: i64,
-    once_licensed: BTreeSet<String>,
-}
-
-impl Memory {
-    pub(super) async fn load(db: &Db) -> Result<Self, DbError> {
-        let floor_us = store::floor_us(db).await?;
-        let once_licensed = store::once_licensed(db).await?;
-        Ok(Self {
-            floor_us,
-            stored_floor_us: floor_us,
-            once_licensed,
-        })
-    }
-}
 
 /// Why an offered licence is not taken.
 #[derive(Debug, thiserror::Error)]
@@ -54,22 +37,47 @@ pub enum InstallError {
     Db(#[from] DbError),
 }
 
-pub(super) async fn run(licensing: Licensing, shutdown: CancellationToken) {
-    let mut every = tokio::time::interval(LOOK_EVERY);
-    loop {
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            _ = every.tick() => {}
+impl Licensing {
+    /// Reads the licence and decides for the first time. Starts nothing; see [`Licensing::run`].
+    pub async fn load(parts: LicensingParts) -> Result<Self, DbError> {
+        let installation_id = store::installation_id(&parts.db, parts.clock.new_id()).await?;
+        let memory = Memory::load(&parts.db).await?;
+        let inner = Inner {
+            parts,
+            installation_id,
+            current: ArcSwap::from_pointee(Standing::default()),
+            looking: tokio::sync::Mutex::new(memory),
+        };
+        let licensing = Self {
+            inner: Arc::new(inner),
+        };
+        licensing.look().await?;
+        Ok(licensing)
+    }
+
+    /// Looks at the file, the stored licence and the clock again and again until shutdown.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let mut every = tokio::time::interval(LOOK_EVERY);
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                _ = every.tick() => {}
+            }
+            if let Err(error) = self.look().await {
+                // The last decision stands; the clock goes on counting at the next look.
+                tracing::warn!(%error, "the licence cannot be looked at");
+            }
         }
-        if let Err(error) = look(&licensing).await {
-            // The last decision stands; the clock goes on counting at the next look.
-            tracing::warn!(%error, "the licence cannot be looked at");
-        }
+    }
+
+    /// Decides again now.
+    pub async fn look(&self) -> Result<(), DbError> {
+        look(self).await
     }
 }
 
 /// Reads, decides, remembers, swaps in.
-pub(super) async fn look(licensing: &Licensing) -> Result<(), DbError> {
+async fn look(licensing: &Licensing) -> Result<(), DbError> {
     let parts = &licensing.inner.parts;
     let mut memory = licensing.inner.looking.lock().await;
     let stored = store::license(&parts.db).await?;

@@ -69,11 +69,17 @@ pub async fn scan(modules: &Modules) {
             note_refused(modules, path, stamp, refused);
         }
     }
-    modules.rebuild_table();
+    rebuild_table(modules);
+}
+
+/// Puts the table together from the stubs and from what is in the book.
+pub fn rebuild_table(modules: &Modules) {
+    let table = routes::RouteTable::build(providers(&modules.book()));
+    modules.inner.table.store(Arc::new(table));
 }
 
 /// Every route and where it leads, as far as the book knows: stubs first, what is there over them.
-pub fn providers(book: &Book) -> Vec<(RouteDeclaration, Provider)> {
+fn providers(book: &Book) -> Vec<(RouteDeclaration, Provider)> {
     let outcomes = || book.files.values().map(|entry| &entry.outcome);
     let refused_names: Vec<String> = outcomes()
         .filter_map(|outcome| match outcome {

@@ -8,6 +8,7 @@ use fleetwright_plugin_api::wire::{SetControl, SetCreate, SetView};
 use fleetwright_protocol::HostId;
 use fleetwright_server::agents::conversation::ConnectionContext;
 use fleetwright_server::audit::AuditContext;
+use fleetwright_server::commands::actions::end_with_host;
 use fleetwright_server::commands::create::SetError;
 use fleetwright_server::commands::outputs::Spool;
 use fleetwright_server::commands::workers::ByHand;
@@ -85,7 +86,9 @@ impl Server {
     pub async fn delete_host(&self, id: HostId) {
         let context = AuditContext::system("test");
         let (hosts, commands) = (&self.context.hosts, self.commands());
-        let deleted = hosts::deletion::delete_host(hosts, commands, context, id, |_| true).await;
+        let deleted =
+            hosts::deletion::delete_host(hosts, context, id, |_| true, end_with_host(commands))
+                .await;
         deleted.expect("the host can be deleted");
     }
 

@@ -14,7 +14,6 @@ use fleetwright_server::agents::generations::Refusal;
 use fleetwright_server::agents::store as agents_store;
 use fleetwright_server::clock::ManualClock;
 use fleetwright_server::hosts::actions::{self, HostPatch, ServerError};
-use fleetwright_server::hosts::deletion;
 use fleetwright_server::hosts::host::Approval;
 use fleetwright_server::hosts::presence;
 use fleetwright_server::hosts::store;
@@ -171,8 +170,8 @@ on_each_database! {
         }
         let renewed = admittance::renew(&office.agents, presented, &csr, operator()).await;
         assert!(matches!(renewed, Err(AdmittanceError::Refused(Refusal::Rejected))));
-        deletion::delete_host(&office.hosts, &office.commands, operator(), id, any).await.unwrap();
-        let gone = deletion::delete_host(&office.hosts, &office.commands, operator(), id, any).await;
+        office.delete(id).await.unwrap();
+        let gone = office.delete(id).await;
         assert!(matches!(gone, Err(ServerError::NotFound)));
         let connect = admittance::admit_connection(&office.agents, presented).await;
         assert!(matches!(connect, Err(AdmittanceError::Unknown)));
@@ -198,7 +197,7 @@ on_each_database! {
         // Another server on the same database: this one's hooks never run.
         let other = Office::open(&test.db, folder.path(), &ManualClock::at(START_US)).await;
         actions::approve_host(&other.hosts, operator(), ids[0]).await.unwrap();
-        deletion::delete_host(&other.hosts, &other.commands, operator(), ids[1], any).await.unwrap();
+        other.delete(ids[1]).await.unwrap();
         let token = other.token(1, true).await;
         let late = other.enroll(&token, &Machine::new("d.test")).await.unwrap().admitted.host_id;
         let registry = office.hosts.registry();
@@ -236,7 +235,7 @@ on_each_database! {
         assert_eq!((outcome.approved, outcome.unchanged), (0, 3));
         assert_eq!(office.hosts.registry().approved_count(), 3);
         actions::reject_host(&office.hosts, operator(), ids[0]).await.unwrap();
-        deletion::delete_host(&office.hosts, &office.commands, operator(), ids[1], any).await.unwrap();
+        office.delete(ids[1]).await.unwrap();
         let restarted = Office::open(&test.db, folder.path(), &office.clock).await;
         for registry in [office.hosts.registry(), restarted.hosts.registry()] {
             assert_eq!((registry.approved_count(), registry.len()), (1, 2));

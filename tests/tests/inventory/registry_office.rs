@@ -14,10 +14,13 @@ use fleetwright_server::agents::{Agents, AgentsParts};
 use fleetwright_server::audit::AuditContext;
 use fleetwright_server::clock::ManualClock;
 use fleetwright_server::commands::Commands;
+use fleetwright_server::commands::actions::end_with_host;
 use fleetwright_server::commands::outputs::Spool;
 use fleetwright_server::commands::{CommandsParts, workers as work_of_commands};
 use fleetwright_server::db::{Db, Statement};
 use fleetwright_server::events::{Events, Signals};
+use fleetwright_server::hosts::actions::ServerError;
+use fleetwright_server::hosts::deletion;
 use fleetwright_server::hosts::host::Reported;
 use fleetwright_server::hosts::{Hosts, HostsParts, presence};
 use fleetwright_server::links::Connections;
@@ -91,6 +94,12 @@ impl Office {
             connections,
             clock: clock.clone(),
         }
+    }
+
+    /// Whatever its revision is.
+    pub async fn delete(&self, id: HostId) -> Result<(), ServerError> {
+        let end_commands = end_with_host(&self.commands);
+        deletion::delete_host(&self.hosts, operator(), id, |_| true, end_commands).await
     }
 
     pub async fn token(&self, uses: i64, auto_approve: bool) -> String {

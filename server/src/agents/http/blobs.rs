@@ -7,15 +7,15 @@ use serde_json::json;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::state::AgentsState;
 use crate::agents::blobs::{BLOB_BYTES_MAX, BlobDigest, BlobError};
 use crate::agents::store;
-use crate::app::AppState;
 use crate::audit::{self, AuditContext};
 use crate::auth::Caller;
 use crate::db::DbError;
 use crate::http::Problem;
 
-pub(super) fn router() -> OpenApiRouter<AppState> {
+pub(super) fn router() -> OpenApiRouter<AgentsState> {
     OpenApiRouter::new().routes(routes!(put_blob))
 }
 
@@ -25,7 +25,7 @@ pub(super) fn router() -> OpenApiRouter<AppState> {
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses((status = CREATED), (status = NO_CONTENT, description = "Was there already.")))]
 async fn put_blob(
-    State(app): State<AppState>,
+    State(AgentsState { app, agents }): State<AgentsState>,
     caller: Caller,
     Path(digest): Path<String>,
     body: Body,
@@ -34,7 +34,7 @@ async fn put_blob(
         .ok_or_else(|| Problem::malformed("The path must end with 64 lower-case hex digits."))?;
     let id = app.clock.new_id();
     let content = body.into_data_stream();
-    let size = app.agents.blobs().receive(digest, id, content).await?;
+    let size = agents.blobs().receive(digest, id, content).await?;
     let now_us = app.clock.now_us();
     let is_new = app
         .db

@@ -23,6 +23,7 @@ use http::{HeaderValue, StatusCode, header};
 use serde::de::DeserializeOwned;
 use tokio_util::io::ReaderStream;
 
+use super::state::AgentsState;
 use crate::agents::admittance::{self, AdmittanceError};
 use crate::agents::blobs::BlobDigest;
 use crate::agents::connection;
@@ -31,7 +32,6 @@ use crate::agents::csr::{Csr, CsrError};
 use crate::agents::enrollment::{self, EnrollError};
 use crate::agents::generations::Refusal;
 use crate::agents::identity::AgentCertificate;
-use crate::app::AppState;
 use crate::audit::AuditContext;
 use crate::hosts::labels;
 use crate::http::Problem;
@@ -48,7 +48,7 @@ const READ_BUFFER_BYTES: usize = 4 * 1024;
 /// Frames that wait for a slow reader; beyond a frame of the largest size and this, the connection is dropped.
 const WRITE_BUFFER_BYTES_MAX: usize = 2 * FRAME_BYTES_MAX;
 
-pub(super) fn router(state: AppState) -> Router {
+pub(super) fn router(state: AgentsState) -> Router {
     let routes = Router::new()
         .route("/enroll", post(enroll))
         .route("/renew", post(renew))
@@ -67,7 +67,11 @@ pub(super) fn router(state: AppState) -> Router {
 }
 
 /// Gives the request its id, and an end.
-async fn within_limits(State(app): State<AppState>, request: Request, next: Next) -> Response {
+async fn within_limits(
+    State(AgentsState { app, .. }): State<AgentsState>,
+    request: Request,
+    next: Next,
+) -> Response {
     let id = app.clock.new_id().to_string();
     let answer = async {
         match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
@@ -83,11 +87,11 @@ async fn within_limits(State(app): State<AppState>, request: Request, next: Next
 }
 
 async fn enroll(
-    State(app): State<AppState>,
+    State(AgentsState { agents, .. }): State<AgentsState>,
     ConnectInfo(address): ConnectInfo<SocketAddr>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    if let Some(seconds) = app.agents.must_wait_seconds(address.ip()) {
+    if let Some(seconds) = agents.must_wait_seconds(address.ip()) {
         let detail = "Too many enrollments from this address have failed.";
         let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate-limited", detail);
         return Err(problem.with_retry_after(seconds));
@@ -100,17 +104,17 @@ async fn enroll(
     };
     let from = address.ip().to_string();
     let request_id = request_id::current().unwrap_or_default();
-    let enrolled = enrollment::enroll(&app.agents, from, request_id, request)
+    let enrolled = enrollment::enroll(&agents, from, request_id, request)
         .await
         .inspect_err(|error| {
             if matches!(error, EnrollError::Token) {
-                app.agents.enrollment_failed(address.ip());
+                agents.enrollment_failed(address.ip());
             }
         })?;
     let view = EnrollResponse {
         host_id: enrolled.admitted.host_id,
         certificate_pem: enrolled.certificate_pem,
-        ca_pem: app.agents.authority().certificate_pem().to_owned(),
+        ca_pem: agents.authority().certificate_pem().to_owned(),
         approval_status: enrolled.admitted.approval.as_str().to_owned(),
         generation: enrolled.admitted.generation,
     };
@@ -118,7 +122,7 @@ async fn enroll(
 }
 
 async fn renew(
-    State(app): State<AppState>,
+    State(AgentsState { agents, .. }): State<AgentsState>,
     ConnectInfo(address): ConnectInfo<SocketAddr>,
     certificate: AgentCertificate,
     body: Result<Bytes, BytesRejection>,
@@ -130,16 +134,16 @@ async fn renew(
         address: address.ip().to_string(),
         ..AuditContext::system("agents")
     };
-    let renewed = admittance::renew(&app.agents, certificate, &csr, context).await?;
+    let renewed = admittance::renew(&agents, certificate, &csr, context).await?;
     Ok(Json(RenewResponse {
         certificate_pem: renewed.certificate_pem,
-        ca_pem: app.agents.authority().certificate_pem().to_owned(),
+        ca_pem: agents.authority().certificate_pem().to_owned(),
         generation: renewed.generation,
     }))
 }
 
 async fn connect(
-    State(app): State<AppState>,
+    State(AgentsState { app, agents }): State<AgentsState>,
     certificate: AgentCertificate,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
@@ -151,7 +155,7 @@ async fn connect(
         let detail = format!("This server speaks the sub-protocol {WEBSOCKET_SUBPROTOCOL}.");
         return Err(upgrade_required(&detail));
     }
-    admittance::admit_connection(&app.agents, certificate).await?;
+    admittance::admit_connection(&agents, certificate).await?;
     let context = ConnectionContext {
         commands: app.commands.clone(),
         hosts: app.hosts.clone(),
@@ -169,14 +173,14 @@ async fn connect(
 }
 
 async fn blob(
-    State(app): State<AppState>,
+    State(AgentsState { agents, .. }): State<AgentsState>,
     certificate: AgentCertificate,
     Path(digest): Path<String>,
 ) -> Result<Response, Problem> {
     let digest = BlobDigest::parse(&digest)
         .ok_or_else(|| Problem::malformed("The path must end with 64 lower-case hex digits."))?;
-    admittance::admit_download(&app.agents, certificate).await?;
-    let found = app.agents.blobs().find(digest).await;
+    admittance::admit_download(&agents, certificate).await?;
+    let found = agents.blobs().find(digest).await;
     match found.map_err(|error| Problem::internal(&error))? {
         None => Err(Problem::not_found("blob")),
         Some((file, size)) => {

@@ -10,16 +10,16 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+use super::state::AgentsState;
 use crate::agents::enrollment::{self, CreatedToken, NewToken, TokenError};
 use crate::agents::store::{self, EnrollmentToken};
-use crate::app::AppState;
 use crate::audit::AuditContext;
 use crate::auth::Caller;
 use crate::http::{JsonBody, Page, PathId, Problem, StrictQuery, Timestamp, page};
 
 const LIST: &str = "enrollment-tokens";
 
-pub(super) fn router() -> OpenApiRouter<AppState> {
+pub(super) fn router() -> OpenApiRouter<AgentsState> {
     OpenApiRouter::new()
         .routes(routes!(list_enrollment_tokens, create_enrollment_token))
         .routes(routes!(delete_enrollment_token))
@@ -84,7 +84,7 @@ struct CreatedTokenView {
 #[utoipa::path(get, path = "/enrollment-tokens", tag = "enrollment", params(ListQuery),
     responses((status = OK, body = Page<EnrollmentTokenView>)))]
 async fn list_enrollment_tokens(
-    State(app): State<AppState>,
+    State(AgentsState { app, .. }): State<AgentsState>,
     StrictQuery(query): StrictQuery<ListQuery>,
 ) -> Result<Json<Page<EnrollmentTokenView>>, Problem> {
     let limit = page::limit(query.limit)?;
@@ -101,7 +101,7 @@ async fn list_enrollment_tokens(
 #[utoipa::path(post, path = "/enrollment-tokens", tag = "enrollment",
     request_body = CreateEnrollmentToken, responses((status = CREATED, body = CreatedTokenView)))]
 async fn create_enrollment_token(
-    State(app): State<AppState>,
+    State(AgentsState { app, agents }): State<AgentsState>,
     caller: Caller,
     JsonBody(body): JsonBody<CreateEnrollmentToken>,
 ) -> Result<Response, Problem> {
@@ -115,7 +115,7 @@ async fn create_enrollment_token(
     let context = AuditContext::from(&caller);
     let (claim, now_us) = (caller.idempotency, app.clock.now_us());
     let CreatedToken { token, text } =
-        enrollment::create_token(&app.agents, context, new, move |tx, token| {
+        enrollment::create_token(&agents, context, new, move |tx, token| {
             let Some(claim) = claim else { return Ok(()) };
             let headers = [
                 ("content-type".to_owned(), "application/json".to_owned()),
@@ -134,11 +134,11 @@ async fn create_enrollment_token(
 #[utoipa::path(delete, path = "/enrollment-tokens/{id}", tag = "enrollment",
     params(("id" = Uuid, Path)), responses((status = NO_CONTENT)))]
 async fn delete_enrollment_token(
-    State(app): State<AppState>,
+    State(AgentsState { agents, .. }): State<AgentsState>,
     caller: Caller,
     PathId(id): PathId<Uuid>,
 ) -> Result<StatusCode, Problem> {
-    enrollment::delete_token(&app.agents, AuditContext::from(&caller), id).await?;
+    enrollment::delete_token(&agents, AuditContext::from(&caller), id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

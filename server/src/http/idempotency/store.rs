@@ -1,10 +1,16 @@
 //! The stored responses.
 
-use super::{Fingerprint, RECORD_LIFETIME};
+use std::time::Duration;
+
 use crate::db::{Db, DbError, RowError, Statement, Tx};
 
+/// How long a record is kept, as the API promises.
+pub const RECORD_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// The `DbError::Unique` text of a key that another request used first.
 pub const KEY_TAKEN: &str = "idempotency key";
+
+/// What makes two requests the same.
+pub type Fingerprint = [u8; 32];
 
 /// A response as it is kept. `headers` are lower-case names and values.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, header};
 
-use crate::app::AppState;
+use super::AppState;
 use crate::auth::Principal;
 
 /// Between looks: with the comments of the stream, so that a right that ended is gone within this time.
