@@ -4,10 +4,11 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
-use std::time::SystemTime;
 
 use crate::source;
 
+/// The folder in which somebody else has found everything fresh, for all tests of a run.
+pub const FRESH_VARIABLE: &str = "FLEETWRIGHT_TEST_FRESH";
 pub const MODULES: [&str; 4] = ["groups", "bulk", "rolling", "schedules"];
 const PROGRAMS: [&str; 3] = ["fleetwright-server", "fleetwright-agent", "fleetwright"];
 /// The folders whose files go into the programs and modules.
@@ -45,11 +46,12 @@ fn library_name(module: &str) -> String {
 }
 
 /// `target/debug` or `target/release`, with everything in it fresh.
-fn folder() -> &'static Path {
+pub fn folder() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
         let folder = profile_folder();
-        if is_stale(&folder) {
+        let is_known_fresh = std::env::var_os(FRESH_VARIABLE).is_some_and(|known| *known == folder);
+        if !is_known_fresh && is_stale(&folder) {
             build(&folder);
         }
         folder
@@ -73,23 +75,12 @@ fn is_stale(folder: &Path) -> bool {
         .iter()
         .map(|name| (*name).to_owned())
         .chain(MODULES.iter().map(|name| library_name(name)))
-        .map(|name| modified(&folder.join(name)));
+        .map(|name| source::modified(&folder.join(name)));
     // The oldest of them decides; a missing one is older than anything.
     let Some(Some(oldest)) = built.min() else {
         return true;
     };
-    let root = source::workspace();
-    source::files(&["rs", "toml", "sql", "json", "lock"])
-        .iter()
-        .filter(|path| {
-            let relative = path.strip_prefix(&root).unwrap_or(path);
-            SOURCES.iter().any(|name| relative.starts_with(name))
-        })
-        .any(|path| modified(path).is_none_or(|time| time > oldest))
-}
-
-fn modified(path: &Path) -> Option<SystemTime> {
-    path.metadata().and_then(|data| data.modified()).ok()
+    source::has_changed_since(oldest, &SOURCES)
 }
 
 fn build(folder: &Path) {

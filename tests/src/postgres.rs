@@ -1,10 +1,10 @@
-//! One private PostgreSQL per test process, from Debian's package: its own folder, a unix socket and no port, an
-//! unprivileged user. A fresh database per test. The kernel ends it with the process, whatever ends that.
+//! A private PostgreSQL from Debian's package: its own folder, a unix socket and no port, an unprivileged user. A fresh
+//! database per test. The kernel ends it with the process that started it, whatever ends that: the stage of a whole run,
+//! or a test program that is run without one.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use crate::scratch;
@@ -15,27 +15,55 @@ const START_PATIENCE: Duration = Duration::from_secs(90);
 /// Set to run against flushed disks; the tests need only survive the server's death, not the machine's.
 const FSYNC_VARIABLE: &str = "FLEETWRIGHT_TEST_POSTGRES_FSYNC";
 
+/// The folder of a cluster that somebody else runs for all tests.
+pub const SHARED_VARIABLE: &str = "FLEETWRIGHT_TEST_POSTGRES";
+
 pub struct Cluster {
     programs: PathBuf,
     folder: PathBuf,
     user: String,
-    databases: AtomicU32,
 }
 
-/// The process's cluster, started on first use. Panics with the command to type if PostgreSQL is missing.
+static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+
+/// The run's cluster, or else the process's, started on first use. Panics with the command to type if PostgreSQL is
+/// missing.
 pub fn cluster() -> &'static Cluster {
-    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
-    CLUSTER.get_or_init(Cluster::start)
+    CLUSTER.get_or_init(|| Cluster::shared().unwrap_or_else(Cluster::start))
+}
+
+/// A cluster that no other test uses, for all of this process: to be asked for before any database is made.
+pub fn cluster_of_its_own() -> &'static Cluster {
+    let mut is_own = false;
+    let cluster = CLUSTER.get_or_init(|| {
+        is_own = true;
+        Cluster::start()
+    });
+    assert!(is_own, "the process has used a cluster already");
+    cluster
 }
 
 impl Cluster {
     /// Creates an empty database and returns its URL.
     pub fn create_database(&self) -> String {
-        let number = self.databases.fetch_add(1, Ordering::Relaxed);
-        let name = format!("fleetwright_{number}");
+        // Other processes make theirs in the same cluster.
+        let name = format!("fleetwright_{}", uuid::Uuid::new_v4().simple());
         let made = self.psql("postgres", &format!("CREATE DATABASE {name}"));
         made.unwrap_or_else(|error| panic!("cannot create a database: {error}"));
         self.url(&name)
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    fn shared() -> Option<Self> {
+        let folder = std::env::var_os(SHARED_VARIABLE)?;
+        Some(Self {
+            programs: find_programs(),
+            folder: folder.into(),
+            user: run_as().0,
+        })
     }
 
     fn url(&self, database: &str) -> String {
@@ -94,7 +122,6 @@ impl Cluster {
             programs,
             folder,
             user,
-            databases: AtomicU32::new(0),
         };
         cluster.initialise();
         cluster.run();
@@ -127,7 +154,7 @@ impl Cluster {
             .arg(self.folder.join("data"))
             .arg("-k")
             .arg(&self.folder)
-            .args(["-c", "listen_addresses=", "-c", "max_connections=200"])
+            .args(["-c", "listen_addresses=", "-c", "max_connections=400"])
             .args(["-c", if fsync { "fsync=on" } else { "fsync=off" }])
             .stdin(Stdio::null());
         let log = std::fs::File::create(self.folder.join("log")).expect("a log can be written");

@@ -2,6 +2,7 @@
 //! inside a string, where tests begin. A lexer for just that, not a parser.
 
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// One Rust file, split by what its characters are. The parts keep every line break, so line numbers agree.
 #[derive(Clone, Debug)]
@@ -104,6 +105,23 @@ pub fn files(extensions: &[&str]) -> Vec<PathBuf> {
     }
     found.sort();
     found
+}
+
+/// Whether a file that goes into programs has changed since then, in these folders (or files) of the workspace.
+pub fn has_changed_since(then: SystemTime, places: &[&str]) -> bool {
+    let root = workspace();
+    files(&["rs", "toml", "sql", "json", "lock"])
+        .iter()
+        .filter(|path| {
+            let relative = path.strip_prefix(&root).unwrap_or(path);
+            places.iter().any(|name| relative.starts_with(name))
+        })
+        .any(|path| modified(path).is_none_or(|time| time > then))
+}
+
+/// `None` if it is not there.
+pub fn modified(path: &Path) -> Option<SystemTime> {
+    path.metadata().and_then(|data| data.modified()).ok()
 }
 
 /// Relative to the workspace, with forward slashes.

@@ -1,14 +1,17 @@
-//! The vendor of a test: development keys, licences and signed module libraries, made once per process with the
-//! operators' own command line.
+//! The vendor of a test: development keys, licences and signed module libraries, made once per run or, without a run's
+//! stage, once per process, with the operators' own command line.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
 
-use crate::binaries;
+use crate::binaries::{self, MODULES};
 use crate::process::program;
 use crate::scratch;
 use crate::server_process::private_folder;
+
+/// The folder of a vendor that somebody else made for all tests, with every module signed.
+pub const SHARED_VARIABLE: &str = "FLEETWRIGHT_TEST_VENDOR";
 
 pub struct Vendor {
     folder: PathBuf,
@@ -16,10 +19,10 @@ pub struct Vendor {
     signed: Mutex<BTreeSet<String>>,
 }
 
-/// The process's vendor.
+/// The run's vendor, or else the process's.
 pub fn vendor() -> &'static Vendor {
     static VENDOR: OnceLock<Vendor> = OnceLock::new();
-    VENDOR.get_or_init(Vendor::create)
+    VENDOR.get_or_init(|| Vendor::shared().unwrap_or_else(Vendor::create))
 }
 
 impl Vendor {
@@ -34,6 +37,18 @@ impl Vendor {
             &[&vendor.folder],
         );
         vendor
+    }
+
+    fn shared() -> Option<Self> {
+        let folder = std::env::var_os(SHARED_VARIABLE)?;
+        Some(Self {
+            folder: folder.into(),
+            signed: Mutex::new(MODULES.map(str::to_owned).into()),
+        })
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     pub fn public_key(&self) -> PathBuf {
@@ -76,7 +91,7 @@ impl Vendor {
     }
 
     /// Copies and signs a module once.
-    fn provide(&self, module: &str) {
+    pub fn provide(&self, module: &str) {
         let mut signed = self
             .signed
             .lock()

@@ -28,6 +28,7 @@ cargo xtask COMMAND
       --hosts N      this many agents (default 3)
       --port P       the server's port (default: a free one)
   test       every check and test there is; installs what only tests need when root
+      NAME...        only builds and runs the tests whose program (tests/api) or name contains one of these
   dist       release build, packed into target/dist/
       --deb          Debian packages of the server, the agent and the command line too
   bench [NAME]  the measurements, as a table, JSON lines and plots under target/bench/
@@ -58,7 +59,7 @@ fn run(arguments: &[String]) -> Result<()> {
     };
     match command.as_str() {
         "demo" => demo::run(&demo::Options::parse(rest)?),
-        "test" => without_arguments(rest).and_then(|()| test::run()),
+        "test" => test::run(rest),
         "dist" => dist::run(rest),
         "bench" => bench::run(rest),
         "sim" => sim::run(rest),

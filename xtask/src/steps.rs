@@ -12,16 +12,22 @@ pub struct Steps {
 impl Steps {
     /// Runs one step under its heading.
     pub fn step<T>(&mut self, title: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        self.number += 1;
-        println!("\n{}", bold(&format!("{:>2}. {title}", self.number)));
+        self.begin(title);
         let started = Instant::now();
         let result = work();
-        let mark = if result.is_ok() { "done" } else { "failed" };
-        println!(
-            "    {}",
-            faint(&format!("{mark} in {}", time(started.elapsed())))
-        );
+        self.end(result.is_ok(), started.elapsed());
         result
+    }
+
+    /// The heading. What happens until [`Self::end`] belongs to it.
+    pub fn begin(&mut self, title: &str) {
+        self.number += 1;
+        println!("\n{}", bold(&format!("{:>2}. {title}", self.number)));
+    }
+
+    pub fn end(&self, succeeded: bool, took: Duration) {
+        let mark = if succeeded { "done" } else { "failed" };
+        println!("    {}", faint(&format!("{mark} in {}", time(took))));
     }
 }
 

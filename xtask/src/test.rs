@@ -1,10 +1,16 @@
 //! Every check and test there is, in one go, with one line of figures at the end. A failing step does not hide
 //! the ones after it.
 
+mod build;
 mod community;
+mod counts;
 mod databases;
+mod jobs;
+mod libtest;
 mod packages;
-mod totals;
+mod run;
+mod stage;
+mod times;
 
 use std::process::Command;
 use std::time::Instant;
@@ -14,70 +20,118 @@ use anyhow::{Result, bail};
 use crate::cargo::{self, cargo, target};
 use crate::steps::{Steps, bold, say, time};
 
-use totals::Totals;
+use build::Built;
+use jobs::Selection;
+use libtest::Totals;
 
-/// Tests start servers, agents and databases: more at once than this makes each of them slow, not the whole fast.
-const TEST_THREADS_MAX: usize = 4;
-/// Where the test harness adds one line per test that used the named thing (`sqlite`, `postgres`, `so`).
-const COUNTS_VARIABLE: &str = "FLEETWRIGHT_TEST_COUNTS";
+use times::Times;
 
-pub fn run() -> Result<()> {
+/// With `filters`, only builds and runs the tests whose program or name contains one of them.
+pub fn run(filters: &[String]) -> Result<()> {
+    if let Some(option) = filters.iter().find(|filter| filter.starts_with('-')) {
+        bail!("unexpected argument: {option}");
+    }
+    let is_whole = filters.is_empty();
     let started = Instant::now();
-    let mut steps = Steps::default();
-    let mut failed: Vec<&str> = Vec::new();
-    let mut totals = Totals::default();
+    let mut checks = Checks::default();
     let counts = target().join("test/counts.txt");
-    totals::start_counting(&counts)?;
+    counts::start_counting(&counts)?;
+    let times_file = target().join("test/times.tsv");
+    let before = Times::read(&times_file);
+    let mut built = Built::default();
+    let mut totals = Totals::default();
 
-    let mut check = |title: &'static str, work: &mut dyn FnMut() -> Result<()>| {
-        if let Err(error) = steps.step(title, work) {
-            eprintln!("    {error:#}");
-            failed.push(title);
-        }
-    };
-    check("Formatting", &mut || {
-        cargo::run(words(&["fmt", "--all", "--", "--check"]))
+    if is_whole {
+        checks.check("Formatting", |_| {
+            cargo::run(words(&["fmt", "--all", "--", "--check"]))
+        });
+        checks.check("PostgreSQL for the tests", |_| {
+            databases::provide_postgres()
+        });
+        checks.check("Lints", |_| lints());
+        checks.check("Advisories and licences of dependencies", dependencies);
+    }
+    checks.check("Build", |_| {
+        built = build::everything()?;
+        built.say();
+        Ok(())
     });
-    check("PostgreSQL for the tests", &mut databases::provide_postgres);
-    check("Lints", &mut || {
-        cargo::run(words(&[
-            "clippy",
-            "--quiet",
-            "--workspace",
-            "--all-targets",
-            "--",
-            "--deny",
-            "warnings",
-        ]))
+    checks.check("Server without modules/ (community edition)", |_| {
+        let alone = community::build()?;
+        alone.say();
+        built.add(alone);
+        Ok(())
     });
-    check("Advisories and licences of dependencies", &mut dependencies);
-    check("Server without modules/ (community edition)", &mut || {
-        community::test(&mut totals)
-    });
-    check("Build binaries and modules", &mut || {
-        cargo::run(words(&[
-            "build",
-            "--quiet",
-            "--workspace",
-            "--exclude",
-            "xtask",
-        ]))
-    });
-    check("Debian packages", &mut packages::check);
-    check("Tests", &mut || {
-        let mut command = test_command();
-        command.env(COUNTS_VARIABLE, &counts);
-        totals::run_tests(command, &mut totals)
+    if is_whole {
+        checks.check("Debian packages", |_| packages::check());
+    }
+    checks.check("Tests", |checks| {
+        let selection = Selection {
+            filters,
+            before: &before,
+        };
+        let jobs = jobs::jobs(&built.programs, &selection)?;
+        run::run(jobs, &counts, &mut checks.times, &mut totals)
     });
 
-    println!("\n{} in {}", bold("Everything"), time(started.elapsed()));
-    println!("{}", totals::by_kind(&counts)?);
+    let took = started.elapsed();
+    println!("\n{}", checks.times.table());
+    if is_whole {
+        checks.times.write(&times_file, took, built.start())?;
+    }
+    println!(
+        "{} in {} ({} start)",
+        bold(if is_whole { "Everything" } else { "These" }),
+        time(took),
+        built.start()
+    );
+    println!("{}", counts::by_kind(&counts)?);
+    for left_out in &checks.left_out {
+        println!("LEFT OUT: {left_out}");
+    }
     println!("{}", totals.line());
-    if failed.is_empty() {
+    if checks.failed.is_empty() {
         Ok(())
     } else {
-        bail!("failed: {}", failed.join("; "))
+        bail!("failed: {}", checks.failed.join("; "))
     }
+}
+
+/// Runs one step after the other and remembers what came of them.
+#[derive(Default)]
+struct Checks {
+    steps: Steps,
+    times: Times,
+    failed: Vec<&'static str>,
+    /// What this machine could not check, said again at the end.
+    left_out: Vec<String>,
+}
+
+impl Checks {
+    fn check(&mut self, title: &'static str, work: impl FnOnce(&mut Self) -> Result<()>) {
+        self.steps.begin(title);
+        let started = Instant::now();
+        let result = work(self);
+        let took = started.elapsed();
+        self.times.steps.push((title.to_owned(), took));
+        self.steps.end(result.is_ok(), took);
+        if let Err(error) = result {
+            eprintln!("    {error:#}");
+            self.failed.push(title);
+        }
+    }
+}
+
+fn lints() -> Result<()> {
+    cargo::run(words(&[
+        "clippy",
+        "--quiet",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "--deny",
+        "warnings",
+    ]))
 }
 
 /// A cargo command of these words.
@@ -87,22 +141,13 @@ fn words(words: &[&str]) -> Command {
     command
 }
 
-fn test_threads() -> String {
-    let cores = std::thread::available_parallelism().map_or(2, usize::from);
-    cores.clamp(2, TEST_THREADS_MAX).to_string()
-}
-
-/// Plain `cargo test`: a test binary is one process with one private database cluster; a runner that starts a process
-/// for each test would start a cluster for each.
-fn test_command() -> Command {
-    let mut command = words(&["test", "--quiet", "--workspace", "--no-fail-fast"]);
-    command.env("RUST_TEST_THREADS", test_threads());
-    command
-}
-
-fn dependencies() -> Result<()> {
+fn dependencies(checks: &mut Checks) -> Result<()> {
     if !has_subcommand("deny") {
-        say("cargo-deny is not installed: left out (cargo install --locked cargo-deny)");
+        let why = "cargo-deny is not installed (cargo install --locked cargo-deny)";
+        say(why);
+        checks
+            .left_out
+            .push(format!("advisories and licences of dependencies: {why}"));
         return Ok(());
     }
     cargo::run(words(&[

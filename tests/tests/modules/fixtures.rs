@@ -50,23 +50,40 @@ pub const fn raw(variant: &'static str) -> Build {
     }
 }
 
-/// The library's bytes, built at most once per process.
+/// What goes into the libraries.
+const SOURCES: [&str; 3] = ["tests/abi", "plugin-api", "rust-toolchain.toml"];
+
+/// The library's bytes, built when no run before has built it from the same sources.
 pub fn library(build: Build) -> Vec<u8> {
     static BUILT: OnceLock<Mutex<BTreeMap<Build, Vec<u8>>>> = OnceLock::new();
     let mut built = BUILT
         .get_or_init(Mutex::default)
         .lock()
         .expect("no builder panicked");
-    built.entry(build).or_insert_with(|| compile(build)).clone()
+    built.entry(build).or_insert_with(|| provide(build)).clone()
 }
 
-fn compile(build: Build) -> Vec<u8> {
-    let root = source::workspace();
-    let target = root.join("target/abi-fixtures");
-    std::fs::create_dir_all(&target).expect("target can be written");
+fn provide(build: Build) -> Vec<u8> {
+    let target = source::workspace().join("target/abi-fixtures");
+    let kept = target.join("kept");
+    std::fs::create_dir_all(&kept).expect("target can be written");
+    let kept = kept.join(format!("{}-{}.so", build.package, build.variant));
     // One process builds and copies at a time: all variants of a crate have one output file.
     let lock = File::create(target.join("fixtures.lock")).expect("target can be written");
     lock.lock().expect("a file can be locked");
+    let is_fresh =
+        source::modified(&kept).is_some_and(|built| !source::has_changed_since(built, &SOURCES));
+    if !is_fresh {
+        // A copy that was cut short must not be newer than the sources.
+        let arriving = kept.with_extension("arriving");
+        std::fs::copy(compile(build, &target), &arriving).expect("the library was built");
+        std::fs::rename(arriving, &kept).expect("a file can be renamed in its folder");
+    }
+    std::fs::read(kept).expect("the library was built")
+}
+
+fn compile(build: Build, target: &Path) -> PathBuf {
+    let root = source::workspace();
     let (folder, package, output) = match build.package {
         "module" => ("fixtures", "fixture-module", "libfixture_module.so"),
         "raw" => ("fixtures", "fixture-raw", "libfixture_raw.so"),
@@ -80,7 +97,7 @@ fn compile(build: Build) -> Vec<u8> {
     let target = if folder == "foreign" {
         target.join("foreign")
     } else {
-        target
+        target.to_owned()
     };
     let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .args(["build", "--quiet", "--locked", "--manifest-path"])
@@ -92,7 +109,7 @@ fn compile(build: Build) -> Vec<u8> {
         .status()
         .expect("cargo can be run");
     assert!(status.success(), "building {package}: {status}");
-    std::fs::read(target.join("debug").join(output)).expect("the library was built")
+    target.join("debug").join(output)
 }
 
 /// The bytes with `from` replaced by `to`, of the same length, wherever it is.

@@ -1,4 +1,4 @@
-//! A database that goes away and comes back. In a process of its own, because it restarts the process's cluster.
+//! A database that goes away and comes back. In a process of its own, with a cluster of its own, because it restarts it.
 
 use fleetwright_tests::client::script;
 use fleetwright_tests::databases::Engine;
@@ -9,6 +9,7 @@ use serde_json::json;
 
 #[test]
 fn a_restarted_postgres_is_503_for_a_while_and_then_as_before() {
+    let cluster = postgres::cluster_of_its_own();
     let mut fleet = Setup::community().on(Engine::Postgres).start();
     let host = fleet.add_agent("one.test", &[]);
     assert_eq!(fleet.run_script(&host, "true")["status"], "succeeded");
@@ -25,7 +26,7 @@ fn a_restarted_postgres_is_503_for_a_while_and_then_as_before() {
             }
             statuses
         });
-        postgres::cluster().restart();
+        cluster.restart();
         wait_until("writes to work again", PATIENCE, || {
             fleet
                 .admin

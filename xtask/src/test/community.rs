@@ -7,29 +7,28 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::totals::{self, Totals};
-use super::{test_threads, words};
+use super::build::{self, Built};
+use super::words;
 use crate::cargo::{self, root, target};
 
 /// What a copy needs; everything else at the top level stays behind.
 const MEMBERS_LEFT_OUT: [&str; 2] = ["modules/", "tests"];
 
-pub fn test(totals: &mut Totals) -> Result<()> {
+/// The server's tests as built in the copy, to be run with all others: they are built and run nowhere else.
+pub fn build() -> Result<Built> {
     let copy = target().join("community");
     copy_workspace(&copy)?;
     let mut command = words(&[
         "test",
-        "--quiet",
+        "--no-run",
         "--offline",
         "--package",
         "fleetwright-server",
     ]);
+    command.args(build::MESSAGES);
     // The same target folder: what does not depend on the place is built once for both.
-    command
-        .current_dir(&copy)
-        .env("CARGO_TARGET_DIR", target())
-        .env("RUST_TEST_THREADS", test_threads());
-    totals::run_tests(command, totals)
+    command.current_dir(&copy).env("CARGO_TARGET_DIR", target());
+    build::read(command)
 }
 
 fn copy_workspace(copy: &Path) -> Result<()> {
