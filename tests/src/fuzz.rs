@@ -131,7 +131,7 @@ mod tests {
     const INPUTS: u64 = 6_000;
 
     fn keeps_its_claims(target: Target) {
-        if let Err(found) = target.run(1, Until::Inputs(INPUTS)) {
+        if let Err(found) = target.run(1, Until::Inputs(crate::seed::times(INPUTS))) {
             let text = String::from_utf8_lossy(&found.input).into_owned();
             panic!("{}: input {} of seed 1: {text}", target.name, found.number);
         }

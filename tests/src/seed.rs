@@ -43,12 +43,19 @@ pub fn seed_of(name: &str) -> u64 {
     seed
 }
 
-/// `FLEETWRIGHT_TEST_ROUNDS`, or the default.
-pub fn rounds(default: u64) -> u64 {
-    std::env::var("FLEETWRIGHT_TEST_ROUNDS")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(default)
+/// `FLEETWRIGHT_TEST_ROUNDS`, or as many as this run is long.
+pub fn rounds(ordinary: u64) -> u64 {
+    number("FLEETWRIGHT_TEST_ROUNDS").unwrap_or_else(|| times(ordinary))
+}
+
+/// How often a loop goes round: `FLEETWRIGHT_TEST_TIMES` as often as in an ordinary run, which is set by `cargo xtask
+/// soak`.
+pub fn times(ordinary: u64) -> u64 {
+    ordinary * number("FLEETWRIGHT_TEST_TIMES").unwrap_or(1)
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
 }
 
 #[cfg(test)]

@@ -29,6 +29,9 @@ cargo xtask COMMAND
       --port P       the server's port (default: a free one)
   test       every check and test there is; installs what only tests need when root
       NAME...        only builds and runs the tests whose program (tests/api) or name contains one of these
+  soak       the tests with their loops of chance longer
+      --times N      so many times as long as an ordinary run (default 10)
+      NAME...        only those whose program or name contains one of these
   dist       release build, packed into target/dist/
       --deb          Debian packages of the server, the agent and the command line too
   bench [NAME]  the measurements, as a table, JSON lines and plots under target/bench/
@@ -60,6 +63,7 @@ fn run(arguments: &[String]) -> Result<()> {
     match command.as_str() {
         "demo" => demo::run(&demo::Options::parse(rest)?),
         "test" => test::run(rest),
+        "soak" => test::soak(rest),
         "dist" => dist::run(rest),
         "bench" => bench::run(rest),
         "sim" => sim::run(rest),

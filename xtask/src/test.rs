@@ -1,10 +1,11 @@
 //! Every check and test there is, in one go, with one line of figures at the end. A failing step does not hide
 //! the ones after it.
 
+mod beside;
 mod build;
 mod community;
 mod counts;
-mod databases;
+mod debian;
 mod jobs;
 mod libtest;
 mod packages;
@@ -12,107 +13,172 @@ mod run;
 mod stage;
 mod times;
 
+use std::path::PathBuf;
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::cargo::{self, cargo, target};
+use crate::cargo::{self, cargo, root, shown, target};
 use crate::steps::{Steps, bold, say, time};
 
+use beside::Beside;
 use build::Built;
 use jobs::Selection;
 use libtest::Totals;
-
 use times::Times;
 
-/// With `filters`, only builds and runs the tests whose program or name contains one of them.
-pub fn run(filters: &[String]) -> Result<()> {
-    if let Some(option) = filters.iter().find(|filter| filter.starts_with('-')) {
+/// What properties are tried with unless they say otherwise: proptest's own default.
+const PROPERTY_CASES: u64 = 256;
+/// Loops of chance of a soak, if nothing else is said: long enough to find what an ordinary run of a day's changes misses.
+const SOAK_TIMES: u64 = 10;
+
+/// Everything, or with arguments only the tests whose program or name contains one of them.
+pub fn run(arguments: &[String]) -> Result<()> {
+    if let Some(option) = arguments.iter().find(|argument| argument.starts_with('-')) {
         bail!("unexpected argument: {option}");
     }
-    let is_whole = filters.is_empty();
-    let started = Instant::now();
-    let mut checks = Checks::default();
-    let counts = target().join("test/counts.txt");
-    counts::start_counting(&counts)?;
-    let times_file = target().join("test/times.tsv");
-    let before = Times::read(&times_file);
-    let mut built = Built::default();
-    let mut totals = Totals::default();
-
-    if is_whole {
-        checks.check("Formatting", |_| {
-            cargo::run(words(&["fmt", "--all", "--", "--check"]))
-        });
-        checks.check("PostgreSQL for the tests", |_| {
-            databases::provide_postgres()
-        });
-        checks.check("Lints", |_| lints());
-        checks.check("Advisories and licences of dependencies", dependencies);
-    }
-    checks.check("Build", |_| {
-        built = build::everything()?;
-        built.say();
-        Ok(())
-    });
-    checks.check("Server without modules/ (community edition)", |_| {
-        let alone = community::build()?;
-        alone.say();
-        built.add(alone);
-        Ok(())
-    });
-    if is_whole {
-        checks.check("Debian packages", |_| packages::check());
-    }
-    checks.check("Tests", |checks| {
-        let selection = Selection {
-            filters,
-            before: &before,
-        };
-        let jobs = jobs::jobs(&built.programs, &selection)?;
-        run::run(jobs, &counts, &mut checks.times, &mut totals)
-    });
-
-    let took = started.elapsed();
-    println!("\n{}", checks.times.table());
-    if is_whole {
-        checks.times.write(&times_file, took, built.start())?;
-    }
-    println!(
-        "{} in {} ({} start)",
-        bold(if is_whole { "Everything" } else { "These" }),
-        time(took),
-        built.start()
-    );
-    println!("{}", counts::by_kind(&counts)?);
-    for left_out in &checks.left_out {
-        println!("LEFT OUT: {left_out}");
-    }
-    println!("{}", totals.line());
-    if checks.failed.is_empty() {
-        Ok(())
-    } else {
-        bail!("failed: {}", checks.failed.join("; "))
-    }
+    Run::new(arguments.to_vec(), Vec::new())?.carry_out(arguments.is_empty())
 }
 
-/// Runs one step after the other and remembers what came of them.
-#[derive(Default)]
-struct Checks {
+/// The tests alone, with their loops of chance longer.
+pub fn soak(arguments: &[String]) -> Result<()> {
+    let (times, filters) = match arguments {
+        [option, number, rest @ ..] if option == "--times" => (number.parse()?, rest),
+        rest => (SOAK_TIMES, rest),
+    };
+    let cases = PROPERTY_CASES * times;
+    let variables = vec![
+        ("FLEETWRIGHT_TEST_TIMES".to_owned(), times.to_string()),
+        ("PROPTEST_CASES".to_owned(), cases.to_string()),
+    ];
+    Run::new(filters.to_vec(), variables)?.carry_out(false)
+}
+
+/// One run and what came of its steps.
+struct Run {
+    filters: Vec<String>,
+    /// For the tests.
+    variables: Vec<(String, String)>,
+    counts: PathBuf,
     steps: Steps,
+    built: Built,
     times: Times,
+    totals: Totals,
     failed: Vec<&'static str>,
     /// What this machine could not check, said again at the end.
     left_out: Vec<String>,
 }
 
-impl Checks {
+impl Run {
+    fn new(filters: Vec<String>, mut variables: Vec<(String, String)>) -> Result<Self> {
+        let counts = target().join("test/counts.txt");
+        counts::start_counting(&counts)?;
+        variables.push((counts::VARIABLE.to_owned(), counts.display().to_string()));
+        Ok(Self {
+            filters,
+            variables,
+            counts,
+            steps: Steps::default(),
+            built: Built::default(),
+            times: Times::default(),
+            totals: Totals::default(),
+            failed: Vec::new(),
+            left_out: Vec::new(),
+        })
+    }
+
+    fn carry_out(mut self, is_whole: bool) -> Result<()> {
+        let started = Instant::now();
+        let times_file = target().join("test/times.tsv");
+        let before = Times::read(&times_file);
+        // The network's time beside the compiler's.
+        let programs = is_whole.then(|| Beside::start(debian::provide));
+        if is_whole {
+            self.check("Formatting", |_| {
+                cargo::run(words(&["fmt", "--all", "--", "--check"]))
+            });
+            self.check(
+                "Advisories and licences of dependencies",
+                Self::dependencies,
+            );
+        }
+        self.check("Build", |run| {
+            run.built = build::everything()?;
+            run.built.say();
+            Ok(())
+        });
+        self.check("Server without modules/ (community edition)", |run| {
+            let alone = community::build()?;
+            alone.say();
+            run.built.add(alone);
+            Ok(())
+        });
+        if let Some(programs) = programs {
+            self.finish("Programs for the tests (beside the build)", programs);
+        }
+        if is_whole {
+            self.check("Debian packages", |_| packages::check());
+        }
+        // Tests mostly wait: the lints have the processors meanwhile.
+        let lints = is_whole.then(|| Beside::start(lints));
+        self.check("Tests", |run| run.tests(&before));
+        if let Some(lints) = lints {
+            self.finish("Lints (beside the tests)", lints);
+        }
+        let took = started.elapsed();
+        if is_whole {
+            self.times.write(&times_file, took, self.built.start())?;
+        }
+        self.close(took, is_whole)
+    }
+
+    fn tests(&mut self, before: &Times) -> Result<()> {
+        let selection = Selection {
+            filters: &self.filters,
+            before,
+        };
+        let jobs = jobs::jobs(&self.built.programs, &selection)?;
+        run::run(jobs, &self.variables, &mut self.times, &mut self.totals)
+    }
+
+    /// Tables, and the lines that continuous integration reads.
+    fn close(self, took: Duration, is_whole: bool) -> Result<()> {
+        println!("\n{}", self.times.table());
+        let what = if is_whole {
+            "Everything"
+        } else {
+            "These tests"
+        };
+        let start = self.built.start();
+        println!("{} in {} ({start} start)", bold(what), time(took));
+        println!("{}", counts::by_kind(&self.counts)?);
+        for left_out in &self.left_out {
+            println!("LEFT OUT: {left_out}");
+        }
+        println!("{}", self.totals.line());
+        if self.failed.is_empty() {
+            Ok(())
+        } else {
+            bail!("failed: {}", self.failed.join("; "))
+        }
+    }
+
     fn check(&mut self, title: &'static str, work: impl FnOnce(&mut Self) -> Result<()>) {
         self.steps.begin(title);
         let started = Instant::now();
         let result = work(self);
-        let took = started.elapsed();
+        self.end(title, result, started.elapsed());
+    }
+
+    /// A step that has been going on beside others.
+    fn finish(&mut self, title: &'static str, beside: Beside) {
+        self.steps.begin(title);
+        let (result, took) = beside.finish();
+        self.end(title, result.map(|text| say(&text)), took);
+    }
+
+    fn end(&mut self, title: &'static str, result: Result<()>, took: Duration) {
         self.times.steps.push((title.to_owned(), took));
         self.steps.end(result.is_ok(), took);
         if let Err(error) = result {
@@ -120,18 +186,47 @@ impl Checks {
             self.failed.push(title);
         }
     }
+
+    fn dependencies(&mut self) -> Result<()> {
+        if !has_subcommand("deny") {
+            let why = "cargo-deny is not installed (cargo install --locked cargo-deny)";
+            say(why);
+            self.left_out
+                .push(format!("advisories and licences of dependencies: {why}"));
+            return Ok(());
+        }
+        cargo::run(words(&[
+            "deny",
+            "--workspace",
+            "check",
+            "advisories",
+            "licenses",
+            "bans",
+        ]))
+    }
 }
 
-fn lints() -> Result<()> {
-    cargo::run(words(&[
-        "clippy",
-        "--quiet",
-        "--workspace",
-        "--all-targets",
-        "--",
-        "--deny",
-        "warnings",
-    ]))
+/// Behind the tests: they have deadlines, it has none.
+fn lints() -> Result<String> {
+    let cargo = cargo();
+    let mut command = Command::new("nice");
+    command
+        .current_dir(root())
+        .args(["-n", "10"])
+        .arg(cargo.get_program())
+        .args([
+            "clippy",
+            "--quiet",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "--deny",
+            "warnings",
+        ]);
+    let output = command.output().with_context(|| shown(&command))?;
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(output.status.success(), "{text}");
+    Ok(text)
 }
 
 /// A cargo command of these words.
@@ -139,25 +234,6 @@ fn words(words: &[&str]) -> Command {
     let mut command = cargo();
     command.args(words);
     command
-}
-
-fn dependencies(checks: &mut Checks) -> Result<()> {
-    if !has_subcommand("deny") {
-        let why = "cargo-deny is not installed (cargo install --locked cargo-deny)";
-        say(why);
-        checks
-            .left_out
-            .push(format!("advisories and licences of dependencies: {why}"));
-        return Ok(());
-    }
-    cargo::run(words(&[
-        "deny",
-        "--workspace",
-        "check",
-        "advisories",
-        "licenses",
-        "bans",
-    ]))
 }
 
 fn has_subcommand(name: &str) -> bool {

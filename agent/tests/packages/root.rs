@@ -25,6 +25,9 @@ const TOOLS: [(&str, &str); 8] = [
     ("/usr/bin/unshare", "util-linux"),
 ];
 
+/// What tests that install something lock, one after the other. Not what apt locks.
+const PACKAGES: &str = "/var/lib/dpkg";
+
 /// What managers keep on a machine, beside the packages themselves.
 const KEPT: [&str; 12] = [
     "/var/cache/dnf",
@@ -158,6 +161,8 @@ pub fn tool(folder: &Path, words: &[&str]) -> String {
 
 /// Installs the managers that are missing.
 fn provide() {
+    // Each test is a process of its own and wants the same ones, and apt's lists are locked without waiting.
+    let turn = fs::File::open(PACKAGES).and_then(|folder| folder.lock().map(|()| folder));
     let missing: Vec<&str> = TOOLS
         .iter()
         .filter(|(program, _)| !Path::new(program).exists())
@@ -189,4 +194,5 @@ fn provide() {
         "package managers to test are missing; as root: {}",
         words.join(" ")
     );
+    drop(turn);
 }

@@ -102,7 +102,7 @@ fn cables_pulled_at_random_start_nothing_twice_and_strand_nothing() {
         let (fleet, cables) = fleet(3);
         let mut choices = Choices::new(seed_of("pulled cables"));
         let ledger = Ledger::new(fleet.path("ledger"));
-        for round in 1..=rounds(4) {
+        for round in 1..=rounds(2) {
             let limit = choices.below(3);
             let id = fleet.admin.bulk(&json!({
                 "operation_type": "run_script",

@@ -78,10 +78,10 @@ fn crash(engine: Engine, name: &str, default_rounds: u64) {
 
 #[test]
 fn a_killed_server_goes_on_with_its_deployments_on_sqlite() {
-    crash(Engine::Sqlite, "rolling crash loop on SQLite", 6);
+    crash(Engine::Sqlite, "rolling crash loop on SQLite", 3);
 }
 
 #[test]
 fn a_killed_server_goes_on_with_its_deployments_on_postgres() {
-    crash(Engine::Postgres, "rolling crash loop on PostgreSQL", 3);
+    crash(Engine::Postgres, "rolling crash loop on PostgreSQL", 2);
 }

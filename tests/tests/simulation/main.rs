@@ -3,10 +3,11 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use fleetwright_tests::seed::times;
 use fleetwright_tests::simulation::Simulator;
 
-/// Worlds in an ordinary test run: some twenty seconds on two slow cores.
-const SEEDS: u64 = 160;
+/// Worlds in an ordinary test run: some ten seconds on two slow cores.
+const SEEDS: u64 = 100;
 const THREADS: usize = 2;
 
 /// Seeds that broke a promise once. Each fault they found has a test of its own beside the code that had it, because a
@@ -22,14 +23,14 @@ const ONCE_BROKEN: [u64; 3] = [
 
 #[test]
 fn every_promise_of_delivery_holds_in_a_hundred_worlds() {
-    let next = AtomicU64::new(0);
+    let (next, end) = (AtomicU64::new(0), times(SEEDS));
     std::thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {
                 let simulator = Simulator::new();
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= SEEDS {
+                    if seed >= end {
                         return;
                     }
                     keeps_every_promise(&simulator, seed);

@@ -5,6 +5,9 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
+/// Where the test harness adds one line per test that used the named thing (`sqlite`, `postgres`, `so`).
+pub const VARIABLE: &str = "FLEETWRIGHT_TEST_COUNTS";
+
 pub fn start_counting(counts: &Path) -> Result<()> {
     if let Some(folder) = counts.parent() {
         std::fs::create_dir_all(folder)?;

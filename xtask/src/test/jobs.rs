@@ -9,8 +9,18 @@ use super::libtest;
 use super::times::Times;
 use crate::cargo::output;
 
-/// What a test is thought to take that no run before has measured: it begins early, but after those known to be long.
+/// What a test is thought to take that no run before has measured.
 const UNKNOWN: Duration = Duration::from_secs(5);
+/// The same where tests kill servers, fill disks and install packages: a fresh clone begins with them.
+const UNKNOWN_LONG: Duration = Duration::from_secs(60);
+const LONG: [&str; 6] = [
+    "agent/packages",
+    "tests/faults",
+    "tests/modules",
+    "tests/rolling",
+    "tests/schedules",
+    "tests/simulation",
+];
 
 /// One process to run.
 pub struct Job<'a> {
@@ -33,7 +43,12 @@ impl Selection<'_> {
     }
 
     fn expected(&self, program: &Program, test: &str) -> Duration {
-        self.before.of(&program.name, test).unwrap_or(UNKNOWN)
+        let unknown = if LONG.contains(&program.name.as_str()) {
+            UNKNOWN_LONG
+        } else {
+            UNKNOWN
+        };
+        self.before.of(&program.name, test).unwrap_or(unknown)
     }
 }
 

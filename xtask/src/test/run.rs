@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead as _, BufReader, PipeReader};
-use std::path::Path;
 use std::process::Stdio;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Mutex, PoisonError};
@@ -19,8 +18,6 @@ use super::times::Times;
 use crate::cargo::shown;
 use crate::steps::{say, time};
 
-/// Where the test harness adds one line per test that used the named thing (`sqlite`, `postgres`, `so`).
-const COUNTS_VARIABLE: &str = "FLEETWRIGHT_TEST_COUNTS";
 /// Processes at once for each core: most of a test with servers and agents is waiting for them.
 const AT_ONCE_PER_CORE: usize = 3;
 /// What came of it.
@@ -32,11 +29,15 @@ struct Outcome<'a> {
     text: String,
 }
 
-/// Runs the jobs in their order and shows what failing tests print.
-pub fn run(jobs: Vec<Job>, counts: &Path, times: &mut Times, totals: &mut Totals) -> Result<()> {
+/// Runs the jobs in their order, with these variables, and shows what failing tests print.
+pub fn run(
+    jobs: Vec<Job>,
+    variables: &[(String, String)],
+    times: &mut Times,
+    totals: &mut Totals,
+) -> Result<()> {
     let stage = Stage::set_up()?;
-    let mut variables = stage.variables.clone();
-    variables.push((COUNTS_VARIABLE.to_owned(), counts.display().to_string()));
+    let variables = [variables, &stage.variables].concat();
     let mut progress = Progress::of(&jobs);
     let queue = Mutex::new(VecDeque::from(jobs));
     let (sender, outcomes) = channel();

@@ -13,12 +13,13 @@ use fleetwright_module_rolling::decide::policy::{
 };
 use fleetwright_module_rolling::decide::state::{State, Status};
 use fleetwright_module_rolling::decide::{Decision, Deployment};
+use fleetwright_tests::seed::times;
 
 use choices::Choices;
 use fleet::Fate;
 use world::World;
 
-/// A few seconds in a debug build; `ROLLING_SEEDS` runs more, `ROLLING_SEED` one.
+/// A few seconds in a debug build; `ROLLING_SEED` runs one.
 const SEEDS: u64 = 6_000;
 const SECOND_US: i64 = 1_000_000;
 
@@ -209,7 +210,7 @@ fn deployments_are_safe_under_every_fault_and_end_once_faults_stop() {
         return;
     }
     let mut ended = std::collections::HashMap::<Status, u64>::new();
-    for seed in 0..variable("ROLLING_SEEDS").unwrap_or(SEEDS) {
+    for seed in 0..times(SEEDS) {
         let status = std::panic::catch_unwind(|| run(seed));
         let status =
             status.unwrap_or_else(|_| panic!("seed {seed}: run it with ROLLING_SEED={seed}"));
