@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
+use super::community;
 use crate::cargo::{cargo, root, shown};
 use crate::steps::say;
 
@@ -137,7 +138,11 @@ impl Built {
 
 fn program(message: &Value) -> Option<Program> {
     let folder = Path::new(message["manifest_path"].as_str()?).parent()?;
-    let package = folder.strip_prefix(root()).unwrap_or(folder);
+    // The server's tests are built in a copy: they keep their name.
+    let package = folder
+        .strip_prefix(community::copy())
+        .or_else(|_| folder.strip_prefix(root()))
+        .unwrap_or(folder);
     let target = &message["target"];
     let is_end_to_end = target["kind"].as_array()?.iter().any(|kind| kind == "test");
     Some(Program {

@@ -2,7 +2,7 @@
 //! tests that need them), and the server is built and tested there.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
@@ -14,9 +14,14 @@ use crate::cargo::{self, root, target};
 /// What a copy needs; everything else at the top level stays behind.
 const MEMBERS_LEFT_OUT: [&str; 2] = ["modules/", "tests"];
 
+/// Where the copy lies.
+pub fn copy() -> PathBuf {
+    target().join("community")
+}
+
 /// The server's tests as built in the copy, to be run with all others: they are built and run nowhere else.
 pub fn build() -> Result<Built> {
-    let copy = target().join("community");
+    let copy = copy();
     copy_workspace(&copy)?;
     let mut command = words(&[
         "test",
