@@ -3,11 +3,16 @@
 //!
 //! Pure: parsing and checking of one document. Whether its routes collide with another's is the server's registry.
 
+mod routes;
+
 use std::collections::BTreeSet;
 
+use fleetwright_http_kit::json;
 use semver::{Version, VersionReq};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+pub use routes::{BODY_BYTES_BOUND, Role, RouteDeclaration, RouteKind};
 
 /// Features a licence can grant. Others must start with `x_`.
 pub const KNOWN_FEATURES: [&str; 7] = [
@@ -45,53 +50,18 @@ pub struct ModuleInfo {
     pub description: String,
 }
 
-/// One route, relative to `/api/v1`, with `{parameter}` segments.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RouteDeclaration {
-    /// Upper case.
-    pub method: String,
-    pub path: String,
-    pub feature: String,
-    pub role: Role,
-    pub kind: RouteKind,
+/// What a module's author writes in one file: its info but for the version, the ABI and the OpenAPI document, which the
+/// export macro adds. The product's own are in [`crate::product`].
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Declaration {
+    pub name: String,
+    pub host_api: VersionReq,
+    pub features: Vec<String>,
+    pub routes: Vec<RouteDeclaration>,
     #[serde(default)]
-    pub summary: String,
-}
-
-/// The least role that may use a route.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Role {
-    Viewer,
-    Operator,
-    Admin,
-}
-
-impl Role {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Viewer => "viewer",
-            Self::Operator => "operator",
-            Self::Admin => "admin",
-        }
-    }
-
-    pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Viewer, Self::Operator, Self::Admin]
-            .into_iter()
-            .find(|role| role.as_str() == name)
-    }
-}
-
-/// What a route does to work under a lapsed licence: only `new` is refused then.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RouteKind {
-    Read,
-    /// Pause, resume, approve, cancel, confirm, claim, spend: what is under way goes on.
-    Continue,
-    /// Create, retry, run now, edit.
-    New,
+    pub migrations: u32,
+    #[serde(default)]
+    pub description: String,
 }
 
 /// Why an info document is refused; each is one line for the module list.
@@ -118,7 +88,7 @@ impl ModuleInfo {
     pub fn parse(json: &[u8]) -> Result<Self, InfoError> {
         let info: Self =
             serde_json::from_slice(json).map_err(|error| InfoError::Json(error.to_string()))?;
-        info.check()?;
+        check(&info.name, &info.features, &info.routes)?;
         Ok(info)
     }
 
@@ -133,55 +103,64 @@ impl ModuleInfo {
         })
     }
 
-    fn check(&self) -> Result<(), InfoError> {
-        if !is_module_name(&self.name) {
-            return Err(InfoError::Name(self.name.chars().take(64).collect()));
+    /// The name in an info document of which nothing else need be readable.
+    pub fn name_in(json: &[u8]) -> Option<String> {
+        #[derive(Deserialize)]
+        struct Named {
+            name: String,
         }
-        if let Some(unknown) = self.features.iter().find(|feature| !is_feature(feature)) {
-            return Err(InfoError::UnknownFeature(
-                unknown.chars().take(64).collect(),
-            ));
-        }
-        if self.routes.len() > ROUTES_MAX {
-            return Err(InfoError::TooManyRoutes(self.routes.len()));
-        }
-        let mut seen = BTreeSet::new();
-        for route in &self.routes {
-            let fail = |why| InfoError::Route(format!("{} {}", route.method, route.path), why);
-            if !matches!(
-                route.method.as_str(),
-                "GET" | "POST" | "PUT" | "PATCH" | "DELETE"
-            ) {
-                return Err(fail("the method must be GET, POST, PUT, PATCH or DELETE"));
-            }
-            if !is_route_path(&route.path) {
-                return Err(fail(
-                    "the path must be /fleet/ and plain or {parameter} segments",
-                ));
-            }
-            if !self.features.contains(&route.feature) {
-                return Err(fail("its feature is not one the module declares"));
-            }
-            if !seen.insert((&route.method, route.shape())) {
-                return Err(fail("it is declared twice"));
-            }
-        }
-        Ok(())
+        let named: Named = serde_json::from_slice(json).ok()?;
+        is_module_name(&named.name).then_some(named.name)
     }
 }
 
-impl RouteDeclaration {
-    /// The path with its parameters' names left out: two routes of one shape collide.
-    pub fn shape(&self) -> String {
-        let segments = self.path.split('/').map(|segment| {
-            if segment.starts_with('{') {
-                "{}"
-            } else {
-                segment
-            }
-        });
-        segments.collect::<Vec<_>>().join("/")
+impl Declaration {
+    /// Refuses a field that nobody reads: a typo in a limit would silently be the default. An info is read leniently
+    /// instead, for a newer SDK may say more.
+    pub fn parse(text: &str) -> Result<Self, InfoError> {
+        let declaration: Self = json::read(text.as_bytes()).map_err(|problem| {
+            let places = problem.errors().iter();
+            let places = places.map(|error| format!("{} {}", error.pointer, error.code));
+            let places: Vec<String> = places.collect();
+            InfoError::Json(format!("{} ({})", problem.detail(), places.join(", ")))
+        })?;
+        let Self {
+            name,
+            features,
+            routes,
+            ..
+        } = &declaration;
+        check(name, features, routes)?;
+        Ok(declaration)
     }
+}
+
+fn check(name: &str, features: &[String], routes: &[RouteDeclaration]) -> Result<(), InfoError> {
+    if !is_module_name(name) {
+        return Err(InfoError::Name(name.chars().take(64).collect()));
+    }
+    if let Some(unknown) = features.iter().find(|feature| !is_feature(feature)) {
+        return Err(InfoError::UnknownFeature(
+            unknown.chars().take(64).collect(),
+        ));
+    }
+    if routes.len() > ROUTES_MAX {
+        return Err(InfoError::TooManyRoutes(routes.len()));
+    }
+    let mut seen = BTreeSet::new();
+    for route in routes {
+        let fail = |why| InfoError::Route(format!("{} {}", route.method, route.path), why);
+        if let Some(fault) = route.fault() {
+            return Err(fail(fault));
+        }
+        if !features.contains(&route.feature) {
+            return Err(fail("its feature is not one the module declares"));
+        }
+        if !seen.insert((&route.method, route.shape())) {
+            return Err(fail("it is declared twice"));
+        }
+    }
+    Ok(())
 }
 
 /// Whether a licence or a module may name this feature.
@@ -202,25 +181,6 @@ pub fn is_module_name(name: &str) -> bool {
         && name
             .bytes()
             .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
-}
-
-fn is_route_path(path: &str) -> bool {
-    let Some(rest) = path.strip_prefix("/fleet/") else {
-        return false;
-    };
-    let word = |text: &str| {
-        !text.is_empty()
-            && text
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'))
-    };
-    path.len() <= 200
-        && rest
-            .split('/')
-            .all(|segment| match segment.strip_prefix('{') {
-                Some(inner) => inner.strip_suffix('}').is_some_and(word),
-                None => word(segment),
-            })
 }
 
 #[cfg(test)]
@@ -254,7 +214,7 @@ mod tests {
     #[test]
     fn bad_documents_say_what_is_wrong() {
         type Change = fn(&mut Value);
-        let cases: [(Change, &str); 8] = [
+        let cases: [(Change, &str); 10] = [
             (|value| value["name"] = json!("Groups"), "name `Groups`"),
             (|value| value["name"] = json!("g".repeat(25)), "1 to 24"),
             (|value| value["version"] = json!("one"), "not readable"),
@@ -275,6 +235,14 @@ mod tests {
                 "not one the module declares",
             ),
             (
+                |value| value["routes"][0]["body_bytes_max"] = json!(8 * 1024 * 1024 + 1),
+                "8 MiB at most",
+            ),
+            (
+                |value| value["routes"][0]["body_bytes_max"] = json!(0),
+                "1 byte at least",
+            ),
+            (
                 |value| {
                     let mut twin = value["routes"][0].clone();
                     twin["path"] = json!("/fleet/groups/{other}");
@@ -287,6 +255,44 @@ mod tests {
             let error = parse_with(change).unwrap_err();
             assert!(error.contains(expected), "{error}");
         }
+    }
+
+    #[test]
+    fn what_is_not_declared_of_a_route_is_the_least() {
+        let info = parse_with(|_| {}).unwrap();
+        assert_eq!(
+            (info.routes[0].body_bytes_max, info.routes[0].tenants),
+            (1024 * 1024, false)
+        );
+    }
+
+    #[test]
+    fn a_declaration_has_no_field_that_nobody_reads() {
+        let mut value = document();
+        for added in ["version", "abi"] {
+            value.as_object_mut().unwrap().remove(added);
+        }
+        let declaration = Declaration::parse(&value.to_string()).unwrap();
+        assert_eq!(declaration.routes, parse_with(|_| {}).unwrap().routes);
+        value["routes"][0]["body_byte_max"] = json!(1);
+        let error = Declaration::parse(&value.to_string()).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("/routes/0/body_byte_max unknown-field"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_name_is_found_where_nothing_else_can_be_read() {
+        let name = |text: &str| ModuleInfo::name_in(text.as_bytes());
+        assert_eq!(
+            name(r#"{"name":"bulk","routes":7}"#).as_deref(),
+            Some("bulk")
+        );
+        assert_eq!(name(r#"{"name":"Bulk!"}"#), None);
+        assert_eq!(name("bulk"), None);
     }
 
     #[test]

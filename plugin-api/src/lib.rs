@@ -1,7 +1,7 @@
 //! The module API: what the server and a module library tell each other.
 //!
 //! `abi` holds the only types that cross the boundary; `wire`, `cells` and `info` say what is inside their bytes;
-//! `guard` keeps panics and runtimes on their own side; `sdk` is the safe side a module author sees.
+//! `product` declares the product's own modules and routes; `guard` keeps panics and runtimes on their own side; `sdk` is the safe side a module author sees.
 //! This crate's version is the module-API version.
 
 pub mod abi;
@@ -9,6 +9,7 @@ pub mod cells;
 pub mod guard;
 pub mod info;
 pub mod layout_report;
+pub mod product;
 pub mod sdk;
 pub mod wire;
 

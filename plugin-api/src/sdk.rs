@@ -1,5 +1,5 @@
-//! The safe side of the boundary: what a module author sees. A module implements [`Module`], declares itself in
-//! `module.json`, and calls [`export_module!`](crate::export_module); the rest is an ordinary axum router.
+//! The safe side of the boundary: what a module author sees. A module implements [`Module`], declares itself in one
+//! JSON document, and calls [`export_module!`](crate::export_module); the rest is an ordinary axum router.
 //!
 //! Nothing here decides anything about licences or roles: the server has checked both before a request arrives.
 

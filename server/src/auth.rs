@@ -6,6 +6,7 @@ pub mod caller;
 pub mod first_start;
 pub mod http;
 pub mod identities;
+pub mod judge;
 pub mod passwords;
 pub mod rate;
 pub mod role;
@@ -25,6 +26,7 @@ use crate::config::Limits;
 use crate::db::{Db, DbError};
 
 pub use caller::{Caller, Principal};
+pub use judge::{Asks, judge};
 pub use role::Role;
 pub use scope::{Scope, Scopes};
 

@@ -1,16 +1,20 @@
 //! Pro modules: finding them, checking them, loading them, and leading requests to them. In a community server this is
 //! the table of routes that answer 402.
 //!
-//! `scan` finds and checks files, `loader` loads them, `lifecycle` starts and replaces, `upkeep` does all of it again and again, `routes` and `stubs` say which
-//! route leads where, `dispatch` calls into a module, `watchdog` looks after it, `services` are what it gets of us.
+//! `scan` finds and checks files, `book` knows what became of them, `loader` loads them, `lifecycle` starts and replaces,
+//! `upkeep` does all of it again and again, `providers` and `routes` say which route leads where, `http/admit` who may come
+//! in and `http/refuse` what the others hear, `dispatch` calls into a module, `watchdog` looks after it, `services` are
+//! what it gets of us.
 
 mod activity;
+mod book;
 mod dispatch;
 pub mod http;
 mod lifecycle;
 mod loaded;
 pub mod loader;
 pub mod openapi;
+mod providers;
 mod quarantine;
 pub mod routes;
 mod runtime;
@@ -18,19 +22,16 @@ mod scan;
 pub mod services;
 pub mod sql_guard;
 mod store;
-pub mod stubs;
 pub mod testing;
 mod upkeep;
 pub mod view;
 mod watchdog;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use fleetwright_plugin_api::info::ModuleInfo;
 use fleetwright_plugin_api::wire::CallContext;
 use futures_util::future::BoxFuture;
 
@@ -43,7 +44,9 @@ use crate::http::idempotency::Idempotency;
 use crate::licensing::{Licensing, TrustedKeys};
 
 use activity::Activity;
+use book::Book;
 use loaded::Loaded;
+use providers::{Provider, providers};
 use quarantine::Quarantine;
 use routes::RouteTable;
 use runtime::ModuleRuntime;
@@ -65,7 +68,7 @@ pub struct ModulesParts {
 /// A handle on the modules; cheap to clone.
 #[derive(Clone)]
 pub struct Modules {
-    inner: Arc<Inner>,
+    registry: Arc<Registry>,
 }
 
 /// Serves a request of a module with the checks every request gets, as the identity given.
@@ -75,7 +78,8 @@ pub type InProcess = Arc<
         + Sync,
 >;
 
-struct Inner {
+/// What is here, in what state, and what it runs on.
+struct Registry {
     parts: ModulesParts,
     runtime: ModuleRuntime,
     quarantine: Quarantine,
@@ -88,62 +92,23 @@ struct Inner {
     in_process: OnceLock<InProcess>,
 }
 
-/// What is known of the files in the modules folder.
-#[derive(Default)]
-struct Book {
-    files: BTreeMap<PathBuf, FileEntry>,
-    /// Why the folder is not looked into.
-    folder_problem: Option<String>,
-}
-
-struct FileEntry {
-    /// None while the file is gone but its module still runs.
-    stamp: Option<loader::Stamp>,
-    outcome: Outcome,
-}
-
-#[derive(Clone)]
-enum Outcome {
-    Refused(Refused),
-    Loaded(Arc<Loaded>),
-}
-
-/// A file that is not a module here, and why.
-#[derive(Clone, Debug)]
-struct Refused {
-    reason: String,
-    /// What it says of itself; only to be believed if `signed`.
-    info: Option<Box<ModuleInfo>>,
-    signed: bool,
-}
-
-/// Where a route leads.
-#[derive(Clone)]
-enum Provider {
-    /// The product has such a module, this server has not.
-    Absent(&'static str),
-    /// It is here and does not work.
-    Failed(String),
-    Loaded(Arc<Loaded>),
-}
-
 impl Modules {
     /// Lets modules call the server's routes in process. Set once, when the router is put together.
     pub fn set_in_process(&self, serve: InProcess) {
-        let _ = self.inner.in_process.set(serve);
+        let _ = self.registry.in_process.set(serve);
     }
 
     fn parts(&self) -> &ModulesParts {
-        &self.inner.parts
+        &self.registry.parts
     }
 
     fn table(&self) -> arc_swap::Guard<Arc<RouteTable<Provider>>> {
-        self.inner.table.load()
+        self.registry.table.load()
     }
 
     /// Nothing panics while it holds the lock.
     fn book(&self) -> MutexGuard<'_, Book> {
-        self.inner
+        self.registry
             .book
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -151,7 +116,7 @@ impl Modules {
 
     /// Nothing panics while it holds the lock.
     fn retired(&self) -> MutexGuard<'_, Vec<(String, Activity)>> {
-        self.inner
+        self.registry
             .retired
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -159,20 +124,18 @@ impl Modules {
 
     /// The present version of every loaded module.
     fn loaded(&self) -> Vec<Arc<Loaded>> {
-        let book = self.book();
-        let all = book
-            .files
-            .values()
-            .filter_map(|entry| match &entry.outcome {
-                Outcome::Loaded(loaded) => Some(Arc::clone(loaded)),
-                Outcome::Refused(_) => None,
-            });
-        all.collect()
+        self.book().loaded().map(Arc::clone).collect()
     }
 
     fn find(&self, name: &str) -> Option<Arc<Loaded>> {
         self.loaded()
             .into_iter()
             .find(|loaded| loaded.info.name == name)
+    }
+
+    /// Puts the table together from what the product declares and what is in the book.
+    fn rebuild_table(&self) {
+        let table = RouteTable::build(providers(&self.book()));
+        self.registry.table.store(Arc::new(table));
     }
 }

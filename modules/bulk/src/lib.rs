@@ -50,6 +50,6 @@ impl Module for Bulk {
 
 fleetwright_plugin_api::export_module!(
     Bulk,
-    info = include_str!("../module.json"),
+    info = fleetwright_plugin_api::product::BULK,
     openapi = include_str!("../openapi.json")
 );

@@ -1,31 +1,31 @@
 //! The committed declarations are what the code serves: `openapi.json` is generated from the handlers (rewrite it with
-//! `UPDATE_OPENAPI=1`), and `module.json` declares exactly its routes.
+//! `UPDATE_OPENAPI=1`), and `plugin-api/product/bulk.json` declares exactly its routes.
 
 use fleetwright_module_bulk::Bulk;
 use fleetwright_module_bulk::http::ApiDocument;
 use fleetwright_plugin_api::info::RouteKind;
-use fleetwright_plugin_api::sdk::testing::declaration::Declaration;
+use fleetwright_plugin_api::product;
+use fleetwright_plugin_api::sdk::testing::declaration::Declared;
 use utoipa::OpenApi as _;
 
-fn declaration() -> Result<Declaration, String> {
+fn declared() -> Result<Declared, String> {
     let served = serde_json::to_value(ApiDocument::openapi()).unwrap();
-    let (folder, version) = (env!("CARGO_MANIFEST_DIR"), env!("CARGO_PKG_VERSION"));
-    Declaration::read::<Bulk>(folder, version, served)
+    Declared::read::<Bulk>(product::BULK, env!("CARGO_MANIFEST_DIR"), served)
 }
 
 #[test]
 fn openapi_is_generated_from_the_handlers() -> Result<(), String> {
-    declaration()?.openapi_is_generated()
+    declared()?.openapi_is_generated()
 }
 
 #[test]
 fn exactly_the_documented_routes_are_declared() -> Result<(), String> {
-    declaration()?.routes_are_documented()
+    declared()?.routes_are_documented()
 }
 
 #[test]
 fn reads_are_for_viewers_and_only_new_work_needs_a_running_licence() -> Result<(), String> {
-    declaration()?.routes_are("fleet_bulk_operations", |method, path| {
+    declared()?.routes_are("fleet_bulk_operations", |method, path| {
         match (method, path) {
             ("GET", _) => (RouteKind::Read, "viewer"),
             ("POST", "/fleet/bulk" | "/fleet/bulk/{id}/retry") => (RouteKind::New, "operator"),
@@ -36,5 +36,5 @@ fn reads_are_for_viewers_and_only_new_work_needs_a_running_licence() -> Result<(
 
 #[test]
 fn migrations_are_declared_and_own_their_tables() -> Result<(), String> {
-    declaration()?.migrations_are_declared()
+    declared()?.migrations_are_declared()
 }

@@ -53,6 +53,6 @@ impl Module for Groups {
 
 fleetwright_plugin_api::export_module!(
     Groups,
-    info = include_str!("../module.json"),
+    info = fleetwright_plugin_api::product::GROUPS,
     openapi = include_str!("../openapi.json")
 );

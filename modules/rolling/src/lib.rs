@@ -51,6 +51,6 @@ impl Module for Rolling {
 
 fleetwright_plugin_api::export_module!(
     Rolling,
-    info = include_str!("../module.json"),
+    info = fleetwright_plugin_api::product::ROLLING,
     openapi = include_str!("../openapi.json")
 );

@@ -60,6 +60,6 @@ impl Module for Schedules {
 
 fleetwright_plugin_api::export_module!(
     Schedules,
-    info = include_str!("../module.json"),
+    info = fleetwright_plugin_api::product::SCHEDULES,
     openapi = include_str!("../openapi.json")
 );

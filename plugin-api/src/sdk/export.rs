@@ -14,8 +14,9 @@ pub use abi_stable::std_types;
 
 /// Exports a [`Module`] from a `cdylib`.
 ///
-/// `info` is the committed `module.json` (`name`, `host_api`, `features`, `routes`, `migrations`, `description`);
-/// `openapi` the committed OpenAPI document of its routes. The version is the package's.
+/// `info` is the text of the module's one declaration (`name`, `host_api`, `features`, `routes`, `migrations`,
+/// `description`; see [`Declaration`](crate::info::Declaration)), `openapi` the committed OpenAPI document of its routes. The
+/// version is the package's.
 #[macro_export]
 macro_rules! export_module {
     ($module:ty, info = $info:expr, openapi = $openapi:expr $(,)?) => {
@@ -170,7 +171,7 @@ const fn last_brace(json: &[u8]) -> usize {
         }
     }
     // Runs while the module is compiled, never in it: a build error for its author.
-    panic!("module.json must be a JSON object")
+    panic!("the declaration must be a JSON object")
 }
 
 #[cfg(test)]

@@ -10,28 +10,23 @@ use crate::abi::IdentityApi_TO;
 /// `fleet.identity/1`.
 #[derive(Clone)]
 pub struct Identity {
-    api: Option<Arc<IdentityApi_TO<RBox<()>>>>,
+    api: Arc<IdentityApi_TO<RBox<()>>>,
 }
 
 impl Identity {
-    pub(crate) fn new(api: Option<IdentityApi_TO<RBox<()>>>) -> Self {
-        Self {
-            api: api.map(Arc::new),
-        }
+    pub(crate) fn new(api: IdentityApi_TO<RBox<()>>) -> Self {
+        Self { api: Arc::new(api) }
     }
 
     /// The context to call a route with as this principal, with the rights it has now; none if it is gone or may not use the
-    /// route. `path` is the full one. A server that cannot tell is an error.
+    /// route. `path` is the full one.
     pub async fn acting(
         &self,
         principal: &str,
         method: &str,
         path: &str,
     ) -> Result<Option<CallContext>, ServerError> {
-        let api = self.api.as_ref().ok_or_else(|| {
-            ServerError::NotFound("this server does not offer fleet.identity/1".to_owned())
-        })?;
-        let asked = api.acting(
+        let asked = self.api.acting(
             RString::from(principal),
             RString::from(method),
             RString::from(path),

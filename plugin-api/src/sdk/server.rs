@@ -22,10 +22,11 @@ use crate::wire::Environment;
 /// Everything a module can ask of the server. Cheap to clone.
 #[derive(Clone)]
 pub struct Server {
-    inner: Arc<Inner>,
+    interfaces: Arc<Interfaces>,
 }
 
-struct Inner {
+/// What a module asks through, each fetched once.
+struct Interfaces {
     module: String,
     environment: Environment,
     clock: ClockApi_TO<RBox<()>>,
@@ -50,8 +51,7 @@ pub struct Services {
     pub signals: SignalsApi_TO<RBox<()>>,
     pub call: CallApi_TO<RBox<()>>,
     pub features: FeaturesApi_TO<RBox<()>>,
-    /// Servers before module API 1.1 have none.
-    pub identity: Option<IdentityApi_TO<RBox<()>>>,
+    pub identity: IdentityApi_TO<RBox<()>>,
 }
 
 impl Services {
@@ -70,14 +70,14 @@ impl Services {
             signals: fetch(server, interface_name::SIGNALS)?,
             call: fetch(server, interface_name::CALL)?,
             features: fetch(server, interface_name::FEATURES)?,
-            identity: fetch(server, interface_name::IDENTITY).ok(),
+            identity: fetch(server, interface_name::IDENTITY)?,
         })
     }
 }
 
 impl Server {
     pub fn new(module: &str, services: Services) -> Self {
-        let inner = Inner {
+        let interfaces = Interfaces {
             module: module.to_owned(),
             environment: services.environment,
             clock: services.clock,
@@ -93,13 +93,13 @@ impl Server {
             loops: Loops::default(),
         };
         Self {
-            inner: Arc::new(inner),
+            interfaces: Arc::new(interfaces),
         }
     }
 
     /// Microseconds since the Unix epoch, by the server's clock.
     pub fn now_us(&self) -> i64 {
-        self.inner.clock.now_us()
+        self.interfaces.clock.now_us()
     }
 
     /// A new UUIDv7, by the server's clock.
@@ -118,36 +118,36 @@ impl Server {
     }
 
     pub fn db(&self) -> &Database {
-        &self.inner.db
+        &self.interfaces.db
     }
 
     pub fn hosts(&self) -> &Hosts {
-        &self.inner.hosts
+        &self.interfaces.hosts
     }
 
     pub fn sets(&self) -> &Sets {
-        &self.inner.sets
+        &self.interfaces.sets
     }
 
     pub fn signals(&self) -> &Signals {
-        &self.inner.signals
+        &self.interfaces.signals
     }
 
     pub fn call(&self) -> &Call {
-        &self.inner.call
+        &self.interfaces.call
     }
 
     pub fn features(&self) -> &Features {
-        &self.inner.features
+        &self.interfaces.features
     }
 
     pub fn identity(&self) -> &Identity {
-        &self.inner.identity
+        &self.interfaces.identity
     }
 
     /// The identity of the module's own loops: `module:<name>`.
     pub fn own_context(&self) -> CallContext {
-        let principal = format!("module:{}", self.inner.module);
+        let principal = format!("module:{}", self.interfaces.module);
         CallContext {
             request_id: self.new_id().to_string(),
             principal_name: principal.clone(),
@@ -158,7 +158,7 @@ impl Server {
 
     /// A switch of the server's configuration (`preemption`, `budgets`); null if there is none of that name.
     pub fn setting(&self, name: &str) -> &Value {
-        self.inner
+        self.interfaces
             .environment
             .settings
             .get(name)
@@ -171,7 +171,7 @@ impl Server {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        self.inner.loops.spawn(name, make);
+        self.interfaces.loops.spawn(name, make);
     }
 
     /// Waits on the module's runtime, in real time.
@@ -181,7 +181,7 @@ impl Server {
 
     /// Ends every loop at its next await.
     pub fn stop_loops(&self) {
-        self.inner.loops.stop();
+        self.interfaces.loops.stop();
     }
 }
 

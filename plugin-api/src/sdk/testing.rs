@@ -128,7 +128,7 @@ impl TestServer {
                 signals: SignalsApi_TO::from_value(fake(), TD_Opaque),
                 call: CallApi_TO::from_value(fake(), TD_Opaque),
                 features: FeaturesApi_TO::from_value(fake(), TD_Opaque),
-                identity: Some(IdentityApi_TO::from_value(fake(), TD_Opaque)),
+                identity: IdentityApi_TO::from_value(fake(), TD_Opaque),
             },
         )
     }

@@ -56,18 +56,6 @@ impl Caller {
                 .map_or(0, IdempotencyClaim::handle),
         }
     }
-
-    /// Answers 403 unless the caller has at least `role`. For rules finer than the route table's.
-    pub fn require(&self, role: Role) -> Result<(), Problem> {
-        if self.principal.role >= role {
-            Ok(())
-        } else {
-            Err(Problem::forbidden(format!(
-                "This needs the role {}.",
-                role.as_str()
-            )))
-        }
-    }
 }
 
 impl From<&Caller> for AuditContext {

@@ -13,8 +13,7 @@ use super::access::{self, Access, BodySize, Lookup, Rule};
 use crate::app::{App, AppState};
 use crate::auth::http::identified::Identified;
 use crate::auth::identities::Identity;
-use crate::auth::scope::area_of;
-use crate::auth::{Caller, Principal};
+use crate::auth::{self, Asks, Caller, Principal};
 use crate::http::Problem;
 use crate::http::idempotency::{self, Begin, IdempotencyClaim};
 use crate::http::peer;
@@ -109,7 +108,7 @@ async fn identify(app: &App, headers: &HeaderMap) -> Result<Identity, Problem> {
     found.ok_or_else(Problem::unauthenticated)
 }
 
-/// 403 unless role, scopes and tenant allow it.
+/// 403 unless the caller may use this route of the core.
 pub(super) fn authorise(
     principal: &Principal,
     access: Access,
@@ -121,22 +120,13 @@ pub(super) fn authorise(
         Access::Public | Access::Authenticated | Access::Fleet => return Ok(()),
         Access::Role(role) => role,
     };
-    if principal.role < role {
-        let needed = role.as_str();
-        return Err(Problem::forbidden(format!("This needs the role {needed}.")));
-    }
-    // Nothing of the core belongs to a tenant.
-    if principal.tenant.is_some() {
-        return Err(Problem::forbidden(
-            "A token of a tenant reaches only the fleet.",
-        ));
-    }
-    let is_read = *method == Method::GET || *method == Method::HEAD;
-    if principal.scopes.allow(&area_of(path), is_read) {
-        Ok(())
-    } else {
-        Err(Problem::forbidden("This is outside the token's scopes."))
-    }
+    let asks = Asks {
+        role,
+        is_read: *method == Method::GET || *method == Method::HEAD,
+        // Nothing of the core belongs to a tenant.
+        tenants: false,
+    };
+    auth::judge(principal, asks, path)
 }
 
 /// Answered before the body is sent, when the client says how long it is.
@@ -201,56 +191,80 @@ mod tests {
     use super::*;
     use crate::auth::{Role, Scopes};
 
-    fn principal(role: Role, tenant: Option<&str>, scopes: &[&str]) -> Principal {
-        let scopes = scopes.iter().map(|text| text.parse().expect("a scope"));
-        Principal {
-            id: "token:1".to_owned(),
-            name: "t".to_owned(),
-            role,
-            tenant: tenant.map(str::to_owned),
-            scopes: Scopes(scopes.collect()),
-        }
-    }
-
     #[test]
-    fn role_scope_and_tenant_must_all_allow() {
-        let needs = Access::Role(Role::Operator);
+    fn what_asks_for_a_role_is_judged_and_the_rest_is_let_through() {
         let hosts = "/api/v1/hosts/x/approve";
         let bulk = "/api/v1/fleet/bulk";
+        let needs = Access::Role(Role::Operator);
+        let scoped: &[&str] = &["hosts:read"];
         let cases = [
-            (principal(Role::Operator, None, &[]), needs, hosts, true),
-            (principal(Role::Admin, None, &[]), needs, hosts, true),
-            (principal(Role::Viewer, None, &[]), needs, hosts, false),
             (
-                principal(Role::Admin, None, &["commands"]),
+                Role::Operator,
+                None,
+                scoped,
                 needs,
+                Method::GET,
+                hosts,
+                true,
+            ),
+            (
+                Role::Operator,
+                None,
+                scoped,
+                needs,
+                Method::HEAD,
+                hosts,
+                true,
+            ),
+            (
+                Role::Operator,
+                None,
+                scoped,
+                needs,
+                Method::POST,
+                hosts,
+                false,
+            ),
+            (Role::Viewer, None, scoped, needs, Method::GET, hosts, false),
+            (
+                Role::Admin,
+                Some("a"),
+                &[],
+                needs,
+                Method::GET,
                 hosts,
                 false,
             ),
             (
-                principal(Role::Admin, None, &["hosts:read"]),
-                needs,
-                hosts,
-                false,
-            ),
-            (principal(Role::Admin, None, &["hosts"]), needs, hosts, true),
-            (principal(Role::Admin, Some("a"), &[]), needs, hosts, false),
-            (
-                principal(Role::Viewer, Some("a"), &[]),
+                Role::Viewer,
+                Some("a"),
+                scoped,
                 Access::Fleet,
+                Method::POST,
                 bulk,
                 true,
             ),
             (
-                principal(Role::Viewer, Some("a"), &["hosts"]),
+                Role::Viewer,
+                Some("a"),
+                scoped,
                 Access::Authenticated,
+                Method::POST,
                 hosts,
                 true,
             ),
         ];
-        for (who, access, path, allowed) in cases {
-            let verdict = authorise(&who, access, &Method::POST, path);
-            assert_eq!(verdict.is_ok(), allowed, "{who:?} {path}");
+        for (role, tenant, scopes, access, method, path, allowed) in cases {
+            let scopes = scopes.iter().map(|text| text.parse().expect("a scope"));
+            let who = Principal {
+                id: "token:1".to_owned(),
+                name: "t".to_owned(),
+                role,
+                tenant: tenant.map(str::to_owned),
+                scopes: Scopes(scopes.collect()),
+            };
+            let verdict = authorise(&who, access, &method, path);
+            assert_eq!(verdict.is_ok(), allowed, "{who:?} {method} {path}");
         }
     }
 }

@@ -30,10 +30,10 @@ const IDLE: i64 = i64::MIN;
 /// Shared by a module's requests. Cheap to clone.
 #[derive(Clone)]
 pub struct Activity {
-    inner: Arc<Inner>,
+    observed: Arc<Observed>,
 }
 
-struct Inner {
+struct Observed {
     clock: SharedClock,
     last_call: AtomicU64,
     /// When the running poll of each call began, on the monotonic clock.
@@ -45,7 +45,7 @@ struct Inner {
 
 impl Activity {
     pub fn new(clock: SharedClock) -> Self {
-        let inner = Inner {
+        let observed = Observed {
             clock,
             last_call: AtomicU64::new(0),
             polls: Mutex::default(),
@@ -54,13 +54,13 @@ impl Activity {
             health: AtomicU8::new(0),
         };
         Self {
-            inner: Arc::new(inner),
+            observed: Arc::new(observed),
         }
     }
 
     /// Wraps a future of the module's, so that its polls are seen.
     pub fn watch<F: Future>(&self, future: F) -> Watched<F> {
-        let call = self.inner.last_call.fetch_add(1, Ordering::Relaxed);
+        let call = self.observed.last_call.fetch_add(1, Ordering::Relaxed);
         let poll_began = Arc::new(AtomicI64::new(IDLE));
         self.polls().insert(call, Arc::clone(&poll_began));
         Watched {
@@ -73,7 +73,7 @@ impl Activity {
 
     /// Counts a request until the guard is dropped.
     pub fn request(&self) -> RequestGuard {
-        self.inner.requests.send_modify(|count| *count += 1);
+        self.observed.requests.send_modify(|count| *count += 1);
         RequestGuard {
             activity: self.clone(),
         }
@@ -81,19 +81,19 @@ impl Activity {
 
     /// Answers when no request is in the module.
     pub async fn drained(&self) {
-        let mut requests = self.inner.requests.subscribe();
+        let mut requests = self.observed.requests.subscribe();
         // The sender lives in `self`.
         let _ = requests.wait_for(|count| *count == 0).await;
     }
 
     /// Whether anybody but the asker still holds it: the module's own entry, a request, a future that has not been dropped.
     pub fn is_shared(&self) -> bool {
-        Arc::strong_count(&self.inner) > 1
+        Arc::strong_count(&self.observed) > 1
     }
 
     /// How long the longest running poll has not come back, in µs.
     pub fn longest_poll_us(&self) -> i64 {
-        let now_us = self.inner.clock.monotonic_us();
+        let now_us = self.observed.clock.monotonic_us();
         let polls = self.polls();
         let began = polls
             .values()
@@ -103,33 +103,33 @@ impl Activity {
     }
 
     pub fn answered_in_time(&self) {
-        self.inner.misses.store(0, Ordering::Relaxed);
+        self.observed.misses.store(0, Ordering::Relaxed);
     }
 
     pub fn missed_deadline(&self) {
-        self.inner.misses.fetch_add(1, Ordering::Relaxed);
+        self.observed.misses.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Decides the health again; returns it with what it was.
     pub fn judge(&self, stuck_after_us: i64) -> (Health, Health) {
         let now = if self.longest_poll_us() >= stuck_after_us {
             Health::Stuck
-        } else if self.inner.misses.load(Ordering::Relaxed) >= MISSES_MAX {
+        } else if self.observed.misses.load(Ordering::Relaxed) >= MISSES_MAX {
             Health::Degraded
         } else {
             Health::Good
         };
-        let before = self.inner.health.swap(now as u8, Ordering::Relaxed);
+        let before = self.observed.health.swap(now as u8, Ordering::Relaxed);
         (now, Health::from_number(before))
     }
 
     pub fn health(&self) -> Health {
-        Health::from_number(self.inner.health.load(Ordering::Relaxed))
+        Health::from_number(self.observed.health.load(Ordering::Relaxed))
     }
 
     /// Nothing panics while it holds the lock.
     fn polls(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Arc<AtomicI64>>> {
-        self.inner
+        self.observed
             .polls
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -154,7 +154,7 @@ pub struct RequestGuard {
 impl Drop for RequestGuard {
     fn drop(&mut self) {
         self.activity
-            .inner
+            .observed
             .requests
             .send_modify(|count| *count -= 1);
     }
@@ -170,8 +170,10 @@ pub struct Watched<F: Future> {
 
 impl<F: Future> Watched<F> {
     fn timed<T>(&mut self, run: impl FnOnce(&mut Option<Pin<Box<F>>>) -> T) -> T {
-        self.poll_began
-            .store(self.activity.inner.clock.monotonic_us(), Ordering::Relaxed);
+        self.poll_began.store(
+            self.activity.observed.clock.monotonic_us(),
+            Ordering::Relaxed,
+        );
         let result = run(&mut self.future);
         self.poll_began.store(IDLE, Ordering::Relaxed);
         result

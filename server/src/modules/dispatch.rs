@@ -8,12 +8,14 @@ use fleetwright_plugin_api::abi::{
     AbiBody, AbiError, AbiPayload, AbiRequest, AbiResponse, Ctx, FfiFuture, ROption, RString, RVec,
     error_code,
 };
+use fleetwright_plugin_api::product;
 use fleetwright_plugin_api::sdk::CallError;
 use fleetwright_plugin_api::sdk::adapter::header_of;
 use fleetwright_plugin_api::wire::CallContext;
 
+use super::Modules;
 use super::loaded::{Loaded, Stage};
-use super::{Modules, stubs};
+use super::providers::Absence;
 use crate::licensing::Access;
 
 /// The HTTP API's request timeout; streams are exempt once they have begun.
@@ -36,7 +38,7 @@ impl Modules {
         future: FfiFuture<T>,
     ) -> Result<T, CallFailure> {
         let watched = loaded.activity.watch(future);
-        let mut task = self.inner.runtime.spawn(async move {
+        let mut task = self.registry.runtime.spawn(async move {
             let _held = held;
             watched.await
         });
@@ -73,8 +75,10 @@ impl Modules {
             })
         };
         let Some(loaded) = self.find(module) else {
-            let feature = stubs::feature_of(module).unwrap_or_default().to_owned();
-            return Err(unavailable(feature, "module_not_installed"));
+            let declared = product::declaration(module);
+            let feature = declared.and_then(|one| one.features.first().cloned());
+            let absence = Absence::of(&self.book(), module);
+            return Err(unavailable(feature.unwrap_or_default(), absence.as_str()));
         };
         let info = &loaded.info;
         let feature = info.features.first().cloned().unwrap_or_default();
@@ -86,7 +90,7 @@ impl Modules {
             return Err(unavailable(feature, reason.as_str()));
         }
         if loaded.stage() == Stage::Failed {
-            return Err(unavailable(feature, "module_failed"));
+            return Err(unavailable(feature, Absence::Failed.as_str()));
         }
         // Counted before it is looked at: who replaces the module waits for all that may still find it serving.
         let request = loaded.activity.request();
@@ -114,7 +118,7 @@ impl Modules {
     pub(super) async fn route(&self, request: AbiRequest) -> Result<AbiResponse, AbiError> {
         let invalid =
             |error: &dyn std::fmt::Display| AbiError::new(error_code::INVALID, error.to_string());
-        let Some(serve) = self.inner.in_process.get() else {
+        let Some(serve) = self.registry.in_process.get() else {
             return Err(AbiError::new(
                 error_code::UNAVAILABLE,
                 "the server is not serving yet",

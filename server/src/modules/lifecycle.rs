@@ -24,10 +24,10 @@ pub async fn start_licensed(modules: &Modules) {
         }
         loaded.enter(Stage::Starting);
         let name = &loaded.info.name;
-        let started = match modules.inner.quarantine.begin(&loaded.sha256) {
+        let started = match modules.registry.quarantine.begin(&loaded.sha256) {
             Ok(()) => {
                 let started = start(modules, &loaded).await;
-                modules.inner.quarantine.end(&loaded.sha256);
+                modules.registry.quarantine.end(&loaded.sha256);
                 started
             }
             Err(error) => Err(error.to_string()),
@@ -75,7 +75,8 @@ async fn end(modules: &Modules, loaded: &Loaded) {
     if let Some(router) = loaded.router() {
         let deadline_ms = u64::try_from(DRAIN_DEADLINE.as_millis()).unwrap_or(u64::MAX);
         let ending = loaded.activity.watch(router.shutdown(deadline_ms));
-        let ended = tokio::time::timeout(DRAIN_DEADLINE, modules.inner.runtime.spawn(ending)).await;
+        let ended =
+            tokio::time::timeout(DRAIN_DEADLINE, modules.registry.runtime.spawn(ending)).await;
         if ended.is_err() {
             tracing::warn!("module {} does not end its loops", loaded.info.name);
             watchdog::look(modules);
@@ -109,7 +110,7 @@ async fn start(modules: &Modules, loaded: &Arc<Loaded>) -> Result<(), String> {
     migrate(modules, loaded).await?;
     let router = make_router(modules, loaded).await?;
     let starting = modules
-        .inner
+        .registry
         .runtime
         .spawn(loaded.activity.watch(router.start()));
     match tokio::time::timeout(START_DEADLINE, starting).await {
@@ -186,7 +187,7 @@ async fn make_router(modules: &Modules, loaded: &Arc<Loaded>) -> Result<Arc<Held
     let library = loaded.library;
     let making = tokio::task::spawn_blocking(move || library.router(host));
     let hold = |router| {
-        let (activity, runtime) = (loaded.activity.clone(), modules.inner.runtime.clone());
+        let (activity, runtime) = (loaded.activity.clone(), modules.registry.runtime.clone());
         Arc::new(HeldRouter::new(router, activity, runtime))
     };
     match tokio::time::timeout(START_DEADLINE, making).await {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use fleetwright_plugin_api::info::RouteDeclaration;
 use serde_json::{Map, Value, json};
 
-use super::{Modules, Outcome};
+use super::Modules;
 
 impl Modules {
     /// `{"paths": {…}, "components": {…}}`, to be merged into the core's document.
@@ -14,19 +14,17 @@ impl Modules {
         let mut paths: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
         for (route, _) in table.listed() {
             let methods = paths.entry(format!("/api/v1{}", route.path)).or_default();
-            methods.insert(route.method.to_lowercase(), stub_operation(route));
+            methods.insert(route.method.to_lowercase(), declared_operation(route));
         }
         let mut components = Map::new();
-        for entry in self.book().files.values() {
-            if let Outcome::Loaded(loaded) = &entry.outcome {
-                merge(&loaded.info.openapi, &mut paths, &mut components);
-            }
+        for loaded in self.loaded() {
+            merge(&loaded.info.openapi, &mut paths, &mut components);
         }
         json!({ "paths": paths, "components": components })
     }
 }
 
-/// A module's own words replace the stub's; every operation keeps its 402.
+/// A module's own words replace the declaration's; every operation keeps its 402.
 fn merge(
     document: &Value,
     paths: &mut BTreeMap<String, Map<String, Value>>,
@@ -48,21 +46,22 @@ fn merge(
             continue;
         };
         for (method, operation) in methods.as_object().into_iter().flatten() {
-            let Some(stub) = known.get_mut(method) else {
+            let Some(declared) = known.get_mut(method) else {
                 continue;
             };
             let mut operation = operation.clone();
             let responses = operation
                 .get_mut("responses")
                 .and_then(Value::as_object_mut);
-            if let (Some(responses), Some(stubs)) =
-                (responses, stub.get("responses").and_then(Value::as_object))
-            {
-                for (status, response) in stubs {
+            if let (Some(responses), Some(every)) = (
+                responses,
+                declared.get("responses").and_then(Value::as_object),
+            ) {
+                for (status, response) in every {
                     responses.entry(status).or_insert_with(|| response.clone());
                 }
             }
-            *stub = operation;
+            *declared = operation;
         }
     }
     for (kind, entries) in document
@@ -78,7 +77,7 @@ fn merge(
     }
 }
 
-fn stub_operation(route: &RouteDeclaration) -> Value {
+fn declared_operation(route: &RouteDeclaration) -> Value {
     let parameters: Vec<Value> = route
         .path
         .split('/')

@@ -1,11 +1,9 @@
-//! Which route leads where: the stubs and the modules' declarations, put together into one table. Pure; the table is
-//! built anew and swapped whenever a module comes or changes.
+//! Which route leads where: what the product and the modules declare, put together into one table. Pure; the table is built
+//! anew and swapped whenever a module comes or changes.
 
 use std::collections::BTreeMap;
 
-use fleetwright_plugin_api::info::{ModuleInfo, RouteDeclaration};
-
-use super::stubs::Stub;
+use fleetwright_plugin_api::info::{Declaration, ModuleInfo, RouteDeclaration};
 
 /// A table of routes that lead to `P`.
 pub struct RouteTable<P> {
@@ -38,7 +36,8 @@ pub struct Collision {
 }
 
 impl<P: Clone> RouteTable<P> {
-    /// Later routes replace earlier ones of the same method and shape: stubs first, then modules.
+    /// Later routes replace earlier ones of the same method and shape: the product's first, then those of
+    /// modules that are there.
     pub fn build(routes: impl IntoIterator<Item = (RouteDeclaration, P)>) -> Self {
         let mut shapes: BTreeMap<String, BTreeMap<String, Entry<P>>> = BTreeMap::new();
         for (route, provider) in routes {
@@ -81,21 +80,18 @@ impl<P: Clone> RouteTable<P> {
     }
 }
 
-/// Refuses a module that declares a route of the product's table that is another's, or one of a module present.
+/// Refuses a module that declares a route of the product that is another's, or one of a module present.
 pub fn check_collisions<'a>(
     info: &ModuleInfo,
-    stubs: &[Stub],
+    product: &'a [Declaration],
     others: impl IntoIterator<Item = &'a ModuleInfo>,
 ) -> Result<(), Collision> {
     let key = |route: &RouteDeclaration| (route.method.clone(), route.shape());
+    let product = product.iter().map(|one| (&one.name, &one.routes));
+    let others = others.into_iter().map(|one| (&one.name, &one.routes));
     let mut owners: BTreeMap<(String, String), &str> = BTreeMap::new();
-    for stub in stubs {
-        owners.insert(key(&stub.route), stub.module);
-    }
-    for other in others {
-        for route in &other.routes {
-            owners.insert(key(route), &other.name);
-        }
+    for (name, routes) in product.chain(others) {
+        owners.extend(routes.iter().map(|route| (key(route), name.as_str())));
     }
     for route in &info.routes {
         if let Some(owner) = owners.get(&key(route)).filter(|owner| **owner != info.name) {
@@ -124,8 +120,8 @@ fn numbered(shape: &str) -> String {
 mod tests {
     use serde_json::json;
 
-    use super::super::stubs;
     use super::*;
+    use fleetwright_plugin_api::product;
 
     fn module(name: &str, routes: &[(&str, &str)]) -> ModuleInfo {
         let routes: Vec<_> = routes
@@ -139,12 +135,12 @@ mod tests {
         ModuleInfo::parse(document.to_string().as_bytes()).expect("a module")
     }
 
-    fn stub_table() -> RouteTable<&'static str> {
-        RouteTable::build(
-            stubs::all()
-                .into_iter()
-                .map(|stub| (stub.route, stub.module)),
-        )
+    fn of_the_product() -> impl Iterator<Item = (RouteDeclaration, &'static str)> {
+        let of = |one: &'static Declaration| {
+            let routes = one.routes.iter().cloned();
+            routes.map(|route| (route, one.name.as_str()))
+        };
+        product::declarations().iter().flat_map(of)
     }
 
     fn owner<'a>(table: &RouteTable<&'a str>, method: &str, path: &str) -> &'a str {
@@ -157,17 +153,12 @@ mod tests {
 
     #[test]
     fn every_pro_route_is_found_and_nothing_else() {
-        let table = stub_table();
-        for stub in stubs::all() {
-            let path = stub
-                .route
+        let table = RouteTable::build(of_the_product());
+        for (route, module) in of_the_product() {
+            let path = route
                 .shape()
                 .replace("{}", "00000000-0000-7000-8000-000000000000");
-            assert_eq!(
-                owner(&table, &stub.route.method, &path),
-                stub.module,
-                "{path}"
-            );
+            assert_eq!(owner(&table, &route.method, &path), module, "{path}");
         }
         let cases = [
             ("GET", "/fleet/nonsense", "404"),
@@ -184,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_module_takes_the_place_of_its_stubs_whatever_it_calls_its_parameters() {
+    fn a_module_takes_the_place_of_what_is_declared_for_it_whatever_it_calls_its_parameters() {
         let bulk = module(
             "bulk",
             &[
@@ -192,27 +183,27 @@ mod tests {
                 ("GET", "/fleet/bulk/{id}/extra"),
             ],
         );
-        let stubs = stubs::all().into_iter().map(|stub| (stub.route, "stub"));
-        let table =
-            RouteTable::build(stubs.chain(bulk.routes.into_iter().map(|route| (route, "module"))));
+        let declared = of_the_product().map(|(route, _)| (route, "product"));
+        let served = bulk.routes.into_iter().map(|route| (route, "module"));
+        let table = RouteTable::build(declared.chain(served));
         assert_eq!(owner(&table, "GET", "/fleet/bulk/7"), "module");
         assert_eq!(owner(&table, "GET", "/fleet/bulk/7/extra"), "module");
-        assert_eq!(owner(&table, "GET", "/fleet/bulk/7/progress"), "stub");
+        assert_eq!(owner(&table, "GET", "/fleet/bulk/7/progress"), "product");
     }
 
     #[test]
     fn a_route_of_another_module_is_a_collision() {
-        let table = stubs::all();
+        let table = product::declarations();
         let thief = module("thief", &[("GET", "/fleet/bulk/{x}")]);
-        let collision = check_collisions(&thief, &table, []).expect_err("taken");
+        let collision = check_collisions(&thief, table, []).expect_err("taken");
         assert_eq!(collision.owner, "bulk");
         let first = module("first", &[("GET", "/fleet/x/{a}")]);
         let second = module("second", &[("GET", "/fleet/x/{b}")]);
-        assert!(check_collisions(&second, &table, [&first]).is_err());
+        assert!(check_collisions(&second, table, [&first]).is_err());
         assert!(
-            check_collisions(&first, &table, [&first]).is_ok(),
+            check_collisions(&first, table, [&first]).is_ok(),
             "a module and its newer version"
         );
-        assert!(check_collisions(&module("bulk", &[("GET", "/fleet/bulk")]), &table, []).is_ok());
+        assert!(check_collisions(&module("bulk", &[("GET", "/fleet/bulk")]), table, []).is_ok());
     }
 }

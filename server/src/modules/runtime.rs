@@ -20,22 +20,23 @@ const REPLACEMENTS_MAX: u32 = 16;
 /// Handle on the threads; cheap to clone.
 #[derive(Clone)]
 pub struct ModuleRuntime {
-    inner: Arc<Inner>,
+    threads: Arc<Threads>,
 }
 
-struct Inner {
+/// The threads in use, and how often they were given up.
+struct Threads {
     current: ArcSwap<Handle>,
     replaced: AtomicU32,
 }
 
 impl ModuleRuntime {
     pub fn start() -> std::io::Result<Self> {
-        let inner = Inner {
-            current: ArcSwap::from_pointee(threads()?),
+        let threads = Threads {
+            current: ArcSwap::from_pointee(start_threads()?),
             replaced: AtomicU32::new(0),
         };
         Ok(Self {
-            inner: Arc::new(inner),
+            threads: Arc::new(threads),
         })
     }
 
@@ -44,26 +45,26 @@ impl ModuleRuntime {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        self.inner.current.load().spawn(future)
+        self.threads.current.load().spawn(future)
     }
 
     /// Gives the present threads up to whoever blocks them and starts others.
     pub fn replace_threads(&self) {
-        if self.inner.replaced.fetch_add(1, Ordering::Relaxed) >= REPLACEMENTS_MAX {
+        if self.threads.replaced.fetch_add(1, Ordering::Relaxed) >= REPLACEMENTS_MAX {
             tracing::error!(
                 "modules block their threads again and again; no more threads are started for them"
             );
             return;
         }
-        match threads() {
-            Ok(handle) => self.inner.current.store(Arc::new(handle)),
+        match start_threads() {
+            Ok(handle) => self.threads.current.store(Arc::new(handle)),
             Err(error) => tracing::error!(%error, "no more threads for modules can be started"),
         }
     }
 }
 
 /// A runtime that is never dropped: dropping it would wait for, or end, whatever still runs on it.
-fn threads() -> std::io::Result<Handle> {
+fn start_threads() -> std::io::Result<Handle> {
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let runtime: Runtime = Builder::new_multi_thread()
         .worker_threads(cores.clamp(THREADS_MIN, THREADS_MAX))

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::quarantine::Quarantine;
 use super::routes::RouteTable;
 use super::runtime::ModuleRuntime;
-use super::{Inner, Modules, ModulesParts, lifecycle, scan, watchdog};
+use super::{Modules, ModulesParts, Registry, lifecycle, scan, watchdog};
 use crate::licensing::LICENSE_SIGNAL;
 
 /// How soon a dropped file is picked up.
@@ -20,7 +20,7 @@ impl Modules {
     /// Looks into the folder for the first time and starts what is licensed, so that a server that is ready has its
     /// modules. Starts no loop; see [`Modules::run`].
     pub async fn load(parts: ModulesParts) -> std::io::Result<Self> {
-        let inner = Inner {
+        let registry = Registry {
             runtime: ModuleRuntime::start()?,
             quarantine: Quarantine::open(&parts.data_dir),
             parts,
@@ -31,9 +31,9 @@ impl Modules {
             in_process: OnceLock::new(),
         };
         let modules = Self {
-            inner: Arc::new(inner),
+            registry: Arc::new(registry),
         };
-        scan::rebuild_table(&modules);
+        modules.rebuild_table();
         modules.rescan().await;
         Ok(modules)
     }
@@ -62,7 +62,7 @@ impl Modules {
 
     /// Looks at what has changed in the folder and in the licence, and acts on it before it answers.
     pub async fn rescan(&self) {
-        let _turn = self.inner.turn.lock().await;
+        let _turn = self.registry.turn.lock().await;
         scan::scan(self).await;
         lifecycle::start_licensed(self).await;
     }

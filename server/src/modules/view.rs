@@ -3,9 +3,10 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::Modules;
 use super::activity::Health;
+use super::book::Outcome;
 use super::loaded::{Loaded, Stage};
-use super::{Modules, Outcome};
 
 /// One file in the modules folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -27,13 +28,13 @@ impl Modules {
     /// Every file in the modules folder, by file name.
     pub fn list(&self) -> Vec<ModuleView> {
         let book = self.book();
-        let views = book.files.iter().map(|(path, entry)| {
+        let views = book.files().map(|(path, outcome)| {
             let file = path
                 .file_name()
                 .unwrap_or_default()
                 .to_string_lossy()
                 .into_owned();
-            match &entry.outcome {
+            match outcome {
                 Outcome::Loaded(loaded) => loaded_view(loaded, file),
                 Outcome::Refused(refused) => {
                     let stem = path

@@ -36,7 +36,7 @@ pub fn look(modules: &Modules) {
         watched.extend(retired.iter().cloned());
     }
     if judge(&watched) {
-        modules.inner.runtime.replace_threads();
+        modules.registry.runtime.replace_threads();
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::fixtures::{
     GOOD, HEAD_EPOCH, HEAD_UNWIND, LAYOUT, claims, library, module, modules, patched, put_license,
-    raw, start, wait_state, with_head_byte, write, write_signed,
+    raw, start, start_with_fixture, wait_state, with_head_byte, write, write_signed,
 };
 
 /// Makes the file in the folder; returns nothing but what must be in the reason.
@@ -89,7 +89,7 @@ fn declared(folder: &Path, name: &str, changes: &[(&str, &str)]) {
     signed(folder, name, &bytes);
 }
 
-const CASES: [(&str, Make, &str); 21] = [
+const CASES: [(&str, Make, &str); 24] = [
     (
         "unsigned.so",
         |folder| write(&folder.join("unsigned.so"), &library(GOOD)),
@@ -128,7 +128,40 @@ const CASES: [(&str, Make, &str); 21] = [
                 &[("\"^2.0\"", "\"^9.0\""), ("\"fixture\"", "\"fix_api\"")],
             )
         },
-        "needs module API ^9.0",
+        "it needs module API ^9.0, this server has 2.0.0",
+    ),
+    (
+        "api1.so",
+        |folder| {
+            declared(
+                folder,
+                "api1.so",
+                &[("\"^2.0\"", "\"^1.0\""), ("\"fixture\"", "\"fix_one\"")],
+            )
+        },
+        "it needs module API ^1.0, this server has 2.0.0",
+    ),
+    (
+        "body.so",
+        |folder| {
+            declared(
+                folder,
+                "body.so",
+                &[("2097152", "9097152"), ("\"fixture\"", "\"fix_bod\"")],
+            )
+        },
+        "route POST /fleet/x-fixture/admin: its bodies must be limited to 1 byte at least and 8 MiB at most",
+    ),
+    (
+        "nobody.so",
+        |folder| {
+            declared(
+                folder,
+                "nobody.so",
+                &[("2097152", "0      "), ("\"fixture\"", "\"fix_nob\"")],
+            )
+        },
+        "route POST /fleet/x-fixture/admin: its bodies must be limited to 1 byte at least and 8 MiB at most",
     ),
     (
         "feature.so",
@@ -298,6 +331,57 @@ fn a_module_that_fails_after_loading_is_listed_with_its_reason() {
         .admin
         .post("/fleet/x-fixture/notes", &json!({"id": 1, "text": "a"}))
         .expect(201);
+}
+
+#[test]
+fn a_file_of_a_modules_name_that_was_refused_is_module_failed() {
+    let fleet = start_with_fixture();
+    let folder = fleet.server.settings.modules_dir();
+    let reason = |path: &str| {
+        let answer = fleet.admin.get(path);
+        assert_eq!(answer.status, 402, "{path}");
+        let body = answer.json();
+        assert!(body["upgrade_url"].is_string(), "{body}");
+        body["reason"].as_str().expect("a reason").to_owned()
+    };
+    let invoked = || {
+        let path = "/fleet/x-fixture/misbehave/invoke-absent";
+        let answer = fleet.admin.post(path, &json!({}));
+        assert_eq!(answer.status, 402);
+        answer.json()
+    };
+    let asked = ["/fleet/groups", "/fleet/rolling", "/fleet/bulk"];
+    assert_eq!(asked.map(reason), ["module_not_installed"; 3]);
+    assert_eq!(invoked()["reason"], "module_not_installed");
+    // The first has the module's name and nothing that could be read; the second is unsigned, has another name, and
+    // says inside what it is.
+    let (named, inside) = (folder.join("groups.so"), folder.join("other.so"));
+    write(&named, b"not a library");
+    let library = patched(
+        library(GOOD),
+        "\"name\": \"fixture\"",
+        "\"name\": \"rolling\"",
+    );
+    write(&inside, &library);
+    modules(&fleet);
+    let failed = "module_failed";
+    assert_eq!(asked.map(reason), [failed, failed, "module_not_installed"]);
+    let told = invoked();
+    assert_eq!(
+        (&told["reason"], &told["module"], &told["feature"]),
+        (
+            &json!(failed),
+            &json!("rolling"),
+            &json!("fleet_rolling_deployments")
+        )
+    );
+    // Nothing of an unsigned file is mounted, and what runs is not in its power.
+    fleet.admin.get("/fleet/x-fixture/room").expect(200);
+    for file in [named, inside] {
+        std::fs::remove_file(file).expect("removed");
+    }
+    modules(&fleet);
+    assert_eq!(asked.map(reason), ["module_not_installed"; 3]);
 }
 
 fn wait_for_reason(fleet: &fleetwright_tests::fleet::TestFleet, reason: &str) -> Value {

@@ -1,11 +1,14 @@
 //! Modules come, are licensed and are replaced while the server runs.
 
+use std::collections::BTreeMap;
+
+use fleetwright_tests::fleet::TestFleet;
 use fleetwright_tests::wait::{wait_for, wait_until};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::fixtures::{
-    FOREIGN, GOOD, PATIENCE, claims, drop_module, library, listed, module, patched, put_license,
-    start, start_with_fixture, wait_state,
+    FOREIGN, GOOD, PATIENCE, claims, drop_module, library, listed, module, modules, patched,
+    put_license, start, start_with_fixture, wait_state,
 };
 
 fn version(bytes: Vec<u8>, to: &str) -> Vec<u8> {
@@ -95,6 +98,14 @@ fn checks_come_in_order_and_the_module_sees_only_what_passed_them() {
             .status,
         413
     );
+    // Each route by what it declares itself: this one takes two MiB, and one byte more is too much.
+    for (bytes, status) in [(2 * 1024 * 1024, 200), (2 * 1024 * 1024 + 1, 413)] {
+        let request = fleet
+            .admin
+            .request("POST", "/fleet/x-fixture/admin")
+            .bytes(vec![b' '; bytes]);
+        assert_eq!(fleet.admin.send(&request).status, status, "{bytes}");
+    }
 }
 
 #[test]
@@ -124,6 +135,91 @@ fn a_newer_file_replaces_the_module_and_an_older_one_is_refused() {
     });
     assert_eq!(refused["reason"], "version 1.1.0 is loaded, which is newer");
     fleet.admin.get("/fleet/x-fixture/room").expect(200);
+}
+
+/// What the module list says of each file, by file.
+fn files(fleet: &TestFleet) -> BTreeMap<String, (String, String)> {
+    let text = |item: &Value, name: &str| item[name].as_str().unwrap_or_default().to_owned();
+    let items = modules(fleet);
+    let told = items.iter().map(|item| {
+        let what = (text(item, "state"), text(item, "reason"));
+        (text(item, "file"), what)
+    });
+    told.collect()
+}
+
+#[test]
+fn of_two_files_of_one_module_one_is_used_and_stays_so() {
+    let fleet = start_with_fixture();
+    let folder = fleet.server.settings.modules_dir();
+    let used = ("running".to_owned(), String::new());
+    let passed_over = |by: &str, version: &str| {
+        let reason = format!("{by} is fixture {version} too and is the one that is used");
+        ("failed".to_owned(), reason)
+    };
+    let state = |one: &str, other: &str| {
+        let all = files(&fleet);
+        (all.get(one).cloned(), all.get(other).cloned())
+    };
+    // One library under two names; the second comes first in the folder.
+    for suffix in [".sig", ""] {
+        let name = |file: &str| folder.join(format!("{file}{suffix}"));
+        std::fs::hard_link(name("fixture.so"), name("fixture-copy.so")).expect("linked");
+    }
+    let first = (Some(used.clone()), Some(passed_over("fixture.so", "1.0.0")));
+    let mut notes = 0;
+    for _ in 0..4 {
+        assert_eq!(state("fixture.so", "fixture-copy.so"), first);
+        notes += 1;
+        let note = json!({"id": notes, "text": "a"});
+        fleet
+            .admin
+            .post("/fleet/x-fixture/notes", &note)
+            .expect(201);
+    }
+    // Another build of the same version: the one that is used is not replaced by it, again and again.
+    drop_module(&fleet, "built-again.so", &library(module("drop_panics")));
+    for _ in 0..4 {
+        let found = state("fixture.so", "built-again.so");
+        assert_eq!(found, first);
+    }
+    assert_eq!(
+        fleet
+            .server
+            .log()
+            .matches("module fixture 1.0.0 loaded")
+            .count(),
+        1,
+        "loaded once"
+    );
+    // The one that is used goes: another takes over, the first by name, and says so. It is another build.
+    for file in ["fixture.so", "fixture.so.sig"] {
+        std::fs::remove_file(folder.join(file)).expect("removed");
+    }
+    wait_for("another file to be used", PATIENCE, || {
+        let found = state("built-again.so", "fixture-copy.so");
+        let expected = (
+            Some(used.clone()),
+            Some(passed_over("built-again.so", "1.0.0")),
+        );
+        (found == expected).then_some(())
+    });
+    let room = || fleet.admin.get("/fleet/x-fixture/room").expect(200);
+    assert_eq!(room()["variant"], "drop_panics");
+    // A newer one is used whatever it is called; the others are older now.
+    drop_module(&fleet, "z.so", &version(library(GOOD), "1.1.0"));
+    wait_for("the newer to be used", PATIENCE, || {
+        (files(&fleet).get("z.so") == Some(&used)).then_some(())
+    });
+    let older = (
+        "failed".to_owned(),
+        "version 1.1.0 is loaded, which is newer".to_owned(),
+    );
+    wait_for("the older to be refused", PATIENCE, || {
+        let found = state("built-again.so", "fixture-copy.so");
+        (found == (Some(older.clone()), Some(older.clone()))).then_some(())
+    });
+    assert_eq!(room()["variant"], "good");
 }
 
 #[test]

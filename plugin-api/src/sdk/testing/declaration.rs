@@ -1,43 +1,33 @@
-//! What every module's tests ask of its committed files: that `openapi.json` is the document its handlers make, that
-//! `module.json` declares exactly those routes and all migrations. Each check says what is wrong. Not what the routes do.
+//! What every module's tests ask of its committed files: that `openapi.json` is the document its handlers make, that its
+//! declaration has exactly those routes and all migrations. Each check says what is wrong. Not what the routes do.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::super::{Migration, Module};
-use crate::abi::ABI_EPOCH;
-use crate::info::{ModuleInfo, RouteKind};
+use crate::info::{Declaration, RouteKind};
 
 /// Set, the committed document is written anew before it is compared.
 const UPDATE: &str = "UPDATE_OPENAPI";
 const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 
-/// A module's committed declaration beside what its code serves.
-pub struct Declaration {
-    info: ModuleInfo,
+/// A module's declaration beside what its code serves.
+pub struct Declared {
+    declaration: Declaration,
     openapi: PathBuf,
     served: Value,
     migrations: Vec<Migration>,
 }
 
-impl Declaration {
-    /// Of the module in `folder` (its `CARGO_MANIFEST_DIR`), in its version; `served` is the document its handlers make.
-    pub fn read<M: Module>(folder: &str, version: &str, served: Value) -> Result<Self, String> {
-        let folder = Path::new(folder);
-        let file = folder.join("module.json");
-        let text = std::fs::read_to_string(&file).map_err(|error| told(&file, &error))?;
-        let mut declared: Map<String, Value> =
-            serde_json::from_str(&text).map_err(|error| told(&file, &error))?;
-        // As the export macro completes it.
-        declared.insert("abi".to_owned(), ABI_EPOCH.into());
-        declared.insert("version".to_owned(), version.into());
-        declared.insert("openapi".to_owned(), served.clone());
-        let info = ModuleInfo::parse(Value::Object(declared).to_string().as_bytes());
+impl Declared {
+    /// `text` is what the module gives [`export_module!`](crate::export_module), `folder` where its `openapi.json` lies
+    /// (its `CARGO_MANIFEST_DIR`); `served` is the document its handlers make.
+    pub fn read<M: Module>(text: &str, folder: &str, served: Value) -> Result<Self, String> {
         Ok(Self {
-            info: info.map_err(|error| told(&file, &error))?,
-            openapi: folder.join("openapi.json"),
+            declaration: Declaration::parse(text).map_err(|error| error.to_string())?,
+            openapi: Path::new(folder).join("openapi.json"),
             served,
             migrations: M::migrations(),
         })
@@ -62,7 +52,7 @@ impl Declaration {
 
     /// Exactly the routes of the document are declared.
     pub fn routes_are_documented(&self) -> Result<(), String> {
-        let routes = self.info.routes.iter();
+        let routes = self.declaration.routes.iter();
         let declared: BTreeSet<String> = routes
             .map(|route| format!("{} {}", route.method, route.path))
             .collect();
@@ -81,7 +71,7 @@ impl Declaration {
         feature: &str,
         expected: impl Fn(&str, &str) -> (RouteKind, &'static str),
     ) -> Result<(), String> {
-        for route in &self.info.routes {
+        for route in &self.declaration.routes {
             let is = (route.kind, route.role.as_str(), route.feature.as_str());
             let (kind, role) = expected(&route.method, &route.path);
             let place = format!("{} {}", route.method, route.path);
@@ -95,10 +85,10 @@ impl Declaration {
         let numbers: Vec<u32> = self.migrations.iter().map(|one| one.version).collect();
         same(
             "migrations",
-            &(1..=self.info.migrations).collect(),
+            &(1..=self.declaration.migrations).collect(),
             &numbers,
         )?;
-        let prefix = format!(" {}_", self.info.name);
+        let prefix = format!(" {}_", self.declaration.name);
         for migration in &self.migrations {
             for sql in [migration.sqlite, migration.postgres] {
                 let mut made = sql.lines().filter(|line| line.starts_with("CREATE"));

@@ -12,29 +12,18 @@ use fleetwright_plugin_api::info::RouteKind;
 use fleetwright_plugin_api::wire::CallContext;
 use http::{HeaderMap, Uri, header};
 
+use super::super::Modules;
 use super::super::loaded::{Loaded, Stage};
+use super::super::providers::{Absence, Provider};
 use super::super::routes::{Entry, Found};
-use super::super::{Modules, Provider};
 use super::refuse;
-use crate::auth::scope::area_of;
-use crate::auth::{self, Caller, Role};
+use crate::auth::{self, Asks, Caller, Role};
 use crate::db::DbError;
 use crate::http::Problem;
 use crate::http::idempotency::{Begin, fingerprint};
 use crate::licensing::Access;
 
 const BASE: &str = "/api/v1";
-/// The HTTP API's limits: for most bodies, and for those with a selector or host ids.
-const BODY_BYTES_MAX: usize = 1024 * 1024;
-const SELECTOR_BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Routes whose bodies hold selectors or host ids.
-const SELECTOR_ROUTES: [&str; 5] = [
-    "/fleet/select",
-    "/fleet/groups",
-    "/fleet/bulk",
-    "/fleet/rolling",
-    "/fleet/schedules",
-];
 
 /// Adds the Pro routes to a router that is served under `/api/v1`, behind authentication.
 pub fn mount_fleet_routes<S: Clone + Send + Sync + 'static>(
@@ -62,10 +51,12 @@ impl Modules {
             .get::<Caller>()
             .cloned()
             .ok_or_else(Problem::unauthenticated)?;
-        let loaded = self.admit(&caller, request.method().as_str(), uri.path())?;
-        let limit = body_limit(uri.path());
+        let Admitted {
+            loaded,
+            body_bytes_max,
+        } = self.admit(&caller, request.method().as_str(), uri.path())?;
         let (parts, body) = request.into_parts();
-        let body = read_body(&parts.headers, body, limit).await?;
+        let body = read_body(&parts.headers, body, body_bytes_max).await?;
         let begun = self.begin_once(caller, &parts.method, &uri, &parts.headers, &body);
         match begun.await? {
             Begun::Go(caller) => self.forward(&loaded, caller, &uri, parts, body).await,
@@ -74,21 +65,20 @@ impl Modules {
     }
 
     /// Everything that is decided before the body is looked at.
-    fn admit(&self, caller: &Caller, method: &str, path: &str) -> Result<Arc<Loaded>, Problem> {
+    fn admit(&self, caller: &Caller, method: &str, path: &str) -> Result<Admitted, Problem> {
         let table = self.table();
         let entry = match table.find(method, path.strip_prefix(BASE).unwrap_or(path)) {
             Found::Route(entry) => entry,
-            Found::OtherMethods(methods) => return Err(refuse::other_methods(&methods)),
+            Found::OtherMethods(methods) => {
+                return Err(Problem::method_not_allowed(&methods.join(", ")));
+            }
             Found::Nothing => return Err(Problem::not_found("route")),
         };
         check_caller(caller, path, entry)?;
         let feature = entry.route.feature.as_str();
         let loaded = match &entry.provider {
-            Provider::Absent(module) => {
-                return Err(refuse::unavailable(feature, module, "module_not_installed"));
-            }
-            Provider::Failed(module) => {
-                return Err(refuse::unavailable(feature, module, "module_failed"));
+            Provider::Missing { module, absence } => {
+                return Err(refuse::missing(feature, module, *absence));
             }
             Provider::Loaded(loaded) => loaded,
         };
@@ -101,16 +91,19 @@ impl Modules {
             Access::Full => {}
             Access::ContinueOnly(_) if entry.route.kind != RouteKind::New => {}
             Access::ContinueOnly(reason) | Access::Nothing(reason) => {
-                return Err(refuse::unavailable(feature, &info.name, reason.as_str()));
+                return Err(refuse::unlicensed(feature, &info.name, reason));
             }
         }
         if loaded.stage() == Stage::Failed {
-            return Err(refuse::unavailable(feature, &info.name, "module_failed"));
+            return Err(refuse::missing(feature, &info.name, Absence::Failed));
         }
         if loaded.serving().is_none() {
             return Err(refuse::not_serving(loaded));
         }
-        Ok(Arc::clone(loaded))
+        Ok(Admitted {
+            loaded: Arc::clone(loaded),
+            body_bytes_max: entry.route.body_bytes_max as usize,
+        })
     }
 
     /// Takes the request's idempotency key.
@@ -177,25 +170,27 @@ impl Modules {
     }
 }
 
+struct Admitted {
+    loaded: Arc<Loaded>,
+    /// What the route declares.
+    body_bytes_max: usize,
+}
+
 enum Begun {
     Go(Caller),
     Replay(Response),
 }
 
+/// 403 unless the caller may use the route, by what the route declares.
 fn check_caller(caller: &Caller, path: &str, entry: &Entry<Provider>) -> Result<(), Problem> {
-    let required = Role::from_name(entry.route.role.as_str()).unwrap_or(Role::Admin);
-    caller.require(required)?;
-    let is_read = entry.route.kind == RouteKind::Read;
-    if !caller.principal.scopes.allow(&area_of(path), is_read) {
-        return Err(Problem::forbidden(
-            "The token's scopes do not include this.",
-        ));
-    }
-    // Only placement knows tenants; elsewhere a tenant's token would see everybody's.
-    if caller.principal.tenant.is_some() && entry.route.feature != "fleet_placement" {
-        return Err(Problem::forbidden("The token belongs to a tenant."));
-    }
-    Ok(())
+    let route = &entry.route;
+    let asks = Asks {
+        // A role this server does not know asks for the most.
+        role: Role::from_name(route.role.as_str()).unwrap_or(Role::Admin),
+        is_read: route.kind == RouteKind::Read,
+        tenants: route.tenants,
+    };
+    auth::judge(&caller.principal, asks, path)
 }
 
 async fn read_body(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Problem> {
@@ -215,16 +210,4 @@ async fn read_body(headers: &HeaderMap, body: Body, limit: usize) -> Result<Byte
     axum::body::to_bytes(body, limit)
         .await
         .map_err(|_| Problem::too_large())
-}
-
-fn body_limit(path: &str) -> usize {
-    let route = path.strip_prefix(BASE).unwrap_or(path);
-    if SELECTOR_ROUTES
-        .iter()
-        .any(|prefix| route.starts_with(prefix))
-    {
-        SELECTOR_BODY_BYTES_MAX
-    } else {
-        BODY_BYTES_MAX
-    }
 }

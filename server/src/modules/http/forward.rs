@@ -68,7 +68,7 @@ impl Modules {
     fn stream_body(&self, loaded: &Arc<Loaded>, stream: BodyStreamBox) -> Body {
         let (sender, receiver) = mpsc::channel(CHUNKS_WAITING_MAX);
         let pump = pump(stream, sender, loaded.streams.clone());
-        drop(self.inner.runtime.spawn(loaded.activity.watch(pump)));
+        drop(self.registry.runtime.spawn(loaded.activity.watch(pump)));
         let chunks = futures_util::stream::unfold(receiver, |mut receiver| async move {
             receiver
                 .recv()

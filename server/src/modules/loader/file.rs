@@ -77,10 +77,10 @@ impl Stamp {
     }
 }
 
-/// A library and its signature, read once.
+/// A library and its signature, read once. An unsigned one is read too, for what it calls itself.
 pub struct LibraryFile {
     pub bytes: Vec<u8>,
-    pub signature: String,
+    pub signature: Result<String, FileError>,
 }
 
 impl LibraryFile {
@@ -91,15 +91,12 @@ impl LibraryFile {
             Err(FileError::Read { source, .. })
                 if source.kind() == std::io::ErrorKind::NotFound =>
             {
-                return Err(FileError::Unsigned(name_of(&signature_path)));
+                Err(FileError::Unsigned(name_of(&signature_path)))
             }
-            other => other?,
+            // What is not text is not a signature; the check of its format says so.
+            other => other.map(|signature| String::from_utf8(signature).unwrap_or_default()),
         };
-        // What is not text is not a signature; the check of its format says so.
-        Ok(Self {
-            bytes,
-            signature: String::from_utf8(signature).unwrap_or_default(),
-        })
+        Ok(Self { bytes, signature })
     }
 }
 
@@ -226,17 +223,19 @@ mod tests {
         let folder = folder();
         let good = file(folder.path(), "good.so", 0o644);
         file(folder.path(), "good.so.sig", 0o644);
-        assert_eq!(LibraryFile::read(&good).expect("read").signature, "bytes");
+        let read = LibraryFile::read(&good).expect("read");
+        assert_eq!(read.signature.expect("signed"), "bytes");
+        let unsigned = file(folder.path(), "unsigned.so", 0o644);
+        let read = LibraryFile::read(&unsigned).expect("read");
+        assert_eq!(
+            read.signature.expect_err("unsigned").to_string(),
+            "it is unsigned: there is no unsigned.so.sig"
+        );
 
         let refused = |path: &Path| match LibraryFile::read(path) {
             Err(error) => error.to_string(),
             Ok(_) => panic!("{} was read", path.display()),
         };
-        let unsigned = file(folder.path(), "unsigned.so", 0o644);
-        assert_eq!(
-            refused(&unsigned),
-            "it is unsigned: there is no unsigned.so.sig"
-        );
         for mode in [0o666, 0o664] {
             let open = file(folder.path(), "open.so", mode);
             assert_eq!(

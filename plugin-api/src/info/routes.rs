@@ -1,0 +1,120 @@
+//! What a module declares of one route: whom it serves, what it needs of a licence, how much it reads. The server judges
+//! every request by this before the module sees it.
+
+use serde::{Deserialize, Serialize};
+
+/// The HTTP API's limit for most bodies.
+const BODY_BYTES_DEFAULT: u32 = 1024 * 1024;
+/// Its limit for bodies with a selector or host ids: 100,000 ids as text are under 4 MiB.
+pub const BODY_BYTES_BOUND: u32 = 8 * 1024 * 1024;
+/// Longer than any path people would type.
+const PATH_BYTES_MAX: usize = 200;
+
+/// One route, relative to `/api/v1`, with `{parameter}` segments.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteDeclaration {
+    /// Upper case.
+    pub method: String,
+    pub path: String,
+    pub feature: String,
+    pub role: Role,
+    pub kind: RouteKind,
+    /// 1 MiB unless declared, 8 MiB at most. A longer body is answered 413 and never reaches the module.
+    #[serde(default = "body_bytes_default")]
+    pub body_bytes_max: u32,
+    /// The module keeps tenants apart here, so that a token of a tenant may use the route.
+    #[serde(default)]
+    pub tenants: bool,
+    #[serde(default)]
+    pub summary: String,
+}
+
+/// The least role that may use a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    Viewer,
+    Operator,
+    Admin,
+}
+
+impl Role {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Operator => "operator",
+            Self::Admin => "admin",
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Viewer, Self::Operator, Self::Admin]
+            .into_iter()
+            .find(|role| role.as_str() == name)
+    }
+}
+
+/// What a route does to work under a lapsed licence: only `new` is refused then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RouteKind {
+    Read,
+    /// Pause, resume, approve, cancel, confirm, claim, spend: what is under way goes on.
+    Continue,
+    /// Create, retry, run now, edit.
+    New,
+}
+
+impl RouteDeclaration {
+    /// The path with its parameters' names left out: two routes of one shape collide.
+    pub fn shape(&self) -> String {
+        let segments = self.path.split('/').map(|segment| {
+            if segment.starts_with('{') {
+                "{}"
+            } else {
+                segment
+            }
+        });
+        segments.collect::<Vec<_>>().join("/")
+    }
+
+    /// What is wrong with it by itself.
+    pub(super) fn fault(&self) -> Option<&'static str> {
+        if !matches!(
+            self.method.as_str(),
+            "GET" | "POST" | "PUT" | "PATCH" | "DELETE"
+        ) {
+            return Some("the method must be GET, POST, PUT, PATCH or DELETE");
+        }
+        if !is_route_path(&self.path) {
+            return Some("the path must be /fleet/ and plain or {parameter} segments");
+        }
+        if !(1..=BODY_BYTES_BOUND).contains(&self.body_bytes_max) {
+            return Some("its bodies must be limited to 1 byte at least and 8 MiB at most");
+        }
+        None
+    }
+}
+
+fn body_bytes_default() -> u32 {
+    BODY_BYTES_DEFAULT
+}
+
+fn is_route_path(path: &str) -> bool {
+    let Some(rest) = path.strip_prefix("/fleet/") else {
+        return false;
+    };
+    let word = |text: &str| {
+        !text.is_empty()
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'))
+    };
+    path.len() <= PATH_BYTES_MAX
+        && rest
+            .split('/')
+            .all(|segment| match segment.strip_prefix('{') {
+                Some(inner) => inner.strip_suffix('}').is_some_and(word),
+                None => word(segment),
+            })
+}
