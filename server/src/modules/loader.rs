@@ -38,6 +38,8 @@ pub enum LoadError {
     PanicAbort,
     #[error("the info it reports is not the info in its file")]
     OtherInfo,
+    #[error("it is built with module API {found}, this server has {expected}")]
+    Api { found: String, expected: String },
     #[error("its types differ from this server's: {line}")]
     Layout { line: String, report: String },
     #[error("it does not start: {0}")]
@@ -148,6 +150,15 @@ fn library_error(error: LibraryError) -> LoadError {
         LibraryError::AbiInstability(report) => {
             layout(LayoutMismatch::from_report(&report.to_string()))
         }
+        // What it declares to need was another, or it would not have been opened; what it is built with decides.
+        LibraryError::IncompatibleVersionNumber {
+            expected_version,
+            actual_version,
+            ..
+        } => LoadError::Api {
+            found: actual_version.to_string(),
+            expected: expected_version.to_string(),
+        },
         LibraryError::RootModule { err, .. } => LoadError::Root(one_line(&err.to_string())),
         other => LoadError::Root(one_line(&other.to_string())),
     }
@@ -176,4 +187,29 @@ fn one_line(text: &str) -> String {
         .chars()
         .take(300)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use abi_stable::sabi_types::VersionNumber;
+
+    use super::*;
+
+    #[test]
+    fn a_library_of_another_module_api_is_refused_in_one_line() {
+        let version = |major, minor| VersionNumber {
+            major,
+            minor,
+            patch: 0,
+        };
+        let refused = library_error(LibraryError::IncompatibleVersionNumber {
+            library_name: "fleet_module",
+            expected_version: version(2, 0),
+            actual_version: version(1, 1),
+        });
+        assert_eq!(
+            refused.to_string(),
+            "it is built with module API 1.1.0, this server has 2.0.0"
+        );
+    }
 }

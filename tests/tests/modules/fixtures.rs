@@ -89,7 +89,7 @@ fn compile(build: Build, target: &Path) -> PathBuf {
         "raw" => ("fixtures", "fixture-raw", "libfixture_raw.so"),
         "layout" => (
             "fixtures",
-            "fleetwright-plugin-api@1.0.1",
+            "fleetwright-plugin-api@2.0.1",
             "libfixture_layout.so",
         ),
         _ => ("foreign", "foreign-module", "libforeign_module.so"),
