@@ -30,7 +30,7 @@ pub use batch::{Batch, Reply};
 pub use boundary::ModuleRouter;
 pub use bytes::Bytes;
 pub use call::{Call, Payload};
-pub use database::{Database, Dialect, Row, Statement, Table};
+pub use database::{Database, Dialect};
 pub use error::{CallError, ServerError};
 pub use extract::{Caller, QueryParams};
 pub use fleetwright_http_kit::{
@@ -44,6 +44,8 @@ pub use server::{Features, Server};
 pub use sets::Sets;
 pub use signals::Signals;
 
+pub use crate::rows::{Row, RowError, Rows};
+pub use crate::statement::Statement;
 pub use crate::wire::{
     AuditEntry, CallContext, Cell, CommandOutput, CommandPage, CommandStatus, CommandView,
     FeatureState, HostChange, HostChanges, HostRecord, OfflinePolicy, RespondRecord, SetAction,

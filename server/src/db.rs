@@ -10,15 +10,16 @@ mod fitness;
 mod migrations;
 mod open;
 mod readers;
-mod statement;
 mod writer;
 
 use std::sync::Arc;
 
+pub use fleetwright_plugin_api::rows::{Row, RowError, Rows};
+pub use fleetwright_plugin_api::statement::Statement;
+
 pub use dialect::{ColumnKind, Dialect};
 pub use error::DbError;
 pub use migrations::MigrationText;
-pub use statement::{Row, RowError, Rows, Statement};
 pub use writer::{Recovery, Tx};
 
 use readers::Readers;

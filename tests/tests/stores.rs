@@ -36,7 +36,7 @@ async fn numbers(db: &Db) -> Vec<i64> {
         .await
         .unwrap();
     rows.into_iter()
-        .map(|row| row.integer(0).unwrap())
+        .map(|row| row.integer("number").unwrap())
         .collect()
 }
 
@@ -255,7 +255,7 @@ on_each_database! {
         .await
         .unwrap();
         let rows = db.read(Statement::new("SELECT a, b, c, d, e, f FROM kinds")).await.unwrap();
-        let cells = &rows.first().unwrap().cells;
+        let cells = rows.first().unwrap().cells();
         let expected = [
             Cell::Integer(i64::MIN),
             Cell::Text("né 'quoted' \u{1F980}".to_owned()),
@@ -276,7 +276,7 @@ on_each_database! {
         let statement = Statement::new(format!("SELECT number, word, raw FROM {source} AS given ORDER BY number"))
             .bind(r#"[[9007199254740993,"a \"b\"","00ff"],[2,null,""],[-1,"",null]]"#);
         let rows = db.read(statement).await.unwrap();
-        let cells: Vec<Vec<Cell>> = rows.into_iter().map(|row| row.cells).collect();
+        let cells: Vec<Vec<Cell>> = rows.iter().map(|row| row.cells().to_vec()).collect();
         let text = |value: &str| Cell::Text(value.to_owned());
         let expected = vec![
             vec![Cell::Integer(-1), text(""), Cell::Null],

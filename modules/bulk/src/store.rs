@@ -3,7 +3,7 @@
 
 pub use fleetwright_operations::selection::StoredSelector;
 use fleetwright_operations::store::{Listing, OperationTable};
-use fleetwright_plugin_api::sdk::{Database, Migration, Row, ServerError, Statement, Table};
+use fleetwright_plugin_api::sdk::{Database, Migration, Row, Rows, ServerError, Statement};
 use fleetwright_protocol::{ExecutionOptions, SetId};
 use serde_json::Value;
 use uuid::Uuid;
@@ -94,7 +94,7 @@ pub async fn header(
     tenant: Option<&str>,
 ) -> Result<Option<Header>, ServerError> {
     let table = db.read_one(TABLE.one("", id, tenant)).await?;
-    table.rows.first().map(header_of).transpose()
+    table.first().map(header_of).transpose()
 }
 
 /// One operation with what was asked.
@@ -105,13 +105,13 @@ pub async fn with_asked(
 ) -> Result<Option<(Header, Asked)>, ServerError> {
     let more = ", parameters, execution, selector";
     let table = db.read_one(TABLE.one(more, id, tenant)).await?;
-    let Some(row) = table.rows.first() else {
+    let Some(row) = table.first() else {
         return Ok(None);
     };
     let asked = Asked {
-        parameters: serde_json::from_str(row.text(12)?).map_err(|_| corrupt("parameters"))?,
-        execution: serde_json::from_str(row.text(13)?).map_err(|_| corrupt("execution"))?,
-        selector: StoredSelector::from_text(row.text(14)?).ok_or_else(|| corrupt("selector"))?,
+        parameters: row.json("parameters")?,
+        execution: row.json("execution")?,
+        selector: row.word("selector", "a selector", StoredSelector::from_text)?,
     };
     Ok(Some((header_of(row)?, asked)))
 }
@@ -181,29 +181,23 @@ pub fn delete(id: Uuid) -> Statement {
     Statement::new("DELETE FROM bulk_operations WHERE id = $1").bind(id)
 }
 
-fn headers(table: &Table) -> Result<Vec<Header>, ServerError> {
-    table.rows.iter().map(header_of).collect()
+fn headers(table: &Rows) -> Result<Vec<Header>, ServerError> {
+    table.iter().map(header_of).collect()
 }
 
-fn header_of(row: &Row) -> Result<Header, ServerError> {
+fn header_of(row: Row<'_>) -> Result<Header, ServerError> {
     Ok(Header {
-        id: row.id(0)?,
-        set_id: SetId(row.id(1)?),
-        parent_id: row.optional_id(2)?,
-        created_by: row.text(3)?.to_owned(),
-        created_by_name: row.text(4)?.to_owned(),
-        created_at_us: row.integer(5)?,
-        operation_type: row.text(6)?.to_owned(),
-        digest: row.text(7)?.to_owned(),
-        terms: serde_json::from_str(row.text(8)?).map_err(|_| corrupt("terms"))?,
-        reason: row.optional_text(9)?.map(str::to_owned),
-        status: Status::from_name(row.text(10)?).ok_or_else(|| corrupt("status"))?,
-        status_revision: row.integer(11)?,
+        id: row.id("id")?,
+        set_id: SetId(row.id("set_id")?),
+        parent_id: row.optional_id("parent_id")?,
+        created_by: row.text("created_by")?.to_owned(),
+        created_by_name: row.text("created_by_name")?.to_owned(),
+        created_at_us: row.integer("created_at")?,
+        operation_type: row.text("operation_type")?.to_owned(),
+        digest: row.text("digest")?.to_owned(),
+        terms: row.json("terms")?,
+        reason: row.optional_text("reason")?.map(str::to_owned),
+        status: row.word("status", "a status", Status::from_name)?,
+        status_revision: row.integer("status_revision")?,
     })
-}
-
-fn corrupt(column: &str) -> ServerError {
-    ServerError::Internal(format!(
-        "column {column} of a bulk operation is not readable"
-    ))
 }

@@ -1,7 +1,7 @@
 //! The tables `groups_*`: all of this module's SQL, the same text on both databases. Not the decisions: whoever writes has
 //! decided on a catalogue of one generation, and the first statement of every batch refuses it if that is not the newest.
 
-use fleetwright_plugin_api::sdk::{Batch, Database, Migration, Row, ServerError, Statement, Table};
+use fleetwright_plugin_api::sdk::{Batch, Database, Migration, Row, Rows, ServerError, Statement};
 use fleetwright_plugin_api::wire::BYTES_PER_READ_MAX;
 use fleetwright_selector::{Selector, ValidSelector};
 use serde_json::{Value, json};
@@ -37,10 +37,10 @@ pub async fn generation(db: &Database) -> Result<i64, ServerError> {
     newest(&db.read_one(Statement::new(NEWEST)).await?)
 }
 
-fn newest(graph: &Table) -> Result<i64, ServerError> {
+fn newest(graph: &Rows) -> Result<i64, ServerError> {
     let row = graph.first();
     let row = row.ok_or_else(|| ServerError::Internal("groups_graph has no row".to_owned()))?;
-    row.integer(0)
+    Ok(row.integer("generation")?)
 }
 
 /// Changes since a generation, and whether they are exactly those up to `changes.generation`. If not, somebody wrote in
@@ -55,19 +55,19 @@ pub async fn changes(db: &Database, since: i64) -> Result<(Changes, bool), Serve
     let newest = newest(graph)?;
     let mut generation = newest;
     let mut changes = Changes::default();
-    for row in &removed.rows {
-        changes.removed.push(row.id(0)?);
+    for row in removed.iter() {
+        changes.removed.push(row.id("id")?);
     }
-    if i64::try_from(removed.rows.len()) == Ok(REMOVED_PER_READ)
-        && let Some(last) = removed.rows.last()
+    if i64::try_from(removed.len()) == Ok(REMOVED_PER_READ)
+        && let Some(last) = removed.last()
     {
-        generation = last.integer(1)?;
+        generation = last.integer("generation")?;
     }
     let mut consistent = generation == newest;
     for ids in chunks(written)? {
         let table = db.read_one(by_ids(&ids)).await?;
-        consistent &= table.rows.len() == ids.len();
-        for row in &table.rows {
+        consistent &= table.len() == ids.len();
+        for row in &table {
             let group = group(row)?;
             consistent &= group.generation <= generation;
             changes.written.push(group);
@@ -209,18 +209,18 @@ fn head_statements(since: i64) -> Vec<Statement> {
 }
 
 /// The ids of (id, octets) rows, in lists that one read can answer.
-fn chunks(heads: &Table) -> Result<Vec<Vec<Uuid>>, ServerError> {
+fn chunks(heads: &Rows) -> Result<Vec<Vec<Uuid>>, ServerError> {
     let mut chunks: Vec<Vec<Uuid>> = Vec::new();
     let mut octets = u64::MAX;
-    for row in &heads.rows {
-        octets = octets.saturating_add(row.count(1)?);
+    for row in heads {
+        octets = octets.saturating_add(row.count("octets")?);
         match chunks.last_mut() {
             Some(chunk) if octets <= OCTETS_PER_READ && chunk.len() < GROUPS_PER_READ => {
-                chunk.push(row.id(0)?);
+                chunk.push(row.id("id")?);
             }
             Some(_) | None => {
-                octets = row.count(1)?;
-                chunks.push(vec![row.id(0)?]);
+                octets = row.count("octets")?;
+                chunks.push(vec![row.id("id")?]);
             }
         }
     }
@@ -237,22 +237,22 @@ fn by_ids(ids: &[Uuid]) -> Statement {
         .fold(Statement::new(sql), |statement, id| statement.bind(*id))
 }
 
-fn group(row: &Row) -> Result<Group, ServerError> {
-    let id: Uuid = row.id(0)?;
-    let selector = row
-        .optional_text(5)?
-        .map(|text| Ok::<_, ServerError>(selector_of(id, text, &ids(row.bytes(6)?))));
+fn group(row: Row<'_>) -> Result<Group, ServerError> {
+    let id: Uuid = row.id("id")?;
+    let selector = row.optional_text("selector")?.map(|text| {
+        Ok::<_, ServerError>(selector_of(id, text, &ids(row.bytes("selector_host_ids")?)))
+    });
     Ok(Group {
         id,
-        name: row.text(1)?.to_owned(),
-        description: row.text(2)?.to_owned(),
-        parent_id: row.optional_id(3)?,
-        explicit_host_ids: ids(row.bytes(4)?),
+        name: row.text("name")?.to_owned(),
+        description: row.text("description")?.to_owned(),
+        parent_id: row.optional_id("parent_id")?,
+        explicit_host_ids: ids(row.bytes("explicit_host_ids")?),
         selector: selector.transpose()?,
-        created_at_us: row.integer(7)?,
-        updated_at_us: row.integer(8)?,
-        revision: row.integer(9)?,
-        generation: row.integer(10)?,
+        created_at_us: row.integer("created_at")?,
+        updated_at_us: row.integer("updated_at")?,
+        revision: row.integer("revision")?,
+        generation: row.integer("generation")?,
     })
 }
 

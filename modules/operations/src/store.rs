@@ -121,9 +121,8 @@ impl OperationTable {
             .bind(i64::from(limit));
         let table = db.read_one(statement).await?;
         table
-            .rows
             .iter()
-            .map(|row| Ok((row.id(0)?, SetId(row.id(1)?))))
+            .map(|row| Ok((row.id("id")?, SetId(row.id("set_id")?))))
             .collect()
     }
 }

@@ -5,9 +5,8 @@ pub mod history;
 
 use fleetwright_operations::selection::StoredSelector;
 use fleetwright_operations::store::{Listing, OperationTable};
-use fleetwright_plugin_api::sdk::{Database, Migration, Row, ServerError, Statement, Table};
+use fleetwright_plugin_api::sdk::{Database, Migration, Row, Rows, ServerError, Statement};
 use fleetwright_protocol::{ExecutionOptions, SetId};
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -124,7 +123,7 @@ pub async fn header(
     tenant: Option<&str>,
 ) -> Result<Option<Header>, ServerError> {
     let table = db.read_one(TABLE.one("", id, tenant)).await?;
-    table.rows.first().map(header_of).transpose()
+    table.first().map(header_of).transpose()
 }
 
 /// One deployment with what was asked.
@@ -135,15 +134,15 @@ pub async fn with_asked(
 ) -> Result<Option<(Header, Asked)>, ServerError> {
     let more = ", parameters, execution, selector, rollback";
     let table = db.read_one(TABLE.one(more, id, tenant)).await?;
-    let Some(row) = table.rows.first() else {
+    let Some(row) = table.first() else {
         return Ok(None);
     };
-    let rollback = row.optional_text(18)?;
+    let rollback = row.optional_text("rollback")?;
     let asked = Asked {
-        parameters: read(row.text(15)?, "parameters")?,
-        execution: read(row.text(16)?, "execution")?,
-        selector: StoredSelector::from_text(row.text(17)?).ok_or_else(|| corrupt("selector"))?,
-        rollback: rollback.map(|text| read(text, "rollback")).transpose()?,
+        parameters: row.json("parameters")?,
+        execution: row.json("execution")?,
+        selector: row.word("selector", "a selector", StoredSelector::from_text)?,
+        rollback: rollback.map(|_| row.json("rollback")).transpose()?,
     };
     Ok(Some((header_of(row)?, asked)))
 }
@@ -223,39 +222,31 @@ fn states(status: Status) -> String {
     }
 }
 
-fn headers(table: &Table) -> Result<Vec<Header>, ServerError> {
-    table.rows.iter().map(header_of).collect()
+fn headers(table: &Rows) -> Result<Vec<Header>, ServerError> {
+    table.iter().map(header_of).collect()
 }
 
-fn header_of(row: &Row) -> Result<Header, ServerError> {
+fn header_of(row: Row<'_>) -> Result<Header, ServerError> {
     Ok(Header {
-        id: row.id(0)?,
-        set_id: SetId(row.id(1)?),
-        rollback_set_id: row.optional_id(2)?.map(SetId),
-        created_by: row.text(3)?.to_owned(),
-        created_by_name: row.text(4)?.to_owned(),
-        created_at_us: row.integer(5)?,
-        finished_at_us: row.optional_integer(6)?,
-        operation_type: row.text(7)?.to_owned(),
-        digest: row.text(8)?.to_owned(),
-        reason: row.optional_text(9)?.map(str::to_owned),
-        terms: read(row.text(10)?, "terms")?,
-        policy: read(row.text(11)?, "policy")?,
-        machine: read(row.text(12)?, "machine")?,
-        generation: row.integer(13)?,
-        tenant: row.optional_text(14)?.map(str::to_owned),
+        id: row.id("id")?,
+        set_id: SetId(row.id("set_id")?),
+        rollback_set_id: row.optional_id("rollback_set_id")?.map(SetId),
+        created_by: row.text("created_by")?.to_owned(),
+        created_by_name: row.text("created_by_name")?.to_owned(),
+        created_at_us: row.integer("created_at")?,
+        finished_at_us: row.optional_integer("finished_at")?,
+        operation_type: row.text("operation_type")?.to_owned(),
+        digest: row.text("digest")?.to_owned(),
+        reason: row.optional_text("reason")?.map(str::to_owned),
+        terms: row.json("terms")?,
+        policy: row.json("policy")?,
+        machine: row.json("machine")?,
+        generation: row.integer("generation")?,
+        tenant: row.optional_text("tenant")?.map(str::to_owned),
     })
 }
 
 fn text<T: serde::Serialize>(value: &T) -> String {
     // Plain structs of numbers and words: they always have a JSON text.
     serde_json::to_string(value).unwrap_or_default()
-}
-
-fn read<T: DeserializeOwned>(text: &str, column: &str) -> Result<T, ServerError> {
-    serde_json::from_str(text).map_err(|_| corrupt(column))
-}
-
-fn corrupt(column: &str) -> ServerError {
-    ServerError::Internal(format!("column {column} of a deployment is not readable"))
 }

@@ -3,7 +3,7 @@
 
 pub mod runs;
 
-use fleetwright_plugin_api::sdk::{Cell, Database, Migration, Row, ServerError, Statement, Table};
+use fleetwright_plugin_api::sdk::{Cell, Database, Migration, Row, Rows, ServerError, Statement};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -205,16 +205,15 @@ pub async fn naming_group(
     let statement = Statement::new(sql).bind(group_id).bind(i64::from(limit));
     let table = db.read_one(statement).await?;
     table
-        .rows
         .iter()
-        .map(|row| Ok((row.id(0)?, row.text(1)?.to_owned())))
+        .map(|row| Ok((row.id("id")?, row.text("name")?.to_owned())))
         .collect()
 }
 
 pub async fn header(db: &Database, id: Uuid) -> Result<Option<Header>, ServerError> {
     let sql = format!("SELECT {HEADER_COLUMNS} FROM schedules_schedule WHERE id = $1");
     let table = db.read_one(Statement::new(sql).bind(id)).await?;
-    table.rows.first().map(header_of).transpose()
+    table.first().map(header_of).transpose()
 }
 
 /// Those of the schedules that are there, in no order.
@@ -235,16 +234,13 @@ pub async fn with_work(db: &Database, id: Uuid) -> Result<Option<(Header, Work)>
         "SELECT {HEADER_COLUMNS}, selector, parameters, options FROM schedules_schedule WHERE id = $1"
     );
     let table = db.read_one(Statement::new(sql).bind(id)).await?;
-    let Some(row) = table.rows.first() else {
+    let Some(row) = table.first() else {
         return Ok(None);
     };
-    let json = |place: usize, column: &str| {
-        serde_json::from_str(row.text(place)?).map_err(|_| corrupt(column))
-    };
     let work = Work {
-        selector: json(24, "selector")?,
-        parameters: json(25, "parameters")?,
-        options: json(26, "options")?,
+        selector: row.json("selector")?,
+        parameters: row.json("parameters")?,
+        options: row.json("options")?,
     };
     Ok(Some((header_of(row)?, work)))
 }
@@ -297,7 +293,10 @@ pub async fn ahead(db: &Database, now_us: i64, limit: u32) -> Result<Vec<Header>
 pub async fn earliest_due(db: &Database) -> Result<Option<i64>, ServerError> {
     let sql = "SELECT next_due_at FROM schedules_schedule WHERE next_due_at IS NOT NULL ORDER BY next_due_at LIMIT 1";
     let table = db.read_one(Statement::new(sql)).await?;
-    table.first().map(|row| row.integer(0)).transpose()
+    Ok(table
+        .first()
+        .map(|row| row.integer("next_due_at"))
+        .transpose()?)
 }
 
 fn places(ids: &[Uuid]) -> String {
@@ -310,43 +309,49 @@ fn bound(sql: String, ids: &[Uuid]) -> Statement {
         .fold(Statement::new(sql), |statement, id| statement.bind(*id))
 }
 
-fn headers(table: &Table) -> Result<Vec<Header>, ServerError> {
-    table.rows.iter().map(header_of).collect()
+fn headers(table: &Rows) -> Result<Vec<Header>, ServerError> {
+    table.iter().map(header_of).collect()
 }
 
-fn header_of(row: &Row) -> Result<Header, ServerError> {
-    let person = |id: usize, name: usize| {
+fn header_of(row: Row<'_>) -> Result<Header, ServerError> {
+    let person = |id: &str, name: &str| {
         Ok::<_, ServerError>(Person {
             id: row.text(id)?.to_owned(),
             name: row.text(name)?.to_owned(),
         })
     };
-    let next = row.optional_integer(19)?.zip(row.optional_integer(20)?);
+    let next = row
+        .optional_integer("next_nominal_at")?
+        .zip(row.optional_integer("next_due_at")?);
     Ok(Header {
-        id: row.id(0)?,
-        name: row.text(1)?.to_owned(),
-        cron: row.text(2)?.to_owned(),
-        timezone: row.text(3)?.to_owned(),
-        enabled: row.integer(4)? != 0,
-        kind: Kind::from_name(row.text(5)?).ok_or_else(|| corrupt("kind"))?,
-        operation_type: row.text(6)?.to_owned(),
-        overlap: OverlapPolicy::from_name(row.text(7)?).ok_or_else(|| corrupt("overlap_policy"))?,
-        misfire: MisfirePolicy::from_name(row.text(8)?).ok_or_else(|| corrupt("misfire_policy"))?,
-        jitter_seconds: row.count(9)?,
-        starts_at_us: row.optional_integer(10)?,
-        ends_at_us: row.optional_integer(11)?,
-        created_by: person(12, 13)?,
-        owner: person(14, 15)?,
-        created_at_us: row.integer(16)?,
-        updated_at_us: row.integer(17)?,
-        revision: row.integer(18)?,
+        id: row.id("id")?,
+        name: row.text("name")?.to_owned(),
+        cron: row.text("cron")?.to_owned(),
+        timezone: row.text("timezone")?.to_owned(),
+        enabled: row.flag("enabled")?,
+        kind: row.word("kind", "a kind", Kind::from_name)?,
+        operation_type: row.text("operation_type")?.to_owned(),
+        overlap: row.word(
+            "overlap_policy",
+            "an overlap policy",
+            OverlapPolicy::from_name,
+        )?,
+        misfire: row.word(
+            "misfire_policy",
+            "a misfire policy",
+            MisfirePolicy::from_name,
+        )?,
+        jitter_seconds: row.count("jitter_seconds")?,
+        starts_at_us: row.optional_integer("starts_at")?,
+        ends_at_us: row.optional_integer("ends_at")?,
+        created_by: person("created_by", "created_by_name")?,
+        owner: person("owner", "owner_name")?,
+        created_at_us: row.integer("created_at")?,
+        updated_at_us: row.integer("updated_at")?,
+        revision: row.integer("revision")?,
         next: next.map(|(nominal_us, due_us)| Next { nominal_us, due_us }),
-        computed_at_us: row.integer(21)?,
-        generation: row.integer(22)?,
-        launches: row.integer(23)?,
+        computed_at_us: row.integer("computed_at")?,
+        generation: row.integer("generation")?,
+        launches: row.integer("launches")?,
     })
-}
-
-fn corrupt(column: &str) -> ServerError {
-    ServerError::Internal(format!("column {column} of a schedule is not readable"))
 }

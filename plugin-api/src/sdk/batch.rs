@@ -109,10 +109,11 @@ impl Batch {
     }
 
     fn statement(self, statement: Statement, rows: i64) -> Self {
+        let (sql, parameters) = statement.into_parts();
         self.push(Op {
             number: rows,
-            cells: cells::pack(&statement.cells).into(),
-            ..op(op_kind::SQL, &statement.sql)
+            cells: cells::pack(&parameters).into(),
+            ..op(op_kind::SQL, &sql)
         })
     }
 

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::Problem;
 use super::refusal::{from_detail, to_detail};
 use crate::abi::{AbiError, error_code};
+use crate::rows::RowError;
 
 /// A host service refused or failed.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -63,6 +64,12 @@ impl CallError {
 impl From<Problem> for CallError {
     fn from(problem: Problem) -> Self {
         Self::Problem(problem)
+    }
+}
+
+impl From<RowError> for ServerError {
+    fn from(error: RowError) -> Self {
+        Self::Internal(error.to_string())
     }
 }
 

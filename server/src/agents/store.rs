@@ -81,7 +81,7 @@ pub async fn tokens_page(
     let rows = db
         .read(Statement::new(sql).bind(before).bind(limit))
         .await?;
-    Ok(rows.rows.iter().map(token).collect::<Result<_, _>>()?)
+    Ok(rows.iter().map(token).collect::<Result<_, _>>()?)
 }
 
 /// Whether there was such a token.
@@ -118,17 +118,16 @@ fn by_secret(secret_sha256: [u8; 32]) -> Statement {
     Statement::new(sql).bind(secret_sha256)
 }
 
-fn token(row: &Row) -> Result<EnrollmentToken, RowError> {
+fn token(row: Row<'_>) -> Result<EnrollmentToken, RowError> {
     Ok(EnrollmentToken {
-        id: row.id(0)?,
-        name: row.text(1)?.to_owned(),
-        created_by: row.text(2)?.to_owned(),
-        created_at_us: row.integer(3)?,
-        expires_at_us: row.integer(4)?,
-        uses_max: row.integer(5)?,
-        uses: row.integer(6)?,
-        auto_approve: row.flag(7)?,
-        tags: serde_json::from_str(row.text(8)?)
-            .map_err(|_| row.unexpected(8, "a JSON list of tags"))?,
+        id: row.id("id")?,
+        name: row.text("name")?.to_owned(),
+        created_by: row.text("created_by")?.to_owned(),
+        created_at_us: row.integer("created_at")?,
+        expires_at_us: row.integer("expires_at")?,
+        uses_max: row.integer("uses_max")?,
+        uses: row.integer("uses")?,
+        auto_approve: row.flag("auto_approve")?,
+        tags: row.json("tags")?,
     })
 }

@@ -126,7 +126,7 @@ pub async fn after(db: &Db, floor: i64, limit: u32) -> Result<Vec<AuditRow>, DbE
             .bind(limit),
         )
         .await?;
-    rows.into_iter().map(|row| read_row(&row)).collect()
+    Ok(rows.iter().map(read_row).collect::<Result<_, _>>()?)
 }
 
 /// Newest rows first, before `before` (exclusive), at most `limit`.
@@ -161,7 +161,7 @@ pub async fn page(
     );
     let statement = bound.into_iter().fold(Statement::new(sql), Statement::bind);
     let rows = db.read(statement).await?;
-    rows.into_iter().map(|row| read_row(&row)).collect()
+    Ok(rows.iter().map(read_row).collect::<Result<_, _>>()?)
 }
 
 /// `(floor, head)`.
@@ -200,34 +200,31 @@ pub fn delete_before(tx: &mut Tx<'_>, before_us: i64, limit: u32) -> Result<u64,
     tx.execute(Statement::new("DELETE FROM audit WHERE sequence <= $1").bind(last.sequence))
 }
 
-fn anchor(row: Option<&Row>) -> Result<Anchor, DbError> {
+fn anchor(row: Option<Row<'_>>) -> Result<Anchor, DbError> {
     let missing = || DbError::Unfit("the audit log has lost its anchors".to_owned());
     let row = row.ok_or_else(missing)?;
-    let digest = Digest::try_from(row.bytes(1)?).map_err(|_| missing())?;
+    let digest = Digest::try_from(row.bytes("digest")?).map_err(|_| missing())?;
     Ok(Anchor {
-        sequence: row.integer(0)?,
+        sequence: row.integer("sequence")?,
         digest,
     })
 }
 
-fn read_row(row: &Row) -> Result<AuditRow, DbError> {
-    let read = || -> Result<AuditRow, RowError> {
-        Ok(AuditRow {
-            sequence: row.integer(0)?,
-            at_us: row.integer(1)?,
-            context: AuditContext {
-                request_id: row.text(2)?.to_owned(),
-                principal: row.text(3)?.to_owned(),
-                principal_name: row.text(4)?.to_owned(),
-                tenant: row.optional_text(5)?,
-                address: row.text(6)?.to_owned(),
-            },
-            action: row.text(7)?.to_owned(),
-            target_kind: row.text(8)?.to_owned(),
-            target_id: row.text(9)?.to_owned(),
-            detail: row.text(10)?.to_owned(),
-            digest: row.bytes(11)?.to_vec(),
-        })
-    };
-    Ok(read()?)
+fn read_row(row: Row<'_>) -> Result<AuditRow, RowError> {
+    Ok(AuditRow {
+        sequence: row.integer("sequence")?,
+        at_us: row.integer("at")?,
+        context: AuditContext {
+            request_id: row.text("request_id")?.to_owned(),
+            principal: row.text("principal")?.to_owned(),
+            principal_name: row.text("principal_name")?.to_owned(),
+            tenant: row.optional_text("tenant")?.map(str::to_owned),
+            address: row.text("address")?.to_owned(),
+        },
+        action: row.text("action")?.to_owned(),
+        target_kind: row.text("target_kind")?.to_owned(),
+        target_id: row.text("target_id")?.to_owned(),
+        detail: row.text("detail")?.to_owned(),
+        digest: row.bytes("digest")?.to_vec(),
+    })
 }

@@ -116,7 +116,7 @@ pub async fn by_name(db: &Db, name: &str) -> Result<Option<(User, String)>, DbEr
     let Some(row) = rows.first() else {
         return Ok(None);
     };
-    Ok(Some((user(row)?, row.text(7)?.to_owned())))
+    Ok(Some((user(row)?, row.text("password_hash")?.to_owned())))
 }
 
 /// In order of creation, after `after` (exclusive).
@@ -130,21 +130,21 @@ pub async fn page(db: &Db, after: Option<Uuid>, limit: u32) -> Result<Vec<User>,
             .bind(limit),
         )
         .await?;
-    (&rows).into_iter().map(user).collect()
+    rows.iter().map(user).collect()
 }
 
-fn user(row: &Row) -> Result<User, DbError> {
+fn user(row: Row<'_>) -> Result<User, DbError> {
     Ok(User {
-        id: row.id(0)?,
-        name: row.text(1)?.to_owned(),
-        role: role(row, 2)?,
-        disabled: row.flag(3)?,
-        revision: row.integer(4)?,
-        created_at_us: row.integer(5)?,
-        updated_at_us: row.integer(6)?,
+        id: row.id("id")?,
+        name: row.text("name")?.to_owned(),
+        role: role(row)?,
+        disabled: row.flag("disabled")?,
+        revision: row.integer("revision")?,
+        created_at_us: row.integer("created_at")?,
+        updated_at_us: row.integer("updated_at")?,
     })
 }
 
-fn role(row: &Row, index: usize) -> Result<Role, RowError> {
-    Role::from_name(row.text(index)?).ok_or_else(|| row.unexpected(index, "a role"))
+fn role(row: Row<'_>) -> Result<Role, RowError> {
+    row.word("role", "a role", Role::from_name)
 }

@@ -107,7 +107,7 @@ impl Dispatcher {
     pub(super) async fn find_open_sets(&mut self) -> Result<(), DbError> {
         let rows = self.commands.db().read(sets::select_open()).await?;
         for row in &rows {
-            self.enqueue(row.id(0)?);
+            self.enqueue(row.id("id")?);
         }
         Ok(())
     }

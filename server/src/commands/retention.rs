@@ -22,7 +22,7 @@ pub async fn sweep(commands: &Commands, before_us: i64) -> Result<bool, DbError>
             let Some(row) = rows.first() else {
                 return Ok(false);
             };
-            let set_id: SetId = row.id(0)?;
+            let set_id: SetId = row.id("id")?;
             let ids = tx.query(sql::select_commands(set_id, BATCH))?;
             if ids.is_empty() {
                 for statement in sql::delete_set(set_id) {
@@ -31,8 +31,8 @@ pub async fn sweep(commands: &Commands, before_us: i64) -> Result<bool, DbError>
                 return Ok(true);
             }
             let list = ids
-                .iter_rows()
-                .map(|row| Ok(json!([hex::encode(row.bytes(0)?)])))
+                .iter()
+                .map(|row| Ok(json!([hex::encode(row.bytes("id")?)])))
                 .collect::<Result<Vec<_>, DbError>>()?;
             for statement in sql::delete_commands(tx.dialect(), &json!(list).to_string()) {
                 tx.execute(statement)?;
@@ -60,8 +60,8 @@ pub async fn sweep_spool(commands: &Commands) -> Result<(), DbError> {
             sql::select_open_attempts(commands.db().dialect(), &json!(list).to_string());
         let rows = commands.db().read(statement).await?;
         let open: BTreeSet<(CommandId, i64)> = rows
-            .iter_rows()
-            .map(|row| Ok((row.id(0)?, row.integer(1)?)))
+            .iter()
+            .map(|row| Ok((row.id("id")?, row.integer("attempt")?)))
             .collect::<Result<_, DbError>>()?;
         for (id, attempt) in chunk {
             if !open.contains(&(*id, i64::from(*attempt))) {

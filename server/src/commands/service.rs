@@ -127,7 +127,7 @@ impl Commands {
     pub async fn look_at_open_sets(&self) -> Result<(), DbError> {
         let rows = self.inner.db.read(sets::select_open()).await?;
         for row in &rows {
-            self.inner.outlets.hint(Hint::Set(row.id(0)?));
+            self.inner.outlets.hint(Hint::Set(row.id("id")?));
         }
         Ok(())
     }
@@ -162,7 +162,7 @@ impl Commands {
             .read(sets::select(self.inner.db.dialect(), ids))
             .await?;
         let views = rows
-            .iter_rows()
+            .iter()
             .map(|row| sets::set_row(row).map(|set| set.view));
         Ok(views.collect::<Result<_, _>>()?)
     }
@@ -172,7 +172,7 @@ impl Commands {
         let statement = reads::page_of_set(self.inner.db.dialect(), query);
         let rows = self.inner.db.read(statement).await?;
         let items: Vec<CommandView> = rows
-            .iter_rows()
+            .iter()
             .map(reads::command_view)
             .collect::<Result<_, _>>()?;
         let full = items.len() == usize::try_from(query.limit).unwrap_or(usize::MAX);
@@ -190,7 +190,7 @@ impl Commands {
         let statement = reads::page_of_host(self.inner.db.dialect(), host_id, before, limit);
         let rows = self.inner.db.read(statement).await?;
         Ok(rows
-            .iter_rows()
+            .iter()
             .map(reads::command_view)
             .collect::<Result<_, _>>()?)
     }
@@ -220,7 +220,7 @@ impl Commands {
         let Some(row) = rows.first() else {
             return Ok(None);
         };
-        Ok(serde_json::from_str(row.text(0)?).ok())
+        Ok(serde_json::from_str(row.text("operation")?).ok())
     }
 
     /// The stored output; empty streams if the command printed nothing, `None` before it has ended with any.

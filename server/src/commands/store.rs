@@ -78,9 +78,9 @@ impl StoredOutput {
 
 const STATE_COLUMNS: &str = "c.id, c.set_id, c.host_id, c.ordinal, c.status, c.reason, c.attempt, c.cancel_requested, \
      c.kill_requested, c.sent_at, c.slot, c.due_at, c.started_at, c.finished_at, s.expires_at, s.timeout_seconds, \
-     s.cancel_reason, CAST(CASE WHEN c.changed IS NULL THEN 0 ELSE 1 END AS BIGINT), \
-     CAST(CASE WHEN s.cancel = 'none' THEN 0 ELSE 1 END AS BIGINT), s.operation_type, \
-     CAST(CASE WHEN c.ordinal < s.given_up_below THEN 1 ELSE 0 END AS BIGINT)";
+     s.cancel_reason, CAST(CASE WHEN c.changed IS NULL THEN 0 ELSE 1 END AS BIGINT) AS answered, \
+     CAST(CASE WHEN s.cancel = 'none' THEN 0 ELSE 1 END AS BIGINT) AS set_cancelled, s.operation_type, \
+     CAST(CASE WHEN c.ordinal < s.given_up_below THEN 1 ELSE 0 END AS BIGINT) AS given_up";
 
 /// Loads the named commands with what decisions need of their sets. Unknown ids are absent.
 pub fn load(tx: &mut Tx<'_>, ids: &[CommandId]) -> Result<Vec<CommandRow>, DbError> {
@@ -338,8 +338,8 @@ pub fn mark_sent(
         .bind(due_at);
     let rows = tx.query(statement)?;
     Ok(rows
-        .iter_rows()
-        .map(|row| row.id(0))
+        .iter()
+        .map(|row| row.id("id"))
         .collect::<Result<_, _>>()?)
 }
 
@@ -372,54 +372,52 @@ fn query_rows(tx: &mut Tx<'_>, mut statement: Statement) -> Result<Vec<CommandRo
         statement = statement.with_suffix(" FOR UPDATE OF c");
     }
     let rows = tx.query(statement)?;
-    rows.iter_rows()
+    rows.iter()
         .map(command_row)
         .collect::<Result<_, _>>()
         .map_err(DbError::from)
 }
 
-fn command_row(row: &Row) -> Result<CommandRow, RowError> {
-    let timeout_seconds = row.integer(15)?;
-    let cancel_reason = row.optional_text(16)?;
+fn command_row(row: Row<'_>) -> Result<CommandRow, RowError> {
+    let timeout_seconds = row.integer("timeout_seconds")?;
+    let cancel_reason = row.optional_text("cancel_reason")?;
     Ok(CommandRow {
-        id: row.id(0)?,
-        set_id: row.id(1)?,
-        host_id: row.id(2)?,
-        ordinal: row.count(3)?,
+        id: row.id("id")?,
+        set_id: row.id("set_id")?,
+        host_id: row.id("host_id")?,
+        ordinal: row.count("ordinal")?,
         state: CommandState {
-            status: status(row, 4)?,
-            reason: match row.optional_text(5)? {
+            status: status(row)?,
+            reason: match row.optional_text("reason")? {
                 None => None,
-                Some(text) => {
-                    Some(known_reason(&text).ok_or_else(|| row.unexpected(5, "a known reason"))?)
-                }
+                Some(_) => Some(row.word("reason", "a known reason", known_reason)?),
             },
-            attempt: u32::try_from(row.integer(6)?).map_err(|_| row.unexpected(6, "an attempt"))?,
-            cancel_requested: row.flag(7)?,
-            kill_requested: row.flag(8)?,
-            sent_at: row.optional_integer(9)?,
-            slot: row.flag(10)?,
-            due_at: row.optional_integer(11)?,
-            started_at: row.optional_integer(12)?,
-            finished_at: row.optional_integer(13)?,
-            expires_at: row.integer(14)?,
+            attempt: u32::try_from(row.integer("attempt")?)
+                .map_err(|_| row.unexpected("attempt", "an attempt"))?,
+            cancel_requested: row.flag("cancel_requested")?,
+            kill_requested: row.flag("kill_requested")?,
+            sent_at: row.optional_integer("sent_at")?,
+            slot: row.flag("slot")?,
+            due_at: row.optional_integer("due_at")?,
+            started_at: row.optional_integer("started_at")?,
+            finished_at: row.optional_integer("finished_at")?,
+            expires_at: row.integer("expires_at")?,
             timeout_us: timeout_seconds.saturating_mul(1_000_000),
-            operation_type: OperationType::from_name(row.text(19)?)
-                .ok_or_else(|| row.unexpected(19, "an operation type"))?,
-            cancel_reason: cancel_reason
-                .as_deref()
-                .and_then(known_reason)
-                .unwrap_or("cancelled"),
-            set_cancelled: row.flag(18)?,
-            given_up: row.flag(20)?,
+            operation_type: row.word(
+                "operation_type",
+                "an operation type",
+                OperationType::from_name,
+            )?,
+            cancel_reason: cancel_reason.and_then(known_reason).unwrap_or("cancelled"),
+            set_cancelled: row.flag("set_cancelled")?,
+            given_up: row.flag("given_up")?,
         },
-        answered: row.flag(17)?,
+        answered: row.flag("answered")?,
         result: None,
         late_result: None,
     })
 }
 
-fn status(row: &Row, index: usize) -> Result<CommandStatus, RowError> {
-    CommandStatus::from_name(row.text(index)?)
-        .ok_or_else(|| row.unexpected(index, "a command status"))
+fn status(row: Row<'_>) -> Result<CommandStatus, RowError> {
+    row.word("status", "a command status", CommandStatus::from_name)
 }

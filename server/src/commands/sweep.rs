@@ -53,7 +53,7 @@ pub async fn tick(commands: &Commands) -> Result<(), DbError> {
         .read(sets::select_expired(commands.now_us()))
         .await?;
     for row in &expired {
-        commands.outlets().hint(Hint::Set(row.id(0)?));
+        commands.outlets().hint(Hint::Set(row.id("id")?));
     }
     Ok(())
 }

@@ -1,7 +1,5 @@
 //! One connection to either database: run a statement, query rows, as plain cells.
 
-use std::sync::Arc;
-
 use fleetwright_plugin_api::wire::Cell;
 use futures_util::TryStreamExt as _;
 use sqlx::postgres::{PgArguments, PgRow, PgTypeInfo, types::Oid};
@@ -13,8 +11,7 @@ use sqlx::{
 };
 
 use super::failure::failure;
-use super::statement::{Row, Rows, Statement};
-use super::{DbError, MigrationText, fitness, migrations};
+use super::{DbError, MigrationText, Rows, Statement, fitness, migrations};
 
 /// The first SQLite release with the WAL-reset fix this program relies on.
 const SQLITE_VERSION_MIN: (i64, &str) = (3_051_003, "3.51.3");
@@ -77,11 +74,11 @@ impl Connection {
         match self {
             Self::Sqlite(_) => {
                 let rows = self
-                    .query(Statement::new("SELECT sqlite_version()"))
+                    .query(Statement::new("SELECT sqlite_version() AS version"))
                     .await?;
                 let found = rows
                     .first()
-                    .map_or("", |row| row.text(0).unwrap_or(""))
+                    .map_or("", |row| row.text("version").unwrap_or(""))
                     .to_owned();
                 let parts: Vec<i64> = found
                     .split('.')
@@ -99,10 +96,11 @@ impl Connection {
                 }
             }
             Self::Postgres(_) => {
-                let statement =
-                    Statement::new("SELECT CAST(current_setting('server_version_num') AS bigint)");
+                let statement = Statement::new(
+                    "SELECT CAST(current_setting('server_version_num') AS bigint) AS version",
+                );
                 let rows = self.query(statement).await?;
-                let number = rows.first().map_or(Ok(0), |row| row.integer(0))?;
+                let number = rows.first().map_or(Ok(0), |row| row.integer("version"))?;
                 if number < POSTGRES_VERSION_MIN {
                     return Err(DbError::Unfit(format!(
                         "PostgreSQL is {number}, 14 or newer is needed"
@@ -154,52 +152,54 @@ pub(super) async fn sqlite_rows(
     connection: &mut SqliteConnection,
     statement: Statement,
 ) -> Result<Rows, DbError> {
-    let mut columns: Arc<[String]> = Arc::from([]);
-    let mut rows = Vec::new();
+    let mut columns = Vec::new();
+    let mut cells = Vec::new();
     let mut stream = connection.fetch(sqlite_query(statement));
     while let Some(row) = stream.try_next().await.map_err(failure)? {
-        if rows.is_empty() {
-            columns = row
-                .columns()
-                .iter()
-                .map(|column| column.name().to_owned())
-                .collect();
+        if cells.is_empty() {
+            columns = names(&row);
         }
-        let cells = (0..row.len())
-            .map(|index| sqlite_cell(&row, index))
-            .collect::<Result<_, _>>()?;
-        rows.push(Row { cells });
+        for index in 0..row.len() {
+            cells.push(sqlite_cell(&row, index)?);
+        }
     }
-    Ok(Rows { columns, rows })
+    whole(columns, cells)
 }
 
 pub(super) async fn postgres_rows(
     connection: &mut PgConnection,
     statement: Statement,
 ) -> Result<Rows, DbError> {
-    let mut columns: Arc<[String]> = Arc::from([]);
-    let mut rows = Vec::new();
+    let mut columns = Vec::new();
+    let mut cells = Vec::new();
     let mut stream = connection.fetch(postgres_query(statement));
     while let Some(row) = stream.try_next().await.map_err(failure)? {
-        if rows.is_empty() {
-            columns = row
-                .columns()
-                .iter()
-                .map(|column| column.name().to_owned())
-                .collect();
+        if cells.is_empty() {
+            columns = names(&row);
         }
-        let cells = (0..row.len())
-            .map(|index| postgres_cell(&row, index))
-            .collect::<Result<_, _>>()?;
-        rows.push(Row { cells });
+        for index in 0..row.len() {
+            cells.push(postgres_cell(&row, index)?);
+        }
     }
-    Ok(Rows { columns, rows })
+    whole(columns, cells)
+}
+
+fn names<R: sqlx::Row>(row: &R) -> Vec<String> {
+    row.columns()
+        .iter()
+        .map(|column| column.name().to_owned())
+        .collect()
+}
+
+fn whole(columns: Vec<String>, cells: Vec<Cell>) -> Result<Rows, DbError> {
+    let uneven = || DbError::Statement("the database answered rows of different widths".to_owned());
+    Rows::new(columns, cells).ok_or_else(uneven)
 }
 
 fn sqlite_query(statement: Statement) -> Query<'static, Sqlite, SqliteArguments> {
-    let query = sqlx::query(AssertSqlSafe(statement.sql));
-    statement
-        .parameters
+    let (sql, parameters) = statement.into_parts();
+    let query = sqlx::query(AssertSqlSafe(sql));
+    parameters
         .into_iter()
         .fold(query, |query, cell| match cell {
             Cell::Null => query.bind(None::<i64>),
@@ -211,9 +211,9 @@ fn sqlite_query(statement: Statement) -> Query<'static, Sqlite, SqliteArguments>
 }
 
 fn postgres_query(statement: Statement) -> Query<'static, Postgres, PgArguments> {
-    let query = sqlx::query(AssertSqlSafe(statement.sql));
-    statement
-        .parameters
+    let (sql, parameters) = statement.into_parts();
+    let query = sqlx::query(AssertSqlSafe(sql));
+    parameters
         .into_iter()
         .fold(query, |query, cell| match cell {
             Cell::Null => query.bind(UntypedNull),

@@ -2,10 +2,9 @@
 
 use sqlx::{Connection as _, PgPool, SqlitePool};
 
-use super::DbError;
 use super::connection::{postgres_rows, sqlite_rows};
 use super::failure::failure;
-use super::statement::{Rows, Statement};
+use super::{DbError, Rows, Statement};
 
 pub(super) enum Readers {
     Sqlite(SqlitePool),

@@ -12,8 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::connection::Connection;
 use super::open::Target;
-use super::statement::{Rows, Statement};
-use super::{DbError, Dialect};
+use super::{DbError, Dialect, Rows, Statement};
 
 /// Writes that may share one commit. Bounds how long the first of them waits.
 const GROUP_MAX: usize = 256;

@@ -5,10 +5,7 @@
 pub mod listing;
 mod missing;
 
-use std::collections::BTreeMap;
-
 use fleetwright_protocol::{Facts, HostId, JournalId};
-use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::host::{
@@ -19,7 +16,7 @@ use crate::db::{ColumnKind, Db, DbError, Row, RowError, Rows, Statement, Tx};
 
 pub use missing::missing_in;
 
-/// The columns of a host in the order [`host`] reads them.
+/// The columns of a host, all that [`host`] reads.
 const COLUMNS: &str = "id, revision, approval_status, status, reserved, created_at, last_seen_at, fqdn, hostname, \
      platform, platform_release, platform_version, architecture, agent_version, cpu_count, memory_total_mb, \
      kvm_available, ipv4, ipv6, tags, agent_tags, attributes, agent_attributes, certificate_generation, \
@@ -74,17 +71,18 @@ pub fn get_many_in(tx: &mut Tx<'_>, ids: &[HostId]) -> Result<Vec<Host>, DbError
 /// Takes `count` revisions; returns the first of them.
 pub fn take_revisions(tx: &mut Tx<'_>, count: usize) -> Result<i64, DbError> {
     let sql = "UPDATE settings SET value = CAST(CAST(value AS BIGINT) + $1 AS TEXT) \
-               WHERE name = 'hosts_revision' RETURNING CAST(value AS BIGINT)";
+               WHERE name = 'hosts_revision' RETURNING CAST(value AS BIGINT) AS revision";
     let count = i64::try_from(count).unwrap_or(i64::MAX);
     let rows = tx.query(Statement::new(sql).bind(count))?;
-    let last = rows.first().map_or(Ok(0), |row| row.integer(0))?;
+    let last = rows.first().map_or(Ok(0), |row| row.integer("revision"))?;
     Ok(last - count + 1)
 }
 
 pub async fn revision(db: &Db) -> Result<i64, DbError> {
-    let sql = "SELECT CAST(value AS BIGINT) FROM settings WHERE name = 'hosts_revision'";
+    let sql =
+        "SELECT CAST(value AS BIGINT) AS revision FROM settings WHERE name = 'hosts_revision'";
     let rows = db.read(Statement::new(sql)).await?;
-    Ok(rows.first().map_or(Ok(0), |row| row.integer(0))?)
+    Ok(rows.first().map_or(Ok(0), |row| row.integer("revision"))?)
 }
 
 pub fn insert_in(tx: &mut Tx<'_>, host: &Host) -> Result<(), DbError> {
@@ -290,10 +288,10 @@ pub async fn changed_after(
     let mut answers = db.read_all(statements).await?.into_iter();
     let hosts = answers.next().unwrap_or_default().iter_hosts()?;
     let mut deleted = Vec::new();
-    for row in answers.next().unwrap_or_default() {
+    for row in &answers.next().unwrap_or_default() {
         deleted.push(Tombstone {
-            id: row.id(0)?,
-            revision: row.integer(1)?,
+            id: row.id("id")?,
+            revision: row.integer("revision")?,
         });
     }
     Ok((hosts, deleted))
@@ -306,23 +304,23 @@ pub async fn registry_page(
     limit: u32,
 ) -> Result<Vec<RegistryRow>, DbError> {
     let sql = "SELECT id, approval_status, status, last_seen_at, \
-               CASE WHEN locked_reason IS NULL THEN 0 ELSE 1 END, certificate_generation, certificate_key \
+               CASE WHEN locked_reason IS NULL THEN 0 ELSE 1 END AS locked, certificate_generation, certificate_key \
                FROM hosts WHERE id > $1 ORDER BY id LIMIT $2";
     let after = after.map_or(Vec::new(), |id| id.as_bytes().to_vec());
     let rows = db.read(Statement::new(sql).bind(after).bind(limit)).await?;
-    rows.into_iter().map(|row| registry_row(&row)).collect()
+    Ok(rows.iter().map(registry_row).collect::<Result<_, _>>()?)
 }
 
-fn registry_row(row: &Row) -> Result<RegistryRow, DbError> {
+fn registry_row(row: Row<'_>) -> Result<RegistryRow, RowError> {
     Ok(RegistryRow {
-        id: row.id(0)?,
-        approval: approval(row, 1)?,
-        online: online(row, 2)?,
-        last_seen_us: row.optional_integer(3)?.unwrap_or(0),
-        locked: row.flag(4)?,
+        id: row.id("id")?,
+        approval: approval(row)?,
+        online: online(row)?,
+        last_seen_us: row.optional_integer("last_seen_at")?.unwrap_or(0),
+        locked: row.flag("locked")?,
         current: Issued {
-            generation: row.integer(5)?,
-            key: optional_key(row, 6)?.unwrap_or(KeyDigest([0; 32])),
+            generation: row.integer("certificate_generation")?,
+            key: optional_key(row, "certificate_key")?.unwrap_or(KeyDigest([0; 32])),
         },
     })
 }
@@ -341,7 +339,7 @@ trait HostRows {
 
 impl HostRows for Rows {
     fn iter_hosts(&self) -> Result<Vec<Host>, DbError> {
-        Ok(self.rows.iter().map(host).collect::<Result<_, _>>()?)
+        Ok(self.iter().map(host).collect::<Result<_, _>>()?)
     }
 }
 
@@ -393,93 +391,85 @@ fn bind_identity(statement: Statement, identity: &Identity) -> Statement {
         .bind(identity.locked_reason.as_deref())
 }
 
-fn host(row: &Row) -> Result<Host, RowError> {
-    let next = match (row.optional_integer(25)?, optional_key(row, 26)?) {
+fn host(row: Row<'_>) -> Result<Host, RowError> {
+    let next = match (
+        row.optional_integer("next_generation")?,
+        optional_key(row, "next_key")?,
+    ) {
         (Some(generation), Some(key)) => Some(Issued { generation, key }),
         (Some(_), None) | (None, Some(_)) | (None, None) => None,
     };
     Ok(Host {
-        id: row.id(0)?,
-        revision: row.integer(1)?,
-        approval: approval(row, 2)?,
-        online: online(row, 3)?,
-        created_at_us: row.integer(5)?,
-        last_seen_us: row.optional_integer(6)?,
+        id: row.id("id")?,
+        revision: row.integer("revision")?,
+        approval: approval(row)?,
+        online: online(row)?,
+        created_at_us: row.integer("created_at")?,
+        last_seen_us: row.optional_integer("last_seen_at")?,
         reported: Reported {
             facts: facts(row)?,
-            tags: list(row, 20)?,
-            attributes: map(row, 22)?,
+            tags: row.json("agent_tags")?,
+            attributes: row.json("agent_attributes")?,
         },
         labels: Labels {
-            tags: list(row, 19)?,
-            attributes: map(row, 21)?,
-            reserved: row.flag(4)?,
+            tags: row.json("tags")?,
+            attributes: row.json("attributes")?,
+            reserved: row.flag("reserved")?,
         },
         identity: Identity {
             current: Issued {
-                generation: row.integer(23)?,
-                key: optional_key(row, 24)?.unwrap_or(KeyDigest([0; 32])),
+                generation: row.integer("certificate_generation")?,
+                key: optional_key(row, "certificate_key")?.unwrap_or(KeyDigest([0; 32])),
             },
             next,
-            locked_reason: row.optional_text(27)?,
+            locked_reason: row.optional_text("locked_reason")?.map(str::to_owned),
         },
-        journal_id: row.optional_id(28)?,
-        enrolled_with: row.optional_id(29)?,
+        journal_id: row.optional_id("journal_id")?,
+        enrolled_with: row.optional_id("enrolled_with")?,
     })
 }
 
-fn facts(row: &Row) -> Result<Facts, RowError> {
+fn facts(row: Row<'_>) -> Result<Facts, RowError> {
+    let text = |column| Ok::<_, RowError>(row.optional_text(column)?.map(str::to_owned));
     Ok(Facts {
-        fqdn: row.optional_text(7)?,
-        hostname: row.optional_text(8)?,
-        platform: row.optional_text(9)?,
-        platform_release: row.optional_text(10)?,
-        platform_version: row.optional_text(11)?,
-        architecture: row.optional_text(12)?,
-        agent_version: row.optional_text(13)?,
+        fqdn: text("fqdn")?,
+        hostname: text("hostname")?,
+        platform: text("platform")?,
+        platform_release: text("platform_release")?,
+        platform_version: text("platform_version")?,
+        architecture: text("architecture")?,
+        agent_version: text("agent_version")?,
         cpu_count: row
-            .optional_integer(14)?
+            .optional_integer("cpu_count")?
             .and_then(|count| u32::try_from(count).ok()),
         memory_total_mb: row
-            .optional_integer(15)?
+            .optional_integer("memory_total_mb")?
             .and_then(|size| u64::try_from(size).ok()),
-        kvm_available: row.optional_integer(16)?.map(|flag| flag != 0),
-        ipv4: list(row, 17)?,
-        ipv6: list(row, 18)?,
+        kvm_available: row.optional_integer("kvm_available")?.map(|flag| flag != 0),
+        ipv4: row.json("ipv4")?,
+        ipv6: row.json("ipv6")?,
     })
 }
 
-fn approval(row: &Row, index: usize) -> Result<Approval, RowError> {
-    Approval::from_name(row.text(index)?).ok_or_else(|| row.unexpected(index, "an approval status"))
+fn approval(row: Row<'_>) -> Result<Approval, RowError> {
+    row.word("approval_status", "an approval status", Approval::from_name)
 }
 
-fn online(row: &Row, index: usize) -> Result<bool, RowError> {
-    match row.text(index)? {
-        "online" => Ok(true),
-        "offline" => Ok(false),
-        _ => Err(row.unexpected(index, "a host status")),
-    }
+fn online(row: Row<'_>) -> Result<bool, RowError> {
+    row.word("status", "a host status", |name| match name {
+        "online" => Some(true),
+        "offline" => Some(false),
+        _ => None,
+    })
 }
 
-fn optional_key(row: &Row, index: usize) -> Result<Option<KeyDigest>, RowError> {
-    match row.optional_bytes(index)? {
+fn optional_key(row: Row<'_>, column: &str) -> Result<Option<KeyDigest>, RowError> {
+    match row.optional_bytes(column)? {
         None => Ok(None),
         Some(bytes) => <[u8; 32]>::try_from(bytes)
             .map(|bytes| Some(KeyDigest(bytes)))
-            .map_err(|_| row.unexpected(index, "a SHA-256 digest")),
+            .map_err(|_| row.unexpected(column, "a SHA-256 digest")),
     }
-}
-
-fn list(row: &Row, index: usize) -> Result<Vec<String>, RowError> {
-    json_text(row, index)
-}
-
-fn map(row: &Row, index: usize) -> Result<BTreeMap<String, String>, RowError> {
-    json_text(row, index)
-}
-
-fn json_text<T: DeserializeOwned>(row: &Row, index: usize) -> Result<T, RowError> {
-    serde_json::from_str(row.text(index)?).map_err(|_| row.unexpected(index, "JSON text"))
 }
 
 fn hex_rows(ids: &[HostId]) -> String {

@@ -26,7 +26,7 @@ pub async fn installation_id(db: &Db, fresh: Uuid) -> Result<String, DbError> {
         let rows = tx.query(select(INSTALLATION))?;
         let stored = rows
             .first()
-            .map(|row| row.text(0).map(str::to_owned))
+            .map(|row| row.text("value").map(str::to_owned))
             .transpose()?;
         Ok::<_, DbError>(stored.unwrap_or(fresh))
     })
@@ -55,7 +55,7 @@ pub async fn raise_floor(db: &Db, to_us: i64) -> Result<(), DbError> {
         let rows = tx.query(select(FLOOR))?;
         let stored = rows
             .first()
-            .map(|row| row.text(0).map(str::to_owned))
+            .map(|row| row.text("value").map(str::to_owned))
             .transpose()?;
         let stored: i64 = stored
             .and_then(|text| text.parse().ok())
@@ -90,7 +90,7 @@ async fn get(db: &Db, name: &str) -> Result<Option<String>, DbError> {
     let rows = db.read(select(name)).await?;
     Ok(rows
         .first()
-        .map(|row| row.text(0).map(str::to_owned))
+        .map(|row| row.text("value").map(str::to_owned))
         .transpose()?)
 }
 

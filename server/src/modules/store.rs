@@ -10,7 +10,7 @@ pub async fn newest_version(db: &Db, name: &str) -> Result<Option<Version>, DbEr
     let rows = db.read(Statement::new(sql).bind(name)).await?;
     let text = rows
         .first()
-        .map(|row| row.text(0).map(str::to_owned))
+        .map(|row| row.text("version").map(str::to_owned))
         .transpose()?;
     Ok(text.and_then(|text| Version::parse(&text).ok()))
 }

@@ -106,12 +106,12 @@ impl Ledger {
         );
         let answers = db.read_all(vec![rows, sets]).await.expect("it can be read");
         let seen: BTreeMap<CommandId, RowSeen> = answers[0]
-            .iter_rows()
+            .iter()
             .map(row_seen)
             .collect::<Result<_, _>>()
             .expect("rows have their shape");
         let sets: BTreeMap<SetId, SetSeen> = answers[1]
-            .iter_rows()
+            .iter()
             .map(set_seen)
             .collect::<Result<_, _>>()
             .expect("sets have their shape");
@@ -304,36 +304,38 @@ pub fn broken<T>(what: String) -> Result<T, Broken> {
     Err(Broken(what))
 }
 
-fn row_seen(row: &Row) -> Result<(CommandId, RowSeen), RowError> {
-    let status = CommandStatus::from_name(row.text(3)?);
+fn row_seen(row: Row<'_>) -> Result<(CommandId, RowSeen), RowError> {
     let seen = RowSeen {
-        set_id: row.id(1)?,
-        host_id: row.id(2)?,
-        status: status.ok_or_else(|| row.unexpected(3, "a status"))?,
-        reason: row.optional_text(4)?,
-        attempt: row.integer(5)? as u32,
-        slot: row.flag(6)?,
-        cancel_requested: row.flag(7)?,
-        sent: row.optional_integer(8)?.is_some(),
+        set_id: row.id("set_id")?,
+        host_id: row.id("host_id")?,
+        status: row.word("status", "a status", CommandStatus::from_name)?,
+        reason: row.optional_text("reason")?.map(str::to_owned),
+        attempt: row.integer("attempt")? as u32,
+        slot: row.flag("slot")?,
+        cancel_requested: row.flag("cancel_requested")?,
+        sent: row.optional_integer("sent_at")?.is_some(),
     };
-    Ok((row.id(0)?, seen))
+    Ok((row.id("id")?, seen))
 }
 
-fn set_seen(row: &Row) -> Result<(SetId, SetSeen), RowError> {
-    let mut counters = [0; 6];
-    for (at, counter) in (1..).zip(&mut counters) {
-        *counter = row.count(at)?;
-    }
+fn set_seen(row: Row<'_>) -> Result<(SetId, SetSeen), RowError> {
     let seen = SetSeen {
-        counters,
-        total: row.count(7)?,
-        in_flight: row.count(8)?,
-        max_concurrency: row.count(9)?,
-        paused: row.flag(10)?,
-        cancelled: row.text(11)? != "none",
-        expires_at_us: row.integer(12)?,
-        timeout_seconds: row.integer(13)?,
-        finished: row.optional_integer(14)?.is_some(),
+        counters: [
+            row.count("held")?,
+            row.count("queued")?,
+            row.count("running")?,
+            row.count("succeeded")?,
+            row.count("failed")?,
+            row.count("skipped")?,
+        ],
+        total: row.count("total")?,
+        in_flight: row.count("in_flight")?,
+        max_concurrency: row.count("max_concurrency")?,
+        paused: row.flag("paused")?,
+        cancelled: row.text("cancel")? != "none",
+        expires_at_us: row.integer("expires_at")?,
+        timeout_seconds: row.integer("timeout_seconds")?,
+        finished: row.optional_integer("finished_at")?.is_some(),
     };
-    Ok((row.id(0)?, seen))
+    Ok((row.id("id")?, seen))
 }

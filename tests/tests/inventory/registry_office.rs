@@ -192,7 +192,7 @@ pub fn certificate(pem: &str) -> AgentCertificate {
 
 /// How often each action is in the audit log.
 pub async fn audited(db: &Db, action: &str) -> i64 {
-    let sql = "SELECT CAST(COUNT(*) AS BIGINT) FROM audit WHERE action = $1";
+    let sql = "SELECT CAST(COUNT(*) AS BIGINT) AS count FROM audit WHERE action = $1";
     let rows = db.read(Statement::new(sql).bind(action)).await.unwrap();
-    rows.first().unwrap().integer(0).unwrap()
+    rows.first().unwrap().integer("count").unwrap()
 }

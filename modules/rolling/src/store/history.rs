@@ -110,7 +110,10 @@ pub async fn next_rollback_end(
                ORDER BY end_ordinal LIMIT 1";
     let statement = Statement::new(sql).bind(deployment_id).bind(integer(end));
     let table = db.read_one(statement).await?;
-    table.rows.first().map(|row| count(row, 0)).transpose()
+    Ok(table
+        .first()
+        .map(|row| row.count("end_ordinal"))
+        .transpose()?)
 }
 
 /// Dispatched batches in order, after `after`.
@@ -127,7 +130,7 @@ pub async fn batches(
         .bind(integer(after))
         .bind(i64::from(limit));
     let table = db.read_one(statement).await?;
-    table.rows.iter().map(batch_of).collect()
+    table.iter().map(batch_of).collect()
 }
 
 /// Moves in order, after the one of `after`.
@@ -144,38 +147,33 @@ pub async fn trace(
         .bind(after)
         .bind(i64::from(limit));
     let table = db.read_one(statement).await?;
-    table.rows.iter().map(move_of).collect()
+    table.iter().map(move_of).collect()
 }
 
-fn batch_of(row: &Row) -> Result<BatchRow, ServerError> {
+fn batch_of(row: Row<'_>) -> Result<BatchRow, ServerError> {
     Ok(BatchRow {
-        number: count(row, 0)?,
-        size: count(row, 1)?,
-        dispatched_at_us: row.integer(2)?,
-        finished_at_us: row.optional_integer(3)?,
+        number: row.count("number")?,
+        size: row.count("size")?,
+        dispatched_at_us: row.integer("dispatched_at")?,
+        finished_at_us: row.optional_integer("finished_at")?,
         tally: Tally {
-            succeeded: count(row, 4)?,
-            failed: count(row, 5)?,
-            unreachable: count(row, 6)?,
+            succeeded: row.count("succeeded")?,
+            failed: row.count("failed")?,
+            unreachable: row.count("unreachable")?,
         },
-        skipped: count(row, 7)?,
+        skipped: row.count("skipped")?,
     })
 }
 
-fn move_of(row: &Row) -> Result<Move, ServerError> {
+fn move_of(row: Row<'_>) -> Result<Move, ServerError> {
     Ok(Move {
-        generation: row.integer(0)?,
-        at_us: row.integer(1)?,
-        from: row.text(2)?.to_owned(),
-        to: row.text(3)?.to_owned(),
-        cause: serde_json::from_str(row.text(4)?).unwrap_or_default(),
-        principal: row.text(5)?.to_owned(),
+        generation: row.integer("generation")?,
+        at_us: row.integer("at")?,
+        from: row.text("from_state")?.to_owned(),
+        to: row.text("to_state")?.to_owned(),
+        cause: serde_json::from_str(row.text("cause")?).unwrap_or_default(),
+        principal: row.text("principal")?.to_owned(),
     })
-}
-
-fn count(row: &Row, index: usize) -> Result<u64, ServerError> {
-    u64::try_from(row.integer(index)?)
-        .map_err(|_| ServerError::Internal("a count of a deployment is negative".to_owned()))
 }
 
 /// Counts are of hosts, at most 100,000.

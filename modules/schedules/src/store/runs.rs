@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use fleetwright_plugin_api::sdk::{Database, Row, ServerError, Statement, Table};
+use fleetwright_plugin_api::sdk::{Database, Row, Rows, ServerError, Statement};
 use uuid::Uuid;
 
-use super::{Header, bound, corrupt, places};
+use super::{Header, bound, places};
 use crate::decide::{Cause, Fire, Kind, OperationStatus, RunEnd, operation_id};
 
 const COLUMNS: &str = "r.id, r.schedule_id, r.nominal_at, r.cause, r.kind, r.principal, r.recorded_at, r.launched_at, \
@@ -109,8 +109,9 @@ pub fn start_launch(header: &Header, id: Uuid) -> [Statement; 2] {
                 WHERE id = $1 AND launches = $3";
     let run = "UPDATE schedules_run SET phase = 'launching' WHERE id = $2 AND phase = 'pending' AND EXISTS ( \
                SELECT 1 FROM schedules_schedule WHERE id = $1 AND launching_run = $2 AND launches = $3)";
-    let bound =
-        |sql: &str, launches: i64| Statement::new(sql).bind(header.id).bind(id).bind(launches);
+    let bound = |sql: &'static str, launches: i64| {
+        Statement::new(sql).bind(header.id).bind(id).bind(launches)
+    };
     [
         bound(turn, header.launches),
         bound(run, header.launches + 1),
@@ -182,7 +183,10 @@ pub async fn old(db: &Database, before_us: i64, limit: u32) -> Result<Vec<Uuid>,
                (SELECT MAX(n.nominal_at) FROM schedules_run n WHERE n.schedule_id = r.schedule_id) LIMIT $2";
     let statement = Statement::new(sql).bind(before_us).bind(i64::from(limit));
     let table = db.read_one(statement).await?;
-    table.rows.iter().map(|row| row.id(0)).collect()
+    Ok(table
+        .iter()
+        .map(|row| row.id("id"))
+        .collect::<Result<_, _>>()?)
 }
 
 /// Where a run is among those that wait: by phase, nominal time and id.
@@ -249,9 +253,8 @@ pub async fn launching_of(db: &Database, ids: &[Uuid]) -> Result<HashMap<Uuid, i
     );
     let table = db.read_one(bound(sql, ids)).await?;
     table
-        .rows
         .iter()
-        .map(|row| Ok((row.id(0)?, row.integer(1)?)))
+        .map(|row| Ok((row.id("id")?, row.integer("launches")?)))
         .collect()
 }
 
@@ -305,24 +308,24 @@ pub async fn of_schedule(
     runs(&db.read_one(statement).await?)
 }
 
-fn runs(table: &Table) -> Result<Vec<Run>, ServerError> {
-    table.rows.iter().map(run_of).collect()
+fn runs(table: &Rows) -> Result<Vec<Run>, ServerError> {
+    table.iter().map(run_of).collect()
 }
 
-fn run_of(row: &Row) -> Result<Run, ServerError> {
+fn run_of(row: Row<'_>) -> Result<Run, ServerError> {
     Ok(Run {
-        id: row.id(0)?,
-        schedule_id: row.id(1)?,
-        nominal_us: row.integer(2)?,
-        cause: Cause::from_name(row.text(3)?).ok_or_else(|| corrupt("cause"))?,
-        kind: Kind::from_name(row.text(4)?).ok_or_else(|| corrupt("kind"))?,
-        principal: row.text(5)?.to_owned(),
-        recorded_at_us: row.integer(6)?,
-        launched_at_us: row.optional_integer(7)?,
-        finished_at_us: row.optional_integer(8)?,
-        phase: Phase::from_name(row.text(9)?).ok_or_else(|| corrupt("phase"))?,
-        status: row.text(10)?.to_owned(),
-        reason: row.optional_text(11)?.map(str::to_owned),
-        revision: row.optional_integer(12)?,
+        id: row.id("id")?,
+        schedule_id: row.id("schedule_id")?,
+        nominal_us: row.integer("nominal_at")?,
+        cause: row.word("cause", "a cause", Cause::from_name)?,
+        kind: row.word("kind", "a kind", Kind::from_name)?,
+        principal: row.text("principal")?.to_owned(),
+        recorded_at_us: row.integer("recorded_at")?,
+        launched_at_us: row.optional_integer("launched_at")?,
+        finished_at_us: row.optional_integer("finished_at")?,
+        phase: row.word("phase", "a phase", Phase::from_name)?,
+        status: row.text("status")?.to_owned(),
+        reason: row.optional_text("reason")?.map(str::to_owned),
+        revision: row.optional_integer("revision")?,
     })
 }

@@ -75,8 +75,8 @@ pub fn lock_refresh_token(
         return Ok(None);
     };
     Ok(Some(RefreshToken {
-        session_id: row.id(0)?,
-        used: row.optional_integer(1)?.is_some(),
+        session_id: row.id("session_id")?,
+        used: row.optional_integer("used_at")?.is_some(),
     }))
 }
 
@@ -151,12 +151,12 @@ fn live_statement(id: Uuid, now_us: i64) -> Statement {
     .bind(now_us)
 }
 
-fn session_user(row: &crate::db::Row) -> Result<SessionUser, DbError> {
+fn session_user(row: crate::db::Row<'_>) -> Result<SessionUser, DbError> {
     Ok(SessionUser {
-        session_id: row.id(0)?,
-        user_id: row.id(1)?,
-        name: row.text(2)?.to_owned(),
-        role: role(row, 3)?,
-        expires_at_us: row.integer(4)?,
+        session_id: row.id("id")?,
+        user_id: row.id("user_id")?,
+        name: row.text("name")?.to_owned(),
+        role: role(row)?,
+        expires_at_us: row.integer("expires_at")?,
     })
 }

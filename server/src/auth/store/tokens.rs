@@ -119,21 +119,20 @@ pub async fn page(db: &Db, after: Option<Uuid>, limit: u32) -> Result<Vec<ApiTok
             .bind(limit),
         )
         .await?;
-    (&rows).into_iter().map(api_token).collect()
+    rows.iter().map(api_token).collect()
 }
 
-fn api_token(row: &Row) -> Result<ApiToken, DbError> {
+fn api_token(row: Row<'_>) -> Result<ApiToken, DbError> {
     Ok(ApiToken {
-        id: row.id(0)?,
-        name: row.text(1)?.to_owned(),
-        prefix: row.text(2)?.to_owned(),
-        role: role(row, 3)?,
-        scopes: serde_json::from_str(row.text(4)?)
-            .map_err(|_| row.unexpected(4, "a list of scopes"))?,
-        tenant: row.optional_text(5)?,
-        created_by: row.text(6)?.to_owned(),
-        created_at_us: row.integer(7)?,
-        expires_at_us: row.optional_integer(8)?,
-        last_used_at_us: row.optional_integer(9)?,
+        id: row.id("id")?,
+        name: row.text("name")?.to_owned(),
+        prefix: row.text("prefix")?.to_owned(),
+        role: role(row)?,
+        scopes: row.json("scopes")?,
+        tenant: row.optional_text("tenant")?.map(str::to_owned),
+        created_by: row.text("created_by")?.to_owned(),
+        created_at_us: row.integer("created_at")?,
+        expires_at_us: row.optional_integer("expires_at")?,
+        last_used_at_us: row.optional_integer("last_used_at")?,
     })
 }

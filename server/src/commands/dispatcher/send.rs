@@ -94,10 +94,7 @@ impl Dispatcher {
                 .read(reads::waiting_of_hosts(db.dialect(), hosts))
                 .await?;
             if rows.len() < reads::WAITING_MAX || hosts.len() == 1 {
-                return Ok(rows
-                    .iter_rows()
-                    .map(reads::waiting)
-                    .collect::<Result<_, _>>()?);
+                return Ok(rows.iter().map(reads::waiting).collect::<Result<_, _>>()?);
             }
             let (now, later) = hosts.split_at(hosts.len() / 2);
             self.hosts.extend(later);
@@ -177,7 +174,7 @@ impl Dispatcher {
             let row = rows
                 .first()
                 .ok_or_else(|| DbError::Statement(format!("set {id} has no contents")))?;
-            let operation = row.text(0)?.to_owned();
+            let operation = row.text("operation")?.to_owned();
             bytes += operation.len();
             operations.insert(id, operation);
         }

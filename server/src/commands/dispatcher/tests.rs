@@ -146,7 +146,7 @@ impl Bench {
     async fn waiting(&self, set: SetId) -> Vec<Waiting> {
         let statement = reads::waiting_of_set(set, 0, 10);
         let rows = self.dispatcher.commands.db().read(statement).await.unwrap();
-        let waiting = rows.iter_rows().map(reads::waiting);
+        let waiting = rows.iter().map(reads::waiting);
         waiting.collect::<Result<_, _>>().unwrap()
     }
 
@@ -186,9 +186,10 @@ async fn a_set_that_was_over_at_once_has_all_its_rows_after_a_restart() {
     while bench.hints.try_recv().is_ok() {}
     bench.dispatcher.find_open_sets().await.unwrap();
     bench.run_until_idle().await;
-    let counted = Statement::new("SELECT COUNT(*) FROM commands WHERE set_id = $1").bind(set.id);
+    let counted =
+        Statement::new("SELECT COUNT(*) AS count FROM commands WHERE set_id = $1").bind(set.id);
     let rows = bench.dispatcher.commands.db().read(counted).await.unwrap();
-    assert_eq!(rows.first().unwrap().count(0).unwrap(), count as u64);
+    assert_eq!(rows.first().unwrap().count("count").unwrap(), count as u64);
 }
 
 #[tokio::test]

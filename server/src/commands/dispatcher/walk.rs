@@ -212,10 +212,7 @@ impl Dispatcher {
             .db()
             .read(reads::waiting_of_set(id, cursor, CHUNK))
             .await?;
-        let waiting: Vec<Waiting> = rows
-            .iter_rows()
-            .map(reads::waiting)
-            .collect::<Result<_, _>>()?;
+        let waiting: Vec<Waiting> = rows.iter().map(reads::waiting).collect::<Result<_, _>>()?;
         let mut picks = Vec::new();
         let mut next_cursor = cursor;
         for command in &waiting {

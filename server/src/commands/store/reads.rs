@@ -4,7 +4,7 @@ use fleetwright_plugin_api::wire::{
     CommandOutput, CommandQuery, CommandStatus, CommandView, StreamOutput,
 };
 use fleetwright_protocol::{CommandId, HostId, SetId};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::db::{ColumnKind, Dialect, Row, RowError, Statement};
 
@@ -45,13 +45,14 @@ pub fn waiting_of_hosts(dialect: Dialect, hosts: &[HostId]) -> Statement {
     Statement::new(sql).bind(host_list(hosts))
 }
 
-pub fn waiting(row: &Row) -> Result<Waiting, RowError> {
+pub fn waiting(row: Row<'_>) -> Result<Waiting, RowError> {
     Ok(Waiting {
-        id: row.id(0)?,
-        set_id: row.id(1)?,
-        host_id: row.id(2)?,
-        ordinal: row.count(3)?,
-        attempt: u32::try_from(row.integer(4)?).map_err(|_| row.unexpected(4, "an attempt"))?,
+        id: row.id("id")?,
+        set_id: row.id("set_id")?,
+        host_id: row.id("host_id")?,
+        ordinal: row.count("ordinal")?,
+        attempt: u32::try_from(row.integer("attempt")?)
+            .map_err(|_| row.unexpected("attempt", "an attempt"))?,
     })
 }
 
@@ -133,53 +134,50 @@ pub fn output(id: CommandId) -> Statement {
     Statement::new(sql).bind(id)
 }
 
-pub fn command_output(row: &Row) -> Result<CommandOutput, RowError> {
-    let stream = |first: usize| -> Result<StreamOutput, RowError> {
-        Ok(StreamOutput {
-            head: row.bytes(first)?.to_vec(),
-            tail: row.bytes(first + 1)?.to_vec(),
-            total_bytes: row.count(first + 2)?,
-            sha256: row.text(first + 3)?.to_owned(),
-        })
-    };
+pub fn command_output(row: Row<'_>) -> Result<CommandOutput, RowError> {
     Ok(CommandOutput {
-        stdout: stream(0)?,
-        stderr: stream(4)?,
+        stdout: StreamOutput {
+            head: row.bytes("stdout_head")?.to_vec(),
+            tail: row.bytes("stdout_tail")?.to_vec(),
+            total_bytes: row.count("stdout_bytes")?,
+            sha256: row.text("stdout_sha256")?.to_owned(),
+        },
+        stderr: StreamOutput {
+            head: row.bytes("stderr_head")?.to_vec(),
+            tail: row.bytes("stderr_tail")?.to_vec(),
+            total_bytes: row.count("stderr_bytes")?,
+            sha256: row.text("stderr_sha256")?.to_owned(),
+        },
     })
 }
 
-pub fn command_view(row: &Row) -> Result<CommandView, RowError> {
-    let status = CommandStatus::from_name(row.text(4)?)
-        .ok_or_else(|| row.unexpected(4, "a command status"))?;
-    let narrow = |value: i64, index: usize| {
-        i32::try_from(value).map_err(|_| row.unexpected(index, "an exit code"))
+pub fn command_view(row: Row<'_>) -> Result<CommandView, RowError> {
+    let narrow =
+        |value| i32::try_from(value).map_err(|_| row.unexpected("exit_code", "an exit code"));
+    let json = |column| -> Result<Option<Value>, RowError> {
+        let text = row.optional_text(column)?;
+        Ok(text.and_then(|text| serde_json::from_str(text).ok()))
     };
     Ok(CommandView {
-        id: row.id(0)?,
-        set_id: row.id(1)?,
-        host_id: row.id(2)?,
-        ordinal: row.count(3)?,
-        status,
-        reason: row.optional_text(5)?,
-        attempt: u32::try_from(row.integer(6)?).map_err(|_| row.unexpected(6, "an attempt"))?,
-        cancel_requested: row.flag(7)?,
-        exit_code: row
-            .optional_integer(8)?
-            .map(|value| narrow(value, 8))
-            .transpose()?,
-        changed: row.optional_integer(9)?.map(|value| value != 0),
-        message: row.optional_text(10)?.unwrap_or_default(),
-        created_at_us: row.integer(11)?,
-        started_at_us: row.optional_integer(12)?,
-        finished_at_us: row.optional_integer(13)?,
-        late_result: row
-            .optional_text(14)?
-            .and_then(|text| serde_json::from_str(&text).ok()),
-        details: row
-            .optional_text(15)?
-            .and_then(|text| serde_json::from_str(&text).ok()),
-        stdout_tail: lossy(row.optional_bytes(16)?),
-        stderr_tail: lossy(row.optional_bytes(17)?),
+        id: row.id("id")?,
+        set_id: row.id("set_id")?,
+        host_id: row.id("host_id")?,
+        ordinal: row.count("ordinal")?,
+        status: row.word("status", "a command status", CommandStatus::from_name)?,
+        reason: row.optional_text("reason")?.map(str::to_owned),
+        attempt: u32::try_from(row.integer("attempt")?)
+            .map_err(|_| row.unexpected("attempt", "an attempt"))?,
+        cancel_requested: row.flag("cancel_requested")?,
+        exit_code: row.optional_integer("exit_code")?.map(narrow).transpose()?,
+        changed: row.optional_integer("changed")?.map(|value| value != 0),
+        message: row.optional_text("message")?.unwrap_or_default().to_owned(),
+        created_at_us: row.integer("created_at")?,
+        started_at_us: row.optional_integer("started_at")?,
+        finished_at_us: row.optional_integer("finished_at")?,
+        late_result: json("late_result")?,
+        details: json("details")?,
+        stdout_tail: lossy(row.optional_bytes("stdout_tail")?),
+        stderr_tail: lossy(row.optional_bytes("stderr_tail")?),
     })
 }
 
@@ -196,7 +194,8 @@ fn host_list(hosts: &[HostId]) -> String {
 fn view_columns(dialect: Dialect, details: &str) -> String {
     format!(
         "c.id, c.set_id, c.host_id, c.ordinal, c.status, c.reason, c.attempt, c.cancel_requested, c.exit_code, \
-         c.changed, c.message, c.created_at, c.started_at, c.finished_at, c.late_result, {details}, {}, {}",
+         c.changed, c.message, c.created_at, c.started_at, c.finished_at, c.late_result, {details} AS details, \
+         {} AS stdout_tail, {} AS stderr_tail",
         tail(dialect, "stdout"),
         tail(dialect, "stderr")
     )
@@ -219,8 +218,6 @@ fn tail(dialect: Dialect, stream: &str) -> String {
     )
 }
 
-fn lossy(bytes: Option<Vec<u8>>) -> String {
-    bytes
-        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-        .unwrap_or_default()
+fn lossy(bytes: Option<&[u8]>) -> String {
+    String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned()
 }

@@ -40,7 +40,7 @@ pub fn delete_set(set_id: SetId) -> [Statement; 2] {
 pub fn select_open_attempts(dialect: Dialect, ids: &str) -> Statement {
     let source = dialect.rows_from_json("$1", &[("wanted", ColumnKind::Bytes)]);
     let sql = format!(
-        "SELECT id, CAST(attempt AS BIGINT) FROM commands WHERE id IN (SELECT wanted FROM {source} AS v) \
+        "SELECT id, CAST(attempt AS BIGINT) AS attempt FROM commands WHERE id IN (SELECT wanted FROM {source} AS v) \
          AND status IN ('held', 'queued', 'running')"
     );
     Statement::new(sql).bind(ids)

@@ -208,12 +208,11 @@ pub fn select_operation(id: SetId) -> Statement {
     Statement::new("SELECT operation FROM command_set_contents WHERE set_id = $1").bind(id)
 }
 
-pub fn contents(row: &Row) -> Result<Contents, RowError> {
+pub fn contents(row: Row<'_>) -> Result<Contents, RowError> {
     Ok(Contents {
-        operation_json: row.text(0)?.to_owned(),
-        host_ids: row.bytes(1)?.to_vec(),
-        skips: serde_json::from_str(row.text(2)?)
-            .map_err(|_| row.unexpected(2, "a list of skips"))?,
+        operation_json: row.text("operation")?.to_owned(),
+        host_ids: row.bytes("host_ids")?.to_vec(),
+        skips: row.json("skips")?,
     })
 }
 
@@ -284,43 +283,41 @@ pub fn save_control(
     Ok(())
 }
 
-pub fn set_row(row: &Row) -> Result<SetRow, RowError> {
-    let cancel =
-        CancelMode::from_name(row.text(7)?).ok_or_else(|| row.unexpected(7, "a cancel mode"))?;
+pub fn set_row(row: Row<'_>) -> Result<SetRow, RowError> {
+    let cancel = row.word("cancel", "a cancel mode", CancelMode::from_name)?;
     Ok(SetRow {
         view: SetView {
-            id: row.id(0)?,
-            owner: row.text(1)?.to_owned(),
-            operation_type: row.text(2)?.to_owned(),
-            generation: row.integer(3)?,
-            revision: row.integer(4)?,
-            max_concurrency: row.count(5)?,
-            paused: row.flag(6)?,
+            id: row.id("id")?,
+            owner: row.text("owner")?.to_owned(),
+            operation_type: row.text("operation_type")?.to_owned(),
+            generation: row.integer("generation")?,
+            revision: row.integer("revision")?,
+            max_concurrency: row.count("max_concurrency")?,
+            paused: row.flag("paused")?,
             cancelled: cancel != CancelMode::None,
-            total: row.count(8)?,
-            held: row.count(9)?,
-            queued: row.count(10)?,
-            running: row.count(11)?,
-            succeeded: row.count(12)?,
-            failed: row.count(13)?,
-            skipped: row.count(14)?,
-            skipped_cancelled: row.count(15)?,
-            failed_unreachable: row.count(26)?,
-            given_up_below: row.count(25)?,
-            created_at_us: row.integer(16)?,
-            expires_at_us: row.integer(17)?,
-            started_at_us: row.optional_integer(18)?,
-            finished_at_us: row.optional_integer(19)?,
+            total: row.count("total")?,
+            held: row.count("held")?,
+            queued: row.count("queued")?,
+            running: row.count("running")?,
+            succeeded: row.count("succeeded")?,
+            failed: row.count("failed")?,
+            skipped: row.count("skipped")?,
+            skipped_cancelled: row.count("skipped_cancelled")?,
+            failed_unreachable: row.count("failed_unreachable")?,
+            given_up_below: row.count("given_up_below")?,
+            created_at_us: row.integer("created_at")?,
+            expires_at_us: row.integer("expires_at")?,
+            started_at_us: row.optional_integer("started_at")?,
+            finished_at_us: row.optional_integer("finished_at")?,
         },
-        timeout_seconds: row.count(20)?,
+        timeout_seconds: row.count("timeout_seconds")?,
         cancel,
         cancel_reason: row
-            .optional_text(24)?
-            .as_deref()
+            .optional_text("cancel_reason")?
             .and_then(known_reason)
             .unwrap_or("cancelled"),
-        born_held: row.flag(21)?,
-        materialised: row.count(22)?,
-        in_flight: row.count(23)?,
+        born_held: row.flag("born_held")?,
+        materialised: row.count("materialised")?,
+        in_flight: row.count("in_flight")?,
     })
 }

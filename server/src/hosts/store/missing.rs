@@ -15,11 +15,11 @@ pub fn missing_in(tx: &mut Tx<'_>, ids: &[HostId]) -> Result<Vec<HostId>, DbErro
         .dialect()
         .rows_from_json("$1", &[("wanted", ColumnKind::Bytes)]);
     let sql = format!(
-        "SELECT v.wanted FROM {source} AS v LEFT JOIN hosts h ON h.id = v.wanted WHERE h.id IS NULL"
+        "SELECT v.wanted AS wanted FROM {source} AS v LEFT JOIN hosts h ON h.id = v.wanted WHERE h.id IS NULL"
     );
     let rows = tx.query(Statement::new(sql).bind(json!(list).to_string()))?;
     Ok(rows
-        .iter_rows()
-        .map(|row| row.id(0))
+        .iter()
+        .map(|row| row.id("wanted"))
         .collect::<Result<_, _>>()?)
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::db::{Db, DbError, RowError, Statement, Tx};
+use crate::db::{Db, DbError, Statement, Tx};
 
 /// How long a record is kept, as the API promises.
 pub const RECORD_LIFETIME: Duration = Duration::from_secs(24 * 3600);
@@ -45,18 +45,17 @@ pub(super) async fn find(
     let Some(row) = rows.first() else {
         return Ok(None);
     };
-    let unexpected = |index, expected| -> RowError { row.unexpected(index, expected) };
-    let fingerprint =
-        Fingerprint::try_from(row.bytes(0)?).map_err(|_| unexpected(0, "a SHA-256 digest"))?;
-    let status = u16::try_from(row.integer(1)?).map_err(|_| unexpected(1, "an HTTP status"))?;
-    let headers =
-        serde_json::from_str(row.text(2)?).map_err(|_| unexpected(2, "a list of headers"))?;
+    let fingerprint = Fingerprint::try_from(row.bytes("fingerprint")?)
+        .map_err(|_| row.unexpected("fingerprint", "a SHA-256 digest"))?;
+    let status = u16::try_from(row.integer("status")?)
+        .map_err(|_| row.unexpected("status", "an HTTP status"))?;
+    let headers = row.json("headers")?;
     Ok(Some(Found {
         fingerprint,
         response: StoredResponse {
             status,
             headers,
-            body: row.text(3)?.to_owned(),
+            body: row.text("body")?.to_owned(),
         },
     }))
 }

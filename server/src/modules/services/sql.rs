@@ -91,7 +91,7 @@ pub fn tables(results: Vec<Rows>) -> Result<Vec<AbiTable>, ServerError> {
     let mut tables = Vec::with_capacity(results.len());
     for result in results {
         let mut packed = Vec::new();
-        for cell in result.iter_rows().flat_map(|row| &row.cells) {
+        for cell in result.cells() {
             cells::push(&mut packed, cell);
         }
         bytes += packed.len();
@@ -102,7 +102,7 @@ pub fn tables(results: Vec<Rows>) -> Result<Vec<AbiTable>, ServerError> {
         }
         tables.push(AbiTable {
             columns: result
-                .columns
+                .columns()
                 .iter()
                 .map(|name| RString::from(name.as_str()))
                 .collect(),
