@@ -1,6 +1,6 @@
 //! What can go wrong with the database, as its users need to tell it apart.
 
-use super::statement::RowError;
+use fleetwright_plugin_api::rows::RowError;
 
 /// What can go wrong with the database, as its users need to tell it apart.
 #[derive(Debug, thiserror::Error)]
