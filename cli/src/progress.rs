@@ -11,7 +11,7 @@ use crate::follow::Watcher;
 /// The five counters always sum to `total`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
-pub struct Progress {
+pub struct HostCounts {
     pub status: Option<String>,
     pub total: u64,
     pub succeeded: u64,
@@ -22,7 +22,7 @@ pub struct Progress {
     pub percent_complete: f64,
 }
 
-impl Progress {
+impl HostCounts {
     /// An operation carries its counters itself or under `progress`. `None` if there are none.
     pub fn of(said: &Value) -> Option<Self> {
         let counters = said.get("progress").unwrap_or(said);
@@ -74,7 +74,7 @@ pub fn is_terminal(status: &str) -> bool {
 
 pub enum Display {
     Bar(ProgressBar),
-    Lines { last: Option<Progress> },
+    Lines { last: Option<HostCounts> },
     Nothing,
 }
 
@@ -99,7 +99,7 @@ impl Display {
         Self::Bar(bar)
     }
 
-    fn draw(&mut self, progress: &Progress) {
+    fn draw(&mut self, progress: &HostCounts) {
         match self {
             Self::Bar(bar) => {
                 bar.set_length(progress.total);
@@ -123,7 +123,7 @@ impl Display {
 
 impl Watcher for Display {
     fn show(&mut self, said: &Value) -> bool {
-        let Some(progress) = Progress::of(said) else {
+        let Some(progress) = HostCounts::of(said) else {
             return false;
         };
         self.draw(&progress);
@@ -137,7 +137,7 @@ impl Watcher for Display {
     }
 }
 
-pub fn is_worth_a_line(last: Option<&Progress>, now: &Progress) -> bool {
+pub fn is_worth_a_line(last: Option<&HostCounts>, now: &HostCounts) -> bool {
     match last {
         None => true,
         Some(last) if last == now => false,
@@ -152,13 +152,13 @@ pub fn is_worth_a_line(last: Option<&Progress>, now: &Progress) -> bool {
 mod tests {
     use super::*;
 
-    fn at(percent_complete: f64, succeeded: u64) -> Progress {
-        Progress {
+    fn at(percent_complete: f64, succeeded: u64) -> HostCounts {
+        HostCounts {
             total: 10,
             succeeded,
             queued: 10 - succeeded,
             percent_complete,
-            ..Progress::default()
+            ..HostCounts::default()
         }
     }
 
@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_status_decides_before_the_counters() {
-        let paused = Progress {
+        let paused = HostCounts {
             status: Some("paused".into()),
             ..at(100.0, 10)
         };

@@ -62,7 +62,7 @@ pub struct CreateArgs {
     #[arg(long)]
     pub disabled: bool,
     #[command(flatten)]
-    pub terms: Terms,
+    pub fields: ScheduleFields,
     #[command(flatten)]
     pub script: ScriptArgs,
     /// The command, after `--`; one word is taken as a script
@@ -80,12 +80,12 @@ pub struct UpdateArgs {
     #[arg(long, value_name = "EXPR")]
     pub select: Option<String>,
     #[command(flatten)]
-    pub terms: Terms,
+    pub fields: ScheduleFields,
 }
 
 /// What both may say.
 #[derive(Args)]
-pub struct Terms {
+pub struct ScheduleFields {
     /// The time zone of the expression [default: UTC]
     #[arg(long, value_name = "ZONE")]
     pub timezone: Option<String>,
@@ -202,7 +202,7 @@ pub fn run(session: &Session, action: SchedulesAction) -> Result<Completion, Fai
             if let Some(expression) = &args.select {
                 fields.insert("selector".to_owned(), selector(expression));
             }
-            args.terms.lay_over(&mut fields)?;
+            args.fields.lay_over(&mut fields)?;
             replace(session, &known, fields)?;
         }
         SchedulesAction::Delete { schedule } => {
@@ -238,7 +238,7 @@ pub fn run(session: &Session, action: SchedulesAction) -> Result<Completion, Fai
     Ok(Completion::Done)
 }
 
-impl Terms {
+impl ScheduleFields {
     fn lay_over(&self, fields: &mut Map<String, Value>) -> Result<(), Failure> {
         let named = [
             ("timezone", &self.timezone),
@@ -291,7 +291,7 @@ fn new_body(args: &CreateArgs) -> Result<Value, Failure> {
     fields.insert("cron".to_owned(), json!(args.cron));
     fields.insert("selector".to_owned(), selector(&args.select));
     fields.insert("enabled".to_owned(), json!(!args.disabled));
-    args.terms.lay_over(&mut fields)?;
+    args.fields.lay_over(&mut fields)?;
     Ok(Value::Object(fields))
 }
 

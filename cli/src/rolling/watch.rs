@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::screen::View;
 use crate::follow::Watcher;
-use crate::progress::{Progress, is_worth_a_line};
+use crate::progress::{HostCounts, is_worth_a_line};
 use crate::session::Session;
 use crate::{output, pages, report};
 
@@ -39,7 +39,7 @@ enum Canvas {
 }
 
 struct Last {
-    progress: Progress,
+    progress: HostCounts,
     state: String,
 }
 
@@ -80,7 +80,7 @@ impl<'a> Watch<'a> {
 
 impl Watcher for Watch<'_> {
     fn show(&mut self, said: &Value) -> bool {
-        let Some(progress) = Progress::of(said) else {
+        let Some(progress) = HostCounts::of(said) else {
             return false;
         };
         let is_over = progress.is_finished();
@@ -120,7 +120,7 @@ impl Canvas {
         Self::Screen(bar)
     }
 
-    fn draw(&mut self, view: &View<'_>, progress: Progress) {
+    fn draw(&mut self, view: &View<'_>, progress: HostCounts) {
         match self {
             Self::Screen(bar) => bar.set_message(view.text()),
             Self::Lines(last) => {

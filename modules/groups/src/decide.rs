@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::catalog::Catalog;
 
 pub(crate) use save::unknown_groups;
-pub use save::{Cycle, Draft, Refusal, SaveAs, decide_save};
+pub use save::{Cycle, Draft, NotSaved, SaveAs, decide_save};
 
 /// Groups there may be: five times the number the performance targets are set for, and as many as one read of the
 /// database can list.

@@ -19,10 +19,10 @@ const READS_MAX: usize = 20;
 /// The module's state. Clones share it.
 #[derive(Clone)]
 pub struct Engine {
-    inner: Arc<Inner>,
+    state: Arc<EngineState>,
 }
 
-struct Inner {
+struct EngineState {
     server: Server,
     inventory: Inventory,
     catalog: RwLock<Arc<Catalog>>,
@@ -68,7 +68,7 @@ pub enum SelectError {
 impl Engine {
     pub fn new(server: Server) -> Self {
         Self {
-            inner: Arc::new(Inner {
+            state: Arc::new(EngineState {
                 server,
                 inventory: Inventory::default(),
                 catalog: RwLock::default(),
@@ -78,18 +78,18 @@ impl Engine {
     }
 
     pub fn server(&self) -> &Server {
-        &self.inner.server
+        &self.state.server
     }
 
     /// Keeps the index up to date; never ends.
     pub async fn follow_inventory(&self) {
-        self.inner.inventory.follow(&self.inner.server).await;
+        self.state.inventory.follow(&self.state.server).await;
     }
 
     /// All groups, with every change that was acknowledged before this was called.
     pub async fn catalog(&self) -> Result<Arc<Catalog>, ServerError> {
         let known = self.known_catalog();
-        if store::generation(self.inner.server.db()).await? == known.generation() {
+        if store::generation(self.state.server.db()).await? == known.generation() {
             return Ok(known);
         }
         self.read_catalog().await
@@ -99,7 +99,7 @@ impl Engine {
         for _ in 0..READS_MAX {
             let known = self.known_catalog();
             let (changes, consistent) =
-                store::changes(self.inner.server.db(), known.generation()).await?;
+                store::changes(self.state.server.db(), known.generation()).await?;
             if changes.generation == known.generation() && consistent {
                 return Ok(known);
             }
@@ -123,7 +123,7 @@ impl Engine {
     /// Puts hosts in the order that operations go through a fleet: online before offline, then by fully qualified name (those
     /// without one last), then by id.
     pub fn sort_online_then_name(&self, ids: &mut [Uuid]) {
-        let indexed = self.inner.inventory.read();
+        let indexed = self.state.inventory.read();
         ids.sort_by_cached_key(|id| {
             let line = indexed.lines.get(id);
             let offline = line.is_none_or(|line| line.status != "online");
@@ -138,7 +138,7 @@ impl Engine {
         selector: ValidSelector,
         explain: bool,
     ) -> Result<Selected, SelectError> {
-        let newest = self.inner.server.hosts().revision();
+        let newest = self.state.server.hosts().revision();
         let mut catalog = Arc::default();
         let mut groups = Vec::new();
         if !selector.group_references().is_empty() {
@@ -147,9 +147,9 @@ impl Engine {
         }
         let needs_last_seen = asks_last_seen(&selector) || groups_ask_last_seen(&catalog, &groups);
         let last_seen = self.last_seen(needs_last_seen).await?;
-        self.inner.inventory.reached(newest).await?;
-        let answer = self.on_blocking_thread(move |inner| {
-            inner.select(&selector, &catalog, &groups, last_seen.as_ref(), explain)
+        self.state.inventory.reached(newest).await?;
+        let answer = self.on_blocking_thread(move |state| {
+            state.select(&selector, &catalog, &groups, last_seen.as_ref(), explain)
         });
         Ok(answer.await?)
     }
@@ -160,11 +160,11 @@ impl Engine {
         catalog: Arc<Catalog>,
         asked: MembersAsked,
     ) -> Result<MemberPage, ServerError> {
-        let newest = self.inner.server.hosts().revision();
+        let newest = self.state.server.hosts().revision();
         let needs_last_seen = groups_ask_last_seen(&catalog, &[asked.group_id]);
         let last_seen = self.last_seen(needs_last_seen).await?;
-        self.inner.inventory.reached(newest).await?;
-        self.on_blocking_thread(move |inner| inner.members(&catalog, asked, last_seen.as_ref()))
+        self.state.inventory.reached(newest).await?;
+        self.on_blocking_thread(move |state| state.members(&catalog, asked, last_seen.as_ref()))
             .await
     }
 
@@ -172,7 +172,7 @@ impl Engine {
         if !needed {
             return Ok(None);
         }
-        let entries = self.inner.server.hosts().last_seen().await?;
+        let entries = self.state.server.hosts().last_seen().await?;
         Ok(Some(
             entries.into_iter().map(|(id, at)| (id.0, at)).collect(),
         ))
@@ -180,21 +180,21 @@ impl Engine {
 
     async fn on_blocking_thread<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Inner) -> T + Send + 'static,
+        work: impl FnOnce(&EngineState) -> T + Send + 'static,
     ) -> Result<T, ServerError> {
-        let inner = Arc::clone(&self.inner);
-        let done = tokio::task::spawn_blocking(move || work(&inner)).await;
+        let state = Arc::clone(&self.state);
+        let done = tokio::task::spawn_blocking(move || work(&state)).await;
         done.map_err(|error| ServerError::Internal(format!("an evaluation failed: {error}")))
     }
 
     fn known_catalog(&self) -> Arc<Catalog> {
-        let catalog = self.inner.catalog.read();
+        let catalog = self.state.catalog.read();
         Arc::clone(&catalog.unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Unless somebody else has put another there meanwhile.
     fn keep_catalog(&self, known: &Arc<Catalog>, next: &Arc<Catalog>) {
-        let catalog = self.inner.catalog.write();
+        let catalog = self.state.catalog.write();
         let mut catalog = catalog.unwrap_or_else(PoisonError::into_inner);
         if Arc::ptr_eq(&catalog, known) {
             *catalog = Arc::clone(next);
@@ -202,7 +202,7 @@ impl Engine {
     }
 }
 
-impl Inner {
+impl EngineState {
     fn select(
         &self,
         selector: &ValidSelector,

@@ -41,12 +41,12 @@ pub struct Indexed {
 #[derive(Default)]
 pub struct Inventory {
     indexed: RwLock<Indexed>,
-    progress: watch::Sender<Progress>,
+    progress: watch::Sender<Reached>,
     wake: Notify,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Progress {
+struct Reached {
     revision: i64,
     failures: u64,
 }

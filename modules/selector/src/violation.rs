@@ -52,11 +52,11 @@ pub mod code {
 
 /// Collects violations while a selector is read to its end.
 #[derive(Debug, Default)]
-pub(crate) struct Report {
+pub(crate) struct Findings {
     violations: Vec<Violation>,
 }
 
-impl Report {
+impl Findings {
     /// Records a violation; those past the first [`VIOLATIONS_MAX`] are dropped.
     pub(crate) fn add(
         &mut self,

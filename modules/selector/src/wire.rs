@@ -13,7 +13,7 @@ use crate::criterion::Criterion;
 use crate::limits::{EXPLICIT_HOST_IDS_MAX, SELECTOR_BYTES_MAX};
 use crate::selector::ValidSelector;
 use crate::text::{Expression, parse_expression};
-use crate::violation::{Report, Violation, code, pointer_token};
+use crate::violation::{Findings, Violation, code, pointer_token};
 
 use criteria::Tally;
 
@@ -74,15 +74,15 @@ impl Selector {
     /// # Errors
     /// As [`Self::parse`].
     pub fn parse_stored(selector: &Json) -> Result<ValidSelector, Vec<Violation>> {
-        let mut report = Report::default();
+        let mut findings = Findings::default();
         let read = match selector.as_object() {
-            Some(object) => read_selector(object, &mut report),
+            Some(object) => read_selector(object, &mut findings),
             None => {
-                report.add("", code::VALUE_INVALID, "a selector is an object");
+                findings.add("", code::VALUE_INVALID, "a selector is an object");
                 None
             }
         };
-        let violations = report.into_violations();
+        let violations = findings.into_violations();
         match read {
             Some(selector) if violations.is_empty() => Ok(selector),
             Some(_) | None => Err(violations),
@@ -117,51 +117,51 @@ const KEYS: [&str; 9] = [
     "expression",
 ];
 
-fn read_selector(object: &Map<String, Json>, report: &mut Report) -> Option<ValidSelector> {
+fn read_selector(object: &Map<String, Json>, findings: &mut Findings) -> Option<ValidSelector> {
     for key in object.keys().filter(|key| !KEYS.contains(&key.as_str())) {
         let detail = format!(
             "a selector has no key \"{}\"; keys: {}",
             shown(key),
             KEYS.join(" ")
         );
-        report.add(
+        findings.add(
             format!("/{}", pointer_token(key)),
             code::UNKNOWN_FIELD,
             detail,
         );
     }
-    let all_hosts = read_all_hosts(object, report);
+    let all_hosts = read_all_hosts(object, findings);
     if all_hosts {
         for key in KEYS
             .into_iter()
             .filter(|&key| key != "all_hosts" && object.contains_key(key))
         {
-            report.add(format!("/{key}"), code::CONFLICT, "all_hosts stands alone");
+            findings.add(format!("/{key}"), code::CONFLICT, "all_hosts stands alone");
         }
         return Some(ValidSelector::all_hosts());
     }
     let explicit_host_ids = object
         .get("explicit_host_ids")
-        .map_or_else(Vec::new, |ids| read_ids(ids, report));
+        .map_or_else(Vec::new, |ids| read_ids(ids, findings));
     let mut tally = Tally::default();
     let mut criteria = Vec::new();
     if let Some(list) = object.get("criteria") {
-        criteria.extend(criteria::read_list(list, report, &mut tally));
+        criteria.extend(criteria::read_list(list, findings, &mut tally));
     }
-    criteria.extend(shortcuts::read_all(object, report, &mut tally));
+    criteria.extend(shortcuts::read_all(object, findings, &mut tally));
     if let Some(expression) = object.get("expression") {
-        match read_expression(expression, report, &mut tally) {
+        match read_expression(expression, findings, &mut tally) {
             Some(Expression::AllHosts) if object.len() == 1 => {
                 return Some(ValidSelector::all_hosts());
             }
             Some(Expression::AllHosts) => {
-                report.add("/expression", code::CONFLICT, "\"all\" stands alone")
+                findings.add("/expression", code::CONFLICT, "\"all\" stands alone")
             }
             Some(Expression::Criteria(parsed)) => criteria.extend(parsed),
             None => {}
         }
     }
-    finish(object, explicit_host_ids, criteria, report)
+    finish(object, explicit_host_ids, criteria, findings)
 }
 
 /// Says so if nothing was selected by saying nothing; not if what was said is wrong, which is reported already.
@@ -169,7 +169,7 @@ fn finish(
     object: &Map<String, Json>,
     explicit_host_ids: Vec<uuid::Uuid>,
     criteria: Vec<Criterion>,
-    report: &mut Report,
+    findings: &mut Findings,
 ) -> Option<ValidSelector> {
     let says_nothing = object.iter().all(|(key, value)| match key.as_str() {
         "all_hosts" => value.is_boolean(),
@@ -177,7 +177,7 @@ fn finish(
         _other_keys_say_something => false,
     });
     if says_nothing {
-        report.add(
+        findings.add(
             "",
             code::EMPTY,
             "the selector selects nothing; to select every host say {\"all_hosts\": true}",
@@ -187,12 +187,12 @@ fn finish(
         .then(|| ValidSelector::new(explicit_host_ids, criteria))
 }
 
-fn read_all_hosts(object: &Map<String, Json>, report: &mut Report) -> bool {
+fn read_all_hosts(object: &Map<String, Json>, findings: &mut Findings) -> bool {
     match object.get("all_hosts") {
         None => false,
         Some(Json::Bool(all_hosts)) => *all_hosts,
         Some(_) => {
-            report.add(
+            findings.add(
                 "/all_hosts",
                 code::VALUE_INVALID,
                 "true or false is required",
@@ -202,9 +202,9 @@ fn read_all_hosts(object: &Map<String, Json>, report: &mut Report) -> bool {
     }
 }
 
-fn read_ids(ids: &Json, report: &mut Report) -> Vec<uuid::Uuid> {
+fn read_ids(ids: &Json, findings: &mut Findings) -> Vec<uuid::Uuid> {
     let Some(ids) = ids.as_array() else {
-        report.add(
+        findings.add(
             "/explicit_host_ids",
             code::VALUE_INVALID,
             "an array of host ids is required",
@@ -216,20 +216,20 @@ fn read_ids(ids: &Json, report: &mut Report) -> Vec<uuid::Uuid> {
             "{} explicit ids, at most {EXPLICIT_HOST_IDS_MAX} are allowed",
             ids.len()
         );
-        report.add("/explicit_host_ids", code::IDS_TOO_MANY, detail);
+        findings.add("/explicit_host_ids", code::IDS_TOO_MANY, detail);
         return Vec::new();
     }
     let mut read = Vec::with_capacity(ids.len());
     for (position, id) in ids.iter().enumerate() {
         match id.as_str().and_then(parse_host_id) {
             Some(id) => read.push(id),
-            None => report.add(
+            None => findings.add(
                 format!("/explicit_host_ids/{position}"),
                 code::VALUE_INVALID,
                 "must be a host id (a hyphenated UUID)",
             ),
         }
-        if report.is_full() {
+        if findings.is_full() {
             break;
         }
     }
@@ -238,11 +238,11 @@ fn read_ids(ids: &Json, report: &mut Report) -> Vec<uuid::Uuid> {
 
 fn read_expression(
     expression: &Json,
-    report: &mut Report,
+    findings: &mut Findings,
     tally: &mut Tally,
 ) -> Option<Expression> {
     let Some(text) = expression.as_str() else {
-        report.add("/expression", code::VALUE_INVALID, "a string is required");
+        findings.add("/expression", code::VALUE_INVALID, "a string is required");
         return None;
     };
     match parse_expression(text) {
@@ -250,14 +250,14 @@ fn read_expression(
             if let Expression::Criteria(criteria) = &expression {
                 for criterion in criteria {
                     criterion.for_each_leaf(&mut |leaf| {
-                        tally.count("/expression", leaf.op().name(), report)
+                        tally.count("/expression", leaf.op().name(), findings)
                     });
                 }
             }
             Some(expression)
         }
         Err(error) => {
-            report.add("/expression", error.code, error.to_string());
+            findings.add("/expression", error.code, error.to_string());
             None
         }
     }

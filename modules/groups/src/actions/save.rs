@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{ATTEMPTS_MAX, GROUPS_SIGNAL, GroupsError};
 use crate::catalog::Group;
-use crate::decide::{Refusal, SaveAs, decide_save};
+use crate::decide::{NotSaved, SaveAs, decide_save};
 use crate::engine::Engine;
 use crate::{request, store, view};
 
@@ -125,15 +125,15 @@ fn audit(group: &Group, is_new: bool) -> AuditEntry {
     }
 }
 
-impl From<Refusal> for GroupsError {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::NotFound => Self::NotFound,
-            Refusal::Stale => Self::Stale,
-            Refusal::NameTaken(other) => Self::NameTaken(other),
-            Refusal::TooMany => Self::TooMany,
-            Refusal::Invalid(violations) => Self::Invalid(violations),
-            Refusal::Cycle(cycle) => Self::Cycle(cycle),
+impl From<NotSaved> for GroupsError {
+    fn from(why: NotSaved) -> Self {
+        match why {
+            NotSaved::NotFound => Self::NotFound,
+            NotSaved::Stale => Self::Stale,
+            NotSaved::NameTaken(other) => Self::NameTaken(other),
+            NotSaved::TooMany => Self::TooMany,
+            NotSaved::Invalid(violations) => Self::Invalid(violations),
+            NotSaved::Cycle(cycle) => Self::Cycle(cycle),
         }
     }
 }

@@ -33,7 +33,7 @@ pub enum SaveAs {
 
 /// Why a group cannot be saved.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Refusal {
+pub enum NotSaved {
     NotFound,
     Stale,
     /// Another group has the name.
@@ -59,21 +59,21 @@ pub fn decide_save(
     save_as: &SaveAs,
     draft: &Draft,
     now_us: i64,
-) -> Result<Group, Refusal> {
+) -> Result<Group, NotSaved> {
     let (id, existing) = match save_as {
-        SaveAs::New(_) if catalog.len() >= GROUPS_MAX => return Err(Refusal::TooMany),
+        SaveAs::New(_) if catalog.len() >= GROUPS_MAX => return Err(NotSaved::TooMany),
         SaveAs::New(id) => (*id, None),
         SaveAs::Existing(id, seen) => {
-            let group = catalog.get(*id).ok_or(Refusal::NotFound)?;
+            let group = catalog.get(*id).ok_or(NotSaved::NotFound)?;
             if !seen.matches(group.revision) {
-                return Err(Refusal::Stale);
+                return Err(NotSaved::Stale);
             }
             (*id, Some(group))
         }
     };
     let selector = resolve(catalog, id, draft)?;
     if let Some(other) = catalog.named(&draft.name).filter(|other| other.id != id) {
-        return Err(Refusal::NameTaken(other.id));
+        return Err(NotSaved::NameTaken(other.id));
     }
     let mut graph = catalog.graph();
     let edges = Edges {
@@ -82,7 +82,7 @@ pub fn decide_save(
     };
     graph.put(id, edges);
     if let Some(path) = graph.cycle_through(id) {
-        return Err(Refusal::Cycle(cycle(catalog, id, draft, path)));
+        return Err(NotSaved::Cycle(cycle(catalog, id, draft, path)));
     }
     Ok(Group {
         id,
@@ -100,7 +100,7 @@ pub fn decide_save(
 
 /// The selector with groups by id; or which groups do not exist. The group itself exists as soon as it is saved, so that
 /// naming oneself is told as the cycle it is.
-fn resolve(catalog: &Catalog, id: Uuid, draft: &Draft) -> Result<Option<ValidSelector>, Refusal> {
+fn resolve(catalog: &Catalog, id: Uuid, draft: &Draft) -> Result<Option<ValidSelector>, NotSaved> {
     let mut violations = Vec::new();
     let parent = draft.parent_id.filter(|parent| *parent != id);
     if parent.is_some_and(|parent| catalog.get(parent).is_none()) {
@@ -123,7 +123,7 @@ fn resolve(catalog: &Catalog, id: Uuid, draft: &Draft) -> Result<Option<ValidSel
     if violations.is_empty() {
         Ok(None)
     } else {
-        Err(Refusal::Invalid(violations))
+        Err(NotSaved::Invalid(violations))
     }
 }
 

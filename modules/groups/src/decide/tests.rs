@@ -130,22 +130,22 @@ fn saving_refuses_what_does_not_fit_the_other_groups() {
         (
             SaveAs::Existing(id(5), IfMatch::ANY),
             draft("x", None, None),
-            Refusal::NotFound,
+            NotSaved::NotFound,
         ),
         (
             SaveAs::Existing(id(1), IfMatch::one_of([2])),
             draft("x", None, None),
-            Refusal::Stale,
+            NotSaved::Stale,
         ),
         (
             new.clone(),
             draft("G1", None, None),
-            Refusal::NameTaken(id(1)),
+            NotSaved::NameTaken(id(1)),
         ),
         (
             SaveAs::Existing(id(2), IfMatch::ANY),
             draft("g1", None, None),
-            Refusal::NameTaken(id(1)),
+            NotSaved::NameTaken(id(1)),
         ),
     ];
     for (save_as, draft, expected) in cases {
@@ -160,7 +160,7 @@ fn saving_refuses_what_does_not_fit_the_other_groups() {
         Some(8),
         Some(json!({"groups": ["g1", "g8"], "expression": "group = g9"})),
     );
-    let Err(Refusal::Invalid(violations)) = decide_save(&catalog, &new, &wrong, 5) else {
+    let Err(NotSaved::Invalid(violations)) = decide_save(&catalog, &new, &wrong, 5) else {
         panic!("unknown groups were accepted");
     };
     let pointers: Vec<&str> = violations
@@ -190,7 +190,7 @@ fn saving_refuses_what_does_not_fit_the_other_groups() {
     );
     let under = draft("g1", Some(2), None);
     let refused = decide_save(&catalog, &SaveAs::Existing(id(1), IfMatch::ANY), &under, 5);
-    let Err(Refusal::Cycle(cycle)) = refused else {
+    let Err(NotSaved::Cycle(cycle)) = refused else {
         panic!("a circle was accepted")
     };
     assert_eq!(cycle.pointer, "/parent_id");
@@ -203,7 +203,7 @@ fn there_are_at_most_so_many_groups() {
     let groups = (1..=GROUPS_MAX).map(|number| group(u128::try_from(number).unwrap(), None, &[]));
     let full = catalog(groups.collect());
     let refused = decide_save(&full, &SaveAs::New(id(9_999)), &draft("x", None, None), 5);
-    assert_eq!(refused, Err(Refusal::TooMany));
+    assert_eq!(refused, Err(NotSaved::TooMany));
     assert!(
         decide_save(
             &full,

@@ -6,7 +6,7 @@ use crate::characters::shown;
 use crate::compile::{Fault, Part, compile_leaf};
 use crate::criterion::Criterion;
 use crate::limits::{DEPTH_MAX, LEAVES_MAX, MATCHES_MAX};
-use crate::violation::{Report, code, pointer_token};
+use crate::violation::{Findings, code, pointer_token};
 
 /// Counts leaves over a whole selector.
 #[derive(Debug, Default)]
@@ -17,18 +17,18 @@ pub(super) struct Tally {
 
 impl Tally {
     /// Counts a leaf; reports once when a limit is passed.
-    pub(super) fn count(&mut self, pointer: &str, op_name: &str, report: &mut Report) {
+    pub(super) fn count(&mut self, pointer: &str, op_name: &str, findings: &mut Findings) {
         self.leaves += 1;
         self.matches += usize::from(op_name == "matches");
         if self.leaves == LEAVES_MAX + 1 {
-            report.add(
+            findings.add(
                 pointer,
                 code::LEAVES,
                 format!("a selector has at most {LEAVES_MAX} leaves"),
             );
         }
         if op_name == "matches" && self.matches == MATCHES_MAX + 1 {
-            report.add(
+            findings.add(
                 pointer,
                 code::LEAVES,
                 format!("a selector has at most {MATCHES_MAX} leaves with matches"),
@@ -43,16 +43,16 @@ impl Tally {
 }
 
 /// Reads the `criteria` array.
-pub(super) fn read_list(list: &Json, report: &mut Report, tally: &mut Tally) -> Vec<Criterion> {
+pub(super) fn read_list(list: &Json, findings: &mut Findings, tally: &mut Tally) -> Vec<Criterion> {
     let Some(list) = list.as_array() else {
-        report.add(
+        findings.add(
             "/criteria",
             code::VALUE_INVALID,
             "an array of criteria is required",
         );
         return Vec::new();
     };
-    let mut reader = Reader { report, tally };
+    let mut reader = Reader { findings, tally };
     let parts = list.iter().enumerate();
     parts
         .filter_map(|(position, part)| reader.criterion(part, &format!("/criteria/{position}"), 1))
@@ -60,7 +60,7 @@ pub(super) fn read_list(list: &Json, report: &mut Report, tally: &mut Tally) -> 
 }
 
 /// Reports the faults of a leaf whose object is at `pointer`.
-pub(super) fn report_faults(faults: Vec<Fault>, pointer: &str, report: &mut Report) {
+pub(super) fn report_faults(faults: Vec<Fault>, pointer: &str, findings: &mut Findings) {
     for fault in faults {
         let at = match fault.part {
             Part::Field => format!("{pointer}/field"),
@@ -68,19 +68,19 @@ pub(super) fn report_faults(faults: Vec<Fault>, pointer: &str, report: &mut Repo
             Part::Value => format!("{pointer}/value"),
             Part::Element(position) => format!("{pointer}/value/{position}"),
         };
-        report.add(at, fault.code, fault.detail);
+        findings.add(at, fault.code, fault.detail);
     }
 }
 
 struct Reader<'a> {
-    report: &'a mut Report,
+    findings: &'a mut Findings,
     tally: &'a mut Tally,
 }
 
 impl Reader<'_> {
     fn criterion(&mut self, criterion: &Json, pointer: &str, depth: usize) -> Option<Criterion> {
         if depth > DEPTH_MAX {
-            self.report.add(
+            self.findings.add(
                 pointer,
                 code::DEPTH,
                 format!("criteria are nested at most {DEPTH_MAX} deep"),
@@ -88,7 +88,7 @@ impl Reader<'_> {
             return None;
         }
         let Some(object) = criterion.as_object() else {
-            self.report
+            self.findings
                 .add(pointer, code::CRITERION_INVALID, "a criterion is an object");
             return None;
         };
@@ -118,7 +118,7 @@ impl Reader<'_> {
             (None, None, None, true) => self.leaf(object, pointer),
             _none_or_several => {
                 let detail = "a criterion is {field, op, value}, or has exactly one of the keys all, any, not";
-                self.report.add(pointer, code::CRITERION_INVALID, detail);
+                self.findings.add(pointer, code::CRITERION_INVALID, detail);
                 None
             }
         }
@@ -127,7 +127,7 @@ impl Reader<'_> {
     /// `None` if any part is wrong, after all have been read.
     fn compound(&mut self, parts: &Json, pointer: &str, depth: usize) -> Option<Vec<Criterion>> {
         let Some(parts) = parts.as_array() else {
-            self.report.add(
+            self.findings.add(
                 pointer,
                 code::CRITERION_INVALID,
                 "an array of criteria is required",
@@ -135,7 +135,7 @@ impl Reader<'_> {
             return None;
         };
         if parts.is_empty() {
-            self.report
+            self.findings
                 .add(pointer, code::EMPTY, "an empty compound selects nothing");
             return None;
         }
@@ -150,7 +150,7 @@ impl Reader<'_> {
         let field = self.name(object, "field", pointer);
         let op = self.name(object, "op", pointer);
         self.tally
-            .count(pointer, op.unwrap_or_default(), self.report);
+            .count(pointer, op.unwrap_or_default(), self.findings);
         let (field, op) = (field?, op?);
         if self.tally.is_exceeded() {
             return None;
@@ -158,7 +158,7 @@ impl Reader<'_> {
         match compile_leaf(field, op, object.get("value")) {
             Ok(leaf) => Some(Criterion::Leaf(leaf)),
             Err(faults) => {
-                report_faults(faults, pointer, self.report);
+                report_faults(faults, pointer, self.findings);
                 None
             }
         }
@@ -173,7 +173,7 @@ impl Reader<'_> {
         match object.get(key) {
             Some(Json::String(name)) => Some(name),
             Some(_) => {
-                self.report.add(
+                self.findings.add(
                     format!("{pointer}/{key}"),
                     code::CRITERION_INVALID,
                     "a string is required",
@@ -181,7 +181,7 @@ impl Reader<'_> {
                 None
             }
             None => {
-                self.report.add(
+                self.findings.add(
                     pointer,
                     code::CRITERION_INVALID,
                     format!("\"{key}\" is missing"),
@@ -199,7 +199,7 @@ impl Reader<'_> {
                 shown(key),
                 KEYS.join(" ")
             );
-            self.report.add(
+            self.findings.add(
                 format!("{pointer}/{}", pointer_token(key)),
                 code::UNKNOWN_FIELD,
                 detail,

@@ -6,7 +6,7 @@ use crate::compile::{Fault, Part, compile};
 use crate::criterion::{Criterion, Leaf};
 use crate::field::{Fact, Field, HostField, ListField, TextField};
 use crate::op::Op;
-use crate::violation::{Report, code};
+use crate::violation::{Findings, code};
 
 use super::criteria::Tally;
 
@@ -15,7 +15,7 @@ type Leaves = Result<Vec<Leaf>, Vec<Fault>>;
 /// Compiles every shortcut that is there.
 pub(super) fn read_all(
     object: &Map<String, Json>,
-    report: &mut Report,
+    findings: &mut Findings,
     tally: &mut Tally,
 ) -> Vec<Criterion> {
     let platform = Field::Host(HostField::Text(TextField::Fact(Fact::Platform)));
@@ -27,11 +27,11 @@ pub(super) fn read_all(
         match non_empty(value).and_then(|()| leaf(value)) {
             Ok(leaves) => {
                 for leaf in leaves {
-                    tally.count(&format!("/{key}"), leaf.op().name(), report);
+                    tally.count(&format!("/{key}"), leaf.op().name(), findings);
                     criteria.push(Criterion::Leaf(leaf));
                 }
             }
-            Err(faults) => report_faults(faults, key, report),
+            Err(faults) => report_faults(faults, key, findings),
         }
     };
     let one = |field: &Field, op, value: &Json| {
@@ -113,13 +113,13 @@ fn each(value: &Json, leaf: impl Fn(&Json) -> Result<Leaf, Vec<Fault>>) -> Leave
     }
 }
 
-fn report_faults(faults: Vec<Fault>, key: &str, report: &mut Report) {
+fn report_faults(faults: Vec<Fault>, key: &str, findings: &mut Findings) {
     for fault in faults {
         let at = match fault.part {
             // The field and the operator are the shortcut's own and fit; only its value can be at fault.
             Part::Field | Part::Op | Part::Value => format!("/{key}"),
             Part::Element(position) => format!("/{key}/{position}"),
         };
-        report.add(at, fault.code, fault.detail);
+        findings.add(at, fault.code, fault.detail);
     }
 }
