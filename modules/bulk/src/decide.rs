@@ -1,8 +1,9 @@
 //! What a bulk operation is and may become, from its set's counters: status, progress, and which controls its state
 //! allows. Pure. Not the delivery: that is the core's command set.
 
+pub use fleetwright_operations::decide::{Counters, percent_tenths, progress};
 use fleetwright_operations::decide::{Outcome, outcome};
-pub use fleetwright_operations::decide::{Progress, percent_tenths, progress};
+use fleetwright_operations::status::OperationStatus;
 use fleetwright_plugin_api::wire::{SetAction, SetView};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -47,18 +48,24 @@ impl Status {
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|status| status.as_str() == name)
     }
+}
 
-    pub fn is_terminal(self) -> bool {
-        match self {
-            Self::Queued | Self::Running => false,
-            Self::Succeeded | Self::Partial | Self::Failed | Self::Cancelled => true,
+impl From<Status> for OperationStatus {
+    fn from(status: Status) -> Self {
+        match status {
+            Status::Queued => Self::Queued,
+            Status::Running => Self::Running,
+            Status::Succeeded => Self::Succeeded,
+            Status::Partial => Self::Partial,
+            Status::Failed => Self::Failed,
+            Status::Cancelled => Self::Cancelled,
         }
     }
 }
 
 /// What the state of an operation lets an operator do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum Stage {
     /// Hosts are dispatched as slots allow.
     Dispatching(Status),
     Paused,
@@ -67,7 +74,7 @@ pub enum Standing {
     Finished(Status),
 }
 
-impl Standing {
+impl Stage {
     /// The state as named in a refusal.
     pub fn name(self) -> &'static str {
         match self {
@@ -132,32 +139,32 @@ pub fn status(set: &SetView) -> Status {
     }
 }
 
-/// Where an operation stands, for its controls.
-pub fn standing(set: &SetView) -> Standing {
+/// How far along an operation is, for its controls.
+pub fn stage(set: &SetView) -> Stage {
     if set.is_finished() {
-        Standing::Finished(status(set))
+        Stage::Finished(status(set))
     } else if set.cancelled {
-        Standing::Cancelling
+        Stage::Cancelling
     } else if set.paused {
-        Standing::Paused
+        Stage::Paused
     } else {
-        Standing::Dispatching(status(set))
+        Stage::Dispatching(status(set))
     }
 }
 
 /// Whether a control may be applied now, and how.
-pub fn control(standing: Standing, asked: Control) -> Verdict {
-    match (standing, asked) {
-        (Standing::Finished(_), _) => Verdict::Refuse,
-        (Standing::Dispatching(_), Control::Pause) => Verdict::Apply(SetAction::Pause),
-        (Standing::Paused, Control::Pause) => Verdict::Nothing,
-        (Standing::Cancelling, Control::Pause) => Verdict::Refuse,
-        (Standing::Paused, Control::Resume) => Verdict::Apply(SetAction::Resume),
-        (Standing::Dispatching(_) | Standing::Cancelling, Control::Resume) => Verdict::Refuse,
+pub fn control(stage: Stage, asked: Control) -> Verdict {
+    match (stage, asked) {
+        (Stage::Finished(_), _) => Verdict::Refuse,
+        (Stage::Dispatching(_), Control::Pause) => Verdict::Apply(SetAction::Pause),
+        (Stage::Paused, Control::Pause) => Verdict::Nothing,
+        (Stage::Cancelling, Control::Pause) => Verdict::Refuse,
+        (Stage::Paused, Control::Resume) => Verdict::Apply(SetAction::Resume),
+        (Stage::Dispatching(_) | Stage::Cancelling, Control::Resume) => Verdict::Refuse,
         // Everything not started is already being skipped; only killing what runs adds to that.
-        (Standing::Cancelling, Control::Cancel { kill: false, .. }) => Verdict::Nothing,
+        (Stage::Cancelling, Control::Cancel { kill: false, .. }) => Verdict::Nothing,
         (
-            Standing::Dispatching(_) | Standing::Paused | Standing::Cancelling,
+            Stage::Dispatching(_) | Stage::Paused | Stage::Cancelling,
             Control::Cancel { kill, hosts },
         ) => Verdict::Apply(SetAction::Cancel {
             kill,

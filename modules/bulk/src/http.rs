@@ -1,19 +1,16 @@
-//! The module's routes: extract, one action, one view. Licence, roles, body limits and idempotent replays are the
-//! server's; none of them is looked at here.
+//! The routes that only this kind has, added to those of every kind: extract, one action, one view.
 
 pub mod control;
 pub mod create;
-pub mod events;
-pub mod problem;
-pub mod read;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
-use axum::routing::{get, post};
+use axum::routing::post;
+use fleetwright_operations::http::{document, routes};
 use fleetwright_plugin_api::sdk::Server;
 use utoipa::OpenApi;
 
-/// The routes of this module as an OpenAPI document.
+use crate::row::BulkKind;
+
 #[derive(OpenApi)]
 #[openapi(
     info(
@@ -23,36 +20,31 @@ use utoipa::OpenApi;
     paths(
         create::create,
         create::retry,
-        read::list,
-        read::get,
-        read::progress,
-        read::hosts,
-        read::output,
-        events::events,
         control::cancel,
         control::pause,
         control::resume,
     )
 )]
+struct OwnDocument;
+
+/// The routes of this module as an OpenAPI document.
 pub struct ApiDocument;
+
+impl OpenApi for ApiDocument {
+    fn openapi() -> utoipa::openapi::OpenApi {
+        document::<BulkKind>(OwnDocument::openapi())
+    }
+}
 
 /// The routes, at their full paths.
 pub fn router(server: Server) -> Router {
-    Router::new()
-        .route("/api/v1/fleet/bulk", get(read::list).post(create::create))
-        .route("/api/v1/fleet/bulk/{id}", get(read::get))
-        .route("/api/v1/fleet/bulk/{id}/progress", get(read::progress))
-        .route("/api/v1/fleet/bulk/{id}/hosts", get(read::hosts))
-        .route(
-            "/api/v1/fleet/bulk/{id}/hosts/{host_id}/output",
-            get(read::output),
-        )
-        .route("/api/v1/fleet/bulk/{id}/events", get(events::events))
-        .route("/api/v1/fleet/bulk/{id}/cancel", post(control::cancel))
-        .route("/api/v1/fleet/bulk/{id}/pause", post(control::pause))
-        .route("/api/v1/fleet/bulk/{id}/resume", post(control::resume))
-        .route("/api/v1/fleet/bulk/{id}/retry", post(create::retry))
-        // The server has limited the body already, and more generously: a selector may name 100,000 hosts.
-        .layer(DefaultBodyLimit::disable())
-        .with_state(server)
+    routes::<BulkKind>(server, |shared, base| {
+        let at = |rest: &str| format!("{base}/{{id}}{rest}");
+        shared
+            .route(base, post(create::create))
+            .route(&at("/cancel"), post(control::cancel))
+            .route(&at("/pause"), post(control::pause))
+            .route(&at("/resume"), post(control::resume))
+            .route(&at("/retry"), post(create::retry))
+    })
 }

@@ -1,19 +1,24 @@
 //! The bulk operations module: one operation over a frozen set of hosts. A thin policy over one command set of the
-//! core, which delivers, counts and stores the results; this module keeps what was asked and by whom.
+//! core, which delivers, counts and stores the results; this module keeps what was asked and by whom. What every kind of
+//! operation does is done by `fleetwright_operations`.
 
 pub mod actions;
 pub mod controller;
 pub mod decide;
 pub mod http;
-pub mod invoke;
+mod kind;
 pub mod request;
+pub mod row;
 pub mod store;
 pub mod view;
 
 use axum::Router;
+use fleetwright_operations::{invoke, prune};
 use fleetwright_plugin_api::sdk::{
     CallContext, CallError, Migration, Module, ModuleError, Payload, Server,
 };
+
+use row::BulkKind;
 
 /// The module as the server loads it.
 pub struct Bulk {
@@ -26,15 +31,12 @@ impl Module for Bulk {
     }
 
     async fn start(server: Server) -> Result<(Self, Router), ModuleError> {
-        let router = http::router(server.clone());
         let followed = server.clone();
         server.spawn("bulk-statuses", move || {
             controller::follow_statuses(followed.clone())
         });
-        let pruned = server.clone();
-        server.spawn("bulk-prune", move || {
-            controller::prune_operations(pruned.clone())
-        });
+        prune::spawn::<BulkKind>(&server);
+        let router = http::router(server.clone());
         Ok((Self { server }, router))
     }
 
@@ -44,7 +46,7 @@ impl Module for Bulk {
         method: String,
         payload: Payload,
     ) -> Result<Payload, CallError> {
-        invoke::invoke(&self.server, context, &method, payload).await
+        invoke::invoke::<BulkKind>(&self.server, context, &method, payload).await
     }
 }
 

@@ -3,17 +3,14 @@
 
 use std::collections::BTreeMap;
 
+use fleetwright_operations::fields::Fields;
+use fleetwright_operations::request::{self as part, NewOperation, new_operation};
 use fleetwright_plugin_api::wire::{CommandStatus, OfflinePolicy};
+use fleetwright_protocol::Violation;
 use fleetwright_protocol::limits::EXPIRES_IN_SECONDS_DEFAULT;
-use fleetwright_protocol::{ExecutionOptions, Operation, Violation};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
-
-use fleetwright_operations::fields::Fields;
-use fleetwright_operations::request as part;
-pub use fleetwright_operations::request::selector_of;
-use fleetwright_operations::selection::Expected;
 
 /// A set holds at most this many hosts, so a higher limit on running ones would say nothing.
 const MAX_CONCURRENCY: u64 = 100_000;
@@ -91,30 +88,9 @@ pub struct RetryRequest {
     reason: Option<String>,
 }
 
-/// A valid request for a new operation, but for its selector.
-#[derive(Clone, Debug, PartialEq)]
-pub struct NewBulk {
-    pub operation: Operation,
-    /// As the client sent them.
-    pub parameters: Value,
-    pub options: RunOptions,
-    pub reason: Option<String>,
-    pub plan_only: bool,
-    pub selector: Value,
-    pub expected: Expected,
-}
-
-/// How an operation is run; stored in its two parts, and used again by a retry.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RunOptions {
-    /// What the hosts are told. May be as large as an operation: the environment is in it.
-    pub execution: ExecutionOptions,
-    pub terms: Terms,
-}
-
 /// What lists show of how an operation is run: a few small values, whatever a client sends.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Terms {
+pub struct BulkOptions {
     pub timeout_seconds: u64,
     pub expires_in_seconds: u64,
     pub max_concurrency: u64,
@@ -137,28 +113,8 @@ pub struct Retry {
 }
 
 /// Reads the body of a new operation.
-pub fn new_bulk(body: &Value) -> Result<NewBulk, Vec<Violation>> {
-    let mut fields = Fields::of(body)?;
-    let what = part::what(&mut fields);
-    let selector = part::required_selector(&mut fields);
-    let options = run_options(&mut fields, what.as_ref());
-    let reason = part::reason(&mut fields);
-    let plan_only = fields.flag("plan_only");
-    let expected = part::expected(&mut fields);
-    fields.finish()?;
-    match (what, selector, options) {
-        (Some(what), Some(selector), Some(options)) => Ok(NewBulk {
-            operation: what.operation,
-            parameters: what.parameters,
-            options,
-            reason,
-            plan_only,
-            selector,
-            expected,
-        }),
-        // Whatever is missing was reported above, so `finish` has returned.
-        _incomplete => Err(Vec::new()),
-    }
+pub fn new_bulk(body: &Value) -> Result<NewOperation<BulkOptions>, Vec<Violation>> {
+    new_operation(body, options)
 }
 
 /// Reads the body of a cancel.
@@ -182,8 +138,7 @@ pub fn retry(body: &Value) -> Result<Retry, Vec<Violation>> {
     Ok(Retry { statuses, reason })
 }
 
-fn run_options(fields: &mut Fields<'_>, what: Option<&part::What>) -> Option<RunOptions> {
-    let execution = part::execution(fields, what);
+fn options(fields: &mut Fields<'_>, dry_run: bool) -> Option<BulkOptions> {
     let timeout_seconds = part::timeout_seconds(fields);
     let expires_in_seconds = part::expires_in_seconds(fields);
     let concurrency_max = i64::try_from(MAX_CONCURRENCY).unwrap_or(i64::MAX);
@@ -193,14 +148,13 @@ fn run_options(fields: &mut Fields<'_>, what: Option<&part::What>) -> Option<Run
         0..=concurrency_max,
     );
     let offline = part::offline(fields);
-    let terms = Terms {
+    Some(BulkOptions {
         timeout_seconds: timeout_seconds?,
         expires_in_seconds: expires_in_seconds.unwrap_or(EXPIRES_IN_SECONDS_DEFAULT),
         max_concurrency: max_concurrency.unwrap_or(0),
         offline,
-        dry_run: execution.dry_run,
-    };
-    Some(RunOptions { execution, terms })
+        dry_run,
+    })
 }
 
 fn retry_statuses(fields: &mut Fields<'_>) -> Vec<CommandStatus> {

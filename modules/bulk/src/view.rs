@@ -1,25 +1,19 @@
-//! What the API shows: the JSON of operations, hosts, outputs and plans. Pure. Times are RFC 3339 in UTC with
-//! milliseconds.
+//! What the API shows of bulk operations: the JSON of summaries, details, progress and plans. Pure. Hosts and their output
+//! are shown as those of every operation (`fleetwright_operations::view`).
 
 use std::collections::BTreeMap;
 
-use fleetwright_plugin_api::wire::{OfflinePolicy, SetView};
+use fleetwright_operations::Asked;
+use fleetwright_operations::view::{Author, PlannedSkip, time, time_after};
+use fleetwright_plugin_api::wire::OfflinePolicy;
 use fleetwright_protocol::HostId;
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-pub use fleetwright_operations::view::{
-    Author, HostOutput, HostResult, HostStatus, PlannedSkip, Stream, command_status, digest_text,
-    host, host_status, output, plan, planned, time,
-};
-
-use crate::decide::{self, Progress, Standing, Status};
-use crate::request::Terms;
-use crate::store::{Asked, Header};
-
-const MICROS_PER_SECOND: i64 = 1_000_000;
+use crate::decide::{self, Counters, Stage, Status};
+use crate::row::{BulkHeader, BulkKind, LoadedBulk};
 
 /// A bulk operation, as in lists.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -32,7 +26,7 @@ pub struct BulkSummary {
     pub cancelling: bool,
     pub operation_type: String,
     #[serde(flatten)]
-    pub progress: Progress,
+    pub progress: Counters,
     /// SHA-256 of the frozen host ids.
     pub digest: String,
     pub reason: Option<String>,
@@ -117,44 +111,28 @@ pub struct BulkProgress {
     pub paused: bool,
     pub cancelling: bool,
     #[serde(flatten)]
-    pub progress: Progress,
+    pub progress: Counters,
 }
 
-/// A page of operations, newest first.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct BulkPage {
-    pub items: Vec<BulkSummary>,
-    pub next_cursor: Option<String>,
-}
-
-/// A page of an operation's hosts, in their frozen order.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct BulkHostPage {
-    pub items: Vec<HostResult>,
-    pub next_cursor: Option<String>,
-}
-
-pub fn summary(header: &Header, set: &SetView) -> BulkSummary {
-    let standing = decide::standing(set);
+pub fn summary(loaded: &LoadedBulk) -> BulkSummary {
+    let LoadedBulk { header, set, .. } = loaded;
+    let stage = decide::stage(set);
     BulkSummary {
         id: header.id,
         status: decide::status(set),
-        paused: standing == Standing::Paused,
-        cancelling: standing == Standing::Cancelling,
+        paused: stage == Stage::Paused,
+        cancelling: stage == Stage::Cancelling,
         operation_type: header.operation_type.clone(),
         progress: decide::progress(set),
         digest: header.digest.clone(),
         reason: header.reason.clone(),
-        parent_id: header.parent_id,
-        dry_run: header.terms.dry_run,
-        max_concurrency: header.terms.max_concurrency,
-        offline: header.terms.offline,
-        timeout_seconds: header.terms.timeout_seconds,
-        expires_in_seconds: header.terms.expires_in_seconds,
-        created_by: Author {
-            id: header.created_by.clone(),
-            name: header.created_by_name.clone(),
-        },
+        parent_id: header.own.parent_id,
+        dry_run: header.options.dry_run,
+        max_concurrency: header.options.max_concurrency,
+        offline: header.options.offline,
+        timeout_seconds: header.options.timeout_seconds,
+        expires_in_seconds: header.options.expires_in_seconds,
+        created_by: Author::of(header),
         created_at: time(header.created_at_us),
         expires_at: time(set.expires_at_us),
         started_at: set.started_at_us.map(time),
@@ -162,10 +140,10 @@ pub fn summary(header: &Header, set: &SetView) -> BulkSummary {
     }
 }
 
-pub fn detail(header: &Header, asked: Asked, set: &SetView) -> BulkOperation {
+pub fn detail(loaded: &LoadedBulk, asked: Asked<BulkKind>) -> BulkOperation {
     let execution = asked.execution;
     BulkOperation {
-        summary: summary(header, set),
+        summary: summary(loaded),
         parameters: asked.parameters,
         selector: asked.selector.shown,
         selector_ids_omitted: asked.selector.ids_omitted,
@@ -175,7 +153,7 @@ pub fn detail(header: &Header, asked: Asked, set: &SetView) -> BulkOperation {
     }
 }
 
-pub fn accepted(header: &Header, total: u64, unknown_host_ids: Vec<Value>) -> BulkAccepted {
+pub fn accepted(header: &BulkHeader, total: u64, unknown_host_ids: Vec<Value>) -> BulkAccepted {
     BulkAccepted {
         id: header.id,
         status: Status::Queued,
@@ -183,26 +161,20 @@ pub fn accepted(header: &Header, total: u64, unknown_host_ids: Vec<Value>) -> Bu
         total,
         digest: header.digest.clone(),
         unknown_host_ids,
-        parent_id: header.parent_id,
-        dry_run: header.terms.dry_run,
+        parent_id: header.own.parent_id,
+        dry_run: header.options.dry_run,
         created_at: time(header.created_at_us),
-        expires_at: time(expiry_us(header.created_at_us, &header.terms)),
+        expires_at: time_after(header.created_at_us, header.options.expires_in_seconds),
     }
 }
 
-pub fn progress(id: Uuid, set: &SetView) -> BulkProgress {
-    let standing = decide::standing(set);
+pub fn progress(loaded: &LoadedBulk) -> BulkProgress {
+    let stage = decide::stage(&loaded.set);
     BulkProgress {
-        id,
-        status: decide::status(set),
-        paused: standing == Standing::Paused,
-        cancelling: standing == Standing::Cancelling,
-        progress: decide::progress(set),
+        id: loaded.header.id,
+        status: decide::status(&loaded.set),
+        paused: stage == Stage::Paused,
+        cancelling: stage == Stage::Cancelling,
+        progress: decide::progress(&loaded.set),
     }
-}
-
-/// When a host that has not started is given up.
-pub fn expiry_us(created_at_us: i64, terms: &Terms) -> i64 {
-    let seconds = i64::try_from(terms.expires_in_seconds).unwrap_or(i64::MAX);
-    created_at_us.saturating_add(seconds.saturating_mul(MICROS_PER_SECOND))
 }

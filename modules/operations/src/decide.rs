@@ -7,7 +7,8 @@ use utoipa::ToSchema;
 
 /// How far an operation is. The five counters always sum to `total`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, ToSchema)]
-pub struct Progress {
+#[schema(as = Progress)]
+pub struct Counters {
     pub total: u64,
     pub succeeded: u64,
     pub failed: u64,
@@ -38,10 +39,10 @@ pub fn outcome(total: u64, succeeded: u64) -> Outcome {
 }
 
 /// The counters as people see them: a held host counts as queued.
-pub fn progress(set: &SetView) -> Progress {
+pub fn progress(set: &SetView) -> Counters {
     let queued = set.held + set.queued;
     let terminal = set.succeeded + set.failed + set.skipped;
-    Progress {
+    Counters {
         total: set.total,
         succeeded: set.succeeded,
         failed: set.failed,

@@ -1,81 +1,93 @@
-//! What other modules call of a module that runs operations, and how the calls are written: a schedule has a request
-//! looked at, creates an operation under an id it chose, reads its status, and cancels it. What the calls do is each
-//! module's.
+//! What other modules call of a module that runs operations, answered with the same actions as the routes: a schedule has a
+//! request looked at, creates an operation under an id it chose, reads its status, and cancels it. How the calls are
+//! written, and the caller's side, is in `calls`.
 
-use fleetwright_plugin_api::sdk::{CallError, Payload, ServerError};
+use fleetwright_plugin_api::sdk::{CallError, IfMatch, Payload, Server, ServerError};
 use fleetwright_plugin_api::wire::CallContext;
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// Operations one `status` call may ask for: a page of the API.
-const IDS_MAX: usize = 500;
+use crate::calls::{Call, Cancel, Create, Status};
+use crate::control::control;
+use crate::create;
+use crate::error::OperationError;
+use crate::kind::{Kind, problem};
+use crate::{read, store};
 
 /// `check {request}` → `{}`, or what is wrong with it but for its selector; `create {id, request}` → `{id, status, total}`;
 /// `status {ids}` → `{operations: [{id, status, …counters}]}`; `cancel {id, kill}` → `{id, status}`.
-pub enum Call {
-    Check(Check),
-    Create(Create),
-    Status(Status),
-    Cancel(Cancel),
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Check {
-    /// The body of the route that creates an operation.
-    pub request: Value,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Create {
-    /// Chosen by the caller: a second call with it creates nothing and answers the first one's operation.
-    pub id: Uuid,
-    /// The body of the route that creates one.
-    pub request: Value,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Status {
-    /// At most 500; what is more is left out.
-    pub ids: Vec<Uuid>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Cancel {
-    pub id: Uuid,
-    #[serde(default)]
-    pub kill: bool,
-}
-
-impl Call {
-    pub fn read(method: &str, payload: Payload) -> Result<Self, CallError> {
-        match method {
-            "check" => Ok(Self::Check(of(payload.json)?)),
-            "create" => Ok(Self::Create(of(payload.json)?)),
-            "status" => {
-                let mut status: Status = of(payload.json)?;
-                status.ids.truncate(IDS_MAX);
-                Ok(Self::Status(status))
-            }
-            "cancel" => Ok(Self::Cancel(of(payload.json)?)),
-            other => Err(CallError::unknown_method(other)),
-        }
-    }
-}
-
-/// As the caller, but without its idempotency record, which belongs to the caller's own answer.
-pub fn on_behalf_of(context: CallContext) -> CallContext {
-    CallContext {
+pub async fn invoke<K: Kind>(
+    server: &Server,
+    context: CallContext,
+    method: &str,
+    payload: Payload,
+) -> Result<Payload, CallError> {
+    // As the caller, but without its idempotency record, which belongs to the caller's own answer.
+    let context = CallContext {
         idempotency: 0,
         ..context
+    };
+    let answer = match Call::read(method, payload)? {
+        Call::Check(call) => K::read_request(&call.request)
+            .map(|_new| json!({}))
+            .map_err(OperationError::Invalid),
+        Call::Create(call) => create::<K>(server, &context, call).await,
+        Call::Status(call) => status::<K>(server, &context, call).await,
+        Call::Cancel(call) => cancel::<K>(server, &context, call).await,
+    };
+    let json = answer.map_err(|error| CallError::Problem(problem::<K>(error)))?;
+    Ok(Payload::json(json))
+}
+
+async fn create<K: Kind>(
+    server: &Server,
+    context: &CallContext,
+    call: Create,
+) -> Result<Value, OperationError> {
+    if let Some(existing) = existing::<K>(server, context, call.id).await? {
+        return Ok(existing);
+    }
+    match create::from_body::<K>(server, context, &call.request, Some(call.id)).await {
+        Ok(created) => Ok(created.to_json()),
+        // Another replica was faster between the look and the commit.
+        Err(OperationError::Server(ServerError::Constraint { .. })) => {
+            let existing = existing::<K>(server, context, call.id).await?;
+            existing.ok_or(OperationError::Contended)
+        }
+        Err(error) => Err(error),
     }
 }
 
-fn of<T: DeserializeOwned>(json: Value) -> Result<T, CallError> {
-    serde_json::from_value(json).map_err(|error| ServerError::Invalid(error.to_string()).into())
+async fn existing<K: Kind>(
+    server: &Server,
+    context: &CallContext,
+    id: Uuid,
+) -> Result<Option<Value>, OperationError> {
+    match read::operation::<K>(server, context.tenant.as_deref(), id).await {
+        Ok(loaded) => Ok(Some(json!(K::summary(&loaded)))),
+        Err(OperationError::NotFound) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+async fn status<K: Kind>(
+    server: &Server,
+    context: &CallContext,
+    call: Status,
+) -> Result<Value, OperationError> {
+    let tenant = context.tenant.as_deref();
+    let headers = store::headers_of::<K>(server.db(), &call.ids, tenant).await?;
+    let found = read::with_sets(server, headers).await?;
+    let operations: Vec<K::Summary> = found.iter().map(K::summary).collect();
+    Ok(json!({ "operations": operations }))
+}
+
+async fn cancel<K: Kind>(
+    server: &Server,
+    context: &CallContext,
+    call: Cancel,
+) -> Result<Value, OperationError> {
+    let asked = K::cancel(call.kill);
+    let loaded = control::<K>(server, context, call.id, IfMatch::ANY, &asked).await?;
+    Ok(json!(K::summary(&loaded)))
 }

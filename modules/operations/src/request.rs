@@ -6,10 +6,11 @@ use fleetwright_plugin_api::wire::OfflinePolicy;
 use fleetwright_protocol::limits::{
     EXPIRES_IN_SECONDS_MAX, OPERATION_BYTES_MAX, TIMEOUT_SECONDS_DEFAULT,
 };
-use fleetwright_protocol::{ExecutionOptions, HealthCheck, Operation, validate};
+use fleetwright_protocol::{ExecutionOptions, HealthCheck, Operation, Violation, validate};
 use serde_json::{Map, Value};
 
 use crate::fields::Fields;
+use crate::selection::Expected;
 
 /// Room for a change ticket and a sentence; it is shown in lists.
 const REASON_CHARS_MAX: usize = 500;
@@ -20,6 +21,54 @@ pub struct What {
     pub operation: Operation,
     /// As the client sent them.
     pub parameters: Value,
+}
+
+impl What {
+    pub fn operation_type(&self) -> String {
+        self.operation.operation_type().as_str().to_owned()
+    }
+}
+
+/// A valid request for a new operation, but for its selector; with what a kind's own fields say.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewOperation<F> {
+    pub what: What,
+    /// What the hosts are told. May be as large as an operation: the environment is in it.
+    pub execution: ExecutionOptions,
+    pub own: F,
+    pub reason: Option<String>,
+    pub plan_only: bool,
+    pub selector: Value,
+    pub expected: Expected,
+}
+
+/// Reads the body of a new operation. `own` reads the kind's fields; it is given whether the hosts are told a dry run.
+pub fn new_operation<F>(
+    body: &Value,
+    own: impl FnOnce(&mut Fields<'_>, bool) -> Option<F>,
+) -> Result<NewOperation<F>, Vec<Violation>> {
+    let mut fields = Fields::of(body)?;
+    let what = what(&mut fields);
+    let selector = required_selector(&mut fields);
+    let execution = execution(&mut fields, what.as_ref());
+    let own = own(&mut fields, execution.dry_run);
+    let reason = reason(&mut fields);
+    let plan_only = fields.flag("plan_only");
+    let expected = expected(&mut fields);
+    fields.finish()?;
+    match (what, selector, own) {
+        (Some(what), Some(selector), Some(own)) => Ok(NewOperation {
+            what,
+            execution,
+            own,
+            reason,
+            plan_only,
+            selector,
+            expected,
+        }),
+        // Whatever is missing was reported above, so `finish` has returned.
+        _incomplete => Err(Vec::new()),
+    }
 }
 
 /// The operation of `operation_type` and `parameters`.
@@ -37,7 +86,7 @@ pub fn what(fields: &mut Fields<'_>) -> Option<What> {
 }
 
 /// A selector that must be there.
-pub fn required_selector(fields: &mut Fields<'_>) -> Option<Value> {
+fn required_selector(fields: &mut Fields<'_>) -> Option<Value> {
     let selector = selector(fields);
     if selector.is_none() && !fields.has("selector") {
         fields.refuse("selector", "selector-empty", "is required");
@@ -60,7 +109,7 @@ pub fn selector_of(body: &Value) -> Option<&Value> {
 }
 
 /// How each host runs it, and what of that does not go with the operation.
-pub fn execution(fields: &mut Fields<'_>, what: Option<&What>) -> ExecutionOptions {
+fn execution(fields: &mut Fields<'_>, what: Option<&What>) -> ExecutionOptions {
     let execution = ExecutionOptions {
         dry_run: fields.flag("dry_run"),
         working_directory: fields.text("working_directory").map(str::to_owned),
@@ -119,8 +168,8 @@ pub fn reason(fields: &mut Fields<'_>) -> Option<String> {
 }
 
 /// What the client expects its selector to select.
-pub fn expected(fields: &mut Fields<'_>) -> crate::selection::Expected {
-    crate::selection::Expected {
+fn expected(fields: &mut Fields<'_>) -> Expected {
+    Expected {
         digest: expected_digest(fields),
         count: fields.number(
             "expected_count",

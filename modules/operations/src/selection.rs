@@ -43,6 +43,7 @@ impl Order {
 }
 
 /// The hosts a selector selected, in the order asked for.
+#[derive(Clone, Debug)]
 pub struct Selected {
     pub hosts: Vec<HostId>,
     pub digest: String,

@@ -11,12 +11,24 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use utoipa::ToSchema;
 
+use crate::kind::{Header, Kind};
+
 const MICROS_PER_SECOND: i64 = 1_000_000;
 
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Author {
     pub id: String,
     pub name: String,
+}
+
+impl Author {
+    /// Who created an operation.
+    pub fn of<K: Kind>(header: &Header<K>) -> Self {
+        Self {
+            id: header.created_by.clone(),
+            name: header.created_by_name.clone(),
+        }
+    }
 }
 
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -210,6 +222,12 @@ pub fn time(time_us: i64) -> String {
     let millis = time_us.rem_euclid(MICROS_PER_SECOND) / 1000;
     let whole = format_rfc3339_us(seconds * MICROS_PER_SECOND);
     format!("{}.{millis:03}Z", whole.trim_end_matches('Z'))
+}
+
+/// So many seconds after a time.
+pub fn time_after(time_us: i64, seconds: u64) -> String {
+    let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
+    time(time_us.saturating_add(seconds.saturating_mul(MICROS_PER_SECOND)))
 }
 
 fn stream(stored: &StreamOutput) -> Stream {

@@ -1,16 +1,17 @@
 //! Brings every open deployment forward. Level-triggered: it reads what is stored, decides, writes against the generation it
-//! has read, and may run at any time, twice, or on two replicas. Also drops deployments whose sets were swept away.
+//! has read, and may run at any time, twice, or on two replicas.
 
 use std::time::Duration;
 
-use fleetwright_plugin_api::sdk::{Batch, Server, ServerError};
-use futures_util::future::{Either, select};
+use fleetwright_operations::signals::{self, EVER, of_set};
+use fleetwright_operations::store::open_after;
+use fleetwright_operations::{Kind, OperationError, read};
+use fleetwright_plugin_api::sdk::{Server, ServerError};
 use uuid::Uuid;
 
-use crate::actions::read::{self, Standing};
-use crate::actions::{DEPLOYMENTS_SIGNAL, EVER, RollingError, advance, set_signal};
+use crate::actions::advance;
 use crate::decide::Decision;
-use crate::store;
+use crate::row::{LoadedDeployment, RollingKind};
 
 /// Deployments looked at in one read: rows of at most 8 KiB are within its 4 MiB.
 const PAGE: u32 = 500;
@@ -24,9 +25,6 @@ const PERIOD: Duration = Duration::from_secs(2);
 const REST: Duration = Duration::from_millis(50);
 /// The core writes the rows of 100,000 hosts in about two seconds; a batch may wait for its own.
 const RETRY: Duration = Duration::from_millis(100);
-const PRUNE_PERIOD: Duration = Duration::from_secs(3600);
-/// A deployment and its set are created together; this is only not to race with a commit.
-const PRUNE_AGE_US: i64 = 3_600 * 1_000_000;
 
 /// What a pass over the open deployments found.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -55,32 +53,22 @@ pub async fn advance_deployments(server: Server) {
     }
 }
 
-/// Drops deployments whose sets are gone, now and every hour.
-pub async fn prune_deployments(server: Server) {
-    loop {
-        if let Err(error) = prune_once(&server).await {
-            tracing::warn!(error = %error, "deployments could not be pruned");
-        }
-        server.sleep(PRUNE_PERIOD).await;
-    }
-}
-
 /// One pass over the open deployments.
 pub async fn pass(server: &Server) -> Result<Passed, ServerError> {
     let mut passed = Passed {
-        watched: vec![DEPLOYMENTS_SIGNAL.to_owned()],
+        watched: vec![RollingKind::NAMES.signal.to_owned()],
         ..Passed::default()
     };
     let mut after = Uuid::nil();
     loop {
-        let headers = store::open_after(server.db(), after, PAGE).await?;
+        let headers = open_after::<RollingKind>(server.db(), after, PAGE).await?;
         let Some(last) = headers.last() else {
             return Ok(passed);
         };
         after = last.id;
-        for standing in read::standings(server, headers).await? {
-            let id = standing.header.id;
-            if let Err(error) = bring_forward(server, standing, &mut passed).await {
+        for loaded in read::with_sets(server, headers).await? {
+            let id = loaded.header.id;
+            if let Err(error) = bring_forward(server, loaded, &mut passed).await {
                 // One that cannot be brought forward must not hold up the others.
                 passed.again = true;
                 tracing::warn!(error = %error, %id, "a deployment could not be brought forward");
@@ -89,77 +77,51 @@ pub async fn pass(server: &Server) -> Result<Passed, ServerError> {
     }
 }
 
-/// One pass over all deployments old enough.
-pub async fn prune_once(server: &Server) -> Result<(), ServerError> {
-    let before_us = server.now_us().saturating_sub(PRUNE_AGE_US);
-    let mut after = Uuid::nil();
-    loop {
-        let ids = store::ids_created_before(server.db(), before_us, after, PAGE).await?;
-        let Some((last, _)) = ids.last() else {
-            return Ok(());
-        };
-        after = *last;
-        let set_ids: Vec<_> = ids.iter().map(|(_, set_id)| *set_id).collect();
-        let sets = server.sets().get(&set_ids).await?;
-        let kept: std::collections::HashSet<_> = sets.iter().map(|set| set.id).collect();
-        for (id, _) in ids.iter().filter(|(_, set_id)| !kept.contains(set_id)) {
-            let batch = store::delete(*id)
-                .into_iter()
-                .fold(Batch::new(), Batch::sql);
-            server.db().commit(&server.own_context(), batch).await?;
-        }
-    }
-}
-
 /// Takes the steps that can be taken now.
 async fn bring_forward(
     server: &Server,
-    mut standing: Standing,
+    mut loaded: LoadedDeployment,
     passed: &mut Passed,
-) -> Result<(), RollingError> {
+) -> Result<(), OperationError> {
     for _step in 0..STEPS_MAX {
-        if standing.header.machine.state.is_terminal() {
+        if loaded.header.own.machine.state.is_terminal() {
             return Ok(());
         }
         let now_us = server.now_us();
-        let (decision, started) = advance::next(server, &standing, now_us).await?;
+        let (decision, started) = advance::next(server, &loaded, now_us).await?;
         let step = match decision {
             Decision::Take(step) => step,
             // It has been answered what it needed to know.
             Decision::GatherStarted => break,
             Decision::Wait { until_us } => {
-                watch(&standing, passed);
+                watch(&loaded, passed);
                 passed.next_at_us = earliest(passed.next_at_us, until_us);
                 return Ok(());
             }
         };
         let context = server.own_context();
-        let batch = advance::batch_of(server, &context, &standing, &step, started, now_us).await?;
+        let batch = advance::batch_of(server, &context, &loaded, &step, started, now_us).await?;
         match server.db().commit(&context, batch).await {
-            Ok(()) => tracing::debug!(id = %standing.header.id, cause = ?step.cause, "step taken"),
+            Ok(()) => tracing::debug!(id = %loaded.header.id, cause = ?step.cause, "step taken"),
             // Someone else wrote first: what is so now decides. A set that is still being written will be ready soon.
             Err(ServerError::Guard { .. }) => {}
             Err(ServerError::Unavailable(_)) => break,
             Err(error) => return Err(error.into()),
         }
-        standing = match read::deployment(server, None, standing.header.id).await {
-            Ok(standing) => standing,
-            Err(RollingError::NotFound) => return Ok(()),
+        loaded = match read::operation(server, None, loaded.header.id).await {
+            Ok(loaded) => loaded,
+            Err(OperationError::NotFound) => return Ok(()),
             Err(error) => return Err(error),
         };
     }
-    watch(&standing, passed);
+    watch(&loaded, passed);
     passed.again = true;
     Ok(())
 }
 
-fn watch(standing: &Standing, passed: &mut Passed) {
-    let sets = [
-        Some(standing.header.set_id),
-        standing.header.rollback_set_id,
-    ];
+fn watch(loaded: &LoadedDeployment, passed: &mut Passed) {
     let room = WATCHED_MAX.saturating_sub(passed.watched.len());
-    let signals = sets.into_iter().flatten().map(set_signal);
+    let signals = loaded.header.set_ids().map(of_set);
     passed.watched.extend(signals.take(room));
 }
 
@@ -177,10 +139,5 @@ async fn wake(server: &Server, passed: &Passed, since: u64) -> u64 {
         Duration::from_micros(left_us.unsigned_abs())
     });
     let pause = if passed.again { RETRY } else { due.min(PERIOD) };
-    let signal = std::pin::pin!(server.signals().wait(&passed.watched, since));
-    let timer = std::pin::pin!(server.sleep(pause));
-    match select(signal, timer).await {
-        Either::Left((generation, _)) => generation,
-        Either::Right(((), _)) => since,
-    }
+    signals::wake(server, &passed.watched, since, pause).await
 }

@@ -1,20 +1,25 @@
 //! The rolling deployments module: one operation over a frozen set of hosts, batch after batch, halted by failures. `decide`
 //! says what happens next; the controller carries it out on held command sets of the core, which delivers, counts and
 //! stores the results.
+//! What every kind of operation does is done by `fleetwright_operations`.
 
 pub mod actions;
 pub mod controller;
 pub mod decide;
 pub mod http;
-pub mod invoke;
+mod kind;
 pub mod request;
+pub mod row;
 pub mod store;
 pub mod view;
 
 use axum::Router;
+use fleetwright_operations::{invoke, prune};
 use fleetwright_plugin_api::sdk::{
     CallContext, CallError, Migration, Module, ModuleError, Payload, Server,
 };
+
+use row::RollingKind;
 
 /// The module as the server loads it.
 pub struct Rolling {
@@ -27,15 +32,12 @@ impl Module for Rolling {
     }
 
     async fn start(server: Server) -> Result<(Self, Router), ModuleError> {
-        let router = http::router(server.clone());
         let advanced = server.clone();
         server.spawn("rolling-advance", move || {
             controller::advance_deployments(advanced.clone())
         });
-        let pruned = server.clone();
-        server.spawn("rolling-prune", move || {
-            controller::prune_deployments(pruned.clone())
-        });
+        prune::spawn::<RollingKind>(&server);
+        let router = http::router(server.clone());
         Ok((Self { server }, router))
     }
 
@@ -45,7 +47,7 @@ impl Module for Rolling {
         method: String,
         payload: Payload,
     ) -> Result<Payload, CallError> {
-        invoke::invoke(&self.server, context, &method, payload).await
+        invoke::invoke::<RollingKind>(&self.server, context, &method, payload).await
     }
 }
 

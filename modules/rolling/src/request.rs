@@ -4,12 +4,10 @@
 use std::collections::BTreeMap;
 
 use fleetwright_operations::fields::Fields;
-use fleetwright_operations::request as part;
-pub use fleetwright_operations::request::{What, selector_of};
-use fleetwright_operations::selection::Expected;
+use fleetwright_operations::request::{self as part, NewOperation, What, new_operation};
 use fleetwright_plugin_api::wire::OfflinePolicy;
+use fleetwright_protocol::Violation;
 use fleetwright_protocol::limits::EXPIRES_IN_SECONDS_MAX;
-use fleetwright_protocol::{ExecutionOptions, Violation};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -114,23 +112,17 @@ pub struct ApproveRequest {
     batch: u64,
 }
 
-/// A valid request for a new deployment, but for its selector.
+/// What the fields say that only a deployment has.
 #[derive(Clone, Debug, PartialEq)]
-pub struct NewRolling {
-    pub what: What,
-    pub execution: ExecutionOptions,
-    pub terms: Terms,
+pub struct RollingFields {
+    pub options: RollingOptions,
     pub rollback: Option<What>,
-    pub reason: Option<String>,
-    pub plan_only: bool,
-    pub selector: Value,
-    pub expected: Expected,
 }
 
 /// How a deployment is run: a few small values, shown in lists and stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(as = RollingTerms)]
-pub struct Terms {
+pub struct RollingOptions {
     pub timeout_seconds: u64,
     pub expires_in_seconds: u64,
     #[schema(value_type = String, example = "queue")]
@@ -148,7 +140,7 @@ pub struct Terms {
     pub host_wait_seconds: u64,
 }
 
-impl Terms {
+impl RollingOptions {
     /// What decisions make of it, for so many hosts.
     pub fn policy(&self, total: u64, has_rollback: bool) -> Policy {
         Policy {
@@ -167,31 +159,15 @@ impl Terms {
 }
 
 /// Reads the body of a new deployment.
-pub fn new_rolling(body: &Value) -> Result<NewRolling, Vec<Violation>> {
-    let mut fields = Fields::of(body)?;
-    let what = part::what(&mut fields);
-    let selector = part::required_selector(&mut fields);
-    let execution = part::execution(&mut fields, what.as_ref());
-    let terms = terms(&mut fields, execution.dry_run);
-    let rollback = rollback(&mut fields);
-    let reason = part::reason(&mut fields);
-    let plan_only = fields.flag("plan_only");
-    let expected = part::expected(&mut fields);
-    fields.finish()?;
-    match (what, selector, terms) {
-        (Some(what), Some(selector), Some(terms)) => Ok(NewRolling {
-            what,
-            execution,
-            terms,
+pub fn new_rolling(body: &Value) -> Result<NewOperation<RollingFields>, Vec<Violation>> {
+    new_operation(body, |fields, dry_run| {
+        let options = options(fields, dry_run);
+        let rollback = rollback(fields);
+        Some(RollingFields {
+            options: options?,
             rollback,
-            reason,
-            plan_only,
-            selector,
-            expected,
-        }),
-        // Whatever is missing was reported above, so `finish` has returned.
-        _incomplete => Err(Vec::new()),
-    }
+        })
+    })
 }
 
 /// Reads the body of a cancel: whether what runs is ended.
@@ -215,7 +191,7 @@ pub fn approve(body: &Value) -> Result<u64, Vec<Violation>> {
     batch.ok_or_else(Vec::new)
 }
 
-fn terms(fields: &mut Fields<'_>, dry_run: bool) -> Option<Terms> {
+fn options(fields: &mut Fields<'_>, dry_run: bool) -> Option<RollingOptions> {
     const THRESHOLD: &str = "rolling-threshold-invalid";
     let timeout_seconds = part::timeout_seconds(fields);
     let expires_in_seconds = part::expires_in_seconds(fields);
@@ -245,7 +221,7 @@ fn terms(fields: &mut Fields<'_>, dry_run: bool) -> Option<Terms> {
         "rolling-host-wait-invalid",
         1..=SECONDS_MAX,
     );
-    Some(Terms {
+    Some(RollingOptions {
         timeout_seconds: timeout_seconds?,
         // Batches wait for each other, for approvals and for pauses: a deployment that is under way is not to run out of time.
         expires_in_seconds: expires_in_seconds.unwrap_or(EXPIRES_IN_SECONDS_MAX),

@@ -1,12 +1,11 @@
 //! What the API shows of deployments: summaries, progress, batches, moves, plans. Pure. Hosts and their output are shown
 //! as those of every operation (`fleetwright_operations::view`).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
-use fleetwright_operations::decide::{Progress, percent, progress};
-pub use fleetwright_operations::view::{
-    Author, HostResult, PlannedSkip, command_status, host, plan, planned, time,
-};
+use fleetwright_operations::Asked;
+use fleetwright_operations::decide::{Counters, percent, progress};
+use fleetwright_operations::view::{Author, HostResult, PlannedSkip, host, time, time_after};
 use fleetwright_plugin_api::wire::CommandView;
 use fleetwright_protocol::{HealthCheck, HostId};
 use serde::Serialize;
@@ -14,15 +13,12 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::actions::read::Standing;
 use crate::decide::policy::{Policy, failure_tenths};
 use crate::decide::state::{Phase, State, Status, Was};
 use crate::decide::{Tally, batch_size};
-use crate::request::Terms;
+use crate::request::RollingOptions;
+use crate::row::{DeploymentHeader, LoadedDeployment, RollingColumns, RollingKind};
 use crate::store::history::{BatchRow, Move};
-use crate::store::{Asked, Header};
-
-const MICROS_PER_SECOND: i64 = 1_000_000;
 
 /// How far a deployment is.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -32,7 +28,7 @@ pub struct RollingProgress {
     /// `halting` or `cancelling` while hosts are finishing.
     pub phase: Option<Phase>,
     #[serde(flatten)]
-    pub progress: Progress,
+    pub progress: Counters,
     /// The batch that was dispatched last; 0 before the first.
     pub current_batch: u64,
     pub batch_count: u64,
@@ -48,7 +44,7 @@ pub struct RollingProgress {
     /// Failures that a resume has accepted.
     pub acknowledged_failures: u64,
     /// The counters of the rollback, if there is one.
-    pub rollback: Option<Progress>,
+    pub rollback: Option<Counters>,
 }
 
 /// A rolling deployment, as in lists.
@@ -61,7 +57,7 @@ pub struct RollingSummary {
     pub digest: String,
     pub reason: Option<String>,
     #[serde(flatten)]
-    pub terms: Terms,
+    pub options: RollingOptions,
     pub created_by: Author,
     #[schema(format = DateTime)]
     pub created_at: String,
@@ -189,20 +185,6 @@ pub struct RollingHost {
     pub rollback: Option<HostResult>,
 }
 
-/// A page of deployments, newest first.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct RollingPage {
-    pub items: Vec<RollingSummary>,
-    pub next_cursor: Option<String>,
-}
-
-/// A page of a deployment's hosts, in the order of its batches.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct RollingHostPage {
-    pub items: Vec<RollingHost>,
-    pub next_cursor: Option<String>,
-}
-
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct RollingBatchPage {
     pub items: Vec<RollingBatch>,
@@ -215,20 +197,17 @@ pub struct RollingTracePage {
     pub next_cursor: Option<String>,
 }
 
-pub fn progress_of(standing: &Standing) -> RollingProgress {
-    let Header {
-        id,
-        policy,
-        machine,
-        ..
-    } = &standing.header;
-    let counts = crate::actions::counts(&standing.set);
+pub fn progress_of(loaded: &LoadedDeployment) -> RollingProgress {
+    let RollingColumns {
+        policy, machine, ..
+    } = &loaded.header.own;
+    let counts = crate::actions::counts(&loaded.set);
     let failed = counts.tally().counted(policy);
     RollingProgress {
-        id: *id,
+        id: loaded.header.id,
         status: machine.state.status(),
         phase: machine.state.phase(),
-        progress: progress(&standing.set),
+        progress: progress(&loaded.set),
         current_batch: machine.batch.number,
         batch_count: policy.partition.count(),
         next_batch_at: machine.next_batch_at_us(policy).map(time),
@@ -236,37 +215,34 @@ pub fn progress_of(standing: &Standing) -> RollingProgress {
         awaiting_batch: awaiting(machine.state),
         failure_pct: percent(failure_tenths(failed, policy.total)),
         acknowledged_failures: machine.acknowledged,
-        rollback: standing.rollback.as_ref().map(progress),
+        rollback: loaded.rollback.as_ref().map(progress),
     }
 }
 
-pub fn summary(standing: &Standing) -> RollingSummary {
-    let header = &standing.header;
+pub fn summary(loaded: &LoadedDeployment) -> RollingSummary {
+    let header = &loaded.header;
     RollingSummary {
-        progress: progress_of(standing),
+        progress: progress_of(loaded),
         operation_type: header.operation_type.clone(),
         digest: header.digest.clone(),
         reason: header.reason.clone(),
-        terms: header.terms.clone(),
-        created_by: Author {
-            id: header.created_by.clone(),
-            name: header.created_by_name.clone(),
-        },
+        options: header.options.clone(),
+        created_by: Author::of(header),
         created_at: time(header.created_at_us),
-        expires_at: time(standing.set.expires_at_us),
-        started_at: standing.set.started_at_us.map(time),
-        finished_at: header.finished_at_us.map(time),
+        expires_at: time(loaded.set.expires_at_us),
+        started_at: loaded.set.started_at_us.map(time),
+        finished_at: header.own.finished_at_us.map(time),
     }
 }
 
-pub fn detail(standing: &Standing, asked: Asked) -> RollingDeployment {
+pub fn detail(loaded: &LoadedDeployment, asked: Asked<RollingKind>) -> RollingDeployment {
     let execution = asked.execution;
     RollingDeployment {
-        summary: summary(standing),
+        summary: summary(loaded),
         parameters: asked.parameters,
         selector: asked.selector.shown,
         selector_ids_omitted: asked.selector.ids_omitted,
-        rollback_operation: asked.rollback,
+        rollback_operation: asked.more.0,
         working_directory: execution.working_directory,
         environment: execution.environment,
         run_as: execution.run_as,
@@ -274,20 +250,22 @@ pub fn detail(standing: &Standing, asked: Asked) -> RollingDeployment {
     }
 }
 
-pub fn accepted(header: &Header, unknown_host_ids: Vec<Value>) -> RollingAccepted {
-    let seconds = i64::try_from(header.terms.expires_in_seconds).unwrap_or(i64::MAX);
-    let lives_us = seconds.saturating_mul(MICROS_PER_SECOND);
+pub fn accepted(
+    header: &DeploymentHeader,
+    total: u64,
+    unknown_host_ids: Vec<Value>,
+) -> RollingAccepted {
     RollingAccepted {
         id: header.id,
-        status: header.machine.state.status(),
+        status: header.own.machine.state.status(),
         operation_type: header.operation_type.clone(),
-        total: header.policy.total,
-        batch_count: header.policy.partition.count(),
+        total,
+        batch_count: header.own.policy.partition.count(),
         digest: header.digest.clone(),
         unknown_host_ids,
-        dry_run: header.terms.dry_run,
+        dry_run: header.options.dry_run,
         created_at: time(header.created_at_us),
-        expires_at: time(header.created_at_us.saturating_add(lives_us)),
+        expires_at: time_after(header.created_at_us, header.options.expires_in_seconds),
     }
 }
 
@@ -305,10 +283,10 @@ pub fn planned_batches(policy: &Policy, hosts: &[HostId]) -> Vec<PlannedBatch> {
 }
 
 /// A batch that was dispatched, or (`row` absent) one that was not.
-pub fn batch(standing: &Standing, number: u64, row: Option<&BatchRow>) -> RollingBatch {
-    let Header {
+pub fn batch(loaded: &LoadedDeployment, number: u64, row: Option<&BatchRow>) -> RollingBatch {
+    let RollingColumns {
         policy, machine, ..
-    } = &standing.header;
+    } = &loaded.header.own;
     let total = batch_size(policy, number);
     let ended = machine.state.is_terminal();
     let Some(row) = row else {
@@ -334,7 +312,7 @@ pub fn batch(standing: &Standing, number: u64, row: Option<&BatchRow>) -> Rollin
         return with_tally(shown, "finished", &row.tally, row.skipped);
     }
     // The current one: what the set counts now, less what it counted before.
-    let counts = crate::actions::counts(&standing.set);
+    let counts = crate::actions::counts(&loaded.set);
     let tally = counts.tally().since(&machine.batch.before);
     let known = tally.succeeded + tally.failed + counts.running;
     let open = total.saturating_sub(known);
@@ -365,18 +343,13 @@ pub fn moved(entry: Move) -> RollingMove {
 pub fn rolling_host(
     policy: &Policy,
     row: CommandView,
-    rolled_back: &mut HashMap<HostId, CommandView>,
+    rolled_back: Option<CommandView>,
 ) -> RollingHost {
     RollingHost {
         batch: policy.partition.batch_of(row.ordinal),
-        rollback: rolled_back.remove(&row.host_id).map(host),
+        rollback: rolled_back.map(host),
         result: host(row),
     }
-}
-
-/// A set holds at most 100,000 hosts.
-pub fn count(hosts: &[HostId]) -> u64 {
-    u64::try_from(hosts.len()).unwrap_or(u64::MAX)
 }
 
 fn awaiting(state: State) -> Option<u64> {

@@ -4,16 +4,15 @@
 
 use std::time::Duration;
 
+use fleetwright_operations::signals::{EVER, of_set, wake};
 use fleetwright_plugin_api::sdk::{Batch, Server, ServerError};
-use futures_util::future::{Either, select};
+use fleetwright_protocol::SetId;
 
 use crate::actions::launch::{Launched, launch_waiting};
 use crate::actions::{ARMED_SIGNAL, LAUNCHED_SIGNAL, RUNS_SIGNAL, fire, follow};
 use crate::decide::Kind;
 use crate::store::runs;
 
-/// Waiting since this generation misses nothing: a key that was ever published answers at once.
-const EVER: u64 = 1;
 /// A clock may be set, and another server may have changed something: an idle loop looks twice a minute.
 const IDLE: Duration = Duration::from_secs(30);
 /// Before something is tried again that needs what is away, or that failed.
@@ -77,7 +76,7 @@ pub async fn follow_operations(server: Server) {
         let mut keys = vec![LAUNCHED_SIGNAL.to_owned()];
         keys.extend(watched.iter().map(|run| match run.kind {
             // A bulk operation is one set of the same id.
-            Kind::Bulk => format!("set:{}", run.id),
+            Kind::Bulk => of_set(SetId(run.id)),
             // Of all deployments: theirs are several sets each.
             Kind::Rolling => "rolling:deployments".to_owned(),
         }));
@@ -114,14 +113,4 @@ pub async fn prune_once(server: &Server) -> Result<(), ServerError> {
 fn until(now_us: i64, earliest_us: Option<i64>) -> Duration {
     let left_us = earliest_us.map_or(i64::MAX, |due_us| due_us.saturating_sub(now_us));
     Duration::from_micros(u64::try_from(left_us).unwrap_or(0)).min(IDLE)
-}
-
-/// Waits for a signal or the time.
-async fn wake(server: &Server, keys: &[String], since: u64, pause: Duration) -> u64 {
-    let signal = std::pin::pin!(server.signals().wait(keys, since));
-    let timer = std::pin::pin!(server.sleep(pause));
-    match select(signal, timer).await {
-        Either::Left((generation, _)) => generation,
-        Either::Right(((), _)) => since,
-    }
 }

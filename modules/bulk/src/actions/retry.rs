@@ -1,16 +1,18 @@
 //! Runs an operation again on those of its hosts that failed or were skipped, as a new operation that names its parent.
 
+use fleetwright_operations::kind::CreatedOf;
+use fleetwright_operations::request::{NewOperation, What};
 use fleetwright_operations::selection::{Expected, SelectionError};
+use fleetwright_operations::{OperationError, store};
 use fleetwright_plugin_api::sdk::Server;
 use fleetwright_plugin_api::wire::{CallContext, CommandStatus};
 use fleetwright_protocol::{HostId, SetId, validate};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::BulkError;
-use super::create::{Created, Origin, create};
-use crate::request::{NewBulk, Retry, RunOptions};
-use crate::store;
+use super::create::{Origin, create};
+use crate::request::Retry;
+use crate::row::BulkKind;
 
 /// Rows of one read while the hosts are collected: the most the API itself pages by.
 const PAGE: u32 = 500;
@@ -21,22 +23,22 @@ pub async fn retry(
     context: &CallContext,
     id: Uuid,
     asked_for: Retry,
-) -> Result<Created, BulkError> {
-    let parent = store::with_asked(server.db(), id, context.tenant.as_deref()).await?;
-    let (parent, asked) = parent.ok_or(BulkError::NotFound)?;
+) -> Result<CreatedOf<BulkKind>, OperationError> {
+    let parent = store::with_asked::<BulkKind>(server.db(), id, context.tenant.as_deref()).await?;
+    let (parent, asked) = parent.ok_or(OperationError::NotFound)?;
     let hosts = hosts_with(server, parent.set_id, &asked_for.statuses).await?;
     if hosts.is_empty() {
         return Err(SelectionError::SelectionEmpty.into());
     }
     let operation = validate::operation(&parent.operation_type, &asked.parameters)
-        .map_err(BulkError::Invalid)?;
-    let new = NewBulk {
-        operation,
-        parameters: asked.parameters,
-        options: RunOptions {
-            execution: asked.execution,
-            terms: parent.terms,
+        .map_err(OperationError::Invalid)?;
+    let new = NewOperation {
+        what: What {
+            operation,
+            parameters: asked.parameters,
         },
+        execution: asked.execution,
+        own: parent.options,
         reason: asked_for.reason.or(parent.reason),
         plan_only: false,
         selector: explicit(&hosts),
@@ -58,7 +60,7 @@ async fn hosts_with(
     server: &Server,
     set_id: SetId,
     statuses: &[CommandStatus],
-) -> Result<Vec<HostId>, BulkError> {
+) -> Result<Vec<HostId>, OperationError> {
     let mut hosts = Vec::new();
     for status in statuses {
         let mut cursor = 0;

@@ -116,7 +116,7 @@ fn held_hosts_are_shown_as_queued() {
 
 #[test]
 fn each_control_is_allowed_only_where_it_means_something() {
-    use Standing::{Cancelling, Dispatching, Finished, Paused};
+    use Stage::{Cancelling, Dispatching, Finished, Paused};
     let cancel = |kill| Control::Cancel { kill, hosts: None };
     let applied = |kill| {
         Verdict::Apply(SetAction::Cancel {
@@ -138,9 +138,9 @@ fn each_control_is_allowed_only_where_it_means_something() {
         (Cancelling, cancel(false), Verdict::Nothing),
         (Cancelling, cancel(true), applied(true)),
     ];
-    for (standing, asked, expected) in cases {
-        let shown = format!("{standing:?} {asked:?}");
-        assert_eq!(control(standing, asked), expected, "{shown}");
+    for (stage, asked, expected) in cases {
+        let shown = format!("{stage:?} {asked:?}");
+        assert_eq!(control(stage, asked), expected, "{shown}");
     }
     for status in Status::ALL {
         for asked in [Control::Pause, Control::Resume, cancel(false), cancel(true)] {
@@ -156,7 +156,7 @@ fn a_finished_set_stands_finished_whatever_its_flags_say() {
         cancelled: true,
         ..set([0, 0, 0, 2, 0, 0, 0])
     };
-    assert_eq!(standing(&view), Standing::Finished(Status::Succeeded));
+    assert_eq!(stage(&view), Stage::Finished(Status::Succeeded));
 }
 
 #[test]
@@ -208,7 +208,7 @@ proptest! {
         let shown = progress(&view);
         prop_assert_eq!(shown.percent_complete >= 100.0, view.is_finished());
         prop_assert!((0.0..=100.0).contains(&shown.percent_complete));
-        prop_assert_eq!(status(&view).is_terminal(), view.is_finished());
+        prop_assert_eq!(OperationStatus::from(status(&view)).is_terminal(), view.is_finished());
     }
 
     #[test]

@@ -1,20 +1,16 @@
 //! Pause, resume, cancel. `If-Match` makes each conditional on the state the client has seen.
 
-use axum::Json;
 use axum::extract::{Request, State};
-use axum::http::header;
-use axum::response::{IntoResponse, Response};
-use fleetwright_operations::http::optional_body;
-use fleetwright_plugin_api::sdk::{Caller, IfMatch, PathId, Problem, Server, etag};
-use fleetwright_plugin_api::wire::SetView;
+use axum::response::Response;
+use fleetwright_operations::http::{controlled, optional_body};
+use fleetwright_operations::kind::problem;
+use fleetwright_plugin_api::sdk::{Caller, IfMatch, PathId, Problem, Server};
 use uuid::Uuid;
 
-use crate::actions::BulkError;
-use crate::actions::control;
-use crate::http::problem::of;
+use crate::actions::control::cancel_of;
+use crate::decide::Control;
 use crate::request;
-use crate::store::Header;
-use crate::view;
+use crate::row::BulkKind;
 
 /// Start nothing more. Hosts that run finish, or are ended with `kill`; hosts that wait are skipped as `cancelled`.
 #[utoipa::path(
@@ -37,9 +33,10 @@ pub async fn cancel(
     request: Request,
 ) -> Result<Response, Problem> {
     let body = optional_body(request).await?;
-    let asked = request::cancel(&body).map_err(|found| of(BulkError::Invalid(found)))?;
-    let changed = control::cancel(&server, &context, id, seen, asked).await;
-    Ok(answer(changed.map_err(of)?))
+    let asked = request::cancel(&body).map_err(Problem::invalid)?;
+    let asked = cancel_of(&server, &context, id, asked).await;
+    let asked = asked.map_err(problem::<BulkKind>)?;
+    controlled::<BulkKind>(&server, &context, id, seen, asked).await
 }
 
 /// Start nothing more until resumed. Pausing a paused operation changes nothing.
@@ -59,8 +56,7 @@ pub async fn pause(
     PathId(id): PathId<Uuid>,
     seen: IfMatch,
 ) -> Result<Response, Problem> {
-    let changed = control::pause(&server, &context, id, seen).await;
-    Ok(answer(changed.map_err(of)?))
+    controlled::<BulkKind>(&server, &context, id, seen, Control::Pause).await
 }
 
 /// Go on with a paused operation.
@@ -80,11 +76,5 @@ pub async fn resume(
     PathId(id): PathId<Uuid>,
     seen: IfMatch,
 ) -> Result<Response, Problem> {
-    let changed = control::resume(&server, &context, id, seen).await;
-    Ok(answer(changed.map_err(of)?))
-}
-
-fn answer((header, set): (Header, SetView)) -> Response {
-    let tag = [(header::ETAG, etag::of(set.revision))];
-    (tag, Json(view::summary(&header, &set))).into_response()
+    controlled::<BulkKind>(&server, &context, id, seen, Control::Resume).await
 }

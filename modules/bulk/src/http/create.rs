@@ -1,18 +1,16 @@
 //! New operations: from a request, and from an earlier operation.
 
 use axum::extract::{Request, State};
-use axum::response::{IntoResponse, Response};
-use axum::{Json, http::StatusCode};
+use fleetwright_operations::create::from_body;
 use fleetwright_operations::http::optional_body;
+use fleetwright_operations::kind::{CreatedOf, problem};
 use fleetwright_plugin_api::sdk::{Caller, JsonBody, PathId, Problem, Server};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::actions::BulkError;
-use crate::actions::create::{self, Created, Origin};
 use crate::actions::retry;
-use crate::http::problem::of;
 use crate::request;
+use crate::row::BulkKind;
 
 /// Run one operation on every host a selector selects. The hosts are frozen; with `plan_only` nothing is stored.
 #[utoipa::path(
@@ -34,9 +32,9 @@ pub async fn create(
     State(server): State<Server>,
     Caller(context): Caller,
     JsonBody(body): JsonBody<Value>,
-) -> Result<Response, Problem> {
-    let created = create::create_from_body(&server, &context, &body, Origin::default()).await;
-    Ok(answer(created.map_err(of)?))
+) -> Result<CreatedOf<BulkKind>, Problem> {
+    let created = from_body::<BulkKind>(&server, &context, &body, None).await;
+    created.map_err(problem::<BulkKind>)
 }
 
 /// Run it again, as a new operation, on the hosts that failed or were skipped.
@@ -59,16 +57,9 @@ pub async fn retry(
     Caller(context): Caller,
     PathId(id): PathId<Uuid>,
     request: Request,
-) -> Result<Response, Problem> {
+) -> Result<CreatedOf<BulkKind>, Problem> {
     let body = optional_body(request).await?;
-    let asked = request::retry(&body).map_err(|found| of(BulkError::Invalid(found)))?;
+    let asked = request::retry(&body).map_err(Problem::invalid)?;
     let created = retry::retry(&server, &context, id, asked).await;
-    Ok(answer(created.map_err(of)?))
-}
-
-fn answer(created: Created) -> Response {
-    match created {
-        Created::Accepted(accepted) => accepted.reply.into_response(),
-        Created::Planned(plan) => (StatusCode::OK, Json(plan)).into_response(),
-    }
+    created.map_err(problem::<BulkKind>)
 }

@@ -1,5 +1,6 @@
 //! What bodies are read as, and every way to get one wrong.
 
+use fleetwright_protocol::ExecutionOptions;
 use fleetwright_protocol::limits::OPERATION_BYTES_MAX;
 use proptest::prelude::*;
 use serde_json::json;
@@ -33,17 +34,15 @@ fn faults(body: &Value) -> Vec<(String, String)> {
 #[test]
 fn a_short_body_gets_the_documented_defaults() {
     let new = new_bulk(&valid()).unwrap();
-    let expected = RunOptions {
-        execution: ExecutionOptions::default(),
-        terms: Terms {
-            timeout_seconds: 3600,
-            expires_in_seconds: 86_400,
-            max_concurrency: 0,
-            offline: OfflinePolicy::Queue,
-            dry_run: false,
-        },
+    let expected = BulkOptions {
+        timeout_seconds: 3600,
+        expires_in_seconds: 86_400,
+        max_concurrency: 0,
+        offline: OfflinePolicy::Queue,
+        dry_run: false,
     };
-    assert_eq!(new.options, expected);
+    assert_eq!(new.own, expected);
+    assert_eq!(new.execution, ExecutionOptions::default());
     assert!(!new.plan_only);
     assert_eq!(new.selector, json!({"tags": ["web"]}));
 }
@@ -70,14 +69,14 @@ fn every_field_is_read() {
         body[name] = value;
     }
     let new = new_bulk(&body).unwrap();
-    assert_eq!(new.options.terms.timeout_seconds, 60);
-    assert_eq!(new.options.terms.expires_in_seconds, 120);
-    assert_eq!(new.options.terms.max_concurrency, 5);
-    assert_eq!(new.options.terms.offline, OfflinePolicy::Skip);
-    assert!(new.options.execution.dry_run);
-    assert_eq!(new.options.execution.run_as.as_deref(), Some("www"));
-    assert_eq!(new.options.execution.environment["A"], "b");
-    assert_eq!(new.options.execution.health_check.unwrap().retries, 2);
+    assert_eq!(new.own.timeout_seconds, 60);
+    assert_eq!(new.own.expires_in_seconds, 120);
+    assert_eq!(new.own.max_concurrency, 5);
+    assert_eq!(new.own.offline, OfflinePolicy::Skip);
+    assert!(new.execution.dry_run);
+    assert_eq!(new.execution.run_as.as_deref(), Some("www"));
+    assert_eq!(new.execution.environment["A"], "b");
+    assert_eq!(new.execution.health_check.unwrap().retries, 2);
     assert_eq!(new.expected.digest, Some(digest));
     assert_eq!(new.expected.count, Some(3));
     assert!(new.plan_only);
@@ -243,14 +242,11 @@ fn a_retry_takes_failed_hosts_unless_told_otherwise() {
 }
 
 #[test]
-fn stored_terms_read_back() {
+fn stored_options_read_back() {
     let new = new_bulk(&with("dry_run", json!(true))).unwrap();
-    assert!(new.options.terms.dry_run);
-    let text = serde_json::to_string(&new.options.terms).unwrap();
-    assert_eq!(
-        serde_json::from_str::<Terms>(&text).unwrap(),
-        new.options.terms
-    );
+    assert!(new.own.dry_run);
+    let text = serde_json::to_string(&new.own).unwrap();
+    assert_eq!(serde_json::from_str::<BulkOptions>(&text).unwrap(), new.own);
 }
 
 fn any_json() -> impl Strategy<Value = Value> {

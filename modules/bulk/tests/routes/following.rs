@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream};
-use fleetwright_module_bulk::controller::{PAGE, follow_once, prune_once};
+use fleetwright_module_bulk::controller::{PAGE, follow_once};
 use fleetwright_module_bulk::decide::Status;
-use fleetwright_module_bulk::store;
+use fleetwright_module_bulk::row::{BulkHeader, BulkKind};
+use fleetwright_module_bulk::store::follow;
+use fleetwright_operations::{prune, store};
 use fleetwright_plugin_api::sdk::{Batch, CallError, Module as _, Payload, ServerError, SetId};
 use fleetwright_tests::on_each_database;
 use futures_util::StreamExt as _;
@@ -46,11 +48,11 @@ async fn next(stream: &mut BodyDataStream) -> Option<(String, Value)> {
 }
 
 async fn stored_status(bench: &Bench, id: Uuid) -> (Status, i64) {
-    let header = store::header(bench.handle.db(), id, None)
+    let header = store::header::<BulkKind>(bench.handle.db(), id, None)
         .await
         .unwrap()
         .unwrap();
-    (header.status, header.status_revision)
+    (header.own.status, header.own.status_revision)
 }
 
 async fn write(bench: &Bench, statement: fleetwright_plugin_api::sdk::Statement) {
@@ -115,8 +117,8 @@ on_each_database! {
         assert_eq!(status, Status::Partial);
         // Again, by a replica that is late, or that is wrong: nothing changes.
         follow_once(&bench.handle).await.unwrap();
-        write(&bench, store::follow(id, Status::Running, revision - 1)).await;
-        write(&bench, store::follow(id, Status::Failed, revision + 1)).await;
+        write(&bench, follow(id, Status::Running, revision - 1)).await;
+        write(&bench, follow(id, Status::Failed, revision + 1)).await;
         assert_eq!(stored_status(&bench, id).await, (Status::Partial, revision));
         assert_eq!(follow_once(&bench.handle).await.unwrap().watched.len(), 1);
     }
@@ -135,17 +137,17 @@ on_each_database! {
         assert_eq!(shown["environment"], asked_for["environment"]);
         assert_eq!(shown["working_directory"], asked_for["working_directory"]);
 
-        let (header, asked) = store::with_asked(bench.handle.db(), id, None).await.unwrap().unwrap();
-        let others = (1..PAGE).map(|number| store::Header {
+        let (header, asked) = store::with_asked::<BulkKind>(bench.handle.db(), id, None).await.unwrap().unwrap();
+        let others = (1..PAGE).map(|number| BulkHeader {
             id: Uuid::from_u128(number.into()),
             created_by_name: "🦀".repeat(120),
             ..header.clone()
         });
         for chunk in others.collect::<Vec<_>>().chunks(100) {
-            let batch = chunk.iter().fold(Batch::new(), |batch, header| batch.sql(store::insert(header, &asked, None)));
+            let batch = chunk.iter().fold(Batch::new(), |batch, header| batch.sql(store::insert(header, &asked)));
             bench.handle.db().commit(&bench.context(), batch).await.unwrap();
         }
-        let page = store::open_after(bench.handle.db(), Uuid::nil(), PAGE).await.unwrap();
+        let page = store::open_after::<BulkKind>(bench.handle.db(), Uuid::nil(), PAGE).await.unwrap();
         assert_eq!(page.len(), PAGE as usize);
         assert_eq!(follow_once(&bench.handle).await.unwrap().pages, 1);
         assert_eq!(bench.get("?limit=500").await.status, 200);
@@ -154,8 +156,8 @@ on_each_database! {
     async fn a_late_follower_does_not_turn_a_status_back(database: TestDatabase) {
         let bench = Bench::start(&database).await;
         let id = bench.create(2).await;
-        write(&bench, store::follow(id, Status::Running, 50)).await;
-        write(&bench, store::follow(id, Status::Queued, 49)).await;
+        write(&bench, follow(id, Status::Running, 50)).await;
+        write(&bench, follow(id, Status::Queued, 49)).await;
         assert_eq!(stored_status(&bench, id).await, (Status::Running, 50));
     }
 
@@ -163,15 +165,15 @@ on_each_database! {
         let bench = Bench::start(&database).await;
         let (kept, swept) = (bench.create(1).await, bench.create(1).await);
         bench.server.state().sets.remove(&SetId(swept));
-        prune_once(&bench.handle).await.unwrap();
-        assert!(store::header(bench.handle.db(), swept, None).await.unwrap().is_some(), "too young to be sure");
+        prune::once::<BulkKind>(&bench.handle).await.unwrap();
+        assert!(store::header::<BulkKind>(bench.handle.db(), swept, None).await.unwrap().is_some(), "too young to be sure");
         assert_eq!(bench.get(&format!("/{swept}")).await.status, 404);
         assert_eq!(bench.get("").await.json()["items"].as_array().unwrap().len(), 1);
 
         bench.server.advance(Duration::from_secs(2 * 3600));
-        prune_once(&bench.handle).await.unwrap();
-        assert!(store::header(bench.handle.db(), swept, None).await.unwrap().is_none());
-        assert!(store::header(bench.handle.db(), kept, None).await.unwrap().is_some());
+        prune::once::<BulkKind>(&bench.handle).await.unwrap();
+        assert!(store::header::<BulkKind>(bench.handle.db(), swept, None).await.unwrap().is_none());
+        assert!(store::header::<BulkKind>(bench.handle.db(), kept, None).await.unwrap().is_some());
     }
 
     async fn a_caller_with_its_own_id_creates_once(database: TestDatabase) {
@@ -186,9 +188,9 @@ on_each_database! {
         }
         assert_eq!(bench.server.state().created_sets.len(), 1);
         // Even if both looked before either wrote: the second write is refused whole.
-        let header = store::header(bench.handle.db(), id, None).await.unwrap().unwrap();
-        let (_, asked) = store::with_asked(bench.handle.db(), id, None).await.unwrap().unwrap();
-        let batch = Batch::new().sql(store::insert(&header, &asked, None));
+        let header = store::header::<BulkKind>(bench.handle.db(), id, None).await.unwrap().unwrap();
+        let (_, asked) = store::with_asked::<BulkKind>(bench.handle.db(), id, None).await.unwrap().unwrap();
+        let batch = Batch::new().sql(store::insert(&header, &asked));
         let refused = bench.handle.db().commit(&bench.context(), batch).await;
         assert!(matches!(refused, Err(ServerError::Constraint { .. })), "{refused:?}");
 

@@ -1,16 +1,19 @@
 //! Carries out decisions: one write each, against the generation that was decided on. For the controller and for operators'
 //! controls alike.
 
+use fleetwright_operations::create::count;
+use fleetwright_operations::request::What;
+use fleetwright_operations::store::with_asked;
+use fleetwright_operations::{Kind, OperationError};
 use fleetwright_plugin_api::sdk::{Batch, Server, ServerError};
 use fleetwright_plugin_api::wire::{CallContext, SetAction, SetControl};
 use fleetwright_protocol::{HostId, SetId, validate};
 use serde_json::Value;
 
-use super::read::Standing;
-use super::{DEPLOYMENTS_SIGNAL, RollingError, counts, create};
+use super::{counts, create};
 use crate::decide::rollback::Seen;
 use crate::decide::{self, Decision, Effect, SetChange, Snapshot, Step, Target};
-use crate::request::What;
+use crate::row::{LoadedDeployment, RollingKind};
 use crate::store::{self, history};
 
 /// Rows of one read while the hosts that had started are gathered: the most the API itself pages by.
@@ -26,16 +29,16 @@ pub struct Started {
 /// What a deployment does next; with the hosts that had started, if it needed to know.
 pub async fn next(
     server: &Server,
-    standing: &Standing,
+    loaded: &LoadedDeployment,
     now_us: i64,
-) -> Result<(Decision, Option<Started>), RollingError> {
-    let rollback = rollback_seen(server, standing).await?;
-    let snapshot = snapshot(standing, rollback);
+) -> Result<(Decision, Option<Started>), OperationError> {
+    let rollback = rollback_seen(server, loaded).await?;
+    let snapshot = snapshot(loaded, rollback);
     match decide::decide(&snapshot, now_us) {
         Decision::GatherStarted => {
-            let started = gather_started(server, standing).await?;
+            let started = gather_started(server, loaded).await?;
             let known = Snapshot {
-                started: u64::try_from(started.hosts.len()).ok(),
+                started: Some(count(&started.hosts)),
                 ..snapshot
             };
             Ok((decide::decide(&known, now_us), Some(started)))
@@ -45,11 +48,11 @@ pub async fn next(
 }
 
 /// What a decision reads.
-pub fn snapshot(standing: &Standing, rollback: Option<Seen>) -> Snapshot<'_> {
+pub fn snapshot(loaded: &LoadedDeployment, rollback: Option<Seen>) -> Snapshot<'_> {
     Snapshot {
-        policy: &standing.header.policy,
-        deployment: &standing.header.machine,
-        counts: counts(&standing.set),
+        policy: &loaded.header.own.policy,
+        deployment: &loaded.header.own.machine,
+        counts: counts(&loaded.set),
         rollback,
         started: None,
     }
@@ -58,13 +61,13 @@ pub fn snapshot(standing: &Standing, rollback: Option<Seen>) -> Snapshot<'_> {
 /// What a decision reads of a rollback.
 pub async fn rollback_seen(
     server: &Server,
-    standing: &Standing,
+    loaded: &LoadedDeployment,
 ) -> Result<Option<Seen>, ServerError> {
-    let (Some(set), Some(rollback)) = (&standing.rollback, &standing.header.machine.rollback)
+    let (Some(set), Some(rollback)) = (&loaded.rollback, &loaded.header.own.machine.rollback)
     else {
         return Ok(None);
     };
-    let (id, end) = (standing.header.id, rollback.batch_end);
+    let (id, end) = (loaded.header.id, rollback.batch_end);
     Ok(Some(Seen {
         counts: counts(set),
         next_end: history::next_rollback_end(server.db(), id, end).await?,
@@ -75,53 +78,54 @@ pub async fn rollback_seen(
 pub async fn batch_of(
     server: &Server,
     context: &CallContext,
-    standing: &Standing,
+    loaded: &LoadedDeployment,
     step: &Step,
     started: Option<Started>,
     now_us: i64,
-) -> Result<Batch, RollingError> {
-    let header = &standing.header;
+) -> Result<Batch, OperationError> {
+    let header = &loaded.header;
+    let own = &header.own;
     let creates_rollback = step.effects.contains(&Effect::CreateRollback);
     let rollback_set_id = if creates_rollback {
         Some(SetId(server.new_id()))
     } else {
-        header.rollback_set_id
+        own.rollback_set_id
     };
     let finished_at_us = step.deployment.state.is_terminal().then_some(now_us);
     let write = store::advance(
         header.id,
-        header.generation,
+        own.generation,
         &step.deployment,
         finished_at_us,
         rollback_set_id,
     );
     let mut batch = Batch::new().sql_expecting(write, 1);
     for effect in &step.effects {
-        batch = with_effect(batch, standing, effect, now_us);
+        batch = with_effect(batch, loaded, effect, now_us);
     }
     if let (true, Some(set_id), Some(started)) = (creates_rollback, rollback_set_id, started) {
-        batch = with_rollback(batch, server, standing, set_id, &started).await?;
+        batch = with_rollback(batch, server, loaded, set_id, &started).await?;
     }
-    let (from, to) = (header.machine.state, step.deployment.state);
+    let (from, to) = (own.machine.state, step.deployment.state);
     if from != to {
         let names = (from.name(), to.name());
         let principal = context.principal.as_str();
-        let generation = header.generation + 1;
+        let generation = own.generation + 1;
         let (id, cause) = (header.id, &step.cause);
         batch = batch.sql(history::moved(
             id, generation, now_us, names, cause, principal,
         ));
     }
-    Ok(batch.signal(DEPLOYMENTS_SIGNAL))
+    Ok(batch.signal(RollingKind::NAMES.signal))
 }
 
-fn with_effect(batch: Batch, standing: &Standing, effect: &Effect, now_us: i64) -> Batch {
-    let id = standing.header.id;
+fn with_effect(batch: Batch, loaded: &LoadedDeployment, effect: &Effect, now_us: i64) -> Batch {
+    let id = loaded.header.id;
     match effect {
         Effect::Set(target, change) => {
             let set_id = match target {
-                Target::Deployment => Some(standing.header.set_id),
-                Target::Rollback => standing.header.rollback_set_id,
+                Target::Deployment => Some(loaded.header.set_id),
+                Target::Rollback => loaded.header.own.rollback_set_id,
             };
             match set_id {
                 Some(set_id) => batch.control_set(&SetControl {
@@ -164,35 +168,38 @@ fn action(change: SetChange) -> SetAction {
 async fn with_rollback(
     batch: Batch,
     server: &Server,
-    standing: &Standing,
+    loaded: &LoadedDeployment,
     set_id: SetId,
     started: &Started,
-) -> Result<Batch, RollingError> {
-    let id = standing.header.id;
-    let found = store::with_asked(server.db(), id, None).await?;
-    let (header, asked) = found.ok_or(RollingError::NotFound)?;
-    let rollback = asked.rollback.unwrap_or_default();
+) -> Result<Batch, OperationError> {
+    let id = loaded.header.id;
+    let found = with_asked::<RollingKind>(server.db(), id, None).await?;
+    let (header, asked) = found.ok_or(OperationError::NotFound)?;
+    let rollback = asked.more.0.unwrap_or_default();
     let kind = rollback["operation_type"].as_str().unwrap_or_default();
     let parameters: Value = rollback["parameters"].clone();
-    let operation = validate::operation(kind, &parameters).map_err(RollingError::Invalid)?;
+    let operation = validate::operation(kind, &parameters).map_err(OperationError::Invalid)?;
     let what = What {
         operation,
         parameters,
     };
-    let set = create::rollback_set(set_id, &what, &asked.execution, &header.terms);
+    let set = create::rollback_set(set_id, &what, &asked.execution, &header.options);
     let batch = batch.create_set(&set, &started.hosts);
     Ok(history::rollback_ends(batch, id, &started.ends))
 }
 
 /// The hosts whose operation had started, last batch first and in their order within each.
-async fn gather_started(server: &Server, standing: &Standing) -> Result<Started, ServerError> {
-    let policy = &standing.header.policy;
+async fn gather_started(
+    server: &Server,
+    loaded: &LoadedDeployment,
+) -> Result<Started, ServerError> {
+    let policy = &loaded.header.own.policy;
     let mut by_batch: Vec<(u64, Vec<HostId>)> = Vec::new();
     let mut cursor = 0;
     loop {
         let page = server
             .sets()
-            .commands(standing.set.id, None, cursor, PAGE)
+            .commands(loaded.set.id, None, cursor, PAGE)
             .await?;
         for row in page.items.iter().filter(|row| row.started_at_us.is_some()) {
             let number = policy.partition.batch_of(row.ordinal);
@@ -203,15 +210,14 @@ async fn gather_started(server: &Server, standing: &Standing) -> Result<Started,
         }
         // Nothing beyond what was released has started.
         match page.next_cursor {
-            Some(next) if next < standing.header.machine.batch.released => cursor = next,
+            Some(next) if next < loaded.header.own.machine.batch.released => cursor = next,
             Some(_) | None => break,
         }
     }
     let mut started = Started::default();
     for (number, hosts) in by_batch.into_iter().rev() {
         started.hosts.extend(hosts);
-        let end = u64::try_from(started.hosts.len()).unwrap_or(u64::MAX);
-        started.ends.push((end, number));
+        started.ends.push((count(&started.hosts), number));
     }
     Ok(started)
 }

@@ -1,18 +1,14 @@
 //! Pause, resume, cancel, approve. `If-Match` makes each conditional on the state the client has seen.
 
-use axum::Json;
 use axum::extract::{Request, State};
-use axum::http::header;
-use axum::response::{IntoResponse, Response};
-use fleetwright_operations::http::optional_body;
-use fleetwright_plugin_api::sdk::{Caller, IfMatch, PathId, Problem, Server, etag};
-use fleetwright_plugin_api::wire::CallContext;
+use axum::response::Response;
+use fleetwright_operations::http::{controlled, optional_body};
+use fleetwright_plugin_api::sdk::{Caller, IfMatch, PathId, Problem, Server};
 use uuid::Uuid;
 
-use crate::actions::control;
 use crate::decide::control::Control;
-use crate::http::problem::of;
-use crate::{request, view};
+use crate::request;
+use crate::row::RollingKind;
 
 /// Dispatch nothing more until resumed, and stop the clocks. Hosts that run finish. Pausing a paused one changes nothing.
 #[utoipa::path(
@@ -31,7 +27,7 @@ pub async fn pause(
     PathId(id): PathId<Uuid>,
     seen: IfMatch,
 ) -> Result<Response, Problem> {
-    apply(&server, &context, id, seen, Control::Pause).await
+    controlled::<RollingKind>(&server, &context, id, seen, Control::Pause).await
 }
 
 /// Go on with a paused deployment, with the rest of its delay. If failures paused it, those so far are accepted.
@@ -51,7 +47,7 @@ pub async fn resume(
     PathId(id): PathId<Uuid>,
     seen: IfMatch,
 ) -> Result<Response, Problem> {
-    apply(&server, &context, id, seen, Control::Resume).await
+    controlled::<RollingKind>(&server, &context, id, seen, Control::Resume).await
 }
 
 /// Start nothing more. Hosts that run finish, or are ended with `kill`; the others are skipped as `cancelled`.
@@ -78,7 +74,7 @@ pub async fn cancel(
 ) -> Result<Response, Problem> {
     let body = optional_body(request).await?;
     let kill = request::cancel(&body).map_err(Problem::invalid)?;
-    apply(&server, &context, id, seen, Control::Cancel { kill }).await
+    controlled::<RollingKind>(&server, &context, id, seen, Control::Cancel { kill }).await
 }
 
 /// Let the batch that waits begin.
@@ -105,18 +101,5 @@ pub async fn approve(
 ) -> Result<Response, Problem> {
     let body = optional_body(request).await?;
     let batch = request::approve(&body).map_err(Problem::invalid)?;
-    apply(&server, &context, id, seen, Control::Approve { batch }).await
-}
-
-async fn apply(
-    server: &Server,
-    context: &CallContext,
-    id: Uuid,
-    seen: IfMatch,
-    asked: Control,
-) -> Result<Response, Problem> {
-    let standing = control::control(server, context, id, seen, asked).await;
-    let standing = standing.map_err(of)?;
-    let tag = [(header::ETAG, etag::of(standing.revision()))];
-    Ok((tag, Json(view::summary(&standing))).into_response())
+    controlled::<RollingKind>(&server, &context, id, seen, Control::Approve { batch }).await
 }

@@ -1,13 +1,12 @@
 //! New deployments.
 
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
-use axum::{Json, http::StatusCode};
+use fleetwright_operations::create::from_body;
+use fleetwright_operations::kind::{CreatedOf, problem};
 use fleetwright_plugin_api::sdk::{Caller, JsonBody, Problem, Server};
 use serde_json::Value;
 
-use crate::actions::create::{self, Created};
-use crate::http::problem::of;
+use crate::row::RollingKind;
 
 /// Run one operation on every host a selector selects, batch after batch. The hosts are frozen, online ones first; with
 /// `plan_only` nothing is stored.
@@ -30,10 +29,7 @@ pub async fn create(
     State(server): State<Server>,
     Caller(context): Caller,
     JsonBody(body): JsonBody<Value>,
-) -> Result<Response, Problem> {
-    let created = create::create_from_body(&server, &context, &body, None).await;
-    Ok(match created.map_err(of)? {
-        Created::Accepted(accepted) => accepted.reply.into_response(),
-        Created::Planned(plan) => (StatusCode::OK, Json(plan)).into_response(),
-    })
+) -> Result<CreatedOf<RollingKind>, Problem> {
+    let created = from_body::<RollingKind>(&server, &context, &body, None).await;
+    created.map_err(problem::<RollingKind>)
 }

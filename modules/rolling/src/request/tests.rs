@@ -34,7 +34,7 @@ fn faults(body: &Value) -> Vec<(String, String)> {
 #[test]
 fn a_short_body_gets_the_documented_defaults() {
     let new = new_rolling(&valid()).unwrap();
-    let expected = Terms {
+    let expected = RollingOptions {
         timeout_seconds: 3600,
         expires_in_seconds: 30 * 24 * 3600,
         offline: OfflinePolicy::Queue,
@@ -48,8 +48,8 @@ fn a_short_body_gets_the_documented_defaults() {
         require_approval: None,
         host_wait_seconds: 600,
     };
-    assert_eq!(new.terms, expected);
-    assert!(!new.plan_only && new.rollback.is_none());
+    assert_eq!(new.own.options, expected);
+    assert!(!new.plan_only && new.own.rollback.is_none());
 }
 
 #[test]
@@ -86,27 +86,35 @@ fn every_field_is_read() {
         Wave::Percent(50),
         Wave::Percent(100),
     ];
-    assert_eq!(new.terms.sizing, Sizing::Waves(waves));
+    assert_eq!(new.own.options.sizing, Sizing::Waves(waves));
     assert_eq!(
         (
-            new.terms.batch_delay_seconds,
-            new.terms.failure_threshold_pct
+            new.own.options.batch_delay_seconds,
+            new.own.options.failure_threshold_pct
         ),
         (60, 20)
     );
-    assert_eq!(new.terms.batch_failure_threshold_pct, Some(50));
+    assert_eq!(new.own.options.batch_failure_threshold_pct, Some(50));
     assert_eq!(
-        (new.terms.on_threshold, new.terms.require_approval),
+        (
+            new.own.options.on_threshold,
+            new.own.options.require_approval
+        ),
         (OnThreshold::Pause, Some(RequireApproval::Each))
     );
-    assert!(!new.terms.count_unreachable && new.plan_only && new.terms.dry_run);
+    assert!(!new.own.options.count_unreachable && new.plan_only && new.own.options.dry_run);
     assert_eq!(
-        new.rollback.unwrap().operation.operation_type().as_str(),
+        new.own
+            .rollback
+            .unwrap()
+            .operation
+            .operation_type()
+            .as_str(),
         "reboot"
     );
     assert!(new.execution.health_check.is_some());
     assert_eq!(new.expected.count, Some(3));
-    let policy = new.terms.policy(100, true);
+    let policy = new.own.options.policy(100, true);
     assert_eq!(
         (policy.batch_delay_us, policy.host_wait_us),
         (60_000_000, 30_000_000)

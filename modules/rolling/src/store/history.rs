@@ -150,6 +150,15 @@ pub async fn trace(
     table.iter().map(move_of).collect()
 }
 
+/// Drops everything that is remembered of a deployment beside its row.
+pub fn delete(id: Uuid) -> [Statement; 3] {
+    [
+        Statement::new("DELETE FROM rolling_batches WHERE deployment_id = $1").bind(id),
+        Statement::new("DELETE FROM rolling_trace WHERE deployment_id = $1").bind(id),
+        Statement::new("DELETE FROM rolling_rollback_batches WHERE deployment_id = $1").bind(id),
+    ]
+}
+
 fn batch_of(row: Row<'_>) -> Result<BatchRow, ServerError> {
     Ok(BatchRow {
         number: row.count("number")?,

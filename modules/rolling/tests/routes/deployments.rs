@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use fleetwright_module_rolling::controller::{pass, prune_once};
+use fleetwright_module_rolling::controller::pass;
+use fleetwright_module_rolling::row::RollingKind;
+use fleetwright_operations::prune;
 use fleetwright_plugin_api::sdk::testing::TestResponse;
 use fleetwright_plugin_api::sdk::{
     CommandStatus, CommandView, Module as _, Payload, SetAction, SetId,
@@ -242,10 +244,10 @@ on_each_database! {
         bench.finish(id, 2, 0).await;
         bench.until(id, "the end", |seen| seen["status"] == "succeeded").await;
         bench.server.advance(Duration::from_secs(7_200));
-        prune_once(&bench.handle).await.unwrap();
+        prune::once::<RollingKind>(&bench.handle).await.unwrap();
         assert_eq!(bench.get(&format!("/{id}")).await.status, 200);
         bench.server.state().sets.clear();
-        prune_once(&bench.handle).await.unwrap();
+        prune::once::<RollingKind>(&bench.handle).await.unwrap();
         assert_eq!(bench.get(&format!("/{id}/trace")).await.status, 404);
         assert_eq!(bench.get("").await.json()["items"], json!([]));
     }

@@ -3,14 +3,14 @@
 
 use std::collections::HashMap;
 
-use fleetwright_plugin_api::sdk::{Batch, Payload, Server, ServerError};
-use serde_json::{Value, json};
+use fleetwright_operations::calls;
+use fleetwright_plugin_api::sdk::{Batch, Server, ServerError};
 use uuid::Uuid;
 
 use crate::decide::{Kind, OperationStatus};
 use crate::store::runs::{self, Phase, Run};
 
-/// Operations of one question: as many as a module answers at once, a page of the API.
+/// Runs read at once.
 pub const PAGE: u32 = 500;
 
 /// The statuses of operations; of those that are no more, none is in the map. `None`: their module cannot be asked now.
@@ -20,33 +20,14 @@ pub async fn statuses(
     ids: &[Uuid],
 ) -> Result<Option<HashMap<Uuid, OperationStatus>>, ServerError> {
     let mut found = HashMap::new();
-    for chunk in ids.chunks(PAGE as usize) {
-        let asked = Payload::json(json!({ "ids": chunk }));
+    for chunk in ids.chunks(calls::IDS_MAX) {
         let context = server.own_context();
-        let answer = server
-            .call()
-            .invoke(&context, kind.as_str(), "status", asked)
-            .await;
-        let answer = match answer {
-            Ok(answer) => answer.json,
+        match calls::statuses(server, &context, kind.as_str(), chunk).await {
+            Ok(known) => found.extend(known.into_iter().map(|one| (one.id, one.status))),
+            // An answer of another shape too: a module that was replaced may do better next time.
             Err(error) => {
                 tracing::debug!(%error, kind = kind.as_str(), "operations cannot be followed");
                 return Ok(None);
-            }
-        };
-        let operations = answer.get("operations").and_then(Value::as_array);
-        for operation in operations.into_iter().flatten() {
-            let text = |name: &str| operation.get(name).and_then(Value::as_str);
-            let id = text("id").and_then(|id| Uuid::try_parse(id).ok());
-            let status = text("status").and_then(OperationStatus::from_name);
-            match (id, status) {
-                (Some(id), Some(status)) => {
-                    found.insert(id, status);
-                }
-                (_, _) => {
-                    let text = format!("{} answered another shape", kind.as_str());
-                    return Err(ServerError::Internal(text));
-                }
             }
         }
     }

@@ -5,12 +5,10 @@
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
-use fleetwright_plugin_api::sdk::{
-    Batch, CallContext, CallError, Payload, Problem, Server, ServerError,
-};
+use fleetwright_operations::calls;
+use fleetwright_plugin_api::sdk::{Batch, CallContext, CallError, Problem, Server, ServerError};
 use futures_util::StreamExt as _;
 use futures_util::stream::iter;
-use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{FEATURE, LAUNCHED_SIGNAL, follow};
@@ -267,9 +265,8 @@ impl Pass {
         }
         let module = run.kind.as_str();
         for id in cancel {
-            let asked = Payload::json(json!({ "id": id }));
-            match server.call().invoke(context, module, "cancel", asked).await {
-                Ok(_) => {}
+            match calls::cancel(server, context, module, id).await {
+                Ok(()) => {}
                 // It is over, or swept away: nothing of it starts any more.
                 Err(CallError::Problem(problem))
                     if matches!(problem.status().as_u16(), 404 | 409) => {}
@@ -277,15 +274,12 @@ impl Pass {
             }
         }
         let request = launch_body(&header.operation_type, &work);
-        let asked = Payload::json(json!({ "id": run.id, "request": request }));
-        let answer = server
-            .call()
-            .invoke(context, module, "create", asked)
-            .await?;
-        let status = answer.json.get("status").and_then(Value::as_str);
-        Ok(status
-            .and_then(OperationStatus::from_name)
-            .unwrap_or(OperationStatus::Queued))
+        let asked = calls::Create {
+            id: run.id,
+            request,
+        };
+        let status = calls::create(server, context, module, &asked).await?;
+        Ok(status.unwrap_or(OperationStatus::Queued))
     }
 }
 

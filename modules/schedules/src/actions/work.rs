@@ -1,6 +1,7 @@
 //! Has what a schedule launches looked at by the modules that will launch it: groups reads the selector, bulk or rolling the
 //! rest. Everything that is wrong is told together.
 
+use fleetwright_operations::calls;
 use fleetwright_plugin_api::sdk::{CallContext, CallError, Payload, Server, ServerError};
 use fleetwright_protocol::Violation;
 use serde_json::{Value, json};
@@ -35,14 +36,8 @@ pub async fn look_at(
         Err(error) => return Err(error),
     };
     let request = launch_body(operation_type, work);
-    let call = server.call().invoke(
-        context,
-        kind.as_str(),
-        "check",
-        Payload::json(json!({ "request": request })),
-    );
-    match call.await {
-        Ok(_) => {}
+    match calls::check(server, context, kind.as_str(), request).await {
+        Ok(()) => {}
         // It looks only when it launches.
         Err(CallError::Server(ServerError::NotFound(_))) => {}
         Err(CallError::Problem(problem)) if problem.status() == 422 => {

@@ -1,0 +1,86 @@
+//! The hosts of an operation, and what each has printed.
+
+use axum::Json;
+use axum::extract::State;
+use fleetwright_plugin_api::sdk::{
+    Caller, PageView, Paging, PathId, PathIds, Problem, QueryParams, Server,
+};
+use fleetwright_plugin_api::wire::CallContext;
+use fleetwright_protocol::HostId;
+use serde::Deserialize;
+use uuid::Uuid;
+
+use crate::filters;
+use crate::kind::{Kind, problem};
+use crate::read;
+use crate::view::{self, HostOutput};
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct HostParams {
+    status: Option<String>,
+}
+
+/// Of a kind that has rollbacks.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct OutputParams {
+    rollback: bool,
+}
+
+/// The result of each host, in the frozen order.
+pub async fn hosts<K: Kind>(
+    State(server): State<Server>,
+    Caller(context): Caller,
+    PathId(id): PathId<Uuid>,
+    QueryParams(params): QueryParams<HostParams>,
+    paging: Paging,
+) -> Result<Json<PageView<K::Host>>, Problem> {
+    let status = filters::host_status(params.status.as_deref());
+    let status = status.map_err(|found| Problem::invalid(vec![found]))?;
+    let cursor: u64 = paging.cursor()?.unwrap_or_default();
+    let found = read::operation::<K>(&server, context.tenant.as_deref(), id).await;
+    let loaded = found.map_err(problem::<K>)?;
+    let rows = read::hosts(&server, &loaded, status, cursor, paging.limit).await;
+    let (rows, mut rolled_back) = rows.map_err(problem::<K>)?;
+    let items = rows.items.into_iter().map(|row| {
+        let rolled_back = rolled_back.remove(&row.host_id);
+        K::host(&loaded, row, rolled_back)
+    });
+    Ok(Json(PageView::new(
+        items.collect(),
+        rows.next_cursor.as_ref(),
+    )))
+}
+
+/// What one host printed: all that is stored of both streams.
+pub async fn output<K: Kind>(
+    State(server): State<Server>,
+    Caller(context): Caller,
+    PathIds(id, host_id): PathIds<Uuid, HostId>,
+) -> Result<Json<HostOutput>, Problem> {
+    stored_output::<K>(&server, &context, id, host_id, false).await
+}
+
+/// The same, or what the rollback printed on it.
+pub async fn output_of_either<K: Kind>(
+    State(server): State<Server>,
+    Caller(context): Caller,
+    PathIds(id, host_id): PathIds<Uuid, HostId>,
+    QueryParams(params): QueryParams<OutputParams>,
+) -> Result<Json<HostOutput>, Problem> {
+    stored_output::<K>(&server, &context, id, host_id, params.rollback).await
+}
+
+async fn stored_output<K: Kind>(
+    server: &Server,
+    context: &CallContext,
+    id: Uuid,
+    host_id: HostId,
+    of_rollback: bool,
+) -> Result<Json<HostOutput>, Problem> {
+    let tenant = context.tenant.as_deref();
+    let found = read::output::<K>(server, tenant, id, host_id, of_rollback).await;
+    let (command, stored) = found.map_err(problem::<K>)?;
+    Ok(Json(view::output(&command, &stored)))
+}
