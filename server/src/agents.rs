@@ -29,12 +29,10 @@ use crate::auth::rate::RateLimit;
 use crate::clock::SharedClock;
 use crate::db::Db;
 use crate::hosts::Hosts;
+use crate::loops::{Loop, Loops};
 use authority::{Authority, AuthorityError};
 use blobs::BlobStore;
 use tls::PortCertificate;
-
-/// Between looks at the age of the agent port's certificate, which lives for months.
-const CERTIFICATE_PERIOD: Duration = Duration::from_secs(3_600);
 
 /// Failed enrollments of an address per period. A token has 256 bits, so this only keeps the log and the database quiet.
 const FAILURES_MAX: u32 = 20;
@@ -109,20 +107,17 @@ impl Agents {
     }
 
     /// Keeps the agent port's certificate young until shutdown.
-    pub async fn run(self, shutdown: CancellationToken) {
-        let renewing = async {
-            loop {
-                tokio::time::sleep(CERTIFICATE_PERIOD).await;
-                let certificate = &self.inner.certificate;
-                match certificate.renew_if_due(self.authority(), self.now_us()) {
-                    Ok(true) => tracing::info!("renewed the agent port's certificate"),
-                    Ok(false) => {}
-                    Err(error) => {
-                        tracing::error!(%error, "the agent port's certificate could not be renewed")
-                    }
+    pub async fn run(self, loops: Loops, shutdown: CancellationToken) {
+        let renewing = loops.take(Loop::Certificate).every(|| async {
+            let certificate = &self.inner.certificate;
+            match certificate.renew_if_due(self.authority(), self.now_us()) {
+                Ok(true) => tracing::info!("renewed the agent port's certificate"),
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::error!(%error, "the agent port's certificate could not be renewed")
                 }
             }
-        };
+        });
         tokio::select! {
             () = renewing => {}
             () = shutdown.cancelled() => {}

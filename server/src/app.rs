@@ -24,6 +24,7 @@ use crate::http::page::Cursors;
 use crate::licensing::trust::TrustError;
 use crate::licensing::{Licensing, LicensingParts, TrustedKeys};
 use crate::links::Connections;
+use crate::loops::{Loops, Seen};
 use crate::modules::{Modules, ModulesParts};
 
 /// What the limit of requests is counted over.
@@ -45,6 +46,7 @@ pub struct App {
     pub idempotency: Idempotency,
     pub cursors: Cursors,
     pub request_rate: RateLimit,
+    pub loops: Loops,
     /// Absent in tests: one process has one recorder.
     pub metrics: Option<PrometheusHandle>,
     /// Cancelled when the server begins to stop.
@@ -115,6 +117,7 @@ impl App {
             cursors: Cursors::from_file(&config.data_dir.join("cursor.key"))
                 .map_err(StartError::CursorKey)?,
             request_rate: RateLimit::new(config.limits.requests_per_second, SECOND_US),
+            loops: Loops::new(clock.clone()),
             idempotency,
             licensing,
             modules,
@@ -165,6 +168,7 @@ impl App {
             ("database", database),
             ("migrations", true),
             ("modules", true),
+            ("loops", self.loops.look().iter().all(Seen::lets_serve)),
         ]
     }
 

@@ -17,6 +17,7 @@ pub mod hosts;
 pub mod http;
 pub mod licensing;
 pub mod links;
+pub mod loops;
 pub mod modules;
 pub mod plans;
 pub mod run;

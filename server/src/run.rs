@@ -25,13 +25,10 @@ use crate::config::Tls;
 use crate::edge::router;
 use crate::edge::serve::{self, ConnectionLimits};
 use crate::hosts::presence;
+use crate::loops::Loop;
 
 /// From the signal to the end; what is not finished by then is cut.
 const DRAIN: Duration = Duration::from_secs(20);
-/// The API says `last_used_at` is to the minute.
-const LAST_USED_PERIOD: Duration = Duration::from_secs(60);
-/// As the Prometheus exporter recommends for histograms.
-const METRICS_PERIOD: Duration = Duration::from_secs(5);
 
 /// What the server listens on.
 #[derive(Debug)]
@@ -84,17 +81,17 @@ pub async fn serve(
     let tls = operator_tls(&app.config.tls)?;
     let agent_tls = agents.tls()?;
     announce(&listeners, tls.is_some());
-    workers.start();
-    let loops = TaskTracker::new();
-    spawn_loops(&app, &agents, &loops);
-    loops.spawn(serve::serve(
+    workers.start(&app.loops);
+    let tasks = TaskTracker::new();
+    spawn_loops(&app, &agents, &tasks);
+    tasks.spawn(serve::serve(
         listeners.operators,
         tls,
         router::router(app.clone(), agents.clone()),
         ConnectionLimits::OPERATORS,
         app.shutdown.clone(),
     ));
-    loops.spawn(serve::serve(
+    tasks.spawn(serve::serve(
         listeners.agents,
         Some(agent_tls),
         agent_router(AgentsState {
@@ -109,9 +106,9 @@ pub async fn serve(
     tell_supervisor(NotifyState::Stopping);
     tracing::info!("stopping");
     app.connections.cut_all("the server is stopping");
-    loops.close();
-    if tokio::time::timeout(DRAIN, loops.wait()).await.is_err() {
-        tracing::warn!(left = loops.len(), "not everything ended in time");
+    tasks.close();
+    if tokio::time::timeout(DRAIN, tasks.wait()).await.is_err() {
+        tracing::warn!(left = tasks.len(), "not everything ended in time");
     }
     app.db.close().await;
     tracing::info!("stopped");
@@ -140,42 +137,49 @@ pub fn stop_on_signals(app: &AppState) -> Result<(), RunError> {
     Ok(())
 }
 
-fn spawn_loops(app: &AppState, agents: &Agents, loops: &TaskTracker) {
-    loops.spawn(presence::run(app.hosts.clone(), app.shutdown.clone()));
-    loops.spawn(agents.clone().run(app.shutdown.clone()));
-    loops.spawn(app.licensing.clone().run(app.shutdown.clone()));
-    loops.spawn(app.modules.clone().run(app.shutdown.clone()));
+/// All of [`Loop`] but those of commands, which `Workers` start.
+fn spawn_loops(app: &AppState, agents: &Agents, tasks: &TaskTracker) {
+    let (loops, shutdown) = (&app.loops, &app.shutdown);
+    tasks.spawn(presence::run(
+        app.hosts.clone(),
+        loops.clone(),
+        shutdown.clone(),
+    ));
+    tasks.spawn(agents.clone().run(loops.clone(), shutdown.clone()));
+    let licensing = app.licensing.clone();
+    tasks.spawn(licensing.run(loops.clone(), shutdown.clone()));
+    let modules = app.modules.clone();
+    tasks.spawn(modules.run(loops.clone(), shutdown.clone()));
     let commands = app.commands.clone();
     let silent = Duration::from_secs(app.config.limits.agent_silent_seconds);
-    until_shutdown(app, loops, watch_silence(commands, silent));
+    until_shutdown(app, tasks, watch_silence(commands, silent, loops.clone()));
     let swept = app.clone();
-    until_shutdown(app, loops, async move { retention::run(&swept).await });
-    let used = app.clone();
-    until_shutdown(app, loops, async move {
-        loop {
-            tokio::time::sleep(LAST_USED_PERIOD).await;
-            if let Err(error) = used.auth.store_last_used().await {
-                tracing::warn!(%error, "the last use of API tokens could not be stored");
-            }
-        }
-    });
+    until_shutdown(app, tasks, async move { retention::run(&swept).await });
+    let (used, place) = (app.clone(), loops.take(Loop::TokenUse));
+    let storing = place.every(move || store_last_used(used.clone()));
+    until_shutdown(app, tasks, storing);
     if let Some(metrics) = app.metrics.clone() {
-        until_shutdown(app, loops, async move {
-            loop {
-                tokio::time::sleep(METRICS_PERIOD).await;
-                metrics.run_upkeep();
-            }
+        let folding = loops.take(Loop::Metrics).every(move || {
+            metrics.run_upkeep();
+            std::future::ready(())
         });
+        until_shutdown(app, tasks, folding);
+    }
+}
+
+async fn store_last_used(app: AppState) {
+    if let Err(error) = app.auth.store_last_used().await {
+        tracing::warn!(%error, "the last use of API tokens could not be stored");
     }
 }
 
 fn until_shutdown(
     app: &AppState,
-    loops: &TaskTracker,
+    tasks: &TaskTracker,
     work: impl Future<Output = ()> + Send + 'static,
 ) {
     let shutdown = app.shutdown.clone();
-    loops.spawn(async move {
+    tasks.spawn(async move {
         tokio::select! {
             () = work => {}
             () = shutdown.cancelled() => {}

@@ -71,7 +71,31 @@ pub fn start_metrics() -> Result<PrometheusHandle, TelemetryError> {
         "fleetwright_commands_finished_total",
         "Commands by their final status."
     );
+    describe_loops();
     Ok(handle)
+}
+
+fn describe_loops() {
+    metrics::describe_counter!(
+        "fleetwright_loop_runs_total",
+        "Runs of a background loop that have ended."
+    );
+    metrics::describe_gauge!(
+        "fleetwright_loop_late",
+        "1 if a background loop has not run for several periods, is busy with one run for as long, or has ended."
+    );
+    metrics::describe_gauge!(
+        "fleetwright_loop_period_seconds",
+        "Between two runs of a background loop; absent for one that waits for work."
+    );
+    metrics::describe_gauge!(
+        "fleetwright_loop_last_run_age_seconds",
+        "Since a background loop's last run ended."
+    );
+    metrics::describe_gauge!(
+        "fleetwright_loop_last_run_timestamp_seconds",
+        "When a background loop's last run ended, in seconds since 1970."
+    );
 }
 
 pub fn count_request(method: &str, route: &str, status: u16, took: Duration) {
@@ -93,6 +117,37 @@ pub fn count_commands_finished(status: &'static str, count: u64) {
 pub fn set_agents_online(count: usize) {
     // Far below 2^53: exact.
     metrics::gauge!("fleetwright_agents_online").set(count as f64);
+}
+
+/// A background loop, as it is when somebody asks.
+pub struct LoopFigures {
+    pub name: &'static str,
+    pub period: Option<Duration>,
+    pub runs: u64,
+    /// Since its last run ended, on a clock that does not step; `None` before the first.
+    pub age: Option<Duration>,
+    /// The wall time to count the age back from.
+    pub now_us: i64,
+    pub is_late: bool,
+}
+
+pub fn set_loop(figures: &LoopFigures) {
+    let name = figures.name;
+    metrics::counter!("fleetwright_loop_runs_total", "loop" => name).absolute(figures.runs);
+    let late = if figures.is_late { 1.0 } else { 0.0 };
+    metrics::gauge!("fleetwright_loop_late", "loop" => name).set(late);
+    if let Some(period) = figures.period {
+        metrics::gauge!("fleetwright_loop_period_seconds", "loop" => name)
+            .set(period.as_secs_f64());
+    }
+    if let Some(age) = figures.age {
+        metrics::gauge!("fleetwright_loop_last_run_age_seconds", "loop" => name)
+            .set(age.as_secs_f64());
+        // Microseconds since 1970 are below 2^53: exact.
+        let now_seconds = figures.now_us as f64 / 1e6;
+        metrics::gauge!("fleetwright_loop_last_run_timestamp_seconds", "loop" => name)
+            .set(now_seconds - age.as_secs_f64());
+    }
 }
 
 /// A panic becomes a log line like everything else.

@@ -11,6 +11,7 @@ pub mod enclosure;
 pub mod fleet;
 pub mod fuzz;
 pub mod http;
+pub mod imports;
 pub mod load;
 pub mod postgres;
 pub mod process;

@@ -12,6 +12,7 @@ use super::conversation::{ConnectionContext, Ending, greet, leave, take};
 use super::identity::AgentCertificate;
 use crate::commands::Commands;
 use crate::links::{Connection, DOES_NOT_READ};
+use crate::loops::{Loop, Loops};
 
 /// The first frame must come within this time of the handshake.
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
@@ -19,8 +20,6 @@ const HELLO_WITHIN: Duration = Duration::from_secs(10);
 const WRITE_WITHIN: Duration = Duration::from_secs(10);
 /// The last word is a courtesy: a connection that is cut must be gone within 5 s.
 const GOODBYE_WITHIN: Duration = Duration::from_secs(2);
-/// Between looks for silent agents: short beside how long they may be silent.
-const SILENCE_LOOK: Duration = Duration::from_secs(2);
 /// Frames per second an agent may send before it is slowed down: a hundred times what an honest one needs.
 const FRAMES_PER_SECOND_MAX: u32 = 2_000;
 
@@ -173,12 +172,17 @@ impl Window {
 
 /// Ends connections that have been silent for `limit`, for ever: a look before that time is over at the latest, so that
 /// none lives longer.
-pub async fn watch_silence(commands: Commands, limit: Duration) {
-    let between_looks = SILENCE_LOOK.min(limit / 4);
+pub async fn watch_silence(commands: Commands, limit: Duration, loops: Loops) {
+    let place = loops.take(Loop::LinkSilence);
+    let between_looks = Loop::LinkSilence
+        .period()
+        .unwrap_or_default()
+        .min(limit / 4);
     let silent_us = i64::try_from((limit - between_looks).as_micros()).unwrap_or(i64::MAX);
     let mut ticks = tokio::time::interval(between_looks);
     loop {
         ticks.tick().await;
+        let _run = place.begin();
         let before_us = commands.clock().monotonic_us() - silent_us;
         if before_us > 0 {
             commands.connections().cut_silent(before_us);

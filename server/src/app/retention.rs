@@ -4,22 +4,23 @@ use std::time::Duration;
 
 use super::App;
 use crate::db::DbError;
+use crate::loops::Loop;
 use crate::{audit, auth, commands, http};
 
-/// Between looks. Everything kept is kept for a day at least, so a quarter of an hour is soon enough.
-const PERIOD: Duration = Duration::from_secs(15 * 60);
 /// Between batches, so that a large backlog does not become the server's main work.
 const BATCH_PAUSE: Duration = Duration::from_millis(50);
 const DAY_US: i64 = 24 * 3_600 * 1_000_000;
 
-/// Runs until shutdown.
+/// Runs for ever.
 pub async fn run(app: &App) {
-    loop {
-        if let Err(error) = sweep(app).await {
-            tracing::warn!(%error, "old rows could not be deleted; again in a while");
-        }
-        tokio::time::sleep(PERIOD).await;
-    }
+    let place = app.loops.take(Loop::Retention);
+    place
+        .every(|| async {
+            if let Err(error) = sweep(app).await {
+                tracing::warn!(%error, "old rows could not be deleted; again in a while");
+            }
+        })
+        .await;
 }
 
 /// Deletes everything that is due.

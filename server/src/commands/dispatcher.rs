@@ -21,20 +21,24 @@ use super::materialise::Frozen;
 use super::service::Commands;
 use super::store::sets;
 use crate::db::DbError;
+use crate::loops::Place;
 
-/// How often hosts whose rest is over are looked for, and how long the dispatcher rests after a failure.
-const TICK: Duration = Duration::from_secs(1);
+/// How long the dispatcher rests after a failure.
+const PAUSE: Duration = Duration::from_secs(1);
 /// Hosts looked at together.
 const HOSTS_BATCH: usize = 500;
 
-pub(super) async fn run(commands: Commands, mut hints: mpsc::UnboundedReceiver<Hint>) {
+pub(super) async fn run(
+    commands: Commands,
+    mut hints: mpsc::UnboundedReceiver<Hint>,
+    place: Place,
+) {
     let mut dispatcher = Dispatcher::new(commands);
     while let Err(error) = dispatcher.find_open_sets().await {
         tracing::warn!(%error, "cannot list the open command sets; trying again");
-        tokio::time::sleep(TICK).await;
+        tokio::time::sleep(PAUSE).await;
     }
-    let mut ticks = tokio::time::interval(TICK);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut ticks = place.ticks();
     loop {
         if dispatcher.is_idle() {
             tokio::select! {
@@ -45,12 +49,15 @@ pub(super) async fn run(commands: Commands, mut hints: mpsc::UnboundedReceiver<H
                 _ = ticks.tick() => dispatcher.wake_rested_hosts(),
             }
         }
+        let run = place.begin();
         while let Ok(hint) = hints.try_recv() {
             dispatcher.take(hint);
         }
-        if let Err(error) = dispatcher.step().await {
+        let stepped = dispatcher.step().await;
+        drop(run);
+        if let Err(error) = stepped {
             tracing::warn!(%error, "dispatching failed; trying again");
-            tokio::time::sleep(TICK).await;
+            tokio::time::sleep(PAUSE).await;
         }
     }
 }

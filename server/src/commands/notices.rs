@@ -8,6 +8,7 @@ use fleetwright_protocol::SetId;
 use tokio::sync::Notify;
 
 use crate::events::Signals;
+use crate::loops::Place;
 
 /// Ten times a second is as fast as a person or a progress bar can use.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -34,14 +35,16 @@ impl Notices {
     }
 
     /// Publishes `set:<id>` for every changed set, then `sets`, for ever.
-    pub async fn publish(self, signals: Signals) {
+    pub async fn publish(self, signals: Signals, place: Place) {
         loop {
             self.inner.wake.notified().await;
+            let run = place.begin();
             let changed = std::mem::take(&mut *self.lock());
             for id in changed {
                 signals.publish(&format!("set:{id}"));
             }
             signals.publish("sets");
+            drop(run);
             tokio::time::sleep(PAUSE).await;
         }
     }

@@ -22,6 +22,7 @@ use crate::audit::AuditContext;
 use crate::db::{DbError, Tx};
 use crate::hosts::labels;
 use crate::links::Connection;
+use crate::loops::Place;
 
 /// Reports in one transaction: keeps it near 10 ms.
 const BATCH_MAX: usize = 1_000;
@@ -41,9 +42,10 @@ pub fn harmless_message(message: &str) -> String {
 }
 
 /// Works off reports until the senders are gone.
-pub(super) async fn run(commands: Commands, mut queue: mpsc::Receiver<AgentReport>) {
+pub(super) async fn run(commands: Commands, mut queue: mpsc::Receiver<AgentReport>, place: Place) {
     let mut waiting = Vec::new();
     while !waiting.is_empty() || queue.recv_many(&mut waiting, BATCH_MAX).await > 0 {
+        let _run = place.begin();
         let rest = waiting.split_off(fitting(&waiting));
         store_all(&commands, std::mem::replace(&mut waiting, rest)).await;
     }

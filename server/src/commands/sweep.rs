@@ -1,29 +1,25 @@
 //! The timer: deadlines that are rows, and sets whose time to live is over. Level-triggered: what it misses while the
 //! server is down it finds at the next tick.
 
-use std::time::Duration;
-
 use super::control::change_rows;
 use super::decide;
 use super::effects::{Effects, Hint};
 use super::service::Commands;
 use super::store::{self, sets};
 use crate::db::DbError;
+use crate::loops::Place;
 
-/// Deadlines are minutes long; a second more or less does not matter.
-const TICK: Duration = Duration::from_secs(1);
 /// Rows per transaction.
 const BATCH: u32 = 500;
 
-pub(super) async fn run(commands: Commands) {
-    let mut ticks = tokio::time::interval(TICK);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        if let Err(error) = tick(&commands).await {
-            tracing::warn!(%error, "the deadline sweep failed; it tries again");
-        }
-    }
+pub(super) async fn run(commands: Commands, place: Place) {
+    place
+        .every(|| async {
+            if let Err(error) = tick(&commands).await {
+                tracing::warn!(%error, "the deadline sweep failed; it tries again");
+            }
+        })
+        .await;
 }
 
 /// One pass over everything that is due now.

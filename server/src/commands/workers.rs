@@ -9,6 +9,7 @@ use super::report::AgentReport;
 use super::service::{Commands, CommandsParts};
 use super::{reports, sweep};
 use crate::db::DbError;
+use crate::loops::{Loop, Loops};
 
 /// Reports that may wait; then connections wait, then agents do.
 const QUEUE_MAX: usize = 8_192;
@@ -40,18 +41,18 @@ impl Workers {
     }
 
     /// Starts everything; it ends with the runtime.
-    pub fn start(self) {
+    pub fn start(self, loops: &Loops) {
         let commands = self.commands;
-        tokio::spawn(reports::run(commands.clone(), self.reports));
-        tokio::spawn(sweep::run(commands.clone()));
-        tokio::spawn(
-            commands
-                .outlets()
-                .notices
-                .clone()
-                .publish(commands.signals().clone()),
-        );
-        tokio::spawn(dispatcher::run(commands, self.hints));
+        let stored = reports::run(commands.clone(), self.reports, loops.take(Loop::Reports));
+        tokio::spawn(stored);
+        tokio::spawn(sweep::run(commands.clone(), loops.take(Loop::Deadlines)));
+        let notices = commands.outlets().notices.clone();
+        tokio::spawn(notices.publish(commands.signals().clone(), loops.take(Loop::Notices)));
+        tokio::spawn(dispatcher::run(
+            commands,
+            self.hints,
+            loops.take(Loop::Dispatcher),
+        ));
     }
 }
 

@@ -9,13 +9,10 @@ use tokio_util::sync::CancellationToken;
 use super::actions::{changed_event, host_event};
 use super::{Hosts, store};
 use crate::db::DbError;
+use crate::loops::{Loop, Loops, Place};
 
 /// Flips that gather before they are saved: a reconnect storm becomes a few transactions.
 const GATHER: Duration = Duration::from_millis(50);
-/// Between looks for silent hosts; adds that much to the 35 s at most.
-const SILENCE_PERIOD: Duration = Duration::from_secs(2);
-/// Last-seen times may be this old after a crash.
-const LAST_SEEN_PERIOD: Duration = Duration::from_secs(60);
 /// After a failed save.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// Hosts of one batch that are told of one by one: more would push everything else out of the kept events.
@@ -24,12 +21,12 @@ const EVENTS_MAX: usize = 50;
 const BATCH_MAX: usize = 2_000;
 
 /// Saves presence and last-seen times and notices silence, until shutdown; then saves what is left.
-pub async fn run(hosts: Hosts, shutdown: CancellationToken) {
-    let saving = save_flips(&hosts);
-    let silence = every(SILENCE_PERIOD, || async {
+pub async fn run(hosts: Hosts, loops: Loops, shutdown: CancellationToken) {
+    let saving = save_flips(&hosts, loops.take(Loop::Presence));
+    let silence = loops.take(Loop::HostSilence).every(|| async {
         hosts.expire_silent();
     });
-    let seen = every(LAST_SEEN_PERIOD, || async {
+    let seen = loops.take(Loop::LastSeen).every(|| async {
         log_failure(save_last_seen(&hosts).await);
     });
     tokio::select! {
@@ -92,23 +89,15 @@ pub async fn save_last_seen(hosts: &Hosts) -> Result<usize, DbError> {
     Ok(seen.len())
 }
 
-async fn save_flips(hosts: &Hosts) {
+async fn save_flips(hosts: &Hosts, place: Place) {
     loop {
         hosts.registry().presence_changed().await;
         tokio::time::sleep(GATHER).await;
+        let _run = place.begin();
         if let Err(error) = save_presence(hosts).await {
             tracing::warn!(%error, "presence could not be saved; it will be tried again");
             tokio::time::sleep(RETRY_PAUSE).await;
         }
-    }
-}
-
-async fn every<F: Future<Output = ()>>(period: Duration, mut work: impl FnMut() -> F) {
-    let mut ticks = tokio::time::interval(period);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        work().await;
     }
 }
 

@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use fleetwright_plugin_api::wire::AuditEntry;
@@ -18,9 +17,8 @@ use super::memory::Memory;
 use super::{Inner, LICENSE_SIGNAL, Licensing, LicensingParts, TrustedKeys, store};
 use crate::audit::{self, AuditContext};
 use crate::db::{Db, DbError};
+use crate::loops::{Loop, Loops};
 
-/// How soon a dropped licence file, an expiry or an outgrown host limit is noticed.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How much the clock may advance before its floor is stored again: turning it back gains less than this.
 const FLOOR_STEP_US: i64 = 60 * 1_000_000;
 
@@ -56,17 +54,16 @@ impl Licensing {
     }
 
     /// Looks at the file, the stored licence and the clock again and again until shutdown.
-    pub async fn run(self, shutdown: CancellationToken) {
-        let mut every = tokio::time::interval(LOOK_EVERY);
-        loop {
-            tokio::select! {
-                () = shutdown.cancelled() => return,
-                _ = every.tick() => {}
-            }
+    pub async fn run(self, loops: Loops, shutdown: CancellationToken) {
+        let looking = loops.take(Loop::Licence).every(|| async {
             if let Err(error) = self.look().await {
                 // The last decision stands; the clock goes on counting at the next look.
                 tracing::warn!(%error, "the licence cannot be looked at");
             }
+        });
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = looking => {}
         }
     }
 

@@ -2,7 +2,6 @@
 //! again.
 
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
@@ -12,9 +11,7 @@ use super::routes::RouteTable;
 use super::runtime::ModuleRuntime;
 use super::{Modules, ModulesParts, Registry, lifecycle, scan, watchdog};
 use crate::licensing::LICENSE_SIGNAL;
-
-/// How soon a dropped file is picked up.
-const SCAN_EVERY: Duration = Duration::from_secs(1);
+use crate::loops::{Loop, Loops};
 
 impl Modules {
     /// Looks into the folder for the first time and starts what is licensed, so that a server that is ready has its
@@ -39,10 +36,11 @@ impl Modules {
     }
 
     /// Watches the folder, the licence and the modules' health until shutdown, then ends the modules' loops.
-    pub async fn run(self, shutdown: CancellationToken) {
-        let watchdog = tokio::spawn(watchdog::run(self.clone(), shutdown.clone()));
-        let mut every = tokio::time::interval(SCAN_EVERY);
-        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    pub async fn run(self, loops: Loops, shutdown: CancellationToken) {
+        let looking = watchdog::run(self.clone(), loops.clone(), shutdown.clone());
+        let watchdog = tokio::spawn(looking);
+        let place = loops.take(Loop::ModuleScan);
+        let mut every = place.ticks();
         let keys = [LICENSE_SIGNAL.to_owned()];
         let mut seen = self.parts().signals.current();
         loop {
@@ -51,6 +49,7 @@ impl Modules {
                 _ = every.tick() => {}
                 generation = self.parts().signals.wait(&keys, seen) => seen = generation,
             }
+            let _run = place.begin();
             tokio::select! {
                 () = shutdown.cancelled() => break,
                 () = self.rescan() => {}

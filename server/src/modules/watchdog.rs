@@ -1,24 +1,22 @@
 //! Looks after modules: one whose poll does not come back is stuck, its routes answer 503 until it does, and the thread it
 //! keeps is made up for.
 
-use std::time::Duration;
-
 use tokio_util::sync::CancellationToken;
 
 use super::Modules;
 use super::activity::{Activity, Health};
+use crate::loops::{Loop, Loops};
 
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The promise is "stuck within 10 s"; looking takes up to one second of that.
 pub const STUCK_AFTER_US: i64 = 8_000_000;
 
-pub async fn run(modules: Modules, shutdown: CancellationToken) {
-    let mut every = tokio::time::interval(LOOK_EVERY);
-    loop {
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            _ = every.tick() => look(&modules),
-        }
+pub async fn run(modules: Modules, loops: Loops, shutdown: CancellationToken) {
+    let looking = loops.take(Loop::ModuleWatchdog).every(|| async {
+        look(&modules);
+    });
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        () = looking => {}
     }
 }
 
@@ -65,6 +63,8 @@ fn judge(watched: &[(String, Activity)]) -> bool {
 #[cfg(test)]
 mod tests {
     use std::task::{Context, Poll, Waker};
+
+    use std::time::Duration;
 
     use super::*;
     use crate::clock::ManualClock;

@@ -26,6 +26,7 @@ use fleetwright_server::hosts::host::{
 use fleetwright_server::hosts::registry::HostRegistry;
 use fleetwright_server::hosts::store as hosts_store;
 use fleetwright_server::links::{Connection, Connections, Cut};
+use fleetwright_server::loops::Loops;
 use tokio::sync::mpsc::Receiver;
 use uuid::Uuid;
 
@@ -116,7 +117,7 @@ impl Station {
             signals: Signals::default(),
             spool: Spool::open(spool.path()).unwrap(),
         });
-        workers.start();
+        workers.start(&Loops::new(clock.clone()));
         Self {
             commands,
             connections,
