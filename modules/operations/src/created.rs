@@ -1,8 +1,5 @@
-//! What became of a request for a new operation, and how it is answered over HTTP and to other modules.
+//! What became of a request for a new operation, and how other modules are answered; over HTTP it is `http::created` that answers.
 
-use axum::Json;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
 use fleetwright_plugin_api::sdk::Reply;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -24,15 +21,6 @@ impl<A: Serialize, P: Serialize> Created<A, P> {
         match self {
             Self::Accepted { view, .. } => json!(view),
             Self::Planned(plan) => json!(plan),
-        }
-    }
-}
-
-impl<A, P: Serialize> IntoResponse for Created<A, P> {
-    fn into_response(self) -> Response {
-        match self {
-            Self::Accepted { reply, .. } => reply.into_response(),
-            Self::Planned(plan) => (StatusCode::OK, Json(plan)).into_response(),
         }
     }
 }

@@ -2,6 +2,7 @@
 //! what the kind's own routes need. Licence, roles, body limits and idempotent replays are the server's; none of them is
 //! looked at here.
 
+mod created;
 pub mod document;
 pub mod events;
 pub mod hosts;

@@ -1,8 +1,6 @@
 //! The identity behind a request, as handlers and modules get it.
 
-use axum::extract::FromRequestParts;
 use fleetwright_plugin_api::wire::CallContext;
-use http::request::Parts;
 
 use super::{Role, Scopes};
 use crate::audit::AuditContext;
@@ -28,16 +26,6 @@ pub struct Caller {
     pub address: String,
     /// Present when the request carries an `Idempotency-Key` that is not yet used.
     pub idempotency: Option<IdempotencyClaim>,
-}
-
-/// 401 where the gate has put no caller, so a route that forgot its access rule fails closed.
-impl<S: Sync> FromRequestParts<S> for Caller {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
-        let found = parts.extensions.get::<Self>().cloned();
-        found.ok_or_else(Problem::unauthenticated)
-    }
 }
 
 impl Caller {

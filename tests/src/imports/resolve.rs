@@ -174,14 +174,19 @@ impl Tree {
         self.resolve(path, &used.path.words, hands + 1)
     }
 
-    /// Like `look_up`; what a macro has made there is not in the text, but it can only be there.
+    /// Like `look_up`; what a macro has made there is not in the text, but it can only be there. A name that was
+    /// imported from outside leads there.
     fn look_up_below(&self, path: &ModulePath, name: &str, hands: usize) -> Vec<Target> {
         let found = self.look_up(path, name, hands);
         let placed = self.modules.get(path).filter(|_| found.is_empty());
-        match placed {
-            Some(placed) => vec![Target::Item(placed.file.clone())],
-            None => found,
+        let Some(placed) = placed else {
+            return found;
+        };
+        let mut uses = placed.module.uses.iter();
+        if uses.any(|used| used.alias.as_deref() == Some(name)) {
+            return Vec::new();
         }
+        vec![Target::Item(placed.file.clone())]
     }
 }
 

@@ -182,6 +182,19 @@ fn tests_methods_other_packages_and_functions_of_types_are_no_edges() {
 }
 
 #[test]
+fn a_name_that_comes_from_another_package_is_nobodys_and_one_that_a_macro_made_is_of_its_file() {
+    let found = read(&[
+        ("p/src/lib.rs", "mod a;\nmod b;\n"),
+        (
+            "p/src/a.rs",
+            "use crate::b::Outside;\nuse crate::b::Made;\n",
+        ),
+        ("p/src/b.rs", "pub use other::Outside;\nids! { Made }\n"),
+    ]);
+    assert_eq!(found, ["a.rs:2 crate::b::Made b.rs"]);
+}
+
+#[test]
 fn modules_inside_a_file_belong_to_it_and_see_their_own_names() {
     let found = read(&[
         (

@@ -39,7 +39,11 @@ fn no_circle_between_files() {
     let edges: Vec<Edge> = read
         .edges
         .into_iter()
-        .filter(|edge| !NOT_OPEN_YET.iter().any(|folder| edge.from.starts_with(folder)))
+        .filter(|edge| {
+            !NOT_OPEN_YET
+                .iter()
+                .any(|folder| edge.from.starts_with(folder))
+        })
         .collect();
     let found: Vec<String> = circles(&edges).iter().map(ToString::to_string).collect();
     assert_none("files that need each other", &found);
