@@ -4,7 +4,6 @@ use fleetwright_plugin_api::wire::CallContext;
 
 use super::{Role, Scopes};
 use crate::audit::AuditContext;
-use crate::http::Problem;
 use crate::http::idempotency::IdempotencyClaim;
 
 /// A user or an API token.
