@@ -18,8 +18,10 @@ use uuid::Uuid;
 use crate::sample::{Errand, renamed};
 use crate::support::{Bench, ERRANDS, body};
 
-/// Longer than any of these takes; a stream that hangs fails instead of blocking.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Longer than any of these takes, and less than the silence after which a stream looks without a signal.
+const PATIENCE: Duration = Duration::from_secs(12);
+/// Long enough for a stream to have looked.
+const QUIET: Duration = Duration::from_millis(500);
 
 async fn stream(bench: &Bench, id: Uuid) -> BodyDataStream {
     let mut request = http::Request::builder()
@@ -83,6 +85,9 @@ on_each_database! {
             bench.change(id, |set| (set.queued, set.running) = (4 - running, running));
         }
         assert_eq!(next(&mut events).await.unwrap()["running"], 3);
+        // It waits now, until it is woken.
+        let waiting = tokio::time::timeout(QUIET, next(&mut events)).await;
+        assert!(waiting.is_err(), "nothing has changed, and {waiting:?} was told");
         bench.write(renamed(id, 1)).await;
         bench.fake.publish("errands:all");
         assert_eq!(next(&mut events).await.unwrap()["generation"], 2);
