@@ -1,6 +1,7 @@
 //! From a field name, an operator name and a JSON value to a typed leaf: which operators a kind of field has, and which values they
 //! take. Both spellings, JSON and text, go through here. Not the shape of a criterion object: that is `wire`.
 
+mod fault;
 mod values;
 
 use serde_json::Value as Json;
@@ -12,30 +13,12 @@ use crate::op::{Comparison, Op};
 use crate::value::{FoldedText, Pattern};
 use crate::violation::code;
 
+use fault::{Compiled, fault};
+pub(crate) use fault::{Fault, Part};
 pub(crate) use values::parse_host_id;
 use values::{
     boolean, elements, host_id, invalid, non_empty_text, text, time, version, whole_number, word,
 };
-
-/// Which part of a leaf is at fault; the caller knows where it is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Part {
-    Field,
-    Op,
-    Value,
-    /// An element of an array value.
-    Element(usize),
-}
-
-/// A fault of a leaf.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Fault {
-    pub(crate) part: Part,
-    pub(crate) code: &'static str,
-    pub(crate) detail: String,
-}
-
-type Compiled<T> = Result<T, Vec<Fault>>;
 
 /// Compiles one leaf, or says everything that is wrong with it.
 pub(crate) fn compile_leaf(
@@ -304,14 +287,6 @@ fn illegal_op(field: &str, op: Op, accepted: &str) -> Vec<Fault> {
             op.name()
         ),
     )]
-}
-
-fn fault(part: Part, code: &'static str, detail: impl Into<String>) -> Fault {
-    Fault {
-        part,
-        code,
-        detail: detail.into(),
-    }
 }
 
 #[cfg(test)]

@@ -15,10 +15,11 @@ fn all() -> Vec<Source> {
 }
 
 /// Packages whose circles have not been opened yet. Only to be made shorter.
-const NOT_OPEN_YET: [&str; 8] = [
+const NOT_OPEN_YET: [&str; 9] = [
     "agent/",
     "cli/",
-    "modules/",
+    "modules/groups/",
+    "modules/rolling/",
     "plugin-api/",
     "protocol/",
     "tests/src/load/",

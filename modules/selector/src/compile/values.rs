@@ -6,7 +6,7 @@ use std::hash::Hash;
 use serde_json::Value as Json;
 use uuid::Uuid;
 
-use super::{Compiled, Fault, Part, fault};
+use super::fault::{Compiled, Fault, Part, fault};
 use crate::characters::{first_forbidden, forbidden_detail};
 use crate::timestamp::parse_rfc3339_us;
 use crate::value::Version;
