@@ -45,10 +45,16 @@ fn library_name(module: &str) -> String {
     format!("libfleetwright_module_{module}.so")
 }
 
+/// Names a folder of programs and modules to use as they are: for measuring another build.
+const FOLDER_VARIABLE: &str = "FLEETWRIGHT_PROGRAMS";
+
 /// `target/debug` or `target/release`, with everything in it fresh.
 pub fn folder() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
+        if let Some(folder) = std::env::var_os(FOLDER_VARIABLE) {
+            return PathBuf::from(folder);
+        }
         let folder = profile_folder();
         let is_known_fresh = std::env::var_os(FRESH_VARIABLE).is_some_and(|known| *known == folder);
         if !is_known_fresh && is_stale(&folder) {

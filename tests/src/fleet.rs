@@ -116,6 +116,13 @@ impl TestFleet {
         }
     }
 
+    pub fn engine(&self) -> Engine {
+        match self.server.settings.database_url {
+            None => Engine::Sqlite,
+            Some(_) => Engine::Postgres,
+        }
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }

@@ -10,4 +10,5 @@ pub mod plot;
 pub mod report;
 pub mod scripted;
 pub mod statistics;
+pub mod turns;
 pub mod websocket;

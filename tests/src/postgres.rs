@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use crate::process::cpu_times;
 use crate::scratch;
 use crate::wait::wait_for;
 
@@ -85,6 +86,23 @@ impl Cluster {
         );
         self.run();
         self.wait_ready();
+    }
+
+    /// CPU time of all its processes so far, those that have ended included.
+    pub fn cpu_time(&self) -> Duration {
+        let file = self.folder.join("data/postmaster.pid");
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        let Some(postmaster) = text.lines().next().and_then(|line| line.parse().ok()) else {
+            return Duration::ZERO;
+        };
+        let children = format!("/proc/{postmaster}/task/{postmaster}/children");
+        let children = std::fs::read_to_string(children).unwrap_or_default();
+        let own = cpu_times(postmaster);
+        children
+            .split_whitespace()
+            .filter_map(|pid| pid.parse().ok())
+            .map(|pid| cpu_times(pid).own)
+            .fold(own.own + own.ended_children, |sum, time| sum + time)
     }
 
     fn wait_ready(&self) {

@@ -81,22 +81,53 @@ impl Process {
         resident_kib(self.pid())
     }
 
-    /// CPU time used so far, user and system, from `/proc` (clock ticks are 10 ms on every Linux we run on).
+    /// CPU time used so far, user and system.
     pub fn cpu_time(&self) -> Duration {
-        let path = format!("/proc/{}/stat", self.pid());
-        let text = std::fs::read_to_string(path).unwrap_or_default();
-        let fields: Vec<&str> = text
-            .rsplit_once(')')
-            .map_or("", |(_, rest)| rest)
-            .split_whitespace()
-            .collect();
-        let ticks = |index: usize| -> u64 {
-            fields
-                .get(index)
-                .and_then(|text| text.parse().ok())
-                .unwrap_or_default()
-        };
-        Duration::from_millis((ticks(11) + ticks(12)) * 10)
+        cpu_times(self.pid()).own
+    }
+}
+
+/// CPU time, user and system, from `/proc` (clock ticks are 10 ms on every Linux we run on).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CpuTimes {
+    pub own: Duration,
+    /// Of its children that have ended and been waited for.
+    pub ended_children: Duration,
+}
+
+/// Of all processes of the machine since it started, waiting apart.
+pub fn machine_cpu_time() -> Duration {
+    let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    let first = text.lines().next().unwrap_or_default();
+    let ticks = first
+        .split_whitespace()
+        .skip(1)
+        .map(|text| text.parse::<u64>());
+    // user nice system (idle iowait) irq softirq
+    let busy: u64 = [0, 1, 2, 5, 6]
+        .into_iter()
+        .filter_map(|place| ticks.clone().nth(place)?.ok())
+        .sum();
+    Duration::from_millis(busy * 10)
+}
+
+/// Of a process so far; nothing if it is gone.
+pub fn cpu_times(pid: u32) -> CpuTimes {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let fields: Vec<&str> = text
+        .rsplit_once(')')
+        .map_or("", |(_, rest)| rest)
+        .split_whitespace()
+        .collect();
+    let ticks = |index: usize| -> u64 {
+        fields
+            .get(index)
+            .and_then(|text| text.parse().ok())
+            .unwrap_or_default()
+    };
+    CpuTimes {
+        own: Duration::from_millis((ticks(11) + ticks(12)) * 10),
+        ended_children: Duration::from_millis((ticks(13) + ticks(14)) * 10),
     }
 }
 

@@ -9,9 +9,12 @@ mod requests;
 mod routes;
 mod schedules;
 mod selection;
+mod simulated;
+mod single;
 mod startup;
 mod storm;
 
+use crate::databases::Engine;
 use crate::fleet::{Setup, TestFleet};
 
 use super::report::Report;
@@ -19,11 +22,26 @@ use super::report::Report;
 /// Name, what it measures, how.
 type Measure = (&'static str, &'static str, fn(&mut Report, Size));
 
-pub const ALL: [Measure; 8] = [
+pub const ALL: [Measure; 11] = [
     (
         "crowd",
         "memory of idle agents, heartbeats, bulk operations over simulated agents, API latency meanwhile",
         crowded::measure,
+    ),
+    (
+        "bulk",
+        "a bulk operation over 10,000 simulated agents, seven times",
+        simulated::measure_sqlite,
+    ),
+    (
+        "bulk-postgres",
+        "the same on PostgreSQL",
+        simulated::measure_postgres,
+    ),
+    (
+        "single",
+        "one command on one idle host, from the POST until its result is stored",
+        single::measure,
     ),
     (
         "real",
@@ -89,7 +107,12 @@ impl Size {
 
 /// A server with modules on SQLite, without the limit on requests per caller that the measures would run into.
 fn server() -> TestFleet {
+    server_on(Engine::Sqlite)
+}
+
+fn server_on(engine: Engine) -> TestFleet {
     Setup::pro()
+        .on(engine)
         .with("limits = { requests_per_second = 0 }")
         .start()
 }

@@ -10,7 +10,7 @@ use crate::load::agent::Behaviour;
 use crate::load::crowd::Crowd;
 use crate::load::identity::Identity;
 use crate::load::report::{Better, Measurement, Report};
-use crate::load::statistics::{milliseconds, percentile, spread};
+use crate::load::statistics::spread;
 
 /// As real agents do by default.
 const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -62,7 +62,8 @@ fn one_size(report: &mut Report, size: Size, hosts: u64, is_largest: bool) {
         );
         heartbeats(report, size, &fleet, &crowd, hosts);
     }
-    bulk_runs(report, size, &fleet, hosts);
+    let runs = size.runs(BULK_RUNS);
+    bulk::report_runs(report, &fleet, "", "crowd", hosts, runs);
     if is_largest {
         storm(report, &mut fleet, &crowd, hosts);
     }
@@ -133,57 +134,5 @@ fn heartbeats(report: &mut Report, size: Size, fleet: &TestFleet, crowd: &Crowd,
             Better::Lower,
         )
         .limited_by("one TLS record and one small JSON document each"),
-    );
-}
-
-fn bulk_runs(report: &mut Report, size: Size, fleet: &TestFleet, hosts: u64) {
-    let mut rates = Vec::new();
-    let mut accepted = Vec::new();
-    let mut latencies = Vec::new();
-    let mut busy = String::new();
-    for run in 0..size.runs(BULK_RUNS) {
-        let timed = bulk::run(fleet, "crowd", hosts);
-        say(&format!(
-            "bulk over {hosts}, run {run}: {:?}, {}",
-            timed.took,
-            timed.busy()
-        ));
-        rates.push(timed.hosts_per_second(hosts));
-        accepted.push(milliseconds(timed.accepted_after));
-        latencies.push(milliseconds(percentile(&timed.bystanders, 99.0)));
-        busy = timed.busy();
-    }
-    let mut rate = Measurement::new(
-        "bulk operation",
-        hosts,
-        "hosts/s",
-        spread(&rates),
-        Better::Higher,
-    )
-    .limited_by(busy);
-    if hosts >= 10_000 {
-        rate = rate.target(5_000.0);
-    }
-    report.add(rate);
-    report.add(
-        Measurement::new(
-            "bulk operation accepted",
-            hosts,
-            "ms",
-            spread(&accepted),
-            Better::Lower,
-        )
-        .limited_by("selection, frozen ids, audit and one durable commit"),
-    );
-    report.add(
-        Measurement::new(
-            "API p99 during a bulk operation",
-            hosts,
-            "ms",
-            spread(&latencies),
-            Better::Lower,
-        )
-        .target(100.0)
-        .limited_by("two cores shared by server, agents and the asking"),
     );
 }
