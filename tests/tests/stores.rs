@@ -134,6 +134,33 @@ on_each_database! {
         assert_eq!(*log.lock().unwrap(), ["0", "1", "3", "5"]);
     }
 
+    async fn the_first_writes_of_a_group_fail_alone_too(test: TestDatabase) {
+        let db = test.db;
+        make_table(&db).await;
+        let (release, wait): (Sender<()>, Receiver<()>) = mpsc::channel();
+        let wait = Arc::new(Mutex::new(wait));
+        let waiting = enqueue(&db, 0..6, move |number, tx| {
+            if number == 0 {
+                // Until all are in the queue.
+                let _ = wait.lock().unwrap().recv();
+            }
+            tx.execute(insert(number))?;
+            match number {
+                0 | 3 => Err(DbError::Constraint("said no".to_owned())),
+                1 => tx.execute(insert(1)).map(|_| ()),
+                _ => Ok(()),
+            }
+        })
+        .await;
+        drop(release);
+        let mut kept = Vec::new();
+        for handle in waiting {
+            kept.push(handle.await.unwrap().is_ok());
+        }
+        assert_eq!(kept, [false, false, true, false, true, true]);
+        assert_eq!(numbers(&db).await, vec![2, 4, 5]);
+    }
+
     async fn a_panicking_write_fails_alone_and_the_writer_lives(test: TestDatabase) {
         let db = test.db;
         make_table(&db).await;

@@ -1,6 +1,8 @@
-//! The one writer: a thread that takes queued writes, runs as many as are waiting in one transaction (each in a
-//! savepoint of its own), commits once, and only then answers them. So a durable write costs a share of one
-//! disk flush, and writers never contend.
+//! The one writer: a thread that takes queued writes, runs as many as are waiting in one transaction, commits once,
+//! and only then answers them. So a durable write costs a share of one disk flush, and writers never contend.
+//!
+//! A write that fails undoes itself alone. While nothing else of its transaction is to be kept, that is a rollback of
+//! the whole; only a write that runs after a kept one is given a savepoint.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -149,6 +151,28 @@ impl Writer {
     }
 }
 
+/// The writes that share one commit.
+#[derive(Default)]
+struct Group {
+    stage: Stage,
+    answers: Vec<Answer>,
+    hooks: Vec<Box<dyn FnOnce() + Send>>,
+}
+
+/// How far a group's transaction is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Stage {
+    /// None is open.
+    #[default]
+    Outside,
+    /// It is open and holds nothing to keep.
+    Begun,
+    /// It holds writes to keep.
+    Kept,
+    /// The same, and the last write has a savepoint before it.
+    Guarded,
+}
+
 struct Loop {
     target: Target,
     connection: Connection,
@@ -177,23 +201,18 @@ impl Loop {
     /// Runs the first write and those that wait behind it in one transaction. An error means that the
     /// connection is in an unknown state; every write of the group has been answered all the same.
     fn group(&mut self, first: Job, receiver: &mut mpsc::Receiver<Message>) -> Result<(), DbError> {
-        let begin = match self.target.dialect() {
-            Dialect::Sqlite => "BEGIN IMMEDIATE",
-            Dialect::Postgres => "BEGIN",
-        };
-        let mut answers: Vec<Answer> = Vec::new();
-        let mut hooks = Vec::new();
-        let mut outcome = self.batch(begin);
+        let mut group = Group::default();
+        let mut outcome = Ok(());
         let mut next = Some(first);
         while let Some(job) = next.take() {
             match &outcome {
-                Ok(()) => outcome = self.one(job, &mut answers, &mut hooks),
+                Ok(()) => outcome = self.one(job, &mut group),
                 Err(error) => {
                     let reason = error.to_string();
                     self.refuse(job, &reason);
                 }
             }
-            if answers.len() < GROUP_MAX && outcome.is_ok() {
+            if group.answers.len() < GROUP_MAX && outcome.is_ok() {
                 match receiver.try_recv() {
                     Ok(Message::Run(job)) => next = Some(job),
                     Ok(Message::Stop) => receiver.close(),
@@ -201,19 +220,19 @@ impl Loop {
                 }
             }
         }
-        let outcome = outcome.and_then(|()| {
-            let committed = self.batch("COMMIT");
-            self.in_doubt = committed.is_err();
-            committed
-        });
+        if outcome.is_ok() && group.stage != Stage::Outside {
+            outcome = self.batch("COMMIT");
+            self.in_doubt = outcome.is_err();
+        }
         match &outcome {
             Ok(()) => {
-                hooks.into_iter().for_each(run_hook);
-                answers.into_iter().for_each(|answer| answer(Ok(())));
+                group.hooks.into_iter().for_each(run_hook);
+                group.answers.into_iter().for_each(|answer| answer(Ok(())));
             }
             Err(error) => {
                 let reason = error.to_string();
-                answers
+                group
+                    .answers
                     .into_iter()
                     .for_each(|answer| answer(Err(reason.clone())));
                 // Best effort: the connection is replaced anyway.
@@ -223,13 +242,8 @@ impl Loop {
         outcome
     }
 
-    fn one(
-        &mut self,
-        job: Job,
-        answers: &mut Vec<Answer>,
-        hooks: &mut Vec<Box<dyn FnOnce() + Send>>,
-    ) -> Result<(), DbError> {
-        if let Err(error) = self.batch("SAVEPOINT one") {
+    fn one(&mut self, job: Job, group: &mut Group) -> Result<(), DbError> {
+        if let Err(error) = self.enter(&mut group.stage) {
             self.refuse(job, &error.to_string());
             return Err(error);
         }
@@ -244,16 +258,45 @@ impl Loop {
         let added = std::mem::take(&mut tx.hooks);
         match ran {
             Ok((true, answer)) => {
-                answers.push(answer);
-                hooks.extend(added);
-                self.batch("RELEASE SAVEPOINT one")
+                group.answers.push(answer);
+                group.hooks.extend(added);
+                if group.stage == Stage::Begun {
+                    group.stage = Stage::Kept;
+                }
+                Ok(())
             }
             Ok((false, answer)) => {
-                answers.push(answer);
-                self.undo()
+                group.answers.push(answer);
+                self.undo(&mut group.stage)
             }
             // The panic hook has logged it; dropping the job's sender answers its caller.
-            Err(_) => self.undo(),
+            Err(_) => self.undo(&mut group.stage),
+        }
+    }
+
+    /// Prepares for one more write, in one round trip.
+    fn enter(&mut self, stage: &mut Stage) -> Result<(), DbError> {
+        let (sql, entered) = match (*stage, self.target.dialect()) {
+            (Stage::Outside, Dialect::Sqlite) => ("BEGIN IMMEDIATE", Stage::Begun),
+            (Stage::Outside, Dialect::Postgres) => ("BEGIN", Stage::Begun),
+            // Nothing was kept of the write before.
+            (Stage::Begun, _) => return Ok(()),
+            (Stage::Kept, _) => ("SAVEPOINT one", Stage::Guarded),
+            (Stage::Guarded, _) => ("RELEASE SAVEPOINT one; SAVEPOINT one", Stage::Guarded),
+        };
+        self.batch(sql)?;
+        *stage = entered;
+        Ok(())
+    }
+
+    /// Undoes the last write. A savepoint stays open: the next write releases it, or the commit does.
+    fn undo(&mut self, stage: &mut Stage) -> Result<(), DbError> {
+        match stage {
+            Stage::Guarded => self.batch("ROLLBACK TO SAVEPOINT one"),
+            Stage::Outside | Stage::Begun | Stage::Kept => {
+                *stage = Stage::Outside;
+                self.batch("ROLLBACK")
+            }
         }
     }
 
@@ -270,11 +313,6 @@ impl Loop {
         if let Ok((_, answer)) = catch_unwind(AssertUnwindSafe(|| job(&mut tx))) {
             answer(Err(reason.to_owned()));
         }
-    }
-
-    fn undo(&mut self) -> Result<(), DbError> {
-        self.batch("ROLLBACK TO SAVEPOINT one")?;
-        self.batch("RELEASE SAVEPOINT one")
     }
 
     fn batch(&mut self, sql: &'static str) -> Result<(), DbError> {
@@ -353,7 +391,7 @@ mod tests {
             });
             (false, answer)
         });
-        assert!(writer.one(job, &mut Vec::new(), &mut Vec::new()).is_err());
+        assert!(writer.one(job, &mut Group::default()).is_err());
         let (result, verdict) = receiver.try_recv().expect("it is answered");
         assert!(matches!(result, Err(DbError::Unavailable(_))), "{result:?}");
         assert!(verdict.is_err());
