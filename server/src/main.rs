@@ -17,6 +17,11 @@ use fleetwright_server::modules::loader::probe;
 use fleetwright_server::run;
 use fleetwright_server::telemetry;
 
+/// A tenth of a bulk operation's time less than with the system's. Of this program alone: a module keeps the system's,
+/// and what crosses the boundary carries the functions that free it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The Fleetwright server.
 #[derive(Parser)]
 #[command(name = "fleetwright-server", version)]
