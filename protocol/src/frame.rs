@@ -1,10 +1,14 @@
 //! The wire frames: JSON text with a `type` tag. Unknown fields are ignored, unknown types refused.
 //! `command` frames are built by hand where one operation goes to many hosts; see [`command_frame`].
 
+mod reading;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+pub use reading::read_agent_frame;
 
 use crate::facts::{Facts, Heartbeat};
 use crate::ids::{CommandId, HostId, JournalId};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
-use fleetwright_protocol::frame::{AgentFrame, Hello};
+use fleetwright_protocol::frame::{AgentFrame, Hello, read_agent_frame};
 use tokio::sync::mpsc;
 
 use super::conversation::{ConnectionContext, Ending, greet, leave, take};
@@ -125,7 +125,7 @@ async fn converse(
                 if let Some(pause) = window.count(now_us) {
                     tokio::time::sleep(pause).await;
                 }
-                match serde_json::from_str(&text) {
+                match read_agent_frame(&text) {
                     Ok(frame) => {
                         if let Err(ending) = take(frame, connection, context).await {
                             return ending;
