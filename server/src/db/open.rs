@@ -18,6 +18,12 @@ const READERS_MAX: u32 = 6;
 const GUEST_READERS_MAX: u32 = 4;
 /// A reader that cannot be had within this time means the database is down.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pages of the writer's cache, as SQLite takes KiB: the upper pages of every index of a million commands, and what a
+/// large operation touches.
+const WRITER_CACHE: &str = "-65536";
+/// Pages in the log before a commit copies them into the database (16 MiB): what one bulk operation writes over and over is
+/// copied a few times, and a start has little to read.
+const WRITER_CHECKPOINT: &str = "4000";
 /// Rows the SQLite thread may run ahead of the reader.
 const ROWS_AHEAD: usize = 512;
 
@@ -64,7 +70,13 @@ impl Target {
 
     pub(super) async fn connect_writer(&self) -> Result<Connection, DbError> {
         match self {
-            Self::Sqlite(options) => open_sqlite(options).await.map(Connection::Sqlite),
+            Self::Sqlite(options) => {
+                let options = options
+                    .clone()
+                    .pragma("cache_size", WRITER_CACHE)
+                    .pragma("wal_autocheckpoint", WRITER_CHECKPOINT);
+                open_sqlite(&options).await.map(Connection::Sqlite)
+            }
             Self::Postgres(options) => open_postgres(options).await.map(Connection::Postgres),
         }
     }
