@@ -7,6 +7,7 @@ mod dialect;
 mod error;
 mod failure;
 mod fitness;
+mod many;
 mod migrations;
 mod open;
 mod readers;
@@ -17,8 +18,9 @@ use std::sync::Arc;
 pub use fleetwright_plugin_api::rows::{Row, RowError, Rows};
 pub use fleetwright_plugin_api::statement::Statement;
 
-pub use dialect::{ColumnKind, Dialect};
+pub use dialect::{ColumnKind, Dialect, packed};
 pub use error::DbError;
+pub use many::Columns;
 pub use migrations::MigrationText;
 pub use writer::{Recovery, Tx};
 
@@ -83,6 +85,21 @@ impl Db {
     /// Runs one query on a reader.
     pub async fn read(&self, statement: Statement) -> Result<Rows, DbError> {
         self.inner.readers.read(statement).await
+    }
+
+    /// The same for hundreds of rows, whose columns are these.
+    pub async fn read_many(
+        &self,
+        statement: Statement,
+        columns: &Columns,
+    ) -> Result<Rows, DbError> {
+        match self.inner.dialect {
+            Dialect::Postgres => self.read(statement).await,
+            Dialect::Sqlite => {
+                let whole = self.read(many::as_one_text(statement, columns)).await?;
+                many::from_one_text(&whole, columns)
+            }
+        }
     }
 
     /// Runs several queries on one snapshot.

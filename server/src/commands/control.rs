@@ -12,7 +12,7 @@ use super::effects::Effects;
 use super::materialise;
 use super::service::Commands;
 use super::store::sets::{self, CancelMode, CounterDelta, SetRow};
-use super::store::{self, CommandRow};
+use super::store::{self, CommandRow, batches};
 use crate::db::{DbError, Tx};
 
 /// Applies one control and returns the set as it is then.
@@ -128,7 +128,7 @@ fn release_rows(
         row.state.status = fleetwright_plugin_api::wire::CommandStatus::Queued;
         delta.shift(from, row.state.status, None);
     }
-    store::save(tx, &rows)?;
+    batches::save(tx, &rows)?;
     sets::apply(tx, &BTreeMap::from([(set_id, delta)]), commands.now_us())?;
     Ok(())
 }
@@ -213,7 +213,7 @@ pub(super) fn change_rows(
     if changed.is_empty() {
         return Ok(());
     }
-    store::save(tx, &changed)?;
+    batches::save(tx, &changed)?;
     sets::apply(tx, &deltas, now_us)
 }
 

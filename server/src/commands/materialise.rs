@@ -1,15 +1,18 @@
 //! Turns a set's frozen hosts into rows, a chunk at a time: resumable after a crash, and never long in the writer.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use fleetwright_plugin_api::wire::CommandStatus;
 use fleetwright_protocol::{CommandId, HostId, SetId};
 
+use super::decide::CommandState;
 use super::effects::Effects;
 use super::service::Commands;
 use super::store::sets::{self, CancelMode, CounterDelta, NewSet, SetRow};
-use super::store::{self, NewRow};
+use super::store::{NewRow, batches};
 use crate::db::{DbError, Tx};
+use crate::links::Connection;
 
 /// Rows per transaction: about 8 ms of the writer with all indexes, measured on SQLite.
 pub(super) const CHUNK: usize = 500;
@@ -31,6 +34,27 @@ impl Frozen {
             skips: contents.skips.iter().cloned().collect(),
         }
     }
+
+    /// The hosts that are to have the next rows, with their places in the order, once there are `materialised`.
+    pub fn chunk(&self, materialised: u64) -> impl Iterator<Item = (u64, HostId)> + '_ {
+        let from = usize::try_from(materialised).unwrap_or(usize::MAX);
+        let hosts = self.host_ids.get(from..).unwrap_or_default();
+        (materialised..).zip(hosts.iter().copied().take(CHUNK))
+    }
+}
+
+/// A connection that has room for a command to come, and the id it is to have.
+pub(super) struct Offer {
+    pub id: CommandId,
+    pub connection: Arc<Connection>,
+}
+
+/// What has become of a chunk.
+pub(super) struct Chunk {
+    /// How many rows of the set exist now.
+    pub materialised: u64,
+    /// Born sent: to be handed to their connections once this is on disk.
+    pub sent: BTreeSet<CommandId>,
 }
 
 /// All rows of a set small enough to be created at once.
@@ -47,57 +71,83 @@ pub(super) fn first_chunk_in(
             .map(|(ordinal, reason)| (*ordinal, (*reason).to_owned()))
             .collect(),
     };
-    chunk_in(tx, commands, set.id, &frozen).map(|_| ())
+    chunk_in(tx, commands, set.id, &frozen, &BTreeMap::new()).map(|_| ())
 }
 
-/// The next chunk; returns how many rows exist now.
+/// The next chunk. An offer, by its place in the set's order, is taken if the set allows it at this very moment and the
+/// connection is not over; the next `hello` of a host whose connection ends later settles what is marked here.
 pub(super) fn chunk_in(
     tx: &mut Tx<'_>,
     commands: &Commands,
     set_id: SetId,
     frozen: &Frozen,
-) -> Result<u64, DbError> {
+    offers: &BTreeMap<u64, Offer>,
+) -> Result<Chunk, DbError> {
+    let mut sent = BTreeSet::new();
     let Some(set) = sets::load(tx, set_id)? else {
-        return Ok(0);
+        return Ok(Chunk {
+            materialised: 0,
+            sent,
+        });
     };
-    let from = usize::try_from(set.materialised).unwrap_or(usize::MAX);
-    let hosts = frozen.host_ids.get(from..).unwrap_or_default();
-    let hosts = hosts.get(..CHUNK).unwrap_or(hosts);
+    let hosts: Vec<HostId> = frozen
+        .chunk(set.materialised)
+        .map(|(_, host_id)| host_id)
+        .collect();
     if hosts.is_empty() {
-        return Ok(set.materialised);
+        return Ok(Chunk {
+            materialised: set.materialised,
+            sent,
+        });
     }
     let now_us = commands.now_us();
-    let gone: BTreeSet<HostId> = crate::hosts::actions::missing_in(tx, hosts)?
+    let gone: BTreeSet<HostId> = crate::hosts::actions::missing_in(tx, &hosts)?
         .into_iter()
         .collect();
     let mut delta = CounterDelta::default();
     let mut rows = Vec::with_capacity(hosts.len());
-    for (ordinal, host_id) in (set.materialised..).zip(hosts) {
+    for (ordinal, host_id) in frozen.chunk(set.materialised) {
         let (status, reason) = birth(
             &set,
             frozen.skips.get(&ordinal),
-            gone.contains(host_id),
+            gone.contains(&host_id),
             now_us,
         );
         let counted = counted_as(&set, frozen.skips.contains_key(&ordinal));
         delta.shift(counted, status, reason);
-        let id = CommandId(commands.new_id());
+        let waits = status == CommandStatus::Queued && ordinal >= set.view.given_up_below;
+        let offer = offers.get(&ordinal).filter(|offer| {
+            waits
+                && set.may_send(now_us)
+                && (sent.len() as u64) < set.free_slots()
+                && !offer.connection.is_over()
+        });
+        let id = match offer {
+            Some(offer) => offer.id,
+            None => CommandId(commands.new_id()),
+        };
+        if offer.is_some() {
+            sent.insert(id);
+        }
         rows.push(NewRow {
             id,
             ordinal,
-            host_id: *host_id,
+            host_id,
             status,
             reason,
+            sent: offer.is_some(),
         });
     }
+    delta.in_flight = i64::try_from(sent.len()).unwrap_or(i64::MAX);
     let materialised = set.materialised + rows.len() as u64;
-    store::insert(tx, set_id, &rows, now_us)?;
+    let due_at = CommandState::lease_due(now_us);
+    batches::insert(tx, set_id, &rows, now_us, due_at)?;
     sets::advance_materialised(tx, set_id, set.materialised, materialised)?;
     sets::apply(tx, &BTreeMap::from([(set_id, delta)]), now_us)?;
     let mut effects = Effects::default();
     effects.changed.insert(set_id);
     effects.after_commit(tx, commands.outlets());
-    Ok(materialised)
+    Ok(Chunk { materialised, sent })
 }
 
 /// How the set's counters have counted a row so far.

@@ -17,7 +17,7 @@ use super::decide::{self, Report};
 use super::effects::{Effects, Hint};
 use super::report::{AgentReport, Said};
 use super::service::Commands;
-use super::store::{self, CommandRow, StoredOutput, StoredResult};
+use super::store::{self, CommandRow, StoredOutput, StoredResult, batches};
 use crate::audit::AuditContext;
 use crate::db::{DbError, Tx};
 use crate::hosts::labels;
@@ -204,7 +204,7 @@ fn apply_in(
         note_stranger(tx, now_us, host_id, command_id)?;
         effects.cut.push(host_id);
     }
-    store::insert_outputs(tx, &outputs)?;
+    batches::insert_outputs(tx, &outputs)?;
     effects.after_commit(tx, commands.outlets());
     let commands = commands.clone();
     tx.after_commit(move || {

@@ -1,15 +1,15 @@
 //! All SQL of command sets and commands. Functions that take a [`Tx`] run inside the caller's transaction.
 
+pub mod batches;
 pub mod reads;
 pub mod retention;
 pub mod sets;
 
 use fleetwright_plugin_api::wire::CommandStatus;
 use fleetwright_protocol::{CommandId, HostId, OperationType, SetId};
-use serde_json::json;
 
 use super::decide::{CommandState, known_reason};
-use crate::db::{ColumnKind, DbError, Dialect, Row, RowError, Statement, Tx};
+use crate::db::{ColumnKind, DbError, Dialect, Row, RowError, Statement, Tx, packed};
 
 /// A command's row as decisions need it.
 #[derive(Clone, Debug)]
@@ -43,10 +43,12 @@ pub struct NewRow {
     pub host_id: HostId,
     pub status: CommandStatus,
     pub reason: Option<&'static str>,
+    /// It is handed to a connection as soon as it is stored.
+    pub sent: bool,
 }
 
 /// One output to store. Heads and tails as in `OutputSummary`.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct StoredOutput {
     pub stdout: StoredStream,
     pub stderr: StoredStream,
@@ -54,7 +56,7 @@ pub struct StoredOutput {
     pub in_parts: bool,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct StoredStream {
     pub head: Vec<u8>,
     pub tail: Vec<u8>,
@@ -81,21 +83,41 @@ const STATE_COLUMNS: &str = "c.id, c.set_id, c.host_id, c.ordinal, c.status, c.r
      s.cancel_reason, CAST(CASE WHEN c.changed IS NULL THEN 0 ELSE 1 END AS BIGINT) AS answered, \
      CAST(CASE WHEN s.cancel = 'none' THEN 0 ELSE 1 END AS BIGINT) AS set_cancelled, s.operation_type, \
      CAST(CASE WHEN c.ordinal < s.given_up_below THEN 1 ELSE 0 END AS BIGINT) AS given_up";
+/// The same, with their kinds.
+const STATE_KINDS: [(&str, ColumnKind); 21] = [
+    ("id", ColumnKind::Bytes),
+    ("set_id", ColumnKind::Bytes),
+    ("host_id", ColumnKind::Bytes),
+    ("ordinal", ColumnKind::Integer),
+    ("status", ColumnKind::Text),
+    ("reason", ColumnKind::Text),
+    ("attempt", ColumnKind::Integer),
+    ("cancel_requested", ColumnKind::Integer),
+    ("kill_requested", ColumnKind::Integer),
+    ("sent_at", ColumnKind::Integer),
+    ("slot", ColumnKind::Integer),
+    ("due_at", ColumnKind::Integer),
+    ("started_at", ColumnKind::Integer),
+    ("finished_at", ColumnKind::Integer),
+    ("expires_at", ColumnKind::Integer),
+    ("timeout_seconds", ColumnKind::Integer),
+    ("cancel_reason", ColumnKind::Text),
+    ("answered", ColumnKind::Integer),
+    ("set_cancelled", ColumnKind::Integer),
+    ("operation_type", ColumnKind::Text),
+    ("given_up", ColumnKind::Integer),
+];
 
 /// Loads the named commands with what decisions need of their sets. Unknown ids are absent.
 pub fn load(tx: &mut Tx<'_>, ids: &[CommandId]) -> Result<Vec<CommandRow>, DbError> {
-    let list: Vec<_> = ids
-        .iter()
-        .map(|id| json!([hex::encode(id.as_bytes())]))
-        .collect();
-    let source = tx
-        .dialect()
-        .rows_from_json("$1", &[("id", ColumnKind::Bytes)]);
+    let among = tx.dialect().is_among("c.id", "$1");
     let sql = format!(
-        "SELECT {STATE_COLUMNS} FROM {source} AS v JOIN commands c ON c.id = v.id \
-         JOIN command_sets s ON s.id = c.set_id"
+        "SELECT {STATE_COLUMNS} FROM commands c JOIN command_sets s ON s.id = c.set_id WHERE {among}"
     );
-    query_rows(tx, Statement::new(sql).bind(json!(list).to_string()))
+    query_rows(
+        tx,
+        Statement::new(sql).bind(packed(ids.iter().map(CommandId::as_bytes))),
+    )
 }
 
 /// The host's commands that are sent and not resolved.
@@ -152,23 +174,14 @@ pub fn load_of_hosts(
     set_id: SetId,
     hosts: &[HostId],
 ) -> Result<Vec<CommandRow>, DbError> {
-    let list: Vec<_> = hosts
-        .iter()
-        .map(|id| json!([hex::encode(id.as_bytes())]))
-        .collect();
-    let source = tx
-        .dialect()
-        .rows_from_json("$1", &[("host_id", ColumnKind::Bytes)]);
+    // A join, so that the hosts are looked up and not the whole set.
+    let source = tx.dialect().rows_from_ids("$1");
     let sql = format!(
-        "SELECT {STATE_COLUMNS} FROM {source} AS v JOIN commands c ON c.host_id = v.host_id \
+        "SELECT {STATE_COLUMNS} FROM {source} AS v JOIN commands c ON c.host_id = v.id \
          JOIN command_sets s ON s.id = c.set_id WHERE c.set_id = $2"
     );
-    query_rows(
-        tx,
-        Statement::new(sql)
-            .bind(json!(list).to_string())
-            .bind(set_id),
-    )
+    let statement = Statement::new(sql).bind(packed(hosts.iter().map(HostId::as_bytes)));
+    query_rows(tx, statement.bind(set_id))
 }
 
 /// The first held commands of a set, in order.
@@ -211,167 +224,11 @@ pub fn load_queued_range(
     query_rows(tx, statement.bind(limit))
 }
 
-/// Writes the changed rows back: one statement for all of them.
-pub fn save(tx: &mut Tx<'_>, rows: &[CommandRow]) -> Result<(), DbError> {
-    let list: Vec<_> = rows
-        .iter()
-        .map(|row| {
-            let state = &row.state;
-            let result = row.result.as_ref();
-            json!([
-                hex::encode(row.id.as_bytes()),
-                state.status.as_str(),
-                state.reason,
-                state.attempt,
-                i64::from(state.cancel_requested),
-                i64::from(state.kill_requested),
-                state.sent_at,
-                i64::from(state.slot),
-                state.due_at,
-                state.started_at,
-                state.finished_at,
-                result.and_then(|result| result.exit_code),
-                result.map(|result| i64::from(result.changed)),
-                result.map(|result| result.message.as_str()),
-                result.and_then(|result| result.details.as_deref()),
-                row.late_result,
-            ])
-        })
-        .collect();
-    tx.execute(Statement::new(save_sql(tx.dialect())).bind(json!(list).to_string()))?;
-    Ok(())
-}
-
-fn save_sql(dialect: Dialect) -> String {
-    let source = dialect.rows_from_json(
-        "$1",
-        &[
-            ("id", ColumnKind::Bytes),
-            ("status", ColumnKind::Text),
-            ("reason", ColumnKind::Text),
-            ("attempt", ColumnKind::Integer),
-            ("cancel_requested", ColumnKind::Integer),
-            ("kill_requested", ColumnKind::Integer),
-            ("sent_at", ColumnKind::Integer),
-            ("slot", ColumnKind::Integer),
-            ("due_at", ColumnKind::Integer),
-            ("started_at", ColumnKind::Integer),
-            ("finished_at", ColumnKind::Integer),
-            ("exit_code", ColumnKind::Integer),
-            ("changed", ColumnKind::Integer),
-            ("message", ColumnKind::Text),
-            ("details", ColumnKind::Text),
-            ("late_result", ColumnKind::Text),
-        ],
-    );
-    format!(
-        "UPDATE commands SET status = v.status, reason = v.reason, attempt = v.attempt, \
-         cancel_requested = v.cancel_requested, kill_requested = v.kill_requested, sent_at = v.sent_at, \
-         slot = v.slot, due_at = v.due_at, started_at = v.started_at, finished_at = v.finished_at, \
-         exit_code = COALESCE(v.exit_code, commands.exit_code), changed = COALESCE(v.changed, commands.changed), \
-         message = COALESCE(v.message, commands.message), details = COALESCE(v.details, commands.details), \
-         late_result = COALESCE(commands.late_result, v.late_result) \
-         FROM {source} AS v WHERE commands.id = v.id"
-    )
-}
-
-/// Inserts the rows of one chunk of a set.
-pub fn insert(tx: &mut Tx<'_>, set_id: SetId, rows: &[NewRow], now_us: i64) -> Result<(), DbError> {
-    let list: Vec<_> = rows
-        .iter()
-        .map(|row| {
-            json!([
-                hex::encode(row.id.as_bytes()),
-                row.ordinal,
-                hex::encode(row.host_id.as_bytes()),
-                row.status.as_str(),
-                row.reason,
-                row.status.is_terminal().then_some(now_us),
-            ])
-        })
-        .collect();
-    let source = tx.dialect().rows_from_json(
-        "$1",
-        &[
-            ("id", ColumnKind::Bytes),
-            ("ordinal", ColumnKind::Integer),
-            ("host_id", ColumnKind::Bytes),
-            ("status", ColumnKind::Text),
-            ("reason", ColumnKind::Text),
-            ("finished_at", ColumnKind::Integer),
-        ],
-    );
-    let sql = format!(
-        "INSERT INTO commands (id, set_id, ordinal, host_id, status, reason, created_at, finished_at) \
-         SELECT v.id, $2, v.ordinal, v.host_id, v.status, v.reason, $3, v.finished_at FROM {source} AS v"
-    );
-    let statement = Statement::new(sql)
-        .bind(json!(list).to_string())
-        .bind(set_id)
-        .bind(now_us);
-    tx.execute(statement)?;
-    Ok(())
-}
-
-/// Marks waiting commands as sent; returns those that still waited.
-pub fn mark_sent(
-    tx: &mut Tx<'_>,
-    ids: &[CommandId],
-    now_us: i64,
-    due_at: i64,
-) -> Result<Vec<CommandId>, DbError> {
-    let list: Vec<_> = ids
-        .iter()
-        .map(|id| json!([hex::encode(id.as_bytes())]))
-        .collect();
-    let source = tx
-        .dialect()
-        .rows_from_json("$1", &[("wanted", ColumnKind::Bytes)]);
-    let sql = format!(
-        "UPDATE commands SET sent_at = $2, slot = 1, due_at = $3 FROM {source} AS v \
-         WHERE commands.id = v.wanted AND status = 'queued' AND sent_at IS NULL AND cancel_requested = 0 \
-         RETURNING id"
-    );
-    let statement = Statement::new(sql)
-        .bind(json!(list).to_string())
-        .bind(now_us)
-        .bind(due_at);
-    let rows = tx.query(statement)?;
-    Ok(rows
-        .iter()
-        .map(|row| row.id("id"))
-        .collect::<Result<_, _>>()?)
-}
-
-/// Stores outputs. A second result for the same command changes nothing.
-pub fn insert_outputs(
-    tx: &mut Tx<'_>,
-    outputs: &[(CommandId, &StoredOutput)],
-) -> Result<(), DbError> {
-    const SQL: &str = "INSERT INTO command_outputs (command_id, stdout_head, stdout_tail, stdout_bytes, \
-        stdout_sha256, stderr_head, stderr_tail, stderr_bytes, stderr_sha256) \
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (command_id) DO NOTHING";
-    for (id, output) in outputs {
-        let statement = Statement::new(SQL)
-            .bind(*id)
-            .bind(output.stdout.head.as_slice())
-            .bind(output.stdout.tail.as_slice())
-            .bind(output.stdout.total_bytes)
-            .bind(&output.stdout.sha256)
-            .bind(output.stderr.head.as_slice())
-            .bind(output.stderr.tail.as_slice())
-            .bind(output.stderr.total_bytes)
-            .bind(&output.stderr.sha256);
-        tx.execute(statement)?;
-    }
-    Ok(())
-}
-
 fn query_rows(tx: &mut Tx<'_>, mut statement: Statement) -> Result<Vec<CommandRow>, DbError> {
     if tx.dialect() == Dialect::Postgres {
         statement = statement.with_suffix(" FOR UPDATE OF c");
     }
-    let rows = tx.query(statement)?;
+    let rows = tx.query_many(statement, &STATE_KINDS)?;
     rows.iter()
         .map(command_row)
         .collect::<Result<_, _>>()

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::connection::Connection;
 use super::open::Target;
-use super::{DbError, Dialect, Rows, Statement};
+use super::{Columns, DbError, Dialect, Rows, Statement, many};
 
 /// Writes that may share one commit. Bounds how long the first of them waits.
 const GROUP_MAX: usize = 256;
@@ -47,6 +47,17 @@ impl Tx<'_> {
     pub fn query(&mut self, statement: Statement) -> Result<Rows, DbError> {
         self.check()?;
         self.runtime.block_on(self.connection.query(statement))
+    }
+
+    /// The same for hundreds of rows, whose columns are these.
+    pub fn query_many(&mut self, statement: Statement, columns: &Columns) -> Result<Rows, DbError> {
+        match self.dialect {
+            Dialect::Postgres => self.query(statement),
+            Dialect::Sqlite => {
+                let whole = self.query(many::as_one_text(statement, columns))?;
+                many::from_one_text(&whole, columns)
+            }
+        }
     }
 
     /// Runs `hook` once the transaction is on disk, before its caller is answered; never if it is not. Hooks run

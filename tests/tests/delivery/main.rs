@@ -1,5 +1,6 @@
 //! Command sets against a real database: what is sent to whom, when, and what becomes of rows and counters.
 
+mod alike;
 mod batches;
 mod station;
 

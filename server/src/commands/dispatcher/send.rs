@@ -9,11 +9,10 @@ use fleetwright_protocol::limits::START_WITHIN_MS;
 use fleetwright_protocol::{CommandId, HostId, SetId};
 
 use super::Dispatcher;
-use super::walk::slots;
 use crate::commands::decide::CommandState;
-use crate::commands::store;
+use crate::commands::store::batches;
 use crate::commands::store::reads::{self, Waiting};
-use crate::commands::store::sets::{self, CancelMode, CounterDelta, SetRow};
+use crate::commands::store::sets::{self, CounterDelta, SetRow};
 use crate::db::{DbError, Tx};
 use crate::links::{Connection, Room};
 
@@ -23,8 +22,8 @@ const OPERATIONS_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// A command with the connection that has room for it, the only one it may be sent through.
 #[derive(Clone)]
 pub(super) struct Pick {
-    command: Waiting,
-    connection: Arc<Connection>,
+    pub command: Waiting,
+    pub connection: Arc<Connection>,
 }
 
 impl Dispatcher {
@@ -61,7 +60,7 @@ impl Dispatcher {
         for row in &rows {
             let set = sets::set_row(row)?;
             self.prepare(&set).await?;
-            let free = slots(&set);
+            let free = set.free_slots();
             open.insert(set.view.id, (set, free));
         }
         let now_us = self.commands.now_us();
@@ -70,7 +69,7 @@ impl Dispatcher {
             let Some((set, free)) = open.get_mut(&command.set_id) else {
                 continue;
             };
-            if !may_send(set, now_us) || command.ordinal < set.view.given_up_below {
+            if !set.may_send(now_us) || command.ordinal < set.view.given_up_below {
                 // Expiry, cancellation and giving up are worked off by the set's own step.
                 self.enqueue(command.set_id);
             } else if *free == 0 {
@@ -91,7 +90,10 @@ impl Dispatcher {
         loop {
             let db = self.commands.db();
             let rows = db
-                .read(reads::waiting_of_hosts(db.dialect(), hosts))
+                .read_many(
+                    reads::waiting_of_hosts(db.dialect(), hosts),
+                    &reads::WAITING,
+                )
                 .await?;
             if rows.len() < reads::WAITING_MAX || hosts.len() == 1 {
                 return Ok(rows.iter().map(reads::waiting).collect::<Result<_, _>>()?);
@@ -115,6 +117,18 @@ impl Dispatcher {
             Ok(sent) => (sent, None),
             Err(error) => (HashMap::new(), Some(error)),
         };
+        self.hand_out(picks, &operations, &sent, now_us);
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Writes those that are durably marked as sent to their connections, and gives the others' room back.
+    pub(super) fn hand_out(
+        &mut self,
+        picks: Vec<Pick>,
+        operations: &HashMap<SetId, String>,
+        sent: &HashMap<CommandId, Terms>,
+        now_us: i64,
+    ) {
         for pick in picks {
             let Waiting {
                 id,
@@ -135,7 +149,6 @@ impl Dispatcher {
                 work.rescan = true;
             }
         }
-        failed.map_or(Ok(()), Err)
     }
 
     /// Only of sets whose operation is at hand, so that nothing is marked that cannot be written.
@@ -156,7 +169,7 @@ impl Dispatcher {
     }
 
     /// The encoded operations of the picks' sets, as many as fit; the rest of the picks is for the next time.
-    async fn load_operations(
+    pub(super) async fn load_operations(
         &self,
         picks: &[Pick],
         operations: &mut HashMap<SetId, String>,
@@ -202,8 +215,13 @@ pub(super) struct Terms {
     expires_at: i64,
 }
 
-fn may_send(set: &SetRow, now_us: i64) -> bool {
-    !set.view.paused && set.cancel == CancelMode::None && now_us < set.view.expires_at_us
+impl Terms {
+    pub(super) fn of(set: &SetRow) -> Self {
+        Self {
+            timeout_seconds: set.timeout_seconds,
+            expires_at: set.view.expires_at_us,
+        }
+    }
 }
 
 /// Marks as many of the picks as their sets allow at this very moment, in order. One whose connection is over is left
@@ -227,21 +245,16 @@ pub(super) fn mark_sent_in(
         let Some(set) = sets::load(tx, set_id)? else {
             continue;
         };
-        if !may_send(&set, now_us) {
+        if !set.may_send(now_us) {
             continue;
         }
-        let allowed = if set.view.max_concurrency == 0 {
-            u64::MAX
-        } else {
-            slots(&set)
-        };
         let ids: Vec<CommandId> = picks
             .into_iter()
             .filter(|pick| pick.ordinal >= set.view.given_up_below)
-            .take(usize::try_from(allowed).unwrap_or(usize::MAX))
+            .take(usize::try_from(set.free_slots()).unwrap_or(usize::MAX))
             .map(|pick| pick.id)
             .collect();
-        let marked = store::mark_sent(tx, &ids, now_us, CommandState::lease_due(now_us))?;
+        let marked = batches::mark_sent(tx, &ids, now_us, CommandState::lease_due(now_us))?;
         let in_flight = i64::try_from(marked.len()).unwrap_or(i64::MAX);
         deltas.insert(
             set_id,
@@ -250,10 +263,7 @@ pub(super) fn mark_sent_in(
                 ..CounterDelta::default()
             },
         );
-        let terms = Terms {
-            timeout_seconds: set.timeout_seconds,
-            expires_at: set.view.expires_at_us,
-        };
+        let terms = Terms::of(&set);
         sent.extend(marked.into_iter().map(|id| (id, terms)));
     }
     sets::apply(tx, &deltas, now_us)?;

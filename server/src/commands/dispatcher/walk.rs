@@ -1,12 +1,16 @@
 //! One step of one set: give the next chunk of hosts its rows, work off a cancel or an expiry, or send the next chunk.
 
-use fleetwright_protocol::SetId;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
+use fleetwright_protocol::{CommandId, SetId};
+
+use super::send::{Pick, Terms};
 use super::{Dispatcher, SetWork, Step};
 use crate::commands::control::{cancel_rows, change_rows, give_up_rows};
 use crate::commands::decide;
 use crate::commands::effects::Effects;
-use crate::commands::materialise::{self, Frozen};
+use crate::commands::materialise::{self, Chunk, Frozen, Offer};
 use crate::commands::store::reads::{self, Waiting};
 use crate::commands::store::sets::{self, CancelMode, SetRow};
 use crate::commands::store::{self};
@@ -20,9 +24,10 @@ const CHUNK: u32 = 500;
 enum Growth {
     /// They all exist already.
     None,
-    /// More are to come.
-    Partly,
-    Done,
+    /// Some are new and have not been looked at.
+    Rows,
+    /// Some are new, and who could be sent his has been.
+    Sent,
 }
 
 impl Dispatcher {
@@ -36,6 +41,10 @@ impl Dispatcher {
         self.prepare(&set).await?;
         let now_us = self.commands.now_us();
         let growth = self.materialise(&set).await?;
+        if growth == Growth::Sent {
+            return Ok(Step::More);
+        }
+        let materialising = self.work.get(&id).is_some_and(|work| work.frozen.is_some());
         let cancelled = set.cancel != CancelMode::None;
         let expired = now_us >= set.view.expires_at_us;
         let given_up = self.give_up(&set, now_us).await?;
@@ -46,11 +55,11 @@ impl Dispatcher {
         } else if set.view.paused {
             Step::Rest
         } else {
-            self.walk(&set, growth == Growth::Partly).await?
+            self.walk(&set, materialising).await?
         };
         Ok(match growth {
             // The rows just made may be all there is to do: the set is looked at once more.
-            Growth::Partly | Growth::Done => Step::More,
+            Growth::Rows | Growth::Sent => Step::More,
             Growth::None => step,
         })
     }
@@ -93,31 +102,88 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// Gives the next chunk of hosts its rows.
+    /// Gives the next chunk of hosts its rows. Whoever can take his command at once has it sent with its birth.
     async fn materialise(&mut self, set: &SetRow) -> Result<Growth, DbError> {
         let id = set.view.id;
+        let now_us = self.commands.now_us();
         let Some(work) = self.work.get_mut(&id) else {
             return Ok(Growth::None);
         };
         let Some(frozen) = work.frozen.take() else {
             return Ok(Growth::None);
         };
-        let commands = self.commands.clone();
-        let (done, frozen) = self
-            .commands
-            .db()
-            .write(move |tx| {
-                let done = materialise::chunk_in(tx, &commands, id, &frozen)?;
-                Ok::<_, DbError>((done, frozen))
-            })
-            .await?;
-        if done >= set.view.total {
-            return Ok(Growth::Done);
-        }
+        // What waits before comes first.
+        let in_order = work.cursor >= set.materialised;
+        let (picks, looked_at) = match in_order && !set.born_held && set.may_send(now_us) {
+            true => self.pick_unborn(set, &frozen),
+            false => (Vec::new(), None),
+        };
+        let mut operations = HashMap::new();
+        let born = self.bear(id, frozen, &picks, &mut operations).await;
+        let (sent, outcome) = match born {
+            Ok((chunk, frozen)) => (chunk.sent, Ok((chunk.materialised, frozen))),
+            Err(error) => (BTreeSet::new(), Err(error)),
+        };
+        let sent = sent.into_iter().map(|id| (id, Terms::of(set))).collect();
+        self.hand_out(picks, &operations, &sent, now_us);
+        let (materialised, frozen) = outcome?;
         if let Some(work) = self.work.get_mut(&id) {
-            work.frozen = Some(frozen);
+            work.frozen = (materialised < set.view.total).then_some(frozen);
+            work.cursor = looked_at.unwrap_or(work.cursor);
         }
-        Ok(Growth::Partly)
+        Ok(match looked_at {
+            Some(_) => Growth::Sent,
+            None => Growth::Rows,
+        })
+    }
+
+    /// Takes room for the next hosts that are to have rows, as far as there are slots. Also where that ends in the set's
+    /// order.
+    fn pick_unborn(&self, set: &SetRow, frozen: &Frozen) -> (Vec<Pick>, Option<u64>) {
+        let slots = slots(set);
+        let mut picks = Vec::new();
+        let mut looked_at = set.materialised;
+        for (ordinal, host_id) in frozen.chunk(set.materialised) {
+            if picks.len() as u64 == slots {
+                break;
+            }
+            looked_at = ordinal + 1;
+            if ordinal < set.view.given_up_below || frozen.skips.contains_key(&ordinal) {
+                continue;
+            }
+            picks.extend(self.pick(Waiting {
+                id: CommandId(self.commands.new_id()),
+                set_id: set.view.id,
+                host_id,
+                ordinal,
+                attempt: 1,
+            }));
+        }
+        (picks, Some(looked_at))
+    }
+
+    async fn bear(
+        &self,
+        id: SetId,
+        frozen: Frozen,
+        picks: &[Pick],
+        operations: &mut HashMap<SetId, String>,
+    ) -> Result<(Chunk, Frozen), DbError> {
+        self.load_operations(picks, operations).await?;
+        let offer = |pick: &Pick| {
+            let offer = Offer {
+                id: pick.command.id,
+                connection: Arc::clone(&pick.connection),
+            };
+            (pick.command.ordinal, offer)
+        };
+        let offers: BTreeMap<u64, Offer> = picks.iter().map(offer).collect();
+        let commands = self.commands.clone();
+        let born = self.commands.db().write(move |tx| {
+            let chunk = materialise::chunk_in(tx, &commands, id, &frozen, &offers)?;
+            Ok::<_, DbError>((chunk, frozen))
+        });
+        born.await
     }
 
     /// Works off a chunk of a cancelled or expired set.
@@ -210,7 +276,7 @@ impl Dispatcher {
         let rows = self
             .commands
             .db()
-            .read(reads::waiting_of_set(id, cursor, CHUNK))
+            .read_many(reads::waiting_of_set(id, cursor, CHUNK), &reads::WAITING)
             .await?;
         let waiting: Vec<Waiting> = rows.iter().map(reads::waiting).collect::<Result<_, _>>()?;
         let mut picks = Vec::new();
@@ -235,6 +301,8 @@ impl Dispatcher {
         if !walked_all || waiting.len() == CHUNK as usize {
             return Ok(Step::More);
         }
+        // Of the rows there were, none behind these waits: the next to be born may be sent at once.
+        work.cursor = next_cursor.max(set.materialised);
         if work.rescan && !materialising {
             work.rescan = false;
             work.cursor = 0;
@@ -244,14 +312,7 @@ impl Dispatcher {
     }
 }
 
-/// How many more of the set may be sent now.
-pub(super) fn slots(set: &SetRow) -> u64 {
-    if set.view.max_concurrency == 0 {
-        u64::from(CHUNK)
-    } else {
-        set.view
-            .max_concurrency
-            .saturating_sub(set.in_flight)
-            .min(u64::from(CHUNK))
-    }
+/// How many more of the set may be sent in one step.
+fn slots(set: &SetRow) -> u64 {
+    set.free_slots().min(u64::from(CHUNK))
 }

@@ -27,6 +27,15 @@ pub struct Waiting {
     pub attempt: u32,
 }
 
+/// The columns of what waits.
+pub const WAITING: [(&str, ColumnKind); 5] = [
+    ("id", ColumnKind::Bytes),
+    ("set_id", ColumnKind::Bytes),
+    ("host_id", ColumnKind::Bytes),
+    ("ordinal", ColumnKind::Integer),
+    ("attempt", ColumnKind::Integer),
+];
+
 /// What of a set waits to be sent, from `ordinal` on, in order.
 pub fn waiting_of_set(set_id: SetId, ordinal: u64, limit: u32) -> Statement {
     let sql = "SELECT id, set_id, host_id, ordinal, attempt FROM commands WHERE set_id = $1 \

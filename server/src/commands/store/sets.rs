@@ -48,6 +48,21 @@ pub struct SetRow {
     pub in_flight: u64,
 }
 
+impl SetRow {
+    /// Whether anything of it may be sent now.
+    pub fn may_send(&self, now_us: i64) -> bool {
+        !self.view.paused && self.cancel == CancelMode::None && now_us < self.view.expires_at_us
+    }
+
+    /// How many more of it may be sent now.
+    pub fn free_slots(&self) -> u64 {
+        match self.view.max_concurrency {
+            0 => u64::MAX,
+            limit => limit.saturating_sub(self.in_flight),
+        }
+    }
+}
+
 /// What a group of decisions adds to one set's counters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CounterDelta {
