@@ -12,6 +12,8 @@ pub struct Problem {
     /// The request id, to be found again in the server's log.
     pub instance: String,
     pub errors: Vec<Violation>,
+    /// Beside those that are listed.
+    pub errors_omitted: u64,
     /// The three below are there with a 402 only.
     pub feature: String,
     pub module: String,
@@ -49,6 +51,9 @@ impl Problem {
                 "  {place}: {} ({})",
                 violation.detail, violation.code
             ));
+        }
+        if self.errors_omitted > 0 {
+            lines.push(format!("  and {} more", self.errors_omitted));
         }
         if self.status == 401 {
             lines.push(
@@ -125,7 +130,7 @@ mod tests {
     fn every_violation_is_shown_with_its_place() {
         let body = br#"{"code":"validation","detail":"2 problems","errors":[
             {"pointer":"/selector/tags","code":"selector-empty","detail":"is empty"},
-            {"pointer":"","code":"unknown-field","detail":"batch"}]}"#;
+            {"pointer":"","code":"unknown-field","detail":"batch"}],"errors_omitted":7}"#;
         let text = Problem::parse(422, body).for_people();
         assert!(
             text.contains("/selector/tags: is empty (selector-empty)"),
@@ -135,6 +140,7 @@ mod tests {
             text.contains("the request: batch (unknown-field)"),
             "{text}"
         );
+        assert!(text.contains("and 7 more"), "{text}");
     }
 
     #[test]

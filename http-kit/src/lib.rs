@@ -4,12 +4,21 @@
 
 pub mod etag;
 mod extract;
+mod fields;
+mod input;
 pub mod json;
+mod page;
 mod problem;
+mod query;
 pub mod request_id;
 mod timestamp;
 
 pub use etag::{IfMatch, IfNoneMatch};
-pub use extract::{JsonBody, OptionalJsonBody, PathId, PathIds, StrictQuery, require_json};
+pub use extract::{JsonBody, OptionalJsonBody, PathId, PathIds, require_json};
+pub use fields::{Fields, FromFields};
+pub use input::{At, FromInput, hyphenated, one_of, read};
+pub use page::{LIMIT_DEFAULT, LIMIT_MAX, Page, Paging};
 pub use problem::{ERRORS_MAX, MEDIA_TYPE, Problem};
+pub use query::{ListQuery, PageParameters, StrictQuery};
+pub use serde_json::{Number, Value};
 pub use timestamp::Timestamp;

@@ -203,6 +203,11 @@ impl Problem {
     /// 422: parsed, but invalid. The problem's code is that of the first violation, so that a client may branch on the
     /// commonest case without looking at the list.
     pub fn invalid(errors: Vec<Violation>) -> Self {
+        Self::invalid_with_more(errors, 0)
+    }
+
+    /// As [`Problem::invalid`], where `more` were found than were kept.
+    pub fn invalid_with_more(errors: Vec<Violation>, more: usize) -> Self {
         let Some(first) = errors.first() else {
             return Self::unprocessable("invalid-field", "The request is not valid.");
         };
@@ -212,10 +217,13 @@ impl Problem {
         } else {
             format!("{}: {}", first.pointer, first.detail)
         };
-        if errors.len() > 1 {
-            detail.push_str(&format!(" (and {} more)", errors.len() - 1));
+        let others = errors.len() - 1 + more;
+        if others > 0 {
+            detail.push_str(&format!(" (and {others} more)"));
         }
-        Self::unprocessable(code, detail).with_errors(errors)
+        Self::unprocessable(code, detail)
+            .with_errors(errors)
+            .with_errors_omitted(more)
     }
 
     /// 422 for one field.

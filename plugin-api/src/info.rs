@@ -118,12 +118,19 @@ impl Declaration {
     /// Refuses a field that nobody reads: a typo in a limit would silently be the default. An info is read leniently
     /// instead, for a newer SDK may say more.
     pub fn parse(text: &str) -> Result<Self, InfoError> {
-        let declaration: Self = json::read(text.as_bytes()).map_err(|problem| {
-            let places = problem.errors().iter();
-            let places = places.map(|error| format!("{} {}", error.pointer, error.code));
-            let places: Vec<String> = places.collect();
-            InfoError::Json(format!("{} ({})", problem.detail(), places.join(", ")))
-        })?;
+        let document = json::parse(text.as_bytes())
+            .map_err(|problem| InfoError::Json(problem.detail().to_owned()))?;
+        let mut unknown = Vec::new();
+        let read = serde_ignored::deserialize(&document, |path| {
+            let pointer = path.to_string().replace('.', "/");
+            unknown.push(format!("/{pointer} unknown-field"));
+        });
+        let declaration: Self =
+            read.map_err(|error: serde_json::Error| InfoError::Json(error.to_string()))?;
+        if !unknown.is_empty() {
+            let unknown = unknown.join(", ");
+            return Err(InfoError::Json(unknown));
+        }
         let Self {
             name,
             features,

@@ -14,7 +14,6 @@ mod extract;
 mod hosts;
 mod identity;
 mod logging;
-mod page;
 mod refusal;
 mod runtime;
 mod server;
@@ -32,14 +31,14 @@ pub use bytes::Bytes;
 pub use call::{Call, Payload};
 pub use database::{Database, Dialect};
 pub use error::{CallError, ServerError};
-pub use extract::{Caller, QueryParams};
+pub use extract::Caller;
 pub use fleetwright_http_kit::{
-    IfMatch, IfNoneMatch, JsonBody, OptionalJsonBody, PathId, PathIds, Problem, StrictQuery,
-    Timestamp, etag, json,
+    At, Fields, FromFields, FromInput, IfMatch, IfNoneMatch, JsonBody, ListQuery, OptionalJsonBody,
+    Page, PageParameters, Paging, PathId, PathIds, Problem, StrictQuery, Timestamp, etag,
+    from_input, hyphenated, one_of,
 };
 pub use hosts::Hosts;
 pub use identity::Identity;
-pub use page::{PageView, Paging};
 pub use server::{Features, Server};
 pub use sets::Sets;
 pub use signals::Signals;

@@ -20,7 +20,6 @@ use crate::db::{Db, DbError, Statement};
 use crate::events::{Events, Signals};
 use crate::hosts::{Hosts, HostsParts};
 use crate::http::idempotency::Idempotency;
-use crate::http::page::Cursors;
 use crate::licensing::trust::TrustError;
 use crate::licensing::{Licensing, LicensingParts, TrustedKeys};
 use crate::links::Connections;
@@ -44,7 +43,6 @@ pub struct App {
     pub licensing: Licensing,
     pub modules: Modules,
     pub idempotency: Idempotency,
-    pub cursors: Cursors,
     pub request_rate: RateLimit,
     pub loops: Loops,
     /// Absent in tests: one process has one recorder.
@@ -64,8 +62,6 @@ pub enum StartError {
         path: String,
         source: std::io::Error,
     },
-    #[error("the cursor key: {0}")]
-    CursorKey(std::io::Error),
     #[error("the folder for outputs: {0}")]
     Outputs(std::io::Error),
     #[error(transparent)]
@@ -114,8 +110,6 @@ impl App {
             open_modules(&config, parts, &hosts, &commands, &idempotency).await?;
         let app = Self {
             auth: Auth::start(db.clone(), clock.clone(), &config.data_dir, &config.limits)?,
-            cursors: Cursors::from_file(&config.data_dir.join("cursor.key"))
-                .map_err(StartError::CursorKey)?,
             request_rate: RateLimit::new(config.limits.requests_per_second, SECOND_US),
             loops: Loops::new(clock.clone()),
             idempotency,

@@ -5,10 +5,9 @@ pub mod created;
 mod failure;
 pub mod idempotency;
 pub mod limits;
-pub mod page;
 pub mod peer;
 
 pub use fleetwright_http_kit::{
-    JsonBody, OptionalJsonBody, PathId, Problem, StrictQuery, Timestamp, etag, request_id,
+    At, FromInput, JsonBody, ListQuery, OptionalJsonBody, Page, PageParameters, PathId, Problem,
+    StrictQuery, Timestamp, etag, from_input, one_of, request_id,
 };
-pub use page::Page;

@@ -12,8 +12,9 @@ pub const FRESH_VARIABLE: &str = "FLEETWRIGHT_TEST_FRESH";
 pub const MODULES: [&str; 4] = ["groups", "bulk", "rolling", "schedules"];
 const PROGRAMS: [&str; 3] = ["fleetwright-server", "fleetwright-agent", "fleetwright"];
 /// The folders whose files go into the programs and modules.
-const SOURCES: [&str; 8] = [
+const SOURCES: [&str; 9] = [
     "protocol",
+    "http-kit",
     "plugin-api",
     "server",
     "agent",

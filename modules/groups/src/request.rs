@@ -5,6 +5,7 @@ mod places;
 #[cfg(test)]
 mod tests;
 
+use fleetwright_plugin_api::sdk::hyphenated;
 use fleetwright_protocol::Violation;
 use fleetwright_selector::{EXPLICIT_HOST_IDS_MAX, Selector, ValidSelector, code};
 use serde_json::{Map, Value};
@@ -19,8 +20,9 @@ pub use places::group_places;
 const NAME_CHARS_MAX: usize = 120;
 /// Characters of a description: a paragraph or two. Our choice.
 const DESCRIPTION_CHARS_MAX: usize = 4_000;
-/// Bad ids told in one answer, as for selectors.
-const BAD_IDS_MAX: usize = 100;
+
+/// Of a value that is not of its field's type: the code of every route of the server.
+const MISTYPED: &str = "invalid-field";
 
 const KEYS: [&str; 6] = [
     "id",
@@ -104,13 +106,13 @@ pub fn selector(json: &Value) -> Result<ValidSelector, BodyFault> {
 /// Reads a group: the id in the body, if any, and what is to be saved.
 pub fn group(body: &Value) -> Result<(Option<Uuid>, Draft), BodyFault> {
     let Some(object) = body.as_object() else {
-        let violation = Violation::new("", "invalid-body", "A group is an object.");
+        let violation = Violation::new("", MISTYPED, "must be an object");
         return Err(BodyFault::Invalid(vec![violation]));
     };
     let mut faults = Faults::default();
     for key in object.keys().filter(|key| !KEYS.contains(&key.as_str())) {
         let token = key.replace('~', "~0").replace('/', "~1");
-        let detail = format!("There is no field `{key}`.");
+        let detail = format!("there is no field `{key}` here");
         faults.add(&format!("/{token}"), "unknown-field", &detail);
     }
     let id = faults.optional_id(object, "id");
@@ -143,14 +145,14 @@ impl Faults {
 
     fn name(&mut self, object: &Map<String, Value>) -> String {
         const CODE: &str = "group-name-invalid";
-        let name = match object.get("name") {
+        let name = match given(object, "name") {
             None => {
-                self.add("/name", "missing-field", "The field `name` is required.");
+                self.add("/name", "missing-field", "the field `name` is required");
                 return String::new();
             }
             Some(Value::String(name)) => name,
             Some(_) => {
-                self.add("/name", CODE, "The name must be a string.");
+                self.add("/name", MISTYPED, "must be a text");
                 return String::new();
             }
         };
@@ -172,7 +174,7 @@ impl Faults {
             None => return String::new(),
             Some(Value::String(text)) => text,
             Some(_) => {
-                self.add("/description", CODE, "The description must be a string.");
+                self.add("/description", MISTYPED, "must be a text");
                 return String::new();
             }
         };
@@ -209,7 +211,7 @@ impl Faults {
             None => return Vec::new(),
             Some(Value::Array(list)) => list,
             Some(_) => {
-                self.add(POINTER, CODE, "This must be an array of host ids.");
+                self.add(POINTER, MISTYPED, "must be a list");
                 return Vec::new();
             }
         };
@@ -219,16 +221,13 @@ impl Faults {
             return Vec::new();
         }
         let mut ids = Vec::with_capacity(list.len());
-        let mut bad = 0;
         for (position, value) in list.iter().enumerate() {
             match value.as_str().and_then(hyphenated) {
                 Some(id) => ids.push(id),
-                None if bad < BAD_IDS_MAX => {
-                    bad += 1;
+                None => {
                     let detail = "This must be a host id (a hyphenated UUID).";
                     self.add(&format!("{POINTER}/{position}"), CODE, detail);
                 }
-                None => break,
             }
         }
         ids.sort_unstable();
@@ -264,11 +263,6 @@ fn given<'a>(object: &'a Map<String, Value>, key: &str) -> Option<&'a Value> {
 
 fn told(violation: fleetwright_selector::Violation) -> Violation {
     Violation::new(violation.pointer, violation.code, violation.detail)
-}
-
-/// Only this form: the others would be several spellings of one id.
-fn hyphenated(text: &str) -> Option<Uuid> {
-    Uuid::try_parse(text).ok().filter(|_| text.len() == 36)
 }
 
 /// Control characters, and those that reorder what a person sees.

@@ -1,7 +1,7 @@
 //! What clients see: selections, groups and their members.
 
-use fleetwright_plugin_api::sdk::PageView;
-use fleetwright_selector::{ValidSelector, format_rfc3339_us};
+use fleetwright_plugin_api::sdk::{Paging, Timestamp};
+use fleetwright_selector::ValidSelector;
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -117,7 +117,7 @@ pub fn group(group: &Group) -> GroupView {
     }
 }
 
-pub fn members(page: MemberPage) -> MemberPageView {
+pub fn members(page: MemberPage, paging: &Paging) -> MemberPageView {
     let last = page.items.last().map(|(id, _)| *id).filter(|_| page.more);
     let items = page.items.into_iter().map(|(id, line)| {
         let (fqdn, states) = line.map_or((None, None), |line| {
@@ -131,7 +131,7 @@ pub fn members(page: MemberPage) -> MemberPageView {
             approval_status,
         }
     });
-    let paged = PageView::new(items.collect(), last.as_ref());
+    let paged = paging.page_until(items.collect(), last.as_ref());
     MemberPageView {
         items: paged.items,
         next_cursor: paged.next_cursor,
@@ -139,28 +139,6 @@ pub fn members(page: MemberPage) -> MemberPageView {
     }
 }
 
-/// The API's times have exactly three digits after the second.
 fn time(at_us: i64) -> String {
-    let microseconds = at_us.rem_euclid(1_000_000);
-    let seconds = format_rfc3339_us(at_us - microseconds);
-    let whole = seconds.strip_suffix('Z').unwrap_or(&seconds);
-    format!("{whole}.{:03}Z", microseconds / 1_000)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_have_milliseconds() {
-        let cases = [
-            (0, "1970-01-01T00:00:00.000Z"),
-            (1_767_225_600_000_000, "2026-01-01T00:00:00.000Z"),
-            (1_767_225_600_050_999, "2026-01-01T00:00:00.050Z"),
-            (-1, "1969-12-31T23:59:59.999Z"),
-        ];
-        for (at_us, text) in cases {
-            assert_eq!(time(at_us), text);
-        }
-    }
+    Timestamp(at_us).to_string()
 }

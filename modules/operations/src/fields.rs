@@ -7,10 +7,11 @@ use std::ops::RangeInclusive;
 use fleetwright_protocol::Violation;
 use serde_json::{Map, Value};
 
-/// Violations reported at once. More would only make a larger answer to a hopeless body.
-const VIOLATIONS_MAX: usize = 100;
 /// Characters of an unknown key that are repeated in an error.
 const KEY_CHARS_SHOWN: usize = 64;
+
+/// Of a value that is not of its field's type: the code of every route of the server.
+pub const MISTYPED: &str = "invalid-field";
 
 pub struct Fields<'a> {
     object: &'a Map<String, Value>,
@@ -20,13 +21,9 @@ pub struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     pub fn of(body: &'a Value) -> Result<Self, Vec<Violation>> {
-        let object = body.as_object().ok_or_else(|| {
-            vec![Violation::new(
-                "",
-                "field-type-invalid",
-                "must be an object",
-            )]
-        })?;
+        let object = body
+            .as_object()
+            .ok_or_else(|| vec![Violation::new("", MISTYPED, "must be an object")])?;
         Ok(Self {
             object,
             known: Vec::new(),
@@ -57,17 +54,22 @@ impl<'a> Fields<'a> {
         let value = self.value(name)?;
         let text = value.as_str();
         if text.is_none() {
-            self.refuse(name, "field-type-invalid", "must be a text");
+            self.refuse(name, MISTYPED, "must be a text");
         }
         text
     }
 
-    pub fn required_text(&mut self, name: &'static str, code: &str) -> Option<&'a str> {
+    pub fn required_text(&mut self, name: &'static str) -> Option<&'a str> {
         let text = self.text(name);
         if !self.has(name) {
-            self.refuse(name, code, "is required");
+            self.missing(name);
         }
         text
+    }
+
+    pub fn missing(&mut self, name: &str) {
+        let detail = format!("the field `{name}` is required");
+        self.refuse(name, "missing-field", &detail);
     }
 
     pub fn flag(&mut self, name: &'static str) -> bool {
@@ -75,16 +77,18 @@ impl<'a> Fields<'a> {
             return false;
         };
         value.as_bool().unwrap_or_else(|| {
-            self.refuse(name, "field-type-invalid", "must be true or false");
+            self.refuse(name, MISTYPED, "must be true or false");
             false
         })
     }
 
-    /// An integer; anything else is refused with the code of its range.
+    /// An integer; another number is refused with the code of its range.
     pub fn integer(&mut self, name: &'static str, code: &str) -> Option<i64> {
         let value = self.value(name)?;
         let number = value.as_i64();
-        if number.is_none() {
+        if !value.is_number() {
+            self.refuse(name, MISTYPED, "must be a number");
+        } else if number.is_none() {
             self.refuse(name, code, "must be an integer in range");
         }
         number
@@ -126,15 +130,22 @@ impl<'a> Fields<'a> {
         let Some(value) = self.value(name) else {
             return BTreeMap::new();
         };
-        let texts = serde_json::from_value(value.clone());
-        texts.unwrap_or_else(|_not_texts| {
-            self.refuse(
-                name,
-                "field-type-invalid",
-                "must be an object of names and texts",
-            );
-            BTreeMap::new()
-        })
+        let Some(members) = value.as_object() else {
+            self.refuse(name, MISTYPED, "must be an object");
+            return BTreeMap::new();
+        };
+        let mut texts = BTreeMap::new();
+        for (key, value) in members {
+            match value.as_str() {
+                Some(text) => drop(texts.insert(key.clone(), text.to_owned())),
+                None => self.refuse(
+                    &format!("{name}/{}", token(key)),
+                    MISTYPED,
+                    "must be a text",
+                ),
+            }
+        }
+        texts
     }
 
     /// Everything that was found, with the fields nobody asked for first: a typo explains the rest.
@@ -144,21 +155,25 @@ impl<'a> Fields<'a> {
             .keys()
             .filter(|key| !self.known.contains(&key.as_str()));
         let mut found: Vec<Violation> = unknown
-            .take(VIOLATIONS_MAX)
-            .map(|key| Violation::new(format!("/{}", token(key)), "unknown-field", "no such field"))
+            .map(|key| {
+                let (pointer, detail) = (
+                    format!("/{}", token(key)),
+                    format!("there is no field `{}` here", shown(key)),
+                );
+                Violation::new(pointer, "unknown-field", detail)
+            })
             .collect();
         found.extend(self.found);
-        found.truncate(VIOLATIONS_MAX);
         if found.is_empty() { Ok(()) } else { Err(found) }
     }
 }
 
 /// A key as a JSON pointer token, short and printable.
 fn token(key: &str) -> String {
-    let shown: String = key
-        .chars()
-        .filter(|character| !character.is_control())
-        .take(KEY_CHARS_SHOWN)
-        .collect();
-    shown.replace('~', "~0").replace('/', "~1")
+    shown(key).replace('~', "~0").replace('/', "~1")
+}
+
+fn shown(key: &str) -> String {
+    let printable = key.chars().filter(|character| !character.is_control());
+    printable.take(KEY_CHARS_SHOWN).collect()
 }

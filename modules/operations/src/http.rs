@@ -11,15 +11,13 @@ pub mod one;
 
 pub use document::document;
 
-use axum::body::{Body, Bytes};
-use axum::extract::{DefaultBodyLimit, FromRequest as _, Request};
+use axum::extract::DefaultBodyLimit;
 use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use fleetwright_plugin_api::sdk::{IfMatch, JsonBody, Problem, Server, etag};
+use fleetwright_plugin_api::sdk::{IfMatch, Problem, Server, etag};
 use fleetwright_plugin_api::wire::CallContext;
-use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::control::control;
@@ -61,17 +59,4 @@ pub async fn controlled<K: Kind>(
     let loaded = loaded.map_err(problem::<K>)?;
     let tag = [(header::ETAG, etag::of(loaded.revision()))];
     Ok((tag, Json(K::summary(&loaded))).into_response())
-}
-
-/// A JSON body that may be left out; an absent one is an empty object.
-pub async fn optional_body(request: Request) -> Result<Value, Problem> {
-    let (parts, body) = request.into_parts();
-    let bytes = Bytes::from_request(Request::from_parts(parts.clone(), body), &()).await;
-    let bytes = bytes.map_err(|_| Problem::malformed("The body could not be read."))?;
-    if bytes.is_empty() {
-        return Ok(Value::Object(Map::new()));
-    }
-    let whole = Request::from_parts(parts, Body::from(bytes));
-    let JsonBody(value) = JsonBody::from_request(whole, &()).await?;
-    Ok(value)
 }

@@ -9,7 +9,7 @@ use fleetwright_protocol::limits::{
 use fleetwright_protocol::{ExecutionOptions, HealthCheck, Operation, Violation, validate};
 use serde_json::{Map, Value};
 
-use crate::fields::Fields;
+use crate::fields::{Fields, MISTYPED};
 use crate::selection::Expected;
 
 /// Room for a change ticket and a sentence; it is shown in lists.
@@ -73,7 +73,7 @@ pub fn new_operation<F>(
 
 /// The operation of `operation_type` and `parameters`.
 pub fn what(fields: &mut Fields<'_>) -> Option<What> {
-    let operation_type = fields.required_text("operation_type", "operation-type-unknown");
+    let operation_type = fields.required_text("operation_type");
     let parameters = fields
         .value("parameters")
         .cloned()
@@ -89,7 +89,7 @@ pub fn what(fields: &mut Fields<'_>) -> Option<What> {
 fn required_selector(fields: &mut Fields<'_>) -> Option<Value> {
     let selector = selector(fields);
     if selector.is_none() && !fields.has("selector") {
-        fields.refuse("selector", "selector-empty", "is required");
+        fields.missing("selector");
     }
     selector
 }
@@ -98,7 +98,7 @@ fn required_selector(fields: &mut Fields<'_>) -> Option<Value> {
 pub fn selector(fields: &mut Fields<'_>) -> Option<Value> {
     let value = fields.value("selector")?;
     if !value.is_object() {
-        fields.refuse("selector", "selector-value-invalid", "must be an object");
+        fields.refuse("selector", MISTYPED, "must be an object");
     }
     Some(value.clone())
 }

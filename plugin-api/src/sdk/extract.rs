@@ -1,8 +1,7 @@
 //! What handlers take from a request besides its body.
 
-use axum::extract::{FromRequestParts, Query};
+use axum::extract::FromRequestParts;
 use http::request::Parts;
-use serde::de::DeserializeOwned;
 
 use super::{CallContext, Problem};
 
@@ -20,23 +19,5 @@ impl<S: Sync> FromRequestParts<S> for Caller {
             .cloned()
             .map(Self)
             .ok_or_else(Problem::internal_silent)
-    }
-}
-
-/// The query, as a struct. What cannot be read is 400 `malformed`; unknown parameters are ignored.
-#[derive(Clone, Debug)]
-pub struct QueryParams<T>(pub T);
-
-impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for QueryParams<T> {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
-        let Query(value) = Query::<T>::try_from_uri(&parts.uri).map_err(|rejection| {
-            Problem::malformed(format!(
-                "The query cannot be read: {}",
-                rejection.body_text()
-            ))
-        })?;
-        Ok(Self(value))
     }
 }

@@ -2,8 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use fleetwright_protocol::Violation;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -12,7 +11,7 @@ use utoipa_axum::routes;
 use super::store::{self, AuditFilter, AuditRow};
 use super::verify::{self, Finding};
 use crate::app::AppState;
-use crate::http::{Page, Problem, StrictQuery, Timestamp, page};
+use crate::http::{ListQuery, Page, PageParameters, Problem, Timestamp, from_input};
 
 pub fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::default()
@@ -20,7 +19,7 @@ pub fn router() -> OpenApiRouter<AppState> {
         .routes(routes!(verify_chain))
 }
 
-#[derive(Deserialize, Serialize, IntoParams)]
+#[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct ListAudit {
     /// `user:<uuid>`, `token:<uuid>`, `module:<name>`, `system:<part>`.
@@ -31,16 +30,22 @@ pub struct ListAudit {
     target_id: Option<String>,
     tenant: Option<String>,
     /// Not before this time (RFC 3339).
-    since: Option<String>,
+    #[param(value_type = Option<String>, format = DateTime)]
+    since: Option<Timestamp>,
     /// Before this time (RFC 3339).
-    until: Option<String>,
-    /// 1 to 500; 50 if absent.
-    #[serde(skip_serializing)]
-    limit: Option<u32>,
-    /// `next_cursor` of the page before.
-    #[serde(skip_serializing)]
-    cursor: Option<String>,
+    #[param(value_type = Option<String>, format = DateTime)]
+    until: Option<Timestamp>,
 }
+
+from_input!(ListAudit {
+    principal,
+    action,
+    target_kind,
+    target_id,
+    tenant,
+    since,
+    until
+});
 
 #[derive(Serialize, ToSchema)]
 pub struct AuditView {
@@ -72,29 +77,24 @@ pub struct AuditVerification {
 }
 
 /// List audit rows, newest first
-#[utoipa::path(get, path = "/audit", tag = "audit", params(ListAudit),
+#[utoipa::path(get, path = "/audit", tag = "audit", params(PageParameters, ListAudit),
     responses((status = 200, body = Page<AuditView>)))]
 pub async fn list(
     State(app): State<AppState>,
-    StrictQuery(query): StrictQuery<ListAudit>,
+    ListQuery { filters, paging }: ListQuery<ListAudit>,
 ) -> Result<Json<Page<AuditView>>, Problem> {
-    let limit = page::limit(query.limit)?;
-    let list = list_name(&query);
     let filter = AuditFilter {
-        since_us: time("/since", query.since.as_deref())?,
-        until_us: time("/until", query.until.as_deref())?,
-        principal: query.principal,
-        action: query.action,
-        target_kind: query.target_kind,
-        target_id: query.target_id,
-        tenant: query.tenant,
+        since_us: filters.since.map(|time| time.0),
+        until_us: filters.until.map(|time| time.0),
+        principal: filters.principal,
+        action: filters.action,
+        target_kind: filters.target_kind,
+        target_id: filters.target_id,
+        tenant: filters.tenant,
     };
-    let before: Option<i64> = app.cursors.position(&list, query.cursor.as_deref())?;
-    let rows = store::page(&app.db, &filter, before.unwrap_or(i64::MAX), limit + 1).await?;
-    let page = app
-        .cursors
-        .page(&list, limit, rows, |row| row.sequence, AuditView::from);
-    Ok(Json(page))
+    let before = paging.after()?.unwrap_or(i64::MAX);
+    let rows = store::page(&app.db, &filter, before, paging.limit() + 1).await?;
+    Ok(Json(paging.page(rows, |row| row.sequence, AuditView::from)))
 }
 
 /// Check the whole chain
@@ -129,20 +129,4 @@ impl From<AuditRow> for AuditView {
             digest: hex::encode(row.digest),
         }
     }
-}
-
-/// A cursor is good for the filters it was made with.
-fn list_name(query: &ListAudit) -> String {
-    let filters = serde_json::to_string(query).unwrap_or_default();
-    format!("audit {filters}")
-}
-
-fn time(pointer: &str, text: Option<&str>) -> Result<Option<i64>, Problem> {
-    text.map(|text| {
-        text.parse::<Timestamp>().map(|time| time.0).map_err(|_| {
-            let detail = "Expected a time such as 2026-01-31T12:00:00Z.";
-            Problem::invalid(vec![Violation::new(pointer, "invalid-field", detail)])
-        })
-    })
-    .transpose()
 }

@@ -5,12 +5,14 @@ mod sessions;
 mod tokens;
 mod users;
 
+use serde_json::Value;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::AuthError;
+use super::Role;
 use crate::app::AppState;
-use crate::http::Problem;
+use crate::http::{At, FromInput, Problem, one_of};
 
 pub fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::default()
@@ -44,5 +46,11 @@ impl From<AuthError> for Problem {
             AuthError::Password(_) | AuthError::Signing => Self::internal(&error),
             AuthError::Db(error) => error.into(),
         }
+    }
+}
+
+impl FromInput for Role {
+    fn from_input(value: Value, at: &mut At<'_>) -> Option<Self> {
+        one_of(&value, at, &Self::ALL.map(|role| (role.as_str(), role)))
     }
 }

@@ -11,8 +11,8 @@ use fleetwright_plugin_api::wire::CommandView;
 use fleetwright_protocol::limits::{EXPIRES_IN_SECONDS_DEFAULT, TIMEOUT_SECONDS_DEFAULT};
 use fleetwright_protocol::{CommandId, ExecutionOptions, HostId, validate};
 use http::HeaderMap;
-use serde::Deserialize;
-use serde_json::Value;
+use serde::Serialize;
+use serde_json::{Map, Number, Value};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -25,7 +25,10 @@ use crate::audit::AuditContext;
 use crate::auth::Caller;
 use crate::db::DbError;
 use crate::http::created::Created;
-use crate::http::{JsonBody, OptionalJsonBody, Page, PathId, Problem, StrictQuery, page};
+use crate::http::{
+    At, FromInput, JsonBody, ListQuery, OptionalJsonBody, Page, PageParameters, PathId, Problem,
+    StrictQuery, from_input, one_of,
+};
 
 pub fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
@@ -35,13 +38,13 @@ pub fn router() -> OpenApiRouter<AppState> {
         .routes(routes!(cancel_command))
 }
 
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, ToSchema)]
 struct RunCommand {
     /// One of the eight operation types.
     operation_type: String,
     /// Depends on the type.
-    #[schema(value_type = Object)]
-    parameters: Value,
+    #[schema(value_type = Option<Object>)]
+    parameters: Option<Value>,
     /// Say what would change and touch nothing.
     dry_run: Option<bool>,
     working_directory: Option<String>,
@@ -52,24 +55,16 @@ struct RunCommand {
     #[schema(value_type = Option<Object>)]
     health_check: Option<Value>,
     /// How long it may run; default 3600. A health check adds its own time.
-    timeout_seconds: Option<i64>,
+    #[schema(value_type = Option<u64>)]
+    timeout_seconds: Option<Number>,
     /// How long it may wait for its host; default a day.
-    expires_in_seconds: Option<i64>,
+    #[schema(value_type = Option<u64>)]
+    expires_in_seconds: Option<Number>,
     /// Why, for the audit log.
     reason: Option<String>,
 }
 
-#[derive(Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-struct ListQuery {
-    /// Default 50.
-    #[param(minimum = 1, maximum = 500)]
-    limit: Option<u32>,
-    /// From the page before.
-    cursor: Option<String>,
-}
-
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct OutputQuery {
     /// Leave out this many bytes at the beginning of each stream.
@@ -78,7 +73,7 @@ struct OutputQuery {
     follow: Option<bool>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum WhatRuns {
     Finish,
@@ -86,10 +81,35 @@ enum WhatRuns {
     Kill,
 }
 
-#[derive(Debug, Default, Deserialize, ToSchema)]
+#[derive(Debug, ToSchema)]
 struct CancelCommand {
     /// What to do if it has started; default `kill`.
     running: Option<WhatRuns>,
+}
+
+from_input!(RunCommand {
+    operation_type,
+    parameters,
+    dry_run,
+    working_directory,
+    environment,
+    run_as,
+    health_check,
+    timeout_seconds,
+    expires_in_seconds,
+    reason,
+});
+from_input!(OutputQuery { offset, follow });
+from_input!(CancelCommand { running });
+
+impl FromInput for WhatRuns {
+    fn from_input(value: Value, at: &mut At<'_>) -> Option<Self> {
+        one_of(
+            &value,
+            at,
+            &[("finish", Self::Finish), ("kill", Self::Kill)],
+        )
+    }
 }
 
 /// Runs one operation on one host. Answers when it is stored, not when it has run.
@@ -113,32 +133,23 @@ async fn run_command(
 }
 
 /// A host's commands, newest first, those of bulk operations included.
-#[utoipa::path(get, path = "/hosts/{id}/commands", tag = "commands", params(("id" = Uuid, Path), ListQuery),
+#[utoipa::path(get, path = "/hosts/{id}/commands", tag = "commands", params(("id" = Uuid, Path), PageParameters),
     responses((status = OK, body = Page<CommandBody>)))]
 async fn list_commands(
     State(app): State<AppState>,
     PathId(host_id): PathId<HostId>,
-    StrictQuery(query): StrictQuery<ListQuery>,
+    ListQuery { paging, .. }: ListQuery,
 ) -> Result<Json<Page<CommandBody>>, Problem> {
     if !app.hosts.registry().contains(host_id) {
         return Err(Problem::not_found("host"));
     }
-    let limit = page::limit(query.limit)?;
-    let list = format!("commands of {host_id}");
-    let before = query
-        .cursor
-        .as_deref()
-        .map(|cursor| app.cursors.open(&list, cursor))
-        .transpose()?;
-    let rows = app.commands.of_host(host_id, before, limit + 1).await?;
+    let before = paging.after()?;
+    let rows = app
+        .commands
+        .of_host(host_id, before, paging.limit() + 1)
+        .await?;
     let body = |view| view::command(view, None);
-    Ok(Json(app.cursors.page(
-        &list,
-        limit,
-        rows,
-        |view| view.id,
-        body,
-    )))
+    Ok(Json(paging.page(rows, |view| view.id, body)))
 }
 
 /// One command with its operation and result.
@@ -200,6 +211,9 @@ fn created(stored: CommandView) -> Result<Created, DbError> {
 /// What a set cannot hold is checked here (a negative time limit, a health check of another shape); everything else
 /// where the set is made.
 fn new_command(body: RunCommand) -> Result<NewCommand, Problem> {
+    // What is no whole number is out of range, as what is too large.
+    let whole = |number: Number| number.as_i64().unwrap_or(i64::MAX);
+    let parameters = body.parameters.unwrap_or_else(|| Map::new().into());
     let check = body.health_check.as_ref().map(validate::health_check);
     let (health_check, mut found) = match check.transpose() {
         Ok(check) => (check, Vec::new()),
@@ -215,7 +229,9 @@ fn new_command(body: RunCommand) -> Result<NewCommand, Problem> {
         run_as: body.run_as,
         health_check,
     };
-    let timeout = body.timeout_seconds.map(validate::timeout_seconds);
+    let timeout = body
+        .timeout_seconds
+        .map(|number| validate::timeout_seconds(whole(number)));
     let timeout_seconds = match timeout.transpose() {
         Ok(seconds) => seconds.unwrap_or(TIMEOUT_SECONDS_DEFAULT),
         Err(violation) => {
@@ -225,7 +241,7 @@ fn new_command(body: RunCommand) -> Result<NewCommand, Problem> {
     };
     if !found.is_empty() {
         found.extend(validate::options(&options));
-        if let Err(more) = validate::operation(&body.operation_type, &body.parameters) {
+        if let Err(more) = validate::operation(&body.operation_type, &parameters) {
             found.extend(more);
         }
         return Err(Problem::invalid(found));
@@ -233,12 +249,12 @@ fn new_command(body: RunCommand) -> Result<NewCommand, Problem> {
     // A negative number fails the set's own check, as 0 does.
     let expires_in_seconds = body
         .expires_in_seconds
-        .map_or(EXPIRES_IN_SECONDS_DEFAULT, |seconds| {
-            u64::try_from(seconds).unwrap_or(0)
+        .map_or(EXPIRES_IN_SECONDS_DEFAULT, |number| {
+            u64::try_from(whole(number)).unwrap_or(0)
         });
     Ok(NewCommand {
         operation_type: body.operation_type,
-        parameters: body.parameters,
+        parameters,
         options,
         timeout_seconds,
         expires_in_seconds,

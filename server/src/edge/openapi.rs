@@ -131,7 +131,8 @@ fn problem_schema() -> Value {
             "instance": text("The request's id, also in `X-Request-Id`."),
             "errors": {
                 "type": "array",
-                "description": "Everything that is wrong with the input.",
+                "description": "Everything that is wrong with the input, up to 100.",
+                "maxItems": 100,
                 "items": {
                     "type": "object",
                     "required": ["pointer", "code", "detail"],
@@ -141,6 +142,10 @@ fn problem_schema() -> Value {
                         "detail": text("A sentence for a person."),
                     },
                 },
+            },
+            "errors_omitted": {
+                "type": "integer",
+                "description": "How many more errors there are than the 100 that are listed; left out if none.",
             },
             "feature": text("402: the feature code that is needed."),
             "module": text("402: the module that provides it."),

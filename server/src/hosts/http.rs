@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use fleetwright_protocol::HostId;
+use fleetwright_protocol::{HostId, Violation};
 use http::{StatusCode, header};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -23,7 +23,7 @@ use crate::audit::AuditContext;
 use crate::auth::Caller;
 use crate::commands::actions::end_with_host;
 use crate::http::etag::{self, IfMatch};
-use crate::http::{JsonBody, Page, PathId, Problem, StrictQuery, page};
+use crate::http::{JsonBody, ListQuery, Page, PageParameters, PathId, Problem, from_input};
 
 /// The longest filter text looked at: no tag and no host name is longer.
 const FILTER_CHARS_MAX: usize = 256;
@@ -37,9 +37,9 @@ pub fn router() -> OpenApiRouter<AppState> {
         .routes(routes!(approve_hosts))
 }
 
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, Default, IntoParams)]
 #[into_params(parameter_in = Query)]
-struct ListQuery {
+struct HostFilters {
     /// `online` or `offline`.
     status: Option<String>,
     /// `pending`, `approved` or `rejected`.
@@ -48,14 +48,9 @@ struct ListQuery {
     tag: Option<String>,
     /// The beginning of the FQDN or host name, in any case; or a whole host id.
     q: Option<String>,
-    /// Default 50.
-    #[param(minimum = 1, maximum = 500)]
-    limit: Option<u32>,
-    /// From the page before.
-    cursor: Option<String>,
 }
 
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, ToSchema)]
 struct PatchHost {
     /// Replaces the operator's tags; what the agent says itself stays.
     tags: Option<Vec<String>>,
@@ -65,12 +60,25 @@ struct PatchHost {
     reserved: Option<bool>,
 }
 
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, ToSchema)]
 struct ApproveHosts {
     /// At most 5,000.
     #[schema(value_type = Vec<Uuid>)]
     host_ids: Vec<HostId>,
 }
+
+from_input!(HostFilters {
+    status,
+    approval_status,
+    tag,
+    q
+});
+from_input!(PatchHost {
+    tags,
+    attributes,
+    reserved
+});
+from_input!(ApproveHosts { host_ids });
 
 #[derive(Debug, Serialize, ToSchema)]
 struct ApprovedView {
@@ -80,32 +88,24 @@ struct ApprovedView {
 }
 
 /// Lists hosts, by id; with `q`, by name.
-#[utoipa::path(get, path = "/hosts", tag = "hosts", params(ListQuery),
+#[utoipa::path(get, path = "/hosts", tag = "hosts", params(PageParameters, HostFilters),
     responses((status = OK, body = Page<HostView>)))]
 async fn list_hosts(
     State(app): State<AppState>,
-    StrictQuery(query): StrictQuery<ListQuery>,
+    ListQuery { filters, paging }: ListQuery<HostFilters>,
 ) -> Result<Json<Page<HostView>>, Problem> {
-    let limit = page::limit(query.limit)?;
-    if let Some(id) = query.q.as_deref().and_then(|q| Uuid::try_parse(q).ok()) {
-        return one_by_id(&app.hosts, HostId(id), &query).await;
+    let filter = filter(&filters)?;
+    let after = paging.after()?.map(|(name, id)| Position { name, id });
+    if let Some(id) = filters.q.as_deref().and_then(|q| Uuid::try_parse(q).ok()) {
+        return one_by_id(&app.hosts, HostId(id), &filter).await;
     }
-    let list = list_name(&query);
-    let filter = filter(&query)?;
-    let after = match &query.cursor {
-        None => None,
-        Some(cursor) => {
-            let (name, id): (String, HostId) = app.cursors.open(&list, cursor)?;
-            Some(Position { name, id })
-        }
-    };
-    let rows = listing::list(&app.db, &filter, after.as_ref(), limit + 1).await?;
+    let rows = listing::list(&app.db, &filter, after.as_ref(), paging.limit() + 1).await?;
     let position = |host: &Host| {
         let Position { name, id } = listing::position_of(&filter, host);
         (name, id)
     };
     let view = |host| view::listed(&app.hosts, host);
-    Ok(Json(app.cursors.page(&list, limit, rows, position, view)))
+    Ok(Json(paging.page(rows, position, view)))
 }
 
 /// One host, with what its agent last said of its load.
@@ -221,9 +221,8 @@ fn answer(hosts: &Hosts, host: Host) -> Response {
 async fn one_by_id(
     hosts: &Hosts,
     id: HostId,
-    query: &ListQuery,
+    filter: &HostFilter,
 ) -> Result<Json<Page<HostView>>, Problem> {
-    let filter = filter(query)?;
     let found = store::get(hosts.db(), id).await?.filter(|host| {
         filter.online.is_none_or(|online| online == host.online)
             && filter
@@ -241,60 +240,53 @@ async fn one_by_id(
     }))
 }
 
-fn filter(query: &ListQuery) -> Result<HostFilter, Problem> {
-    let invalid = |field: &str, detail: &str| {
-        Problem::invalid_field(&format!("/{field}"), "invalid-field", detail)
+fn filter(query: &HostFilters) -> Result<HostFilter, Problem> {
+    let mut found = Vec::new();
+    let mut refuse = |field: &str, detail: &str| {
+        found.push(Violation::new(format!("/{field}"), "invalid-field", detail));
     };
-    let online = match query.status.as_deref() {
-        None => None,
-        Some("online") => Some(true),
-        Some("offline") => Some(false),
-        Some(_) => return Err(invalid("status", "must be online or offline")),
-    };
-    let approval =
-        match query.approval_status.as_deref() {
-            None => None,
-            Some(name) => Some(Approval::from_name(name).ok_or_else(|| {
-                invalid("approval_status", "must be pending, approved or rejected")
-            })?),
-        };
+    let online = query.status.as_deref().and_then(|status| match status {
+        "online" => Some(true),
+        "offline" => Some(false),
+        _ => {
+            refuse("status", "must be online or offline");
+            None
+        }
+    });
+    let approval = query.approval_status.as_deref().and_then(|name| {
+        let approval = Approval::from_name(name);
+        if approval.is_none() {
+            refuse("approval_status", "must be pending, approved or rejected");
+        }
+        approval
+    });
     for (field, text) in [("tag", &query.tag), ("q", &query.q)] {
         let Some(text) = text else { continue };
         if text.chars().count() > FILTER_CHARS_MAX {
-            return Err(invalid(field, "is too long"));
+            refuse(field, "is too long");
+        } else if let Some(reason) = labels::bad_character(text) {
+            refuse(field, &reason);
         }
-        if let Some(reason) = labels::bad_character(text) {
-            return Err(invalid(field, &reason));
-        }
+    }
+    if !found.is_empty() {
+        return Err(Problem::invalid(found));
     }
     let prefix = query.q.as_deref().map(str::trim).filter(|q| !q.is_empty());
     Ok(HostFilter {
         online,
         approval,
         tag: query.tag.clone(),
+        // Names are matched in any case; the store compares lower-case.
         name_prefix: prefix.map(str::to_lowercase),
     })
-}
-
-/// A cursor is good for the list it came from only: the filters are part of the name.
-fn list_name(query: &ListQuery) -> String {
-    let filters = [&query.status, &query.approval_status, &query.tag, &query.q];
-    format!("hosts {}", serde_json::json!(filters))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn query(change: impl FnOnce(&mut ListQuery)) -> ListQuery {
-        let mut query = ListQuery {
-            status: None,
-            approval_status: None,
-            tag: None,
-            q: None,
-            limit: None,
-            cursor: None,
-        };
+    fn query(change: impl FnOnce(&mut HostFilters)) -> HostFilters {
+        let mut query = HostFilters::default();
         change(&mut query);
         query
     }
@@ -324,14 +316,17 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_belongs_to_its_filters() {
-        let plain = list_name(&query(|_| {}));
-        assert_eq!(plain, list_name(&query(|query| query.limit = Some(7))));
-        assert_ne!(
-            plain,
-            list_name(&query(|query| query.tag = Some("web".into())))
+    fn every_wrong_filter_is_named() {
+        let wrong = query(|query| {
+            query.status = Some("Online".into());
+            query.approval_status = Some("x".into());
+            query.tag = Some("a\0".into());
+        });
+        let problem = filter(&wrong).unwrap_err();
+        let places = problem.errors().iter().map(|error| error.pointer.as_str());
+        assert_eq!(
+            places.collect::<Vec<_>>(),
+            ["/status", "/approval_status", "/tag"]
         );
-        let tag = list_name(&query(|query| query.tag = Some("web".into())));
-        assert_ne!(tag, list_name(&query(|query| query.q = Some("web".into()))));
     }
 }

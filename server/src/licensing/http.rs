@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::State;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -15,17 +15,19 @@ use super::decide::{self, Standing};
 use crate::app::AppState;
 use crate::audit::AuditContext;
 use crate::auth::Caller;
-use crate::http::{JsonBody, Problem, Timestamp};
+use crate::http::{JsonBody, Problem, Timestamp, from_input};
 
 pub fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(get_license, put_license))
 }
 
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, ToSchema)]
 struct PutLicense {
     /// The licence's text, as the vendor sent it.
     license: String,
 }
+
+from_input!(PutLicense { license });
 
 #[derive(Debug, Serialize, ToSchema)]
 struct LicenseView {

@@ -71,7 +71,11 @@ impl<P: Clone> RouteTable<P> {
         let method = if method == "HEAD" { "GET" } else { method };
         match matched.value.get(method) {
             Some(entry) => Found::Route(entry),
-            None => Found::OtherMethods(matched.value.keys().map(String::as_str).collect()),
+            None => {
+                let methods = matched.value.keys().map(String::as_str);
+                let head = matched.value.contains_key("GET").then_some("HEAD");
+                Found::OtherMethods(methods.chain(head).collect())
+            }
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use fleetwright_protocol::{HostId, Violation};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -14,7 +14,7 @@ use utoipa_axum::routes;
 
 use super::decide;
 use crate::app::AppState;
-use crate::http::{JsonBody, Problem};
+use crate::http::{JsonBody, Problem, from_input};
 
 /// Hosts in one request: the size of the largest supported fleet.
 const HOSTS_MAX: usize = 100_000;
@@ -25,7 +25,7 @@ pub fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(plan_bulk))
 }
 
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, ToSchema)]
 struct PlanBulk {
     /// One of the eight operation types.
     operation_type: String,
@@ -35,6 +35,12 @@ struct PlanBulk {
     #[schema(value_type = Object)]
     parameters: Option<Value>,
 }
+
+from_input!(PlanBulk {
+    operation_type,
+    host_ids,
+    parameters
+});
 
 #[derive(Debug, Serialize, ToSchema)]
 struct Plans {

@@ -1,10 +1,11 @@
 //! Pause, resume, cancel. `If-Match` makes each conditional on the state the client has seen.
 
-use axum::extract::{Request, State};
+use axum::extract::State;
 use axum::response::Response;
-use fleetwright_operations::http::{controlled, optional_body};
+use fleetwright_operations::http::controlled;
 use fleetwright_operations::kind::problem;
-use fleetwright_plugin_api::sdk::{Caller, IfMatch, PathId, Problem, Server};
+use fleetwright_plugin_api::sdk::{Caller, IfMatch, OptionalJsonBody, PathId, Problem, Server};
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::actions::control::cancel_of;
@@ -30,9 +31,8 @@ pub async fn cancel(
     Caller(context): Caller,
     PathId(id): PathId<Uuid>,
     seen: IfMatch,
-    request: Request,
+    OptionalJsonBody(body): OptionalJsonBody<Value>,
 ) -> Result<Response, Problem> {
-    let body = optional_body(request).await?;
     let asked = request::cancel(&body).map_err(Problem::invalid)?;
     let asked = cancel_of(&server, &context, id, asked).await;
     let asked = asked.map_err(problem::<BulkKind>)?;

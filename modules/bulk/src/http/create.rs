@@ -1,10 +1,9 @@
 //! New operations: from a request, and from an earlier operation.
 
-use axum::extract::{Request, State};
+use axum::extract::State;
 use fleetwright_operations::create::from_body;
-use fleetwright_operations::http::optional_body;
 use fleetwright_operations::kind::{CreatedOf, problem};
-use fleetwright_plugin_api::sdk::{Caller, JsonBody, PathId, Problem, Server};
+use fleetwright_plugin_api::sdk::{Caller, JsonBody, OptionalJsonBody, PathId, Problem, Server};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -56,9 +55,8 @@ pub async fn retry(
     State(server): State<Server>,
     Caller(context): Caller,
     PathId(id): PathId<Uuid>,
-    request: Request,
+    OptionalJsonBody(body): OptionalJsonBody<Value>,
 ) -> Result<CreatedOf<BulkKind>, Problem> {
-    let body = optional_body(request).await?;
     let asked = request::retry(&body).map_err(Problem::invalid)?;
     let created = retry::retry(&server, &context, id, asked).await;
     created.map_err(problem::<BulkKind>)

@@ -3,9 +3,10 @@
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
-use fleetwright_plugin_api::sdk::{IfNoneMatch, PageView, Paging, PathId, Problem, QueryParams};
+use fleetwright_plugin_api::sdk::{
+    IfNoneMatch, ListQuery, Paging, PathId, Problem, from_input, hyphenated,
+};
 use fleetwright_protocol::Violation;
-use serde::Deserialize;
 use utoipa::IntoParams;
 use uuid::Uuid;
 
@@ -14,8 +15,7 @@ use crate::engine::{Engine, MembersAsked};
 use crate::http::problem::of;
 use crate::view::{self, GroupPage, MemberPageView};
 
-#[derive(Debug, Default, Deserialize, IntoParams)]
-#[serde(default)]
+#[derive(Debug, Default, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct ListParams {
     /// The children of this group; `root`: the groups at the top level.
@@ -24,13 +24,15 @@ pub struct ListParams {
     name: Option<String>,
 }
 
-#[derive(Debug, Default, Deserialize, IntoParams)]
-#[serde(default)]
+#[derive(Debug, Default, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct MemberParams {
     /// Without the members of descendants.
-    direct: bool,
+    direct: Option<bool>,
 }
+
+from_input!(ListParams { parent_id, name });
+from_input!(MemberParams { direct });
 
 /// Groups, ascending by id. A page may be shorter than its limit if its groups name very many hosts.
 #[utoipa::path(
@@ -46,19 +48,21 @@ pub struct MemberParams {
 )]
 pub async fn list(
     State(engine): State<Engine>,
-    QueryParams(params): QueryParams<ListParams>,
-    paging: Paging,
+    ListQuery {
+        filters: params,
+        paging,
+    }: ListQuery<ListParams>,
 ) -> Result<Json<GroupPage>, Problem> {
     let filter = ListFilter {
         parent_id: parent(params.parent_id.as_deref())?,
         name: params.name,
-        after: paging.cursor()?,
+        after: paging.after()?,
     };
     let listed = read::list(&engine, &filter, limit(&paging)).await;
     let (groups, more) = listed.map_err(of)?;
     let last = groups.last().map(|group| group.id).filter(|_| more);
     let items = groups.iter().map(|group| view::group(group)).collect();
-    let page = PageView::new(items, last.as_ref());
+    let page = paging.page_until(items, last.as_ref());
     Ok(Json(GroupPage {
         items: page.items,
         next_cursor: page.next_cursor,
@@ -104,28 +108,30 @@ pub async fn get(
 pub async fn hosts(
     State(engine): State<Engine>,
     PathId(id): PathId<Uuid>,
-    QueryParams(params): QueryParams<MemberParams>,
-    paging: Paging,
+    ListQuery {
+        filters: params,
+        paging,
+    }: ListQuery<MemberParams>,
 ) -> Result<Json<MemberPageView>, Problem> {
     let asked = MembersAsked {
         group_id: id,
-        direct: params.direct,
-        after: paging.cursor()?,
+        direct: params.direct.unwrap_or(false),
+        after: paging.after()?,
         limit: limit(&paging),
     };
     let page = read::members(&engine, asked).await.map_err(of)?;
-    Ok(Json(view::members(page)))
+    Ok(Json(view::members(page, &paging)))
 }
 
 fn parent(text: Option<&str>) -> Result<Option<Option<Uuid>>, Problem> {
     match text {
         None => Ok(None),
         Some("root") => Ok(Some(None)),
-        Some(text) => match Uuid::try_parse(text) {
-            Ok(id) if text.len() == 36 => Ok(Some(Some(id))),
-            Ok(_) | Err(_) => {
+        Some(text) => match hyphenated(text) {
+            Some(id) => Ok(Some(Some(id))),
+            None => {
                 let detail = "parent_id must be the id of a group, or root.";
-                let violation = Violation::new("/parent_id", "filter-invalid", detail);
+                let violation = Violation::new("/parent_id", "invalid-field", detail);
                 Err(Problem::invalid(vec![violation]))
             }
         },
@@ -133,5 +139,5 @@ fn parent(text: Option<&str>) -> Result<Option<Option<Uuid>>, Problem> {
 }
 
 fn limit(paging: &Paging) -> usize {
-    usize::try_from(paging.limit).unwrap_or(usize::MAX)
+    usize::try_from(paging.limit()).unwrap_or(usize::MAX)
 }

@@ -2,8 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use fleetwright_plugin_api::sdk::{JsonBody, Problem, QueryParams};
-use serde::Deserialize;
+use fleetwright_plugin_api::sdk::{JsonBody, Problem, StrictQuery, from_input};
 use serde_json::Value;
 use utoipa::IntoParams;
 
@@ -12,15 +11,19 @@ use crate::engine::Engine;
 use crate::http::problem::of;
 use crate::view::{self, SelectionView};
 
-#[derive(Debug, Default, Deserialize, IntoParams)]
-#[serde(default)]
+#[derive(Debug, Default, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct SelectParams {
     /// Adds how many hosts matched each criterion.
-    explain: bool,
+    explain: Option<bool>,
     /// Leaves the ids out.
-    count_only: bool,
+    count_only: Option<bool>,
 }
+
+from_input!(SelectParams {
+    explain,
+    count_only
+});
 
 /// The hosts a selector selects, against the inventory as it is now.
 #[utoipa::path(
@@ -38,12 +41,12 @@ pub struct SelectParams {
 )]
 pub async fn select(
     State(engine): State<Engine>,
-    QueryParams(params): QueryParams<SelectParams>,
+    StrictQuery(params): StrictQuery<SelectParams>,
     JsonBody(selector): JsonBody<Value>,
 ) -> Result<Json<SelectionView>, Problem> {
-    let selected = select::select(&engine, &selector, params.explain).await;
+    let selected = select::select(&engine, &selector, params.explain.unwrap_or(false)).await;
     Ok(Json(view::selection(
         selected.map_err(of)?,
-        params.count_only,
+        params.count_only.unwrap_or(false),
     )))
 }

@@ -66,7 +66,7 @@ on_each_database! {
         }
         let expected: Vec<String> = (1..8).map(|number| format!("h{number}.example.com")).collect();
         assert_eq!(seen, expected);
-        for (query, status) in [("?limit=0", 422), ("?limit=501", 422), ("?cursor=abc", 400), ("?direct=maybe", 400)] {
+        for (query, status) in [("?limit=0", 422), ("?limit=501", 422), ("?cursor=abc", 400), ("?direct=maybe", 422), ("?drect=true", 422)] {
             assert_eq!(bench.get(&format!("{GROUPS}/{group}/hosts{query}")).await.status, status, "{query}");
         }
         assert_eq!(bench.get(&format!("{GROUPS}/{}/hosts", text(1))).await.status, 404);

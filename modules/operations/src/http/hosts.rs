@@ -3,11 +3,10 @@
 use axum::Json;
 use axum::extract::State;
 use fleetwright_plugin_api::sdk::{
-    Caller, PageView, Paging, PathId, PathIds, Problem, QueryParams, Server,
+    Caller, ListQuery, Page, PathId, PathIds, Problem, Server, StrictQuery, from_input,
 };
 use fleetwright_plugin_api::wire::CallContext;
 use fleetwright_protocol::HostId;
-use serde::Deserialize;
 use uuid::Uuid;
 
 use crate::filters;
@@ -15,42 +14,44 @@ use crate::kind::{Kind, problem};
 use crate::read;
 use crate::view::{self, HostOutput};
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Default)]
 pub struct HostParams {
     status: Option<String>,
 }
 
 /// Of a kind that has rollbacks.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Default)]
 pub struct OutputParams {
-    rollback: bool,
+    rollback: Option<bool>,
 }
+
+from_input!(HostParams { status });
+from_input!(OutputParams { rollback });
 
 /// The result of each host, in the frozen order.
 pub async fn hosts<K: Kind>(
     State(server): State<Server>,
     Caller(context): Caller,
     PathId(id): PathId<Uuid>,
-    QueryParams(params): QueryParams<HostParams>,
-    paging: Paging,
-) -> Result<Json<PageView<K::Host>>, Problem> {
+    ListQuery {
+        filters: params,
+        paging,
+    }: ListQuery<HostParams>,
+) -> Result<Json<Page<K::Host>>, Problem> {
     let status = filters::host_status(params.status.as_deref());
     let status = status.map_err(|found| Problem::invalid(vec![found]))?;
-    let cursor: u64 = paging.cursor()?.unwrap_or_default();
+    let cursor: u64 = paging.after()?.unwrap_or_default();
     let found = read::operation::<K>(&server, context.tenant.as_deref(), id).await;
     let loaded = found.map_err(problem::<K>)?;
-    let rows = read::hosts(&server, &loaded, status, cursor, paging.limit).await;
+    let rows = read::hosts(&server, &loaded, status, cursor, paging.limit()).await;
     let (rows, mut rolled_back) = rows.map_err(problem::<K>)?;
     let items = rows.items.into_iter().map(|row| {
         let rolled_back = rolled_back.remove(&row.host_id);
         K::host(&loaded, row, rolled_back)
     });
-    Ok(Json(PageView::new(
-        items.collect(),
-        rows.next_cursor.as_ref(),
-    )))
+    Ok(Json(
+        paging.page_until(items.collect(), rows.next_cursor.as_ref()),
+    ))
 }
 
 /// What one host printed: all that is stored of both streams.
@@ -67,9 +68,10 @@ pub async fn output_of_either<K: Kind>(
     State(server): State<Server>,
     Caller(context): Caller,
     PathIds(id, host_id): PathIds<Uuid, HostId>,
-    QueryParams(params): QueryParams<OutputParams>,
+    StrictQuery(params): StrictQuery<OutputParams>,
 ) -> Result<Json<HostOutput>, Problem> {
-    stored_output::<K>(&server, &context, id, host_id, params.rollback).await
+    let of_rollback = params.rollback.unwrap_or(false);
+    stored_output::<K>(&server, &context, id, host_id, of_rollback).await
 }
 
 async fn stored_output<K: Kind>(

@@ -2,28 +2,29 @@
 
 use axum::Json;
 use axum::extract::State;
-use fleetwright_plugin_api::sdk::{Caller, PageView, Paging, Problem, QueryParams, Server};
-use serde::Deserialize;
+use fleetwright_plugin_api::sdk::{Caller, ListQuery, Page, Problem, Server, from_input};
 
 use crate::filters::{self, Filters};
 use crate::kind::{Kind, problem};
 use crate::read;
 use crate::store::Listing;
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Default)]
 pub struct ListParams {
     status: Option<String>,
 }
+
+from_input!(ListParams { status });
 
 /// Operations, newest first.
 pub async fn list<K: Kind>(
     State(server): State<Server>,
     Caller(context): Caller,
-    QueryParams(params): QueryParams<ListParams>,
-    QueryParams(filters): QueryParams<Filters>,
-    paging: Paging,
-) -> Result<Json<PageView<K::Summary>>, Problem> {
+    ListQuery {
+        filters: (params, filters),
+        paging,
+    }: ListQuery<(ListParams, Filters)>,
+) -> Result<Json<Page<K::Summary>>, Problem> {
     let mut found = Vec::new();
     let status = filters::status::<K>(params.status.as_deref(), &mut found);
     let listing = filters.read(&mut found);
@@ -32,11 +33,11 @@ pub async fn list<K: Kind>(
     }
     let listing = Listing {
         tenant: context.tenant,
-        before: paging.cursor()?,
+        before: paging.after()?,
         ..listing
     };
-    let listed = read::list::<K>(&server, listing, status, paging.limit).await;
+    let listed = read::list::<K>(&server, listing, status, paging.limit()).await;
     let listed = listed.map_err(problem::<K>)?;
     let items = listed.items.iter().map(K::summary).collect();
-    Ok(Json(PageView::new(items, listed.next.as_ref())))
+    Ok(Json(paging.page_until(items, listed.next.as_ref())))
 }

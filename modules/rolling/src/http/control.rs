@@ -1,9 +1,10 @@
 //! Pause, resume, cancel, approve. `If-Match` makes each conditional on the state the client has seen.
 
-use axum::extract::{Request, State};
+use axum::extract::State;
 use axum::response::Response;
-use fleetwright_operations::http::{controlled, optional_body};
-use fleetwright_plugin_api::sdk::{Caller, IfMatch, PathId, Problem, Server};
+use fleetwright_operations::http::controlled;
+use fleetwright_plugin_api::sdk::{Caller, IfMatch, OptionalJsonBody, PathId, Problem, Server};
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::decide::control::Control;
@@ -70,9 +71,8 @@ pub async fn cancel(
     Caller(context): Caller,
     PathId(id): PathId<Uuid>,
     seen: IfMatch,
-    request: Request,
+    OptionalJsonBody(body): OptionalJsonBody<Value>,
 ) -> Result<Response, Problem> {
-    let body = optional_body(request).await?;
     let kill = request::cancel(&body).map_err(Problem::invalid)?;
     controlled::<RollingKind>(&server, &context, id, seen, Control::Cancel { kill }).await
 }
@@ -97,9 +97,8 @@ pub async fn approve(
     Caller(context): Caller,
     PathId(id): PathId<Uuid>,
     seen: IfMatch,
-    request: Request,
+    OptionalJsonBody(body): OptionalJsonBody<Value>,
 ) -> Result<Response, Problem> {
-    let body = optional_body(request).await?;
     let batch = request::approve(&body).map_err(Problem::invalid)?;
     controlled::<RollingKind>(&server, &context, id, seen, Control::Approve { batch }).await
 }

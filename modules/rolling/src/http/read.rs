@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use fleetwright_operations::kind::problem;
 use fleetwright_operations::read;
-use fleetwright_plugin_api::sdk::{Caller, PageView, Paging, PathId, Problem, Server};
+use fleetwright_plugin_api::sdk::{Caller, ListQuery, PathId, Problem, Server};
 use uuid::Uuid;
 
 use crate::row::{LoadedDeployment, RollingKind};
@@ -27,20 +27,20 @@ pub async fn batches(
     State(server): State<Server>,
     Caller(context): Caller,
     PathId(id): PathId<Uuid>,
-    paging: Paging,
+    ListQuery { paging, .. }: ListQuery,
 ) -> Result<Json<RollingBatchPage>, Problem> {
     let loaded = deployment(&server, context.tenant.as_deref(), id).await?;
-    let after: u64 = paging.cursor()?.unwrap_or_default();
-    let rows = history::batches(server.db(), id, after, paging.limit).await?;
+    let after: u64 = paging.after()?.unwrap_or_default();
+    let rows = history::batches(server.db(), id, after, paging.limit()).await?;
     let count = loaded.header.own.policy.partition.count();
-    let last = count.min(after.saturating_add(u64::from(paging.limit)));
+    let last = count.min(after.saturating_add(u64::from(paging.limit())));
     let numbers = after.saturating_add(1)..=last;
     let items = numbers.map(|number| {
         let row = rows.iter().find(|row| row.number == number);
         view::batch(&loaded, number, row)
     });
     let next = (last < count).then_some(last);
-    let page = PageView::new(items.collect(), next.as_ref());
+    let page = paging.page_until(items.collect(), next.as_ref());
     Ok(Json(RollingBatchPage {
         items: page.items,
         next_cursor: page.next_cursor,
@@ -63,15 +63,15 @@ pub async fn trace(
     State(server): State<Server>,
     Caller(context): Caller,
     PathId(id): PathId<Uuid>,
-    paging: Paging,
+    ListQuery { paging, .. }: ListQuery,
 ) -> Result<Json<RollingTracePage>, Problem> {
     deployment(&server, context.tenant.as_deref(), id).await?;
-    let after: i64 = paging.cursor()?.unwrap_or_default();
-    let moves = history::trace(server.db(), id, after, paging.limit).await?;
-    let full = moves.len() == usize::try_from(paging.limit).unwrap_or(usize::MAX);
+    let after: i64 = paging.after()?.unwrap_or_default();
+    let moves = history::trace(server.db(), id, after, paging.limit()).await?;
+    let full = moves.len() == usize::try_from(paging.limit()).unwrap_or(usize::MAX);
     let next = moves.last().filter(|_| full).map(|last| last.generation);
     let items = moves.into_iter().map(view::moved).collect();
-    let page = PageView::new(items, next.as_ref());
+    let page = paging.page_until(items, next.as_ref());
     Ok(Json(RollingTracePage {
         items: page.items,
         next_cursor: page.next_cursor,

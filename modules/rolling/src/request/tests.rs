@@ -226,9 +226,9 @@ fn each_wrong_field_is_named() {
             "count_unreachable",
             json!("no"),
             "/count_unreachable",
-            "field-type-invalid",
+            "invalid-field",
         ),
-        ("rollback", json!(7), "/rollback", "field-type-invalid"),
+        ("rollback", json!(7), "/rollback", "invalid-field"),
         (
             "rollback",
             json!({"operation_type": "x"}),
@@ -241,7 +241,7 @@ fn each_wrong_field_is_named() {
             "/rollback/x",
             "unknown-field",
         ),
-        ("selector", Value::Null, "/selector", "selector-empty"),
+        ("selector", Value::Null, "/selector", "missing-field"),
         (
             "timeout_seconds",
             json!(0),

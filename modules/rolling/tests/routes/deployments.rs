@@ -216,7 +216,7 @@ on_each_database! {
         assert_eq!(listed("?status=paused").await, Vec::<Uuid>::new());
         let first = bench.get("?limit=1").await.json();
         assert_eq!(listed(&format!("?limit=1&cursor={}", first["next_cursor"].as_str().unwrap())).await, [done]);
-        assert_eq!(refused(&bench.get("?status=halting").await), (422, "filter-invalid".to_owned()));
+        assert_eq!(refused(&bench.get("?status=halting").await), (422, "invalid-field".to_owned()));
         let missing = bench.get(&format!("/{}", Uuid::nil())).await;
         assert_eq!(refused(&missing), (404, "not-found".to_owned()));
         assert_eq!(refused(&bench.get("/x").await), (400, "malformed".to_owned()));

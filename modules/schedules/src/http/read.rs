@@ -4,10 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use fleetwright_plugin_api::sdk::{
-    JsonBody, PageView, Paging, PathId, Problem, QueryParams, Server, etag,
-};
-use serde::Deserialize;
+use fleetwright_plugin_api::sdk::{JsonBody, ListQuery, PathId, Problem, Server, etag, from_input};
 use serde_json::Value;
 use utoipa::IntoParams;
 use uuid::Uuid;
@@ -19,14 +16,15 @@ use crate::store::{ListFilter, name_key};
 use crate::view::{self, PreviewView, RunPage, SchedulePage};
 
 /// The filters of the list; all must hold.
-#[derive(Debug, Default, Deserialize, IntoParams)]
-#[serde(default)]
+#[derive(Debug, Default, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct ListParams {
     /// The schedule of this name, in any ASCII case.
     name: Option<String>,
     enabled: Option<bool>,
 }
+
+from_input!(ListParams { name, enabled });
 
 /// Schedules, in order of creation.
 #[utoipa::path(
@@ -42,15 +40,17 @@ pub struct ListParams {
 )]
 pub async fn list(
     State(server): State<Server>,
-    QueryParams(params): QueryParams<ListParams>,
-    paging: Paging,
+    ListQuery {
+        filters: params,
+        paging,
+    }: ListQuery<ListParams>,
 ) -> Result<Json<SchedulePage>, Problem> {
     let filter = ListFilter {
         name_key: params.name.as_deref().map(name_key),
         enabled: params.enabled,
-        after: paging.cursor()?,
+        after: paging.after()?,
     };
-    let listed = read::list(&server, &filter, paging.limit).await;
+    let listed = read::list(&server, &filter, paging.limit()).await;
     let (schedules, more) = listed.map_err(of)?;
     let last = schedules
         .last()
@@ -60,7 +60,7 @@ pub async fn list(
         .iter()
         .map(|(header, newest)| view::summary(header, newest.as_ref()))
         .collect();
-    let page = PageView::new(items, last.as_ref());
+    let page = paging.page_until(items, last.as_ref());
     Ok(Json(SchedulePage {
         items: page.items,
         next_cursor: page.next_cursor,
@@ -104,12 +104,12 @@ pub async fn get(
 pub async fn runs(
     State(server): State<Server>,
     PathId(id): PathId<Uuid>,
-    paging: Paging,
+    ListQuery { paging, .. }: ListQuery,
 ) -> Result<Json<RunPage>, Problem> {
-    let found = read::runs_of(&server, id, paging.cursor()?, paging.limit).await;
+    let found = read::runs_of(&server, id, paging.after()?, paging.limit()).await;
     let (runs, more) = found.map_err(of)?;
     let last = runs.last().map(|run| run.nominal_us).filter(|_| more);
-    let page = PageView::new(runs.iter().map(view::run).collect(), last.as_ref());
+    let page = paging.page_until(runs.iter().map(view::run).collect(), last.as_ref());
     Ok(Json(RunPage {
         items: page.items,
         next_cursor: page.next_cursor,

@@ -4,8 +4,8 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use http::{StatusCode, header};
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use serde::Serialize;
+use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
@@ -15,9 +15,9 @@ use crate::agents::enrollment::{self, CreatedToken, NewToken, TokenError};
 use crate::agents::store::{self, EnrollmentToken};
 use crate::audit::AuditContext;
 use crate::auth::Caller;
-use crate::http::{JsonBody, Page, PathId, Problem, StrictQuery, Timestamp, page};
-
-const LIST: &str = "enrollment-tokens";
+use crate::http::{
+    JsonBody, ListQuery, Page, PageParameters, PathId, Problem, Timestamp, from_input,
+};
 
 pub(super) fn router() -> OpenApiRouter<AgentsState> {
     OpenApiRouter::new()
@@ -25,17 +25,7 @@ pub(super) fn router() -> OpenApiRouter<AgentsState> {
         .routes(routes!(delete_enrollment_token))
 }
 
-#[derive(Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-struct ListQuery {
-    /// Default 50.
-    #[param(minimum = 1, maximum = 500)]
-    limit: Option<u32>,
-    /// From the page before.
-    cursor: Option<String>,
-}
-
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, ToSchema)]
 struct CreateEnrollmentToken {
     /// For people.
     name: Option<String>,
@@ -50,6 +40,14 @@ struct CreateEnrollmentToken {
     /// Given to every host that enrolls with it.
     tags: Option<Vec<String>>,
 }
+
+from_input!(CreateEnrollmentToken {
+    name,
+    uses,
+    expires_in_seconds,
+    auto_approve,
+    tags
+});
 
 #[derive(Debug, Serialize, ToSchema)]
 struct EnrollmentTokenView {
@@ -81,20 +79,14 @@ struct CreatedTokenView {
 }
 
 /// Lists enrollment tokens, newest first.
-#[utoipa::path(get, path = "/enrollment-tokens", tag = "enrollment", params(ListQuery),
+#[utoipa::path(get, path = "/enrollment-tokens", tag = "enrollment", params(PageParameters),
     responses((status = OK, body = Page<EnrollmentTokenView>)))]
 async fn list_enrollment_tokens(
     State(AgentsState { app, .. }): State<AgentsState>,
-    StrictQuery(query): StrictQuery<ListQuery>,
+    ListQuery { paging, .. }: ListQuery,
 ) -> Result<Json<Page<EnrollmentTokenView>>, Problem> {
-    let limit = page::limit(query.limit)?;
-    let before: Option<Uuid> = match &query.cursor {
-        None => None,
-        Some(cursor) => Some(app.cursors.open(LIST, cursor)?),
-    };
-    let rows = store::tokens_page(&app.db, before, limit + 1).await?;
-    let position = |token: &EnrollmentToken| token.id;
-    Ok(Json(app.cursors.page(LIST, limit, rows, position, view)))
+    let rows = store::tokens_page(&app.db, paging.after()?, paging.limit() + 1).await?;
+    Ok(Json(paging.page(rows, |token| token.id, view)))
 }
 
 /// Makes an enrollment token.

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -14,18 +14,21 @@ use crate::auth::http::identified::Identified;
 use crate::auth::identities::IdentityKind;
 use crate::auth::{Caller, Role, Scopes};
 use crate::http::peer::Peer;
-use crate::http::{JsonBody, Problem};
+use crate::http::{JsonBody, Problem, from_input};
 
-#[derive(Deserialize, ToSchema)]
+#[derive(ToSchema)]
 pub struct LogIn {
     username: String,
     password: String,
 }
 
-#[derive(Deserialize, ToSchema)]
+#[derive(ToSchema)]
 pub struct Refresh {
     refresh_token: String,
 }
+
+from_input!(LogIn { username, password });
+from_input!(Refresh { refresh_token });
 
 #[derive(Serialize, ToSchema)]
 pub struct Me {

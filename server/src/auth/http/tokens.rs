@@ -3,8 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
-use serde::Deserialize;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::app::AppState;
@@ -12,27 +11,15 @@ use crate::audit::AuditContext;
 use crate::auth::actions::tokens::{self, CreatedTokenView, NewToken, TokenView};
 use crate::auth::{Caller, Role, store};
 use crate::http::created::Created;
-use crate::http::{JsonBody, Page, PathId, Problem, StrictQuery, page};
+use crate::http::{JsonBody, ListQuery, Page, PageParameters, PathId, Problem, from_input};
 
-const LIST: &str = "tokens";
-
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-pub struct ListTokens {
-    /// 1 to 500; 50 if absent.
-    limit: Option<u32>,
-    /// `next_cursor` of the page before.
-    cursor: Option<String>,
-}
-
-#[derive(Deserialize, ToSchema)]
+#[derive(ToSchema)]
 pub struct CreateToken {
     #[schema(min_length = 1, max_length = 120)]
     name: String,
     role: Role,
     /// Areas such as `hosts`, `commands:read`, `fleet`, `fleet.bulk`. Absent or empty: everything the role may do.
-    #[serde(default)]
-    scopes: Vec<String>,
+    scopes: Option<Vec<String>>,
     /// A token with a tenant reaches only what belongs to it.
     tenant: Option<String>,
     /// Absent: until revoked.
@@ -40,20 +27,23 @@ pub struct CreateToken {
     expires_in_seconds: Option<u64>,
 }
 
+from_input!(CreateToken {
+    name,
+    role,
+    scopes,
+    tenant,
+    expires_in_seconds
+});
+
 /// List API tokens
-#[utoipa::path(get, path = "/tokens", tag = "tokens", params(ListTokens),
+#[utoipa::path(get, path = "/tokens", tag = "tokens", params(PageParameters),
     responses((status = 200, body = Page<TokenView>)))]
 pub async fn list(
     State(app): State<AppState>,
-    StrictQuery(query): StrictQuery<ListTokens>,
+    ListQuery { paging, .. }: ListQuery,
 ) -> Result<Json<Page<TokenView>>, Problem> {
-    let limit = page::limit(query.limit)?;
-    let after = app.cursors.position(LIST, query.cursor.as_deref())?;
-    let rows = store::tokens::page(&app.db, after, limit + 1).await?;
-    let page = app
-        .cursors
-        .page(LIST, limit, rows, |token| token.id, TokenView::from);
-    Ok(Json(page))
+    let rows = store::tokens::page(&app.db, paging.after()?, paging.limit() + 1).await?;
+    Ok(Json(paging.page(rows, |token| token.id, TokenView::from)))
 }
 
 /// Create an API token
@@ -70,7 +60,7 @@ pub async fn create(
     let new = NewToken {
         name: body.name,
         role: body.role,
-        scopes: body.scopes,
+        scopes: body.scopes.unwrap_or_default(),
         tenant: body.tenant,
         expires_in_seconds: body.expires_in_seconds,
     };

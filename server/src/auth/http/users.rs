@@ -4,8 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use http::{StatusCode, header};
-use serde::Deserialize;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::app::AppState;
@@ -13,21 +12,10 @@ use crate::audit::AuditContext;
 use crate::auth::actions::users::{self, NewUser, UserChange, UserView};
 use crate::auth::{Caller, Role, store};
 use crate::http::created::Created;
-use crate::http::etag::{self, IfMatch};
-use crate::http::{JsonBody, Page, PathId, Problem, StrictQuery, page};
+use crate::http::etag::{self, IfMatch, IfNoneMatch};
+use crate::http::{JsonBody, ListQuery, Page, PageParameters, PathId, Problem, from_input};
 
-const LIST: &str = "users";
-
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-pub struct ListUsers {
-    /// 1 to 500; 50 if absent.
-    limit: Option<u32>,
-    /// `next_cursor` of the page before.
-    cursor: Option<String>,
-}
-
-#[derive(Deserialize, ToSchema)]
+#[derive(ToSchema)]
 pub struct CreateUser {
     #[schema(min_length = 1, max_length = 120)]
     name: String,
@@ -37,7 +25,7 @@ pub struct CreateUser {
 }
 
 /// What to change; absent members stay as they are. Any change ends the user's sessions.
-#[derive(Deserialize, ToSchema)]
+#[derive(ToSchema)]
 pub struct ChangeUser {
     #[schema(min_length = 12, max_length = 1024)]
     password: Option<String>,
@@ -45,20 +33,26 @@ pub struct ChangeUser {
     disabled: Option<bool>,
 }
 
+from_input!(CreateUser {
+    name,
+    password,
+    role
+});
+from_input!(ChangeUser {
+    password,
+    role,
+    disabled
+});
+
 /// List users
-#[utoipa::path(get, path = "/users", tag = "users", params(ListUsers),
+#[utoipa::path(get, path = "/users", tag = "users", params(PageParameters),
     responses((status = 200, body = Page<UserView>)))]
 pub async fn list(
     State(app): State<AppState>,
-    StrictQuery(query): StrictQuery<ListUsers>,
+    ListQuery { paging, .. }: ListQuery,
 ) -> Result<Json<Page<UserView>>, Problem> {
-    let limit = page::limit(query.limit)?;
-    let after = app.cursors.position(LIST, query.cursor.as_deref())?;
-    let rows = store::page(&app.db, after, limit + 1).await?;
-    let page = app
-        .cursors
-        .page(LIST, limit, rows, |user| user.id, UserView::from);
-    Ok(Json(page))
+    let rows = store::page(&app.db, paging.after()?, paging.limit() + 1).await?;
+    Ok(Json(paging.page(rows, |user| user.id, UserView::from)))
 }
 
 /// Create a user
@@ -79,15 +73,17 @@ pub async fn create(
 }
 
 /// Show a user
-#[utoipa::path(get, path = "/users/{id}", tag = "users", params(("id" = Uuid, Path)),
-    responses((status = 200, body = UserView)))]
+#[utoipa::path(get, path = "/users/{id}", tag = "users",
+    params(("id" = Uuid, Path), ("if-none-match" = Option<String>, Header)),
+    responses((status = 200, body = UserView), (status = 304, description = "It is what the client has")))]
 pub async fn show(
     State(app): State<AppState>,
     PathId(id): PathId<Uuid>,
+    seen: IfNoneMatch,
 ) -> Result<Response, Problem> {
     let user = store::get(&app.db, id).await?;
     let user = user.ok_or_else(|| Problem::not_found("user"))?;
-    Ok(tagged(user.into()))
+    Ok(seen.reply(user.revision, || UserView::from(user)))
 }
 
 /// Change a user's password, role, or whether they may log in
