@@ -65,6 +65,12 @@ mod tests {
             "2026-01-31T12:00:00.123Z"
         );
         assert_eq!(Timestamp(0).to_string(), "1970-01-01T00:00:00.000Z");
+        assert_eq!(Timestamp(-1).to_string(), "1969-12-31T23:59:59.999Z");
+        assert_eq!(
+            Timestamp(1_767_225_600_050_999).to_string(),
+            "2026-01-01T00:00:00.050Z"
+        );
+        assert_eq!(Timestamp(i64::MAX).to_string(), "9999-12-30T00:00:00.000Z");
     }
 
     #[test]

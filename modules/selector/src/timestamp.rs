@@ -1,7 +1,13 @@
-//! RFC 3339 times as microseconds since 1970, both ways. Not a calendar: no zones but a numeric offset, no leap seconds.
+//! RFC 3339 times as microseconds since 1970, both ways. The calendar is jiff's; the text is read here, because a selector
+//! takes one form only and times that jiff's own instants do not reach. No zones but a numeric offset, no leap seconds.
 
-const MICROS_PER_SECOND: i64 = 1_000_000;
-const SECONDS_PER_DAY: i64 = 86_400;
+use jiff::SignedDuration;
+use jiff::civil::DateTime;
+
+const EPOCH: DateTime = jiff::civil::date(1970, 1, 1).at(0, 0, 0, 0);
+/// The first time that is read and the last.
+const FIRST: DateTime = jiff::civil::date(1, 1, 1).at(0, 0, 0, 0);
+const LAST: DateTime = DateTime::MAX;
 
 /// Reads `2026-03-01T12:00:00Z`, with an optional fraction (past microseconds it is cut off) and `Z` or a `±hh:mm` offset.
 /// `None` for anything else, and for times outside the years 0001 to 9999 in UTC.
@@ -12,44 +18,41 @@ pub fn parse_rfc3339_us(text: &str) -> Option<i64> {
     };
     let year = rest.number(4)?;
     rest.one_of(b"-")?;
-    let month = rest.number(2)?;
+    let month = rest.small()?;
     rest.one_of(b"-")?;
-    let day = rest.number(2)?;
+    let day = rest.small()?;
     rest.one_of(b"Tt ")?;
-    let hour = rest.number(2)?;
+    let hour = rest.small()?;
     rest.one_of(b":")?;
-    let minute = rest.number(2)?;
+    let minute = rest.small()?;
     rest.one_of(b":")?;
-    let second = rest.number(2)?;
+    let second = rest.small()?;
     let micros = if rest.one_of(b".").is_some() {
         rest.fraction_micros()?
     } else {
         0
     };
     let offset_seconds = rest.offset_seconds()?;
-    let in_range = (1..=12).contains(&month) && day >= 1 && day <= days_in_month(year, month);
-    if !in_range || hour > 23 || minute > 59 || second > 59 || !rest.bytes.is_empty() {
+    if !rest.bytes.is_empty() {
         return None;
     }
-    let of_day = hour * 3600 + minute * 60 + second;
-    let seconds = days_from_civil(year, month, day) * SECONDS_PER_DAY + of_day - offset_seconds;
-    let first = days_from_civil(1, 1, 1) * SECONDS_PER_DAY;
-    let end = days_from_civil(10_000, 1, 1) * SECONDS_PER_DAY;
-    (first..end)
-        .contains(&seconds)
-        .then_some(seconds * MICROS_PER_SECOND + micros)
+    let year = i16::try_from(year).ok()?;
+    let written = DateTime::new(year, month, day, hour, minute, second, 0).ok()?;
+    let utc = written.checked_sub(SignedDuration::from_secs(offset_seconds));
+    let utc = utc.ok().filter(|utc| (FIRST..=LAST).contains(utc))?;
+    let whole = i64::try_from(utc.duration_since(EPOCH).as_micros()).ok()?;
+    Some(whole + micros)
 }
 
 /// Writes a time in UTC with `Z`, and a fraction of six digits only where there is one. Inverse of [`parse_rfc3339_us`] over the
-/// range that function accepts.
+/// range that function accepts; a time beyond it is written as the nearest within.
 #[must_use]
 pub fn format_rfc3339_us(time_us: i64) -> String {
-    let seconds = time_us.div_euclid(MICROS_PER_SECOND);
-    let micros = time_us.rem_euclid(MICROS_PER_SECOND);
-    let of_day = seconds.rem_euclid(SECONDS_PER_DAY);
-    let (year, month, day) = civil_from_days(seconds.div_euclid(SECONDS_PER_DAY));
-    let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
-    let whole = format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}");
+    let beyond = if time_us < 0 { FIRST } else { LAST };
+    let time = EPOCH.checked_add(SignedDuration::from_micros(time_us));
+    let time = time.unwrap_or(beyond);
+    let micros = time.subsec_nanosecond() / 1_000;
+    let whole = time.strftime("%Y-%m-%dT%H:%M:%S");
     if micros == 0 {
         format!("{whole}Z")
     } else {
@@ -80,6 +83,11 @@ impl Digits<'_> {
         (0..digits).try_fold(0, |number, _| Some(number * 10 + self.digit()?))
     }
 
+    /// Two digits.
+    fn small(&mut self) -> Option<i8> {
+        self.number(2).and_then(|number| i8::try_from(number).ok())
+    }
+
     fn fraction_micros(&mut self) -> Option<i64> {
         let mut micros = self.digit()? * 100_000;
         let mut unit = 10_000;
@@ -101,45 +109,6 @@ impl Digits<'_> {
         let minutes = self.number(2)?;
         (hours <= 23 && minutes <= 59).then_some(sign * (hours * 3600 + minutes * 60))
     }
-}
-
-fn days_in_month(year: i64, month: i64) -> i64 {
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    match month {
-        2 if leap => 29,
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
-        _thirty_one => 31,
-    }
-}
-
-/// Days since 1970-01-01 of a date in the proleptic Gregorian calendar; the well-known formula over 400-year eras that start in March.
-fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let year_of_era = year.rem_euclid(400);
-    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    era * 146_097 + day_of_era - 719_468
-}
-
-/// Inverse of [`days_from_civil`].
-fn civil_from_days(days: i64) -> (i64, i64, i64) {
-    let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    (year, month, day)
 }
 
 #[cfg(test)]
