@@ -2,27 +2,34 @@
 //! router: who may do what is decided above it. What is known of the peer travels as request extensions:
 //! `ConnectInfo<SocketAddr>` and, over mTLS, [`PeerCertificate`].
 
+mod counted;
+mod unread;
+
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
+use axum::response::Response;
+use http::{HeaderValue, header};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
+use self::counted::Counted;
 use super::handshakes::Handshakes;
 use crate::http::peer::PeerCertificate;
 
@@ -129,11 +136,7 @@ impl Port {
         // Frames and answers are written whole; waiting to coalesce them only adds delay.
         let _ = stream.set_nodelay(true);
         let Some(handshakes) = &self.handshakes else {
-            let counted = Counted {
-                stream,
-                _permit: permit,
-            };
-            return self.http(counted, address, None).await;
+            return self.http(Counted::new(stream, permit), address, None).await;
         };
         match handshakes.shake(stream).await {
             Ok(stream) => {
@@ -143,11 +146,8 @@ impl Port {
                     .peer_certificates()
                     .and_then(<[_]>::first)
                     .map(|certificate| PeerCertificate(Arc::new(certificate.clone().into_owned())));
-                let counted = Counted {
-                    stream,
-                    _permit: permit,
-                };
-                self.http(counted, address, certificate).await;
+                self.http(Counted::new(stream, permit), address, certificate)
+                    .await;
             }
             Err(error) => tracing::debug!(%address, %error, "a TLS handshake failed"),
         }
@@ -164,13 +164,13 @@ impl Port {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let router = self.router.clone();
-        let service = service_fn(move |request: http::Request<Incoming>| {
-            let mut request = request.map(axum::body::Body::new);
+        let is_cut_short = stream.is_cut_short();
+        let service = service_fn(move |mut request: http::Request<Incoming>| {
             request.extensions_mut().insert(ConnectInfo(address));
             if let Some(certificate) = &certificate {
                 request.extensions_mut().insert(certificate.clone());
             }
-            router.clone().oneshot(request)
+            answer(router.clone(), request, Arc::clone(&is_cut_short))
         });
         let connection = self.http.serve_connection(TokioIo::new(stream), service);
         Box::pin(async move {
@@ -191,6 +191,30 @@ impl Port {
             }
         })
     }
+}
+
+/// Serves one request. Where much of its body was left unread, the answer says that the connection ends.
+async fn answer(
+    router: Router,
+    request: http::Request<Incoming>,
+    is_cut_short: Arc<AtomicBool>,
+) -> Result<Response, Infallible> {
+    let waits_to_be_asked = request.headers().contains_key(header::EXPECT);
+    let (parts, body) = request.into_parts();
+    let (body, unread) = unread::watch(body);
+    let request = http::Request::from_parts(parts, axum::body::Body::new(body));
+    let mut response = router.oneshot(request).await?;
+    let is_clean = if waits_to_be_asked {
+        unread.is_read()
+    } else {
+        unread.read_away().await
+    };
+    if !is_clean {
+        is_cut_short.store(true, Ordering::Relaxed);
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+    }
+    Ok(response)
 }
 
 /// Takes room for a connection, then accepts one. `None` if the system could not.
@@ -216,52 +240,6 @@ fn http_builder(limits: ConnectionLimits) -> http1::Builder {
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(limits.head_bytes_max);
     builder
-}
-
-/// A stream that counts as a connection for as long as it lives, also after an upgrade.
-struct Counted<S> {
-    stream: S,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, buffer)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffers: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, buffers)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
 }
 
 #[cfg(test)]

@@ -221,3 +221,45 @@ async fn shutdown_finishes_the_requests_under_way_and_takes_no_more() {
         .unwrap();
     assert!(TcpStream::connect(running.address).await.is_err());
 }
+
+/// Refuses before it looks at the body.
+async fn refuse() -> StatusCode {
+    StatusCode::UNAUTHORIZED
+}
+
+/// Sends a POST with `body` and then, unless the answer announced the end, a GET; says whether it did.
+async fn refused_then_asked_again(address: SocketAddr, body: Bytes) -> bool {
+    let stream = TcpStream::connect(address).await.unwrap();
+    let (mut sender, connection) = client::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let post = http::Request::post("/refused").header("host", "test");
+    let post = post.body(http_body_util::Full::new(body)).unwrap();
+    let refused = sender.send_request(post).await.unwrap();
+    assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
+    let ends = refused
+        .headers()
+        .get("connection")
+        .is_some_and(|value| value == "close");
+    refused.into_body().collect().await.unwrap();
+    if !ends {
+        let get = http::Request::get("/").header("host", "test");
+        let get = get.body(http_body_util::Full::default()).unwrap();
+        let answer = sender.send_request(get).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+    }
+    ends
+}
+
+#[tokio::test]
+async fn a_refused_body_is_read_away_or_the_answer_says_that_the_connection_ends() {
+    let router = Router::new()
+        .route("/", get(async || "here"))
+        .route("/refused", axum::routing::post(refuse));
+    let running = start(None, router, ConnectionLimits::OPERATORS);
+    for _ in 0..20 {
+        let small = Bytes::from_static(b"{\"name\": \"x\"}");
+        assert!(!refused_then_asked_again(running.address, small).await);
+        let large = Bytes::from(vec![b' '; 4 * 1024 * 1024]);
+        assert!(refused_then_asked_again(running.address, large).await);
+    }
+}
