@@ -1,12 +1,14 @@
 //! The HTTP conventions against a real server: who gets in, which inputs are refused and how, pages, idempotency,
 //! roles, and what the community edition says of Pro routes. What the operations themselves do is elsewhere.
 
+mod alike;
 mod authentication;
 mod community;
 mod idempotency;
 mod inputs;
 mod operations;
 mod pages;
+mod refusals;
 mod roles;
 mod supervision;
 
