@@ -1,8 +1,8 @@
 //! Connections that are kept: a request that is refused before its body is read spoils nothing for the next one, or the
 //! answer says that the connection ends.
 
-use fleetwright_tests::http::{Answer, Connection, Request};
 use fleetwright_tests::client::Client;
+use fleetwright_tests::http::{Answer, Connection, Request};
 
 use super::community;
 
@@ -24,7 +24,9 @@ fn refusals(admin: &Client, viewer: &Client) -> Vec<(u16, Request)> {
 fn refused(connection: &mut Connection, request: &Request, bytes: usize) -> Answer {
     let body = vec![b' '; bytes];
     let request = request.clone().header("content-type", "application/json");
-    connection.exchange(&request.bytes(body)).expect("an answer, whatever is refused")
+    connection
+        .exchange(&request.bytes(body))
+        .expect("an answer, whatever is refused")
 }
 
 #[test]
