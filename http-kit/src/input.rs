@@ -173,7 +173,9 @@ impl At<'_> {
             Value::String(text) if self.is_text => {
                 let plain: Option<Value> = serde_json::from_str(&text).ok();
                 // In the one form in which it is written, so without spaces around it.
-                let plain = plain.filter(|plain| plain.to_string() == text);
+                let plain = plain.filter(|plain| {
+                    serde_json::to_string(plain).is_ok_and(|written| written == text)
+                });
                 plain.unwrap_or(Value::String(text))
             }
             value => value,
