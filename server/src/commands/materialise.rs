@@ -50,6 +50,7 @@ pub(super) struct Offer {
 }
 
 /// What has become of a chunk.
+#[derive(Default)]
 pub(super) struct Chunk {
     /// How many rows of the set exist now.
     pub materialised: u64,
@@ -85,10 +86,7 @@ pub(super) fn chunk_in(
 ) -> Result<Chunk, DbError> {
     let mut sent = BTreeSet::new();
     let Some(set) = sets::load(tx, set_id)? else {
-        return Ok(Chunk {
-            materialised: 0,
-            sent,
-        });
+        return Ok(Chunk::default());
     };
     let hosts: Vec<HostId> = frozen
         .chunk(set.materialised)
