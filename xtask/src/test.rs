@@ -6,6 +6,7 @@ mod build;
 mod community;
 mod counts;
 mod debian;
+mod fixtures;
 mod jobs;
 mod libtest;
 mod packages;
@@ -94,6 +95,7 @@ impl Run {
         let before = Times::read(&times_file);
         // The network's time beside the compiler's.
         let programs = is_whole.then(|| Beside::start(debian::provide));
+        let fixtures = is_whole.then(|| Beside::start(fixtures::build));
         if is_whole {
             self.check("Formatting", |_| {
                 cargo::run(words(&["fmt", "--all", "--", "--check"]))
@@ -114,6 +116,9 @@ impl Run {
             run.built.add(alone);
             Ok(())
         });
+        if let Some(fixtures) = fixtures {
+            self.finish("Test modules (beside the build)", fixtures);
+        }
         if let Some(programs) = programs {
             self.finish("Programs for the tests (beside the build)", programs);
         }

@@ -19,7 +19,7 @@ use crate::cargo::shown;
 use crate::steps::{say, time};
 
 /// Processes at once for each core: most of a test with servers and agents is waiting for them.
-const AT_ONCE_PER_CORE: usize = 3;
+const AT_ONCE_PER_CORE: usize = 4;
 /// What came of it.
 struct Outcome<'a> {
     program: &'a Program,
