@@ -149,31 +149,59 @@ impl<'a> Parts<'a> {
 
 #[cfg(test)]
 mod tests {
-    use object::write::{Object, StandardSegment};
-    use object::{Architecture, BinaryFormat, Endianness, SectionKind};
+    use object::elf::{ELFMAG, EM_AARCH64, EM_X86_64, ET_DYN, SHT_PROGBITS, SHT_STRTAB};
 
     use super::*;
 
-    /// An ELF file with an info section: enough for signing, nothing that could be loaded.
+    /// An ELF file with an info section: enough for signing, nothing that could be loaded. By hand, because a library that
+    /// writes such files would be built into everything else that is tested, too.
     fn library(name: &str) -> Vec<u8> {
-        let architecture = if cfg!(target_arch = "x86_64") {
-            Architecture::X86_64
-        } else {
-            Architecture::Aarch64
-        };
-        let mut file = Object::new(BinaryFormat::Elf, architecture, Endianness::Little);
-        let segment = file.segment_name(StandardSegment::Data).to_vec();
-        let section = file.add_section(
-            segment,
-            b".fleet_modinfo".to_vec(),
-            SectionKind::ReadOnlyData,
-        );
         let info =
             format!(r#"{{"name":"{name}","version":"1.0.0","abi":1,"features":["fleet_groups"]}}"#);
-        file.append_section_data(section, info.as_bytes(), 1);
-        let mut bytes = file.write().unwrap();
-        // `Object` writes relocatable files; a module is a shared one.
-        bytes[16] = 3;
+        let names = b"\0.fleet_modinfo\0.shstrtab\0";
+        let (header, section) = (64, 64);
+        let names_at = header + info.len() as u64;
+        // Their reader asks for places that are multiples of eight.
+        let sections_at = (names_at + names.len() as u64).next_multiple_of(8);
+        let machine = if cfg!(target_arch = "x86_64") {
+            EM_X86_64
+        } else {
+            EM_AARCH64
+        };
+        let mut bytes = ELFMAG.to_vec();
+        // 64 bits, little endian, version 1.
+        bytes.extend([2, 1, 1]);
+        bytes.resize(16, 0);
+        bytes.extend(ET_DYN.to_le_bytes());
+        bytes.extend(machine.to_le_bytes());
+        bytes.extend(1_u32.to_le_bytes());
+        // No entry and no program headers.
+        for place in [0, 0, sections_at] {
+            bytes.extend(place.to_le_bytes());
+        }
+        bytes.extend(0_u32.to_le_bytes());
+        // Sizes and counts of headers: of the file, of programs, of sections; and which section has the names.
+        for figure in [header as u16, 0, 0, section, 3, 2] {
+            bytes.extend(figure.to_le_bytes());
+        }
+        bytes.extend(info.as_bytes());
+        bytes.extend(names);
+        bytes.resize(sections_at as usize, 0);
+        let mut section = |name: u32, kind: u32, at: u64, size: u64| {
+            bytes.extend(name.to_le_bytes());
+            bytes.extend(kind.to_le_bytes());
+            // Flags, address, place, size.
+            for figure in [0, 0, at, size] {
+                bytes.extend(figure.to_le_bytes());
+            }
+            // Link and info, then alignment and the size of entries.
+            bytes.extend(0_u64.to_le_bytes());
+            bytes.extend(1_u64.to_le_bytes());
+            bytes.extend(0_u64.to_le_bytes());
+        };
+        section(0, 0, 0, 0);
+        section(1, SHT_PROGBITS, header, info.len() as u64);
+        section(16, SHT_STRTAB, names_at, names.len() as u64);
         bytes
     }
 
