@@ -14,7 +14,7 @@ use crate::backoff::Backoff;
 use crate::blobs::Blobs;
 use crate::certificate::{Renewal, Validity};
 use crate::config::Config;
-use crate::core::{Core, Input, Settings};
+use crate::core::{Core, Input, JournalLost, Settings};
 use crate::enrollment::{self, EnrollError};
 use crate::executor::Executor;
 use crate::facts::Pulse;
@@ -55,6 +55,11 @@ pub enum AgentError {
     },
     #[error("another agent runs on {0}")]
     Running(PathBuf),
+    /// It ends, so that whatever started it starts it again.
+    #[error("{0}; the agent ends, to be started again")]
+    JournalLost(#[from] JournalLost),
+    #[error("the agent's core has failed: {0}")]
+    CoreFailed(#[from] tokio::task::JoinError),
 }
 
 /// Held for as long as this process may write the data folder.
@@ -82,13 +87,24 @@ pub fn lock(data_dir: &Path) -> Result<DataLock, AgentError> {
     }
 }
 
-/// Runs until `stop` says so. Runs under way go on without the agent.
+/// Runs until `stop` says so, or it cannot go on. Runs under way go on without the agent.
 pub async fn run(
+    config: &Config,
+    launcher: Launcher,
+    stop: watch::Receiver<bool>,
+) -> Result<(), AgentError> {
+    let _lock = lock(&config.data_dir)?;
+    let journal = open_journal(&config.data_dir)?;
+    run_with(journal, config, launcher, stop).await
+}
+
+/// The same with an open journal, wherever its bytes are kept. The caller holds the data folder.
+pub async fn run_with(
+    journal: JournalStore,
     config: &Config,
     launcher: Launcher,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), AgentError> {
-    let _lock = lock(&config.data_dir)?;
     let identity = Identity::load(&config.data_dir)?;
     let url = config
         .server_url
@@ -98,7 +114,6 @@ pub async fn run(
         ServerAddress::parse(url)?,
         enrollment::tls_of(&identity)?,
     ));
-    let journal = open_journal(&config.data_dir)?;
     let executor = executor(config, launcher, Blobs::Server(Arc::clone(&client)))?;
     let settings = Settings {
         concurrency: config.concurrency,
@@ -107,7 +122,7 @@ pub async fn run(
         attributes: config.attributes.clone(),
     };
     let (inputs, from_connection) = mpsc::channel(INPUTS_WAITING_MAX);
-    let core = tokio::spawn(Core::new(settings, Arc::new(executor), journal).run(from_connection));
+    let mut core = tokio::spawn(Core::new(settings, Arc::new(executor), journal).run(from_connection));
     // Without systemd there is nobody to tell.
     let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]);
     tracing::info!(host_id = %identity.record.host_id, server = url, "the agent runs");
@@ -123,16 +138,22 @@ pub async fn run(
         renewed_at: None,
         expired_there: false,
     };
-    tokio::select! {
-        () = link.keep_up() => {}
-        _ = stop.wait_for(|stop| *stop) => {}
-    }
+    let ended = tokio::select! {
+        () = link.keep_up() => None,
+        _ = stop.wait_for(|stop| *stop) => None,
+        ended = &mut core => Some(ended),
+    };
     link.note(ConnectionState::Stopped, "");
     let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Stopping]);
     drop(link);
-    // It ends with its inputs; what it is writing is finished.
-    let _ = tokio::time::timeout(Duration::from_secs(5), core).await;
-    Ok(())
+    match ended {
+        Some(ended) => ended?.map_err(AgentError::from),
+        None => {
+            // It ends with its inputs; what it is writing is finished.
+            let _ = tokio::time::timeout(Duration::from_secs(5), core).await;
+            Ok(())
+        }
+    }
 }
 
 /// The executor for these settings.
@@ -287,6 +308,7 @@ impl Link<'_> {
             }
             SessionEnd::Server(_)
             | SessionEnd::Broken(_)
+            | SessionEnd::Nonsense(_)
             | SessionEnd::Silent(_)
             | SessionEnd::Closed { .. } => {
                 tracing::warn!("{detail}");

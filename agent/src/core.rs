@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fleetwright_protocol::frame::{Capabilities, Hello, PROTOCOL_VERSION};
-use fleetwright_protocol::{AgentFrame, CommandId, Facts, ServerFrame};
+use fleetwright_protocol::{AgentFrame, CommandId, Facts, Open, ServerFrame};
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
@@ -78,6 +78,12 @@ pub struct Core {
     events_sender: mpsc::Sender<RunEvent>,
 }
 
+/// The journal takes no record any more: nothing can start, and no end can be kept. Only a start of the agent reads it
+/// anew.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the journal cannot be written any more")]
+pub struct JournalLost;
+
 /// A command whose turn has not come.
 struct Waiting {
     run: Run,
@@ -125,18 +131,18 @@ impl Core {
         core
     }
 
-    /// Works until the inputs end. Runs under way go on under their supervisors.
-    pub async fn run(mut self, mut inputs: mpsc::Receiver<Input>) {
+    /// Works until the inputs end, or the journal is lost. Runs under way go on under their supervisors.
+    pub async fn run(mut self, mut inputs: mpsc::Receiver<Input>) -> Result<(), JournalLost> {
         self.settle().await;
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut batch = Vec::with_capacity(BATCH_FRAMES_MAX);
-        loop {
+        while self.has_journal() {
             let lease_wait = self.until_next_lease_end();
             tokio::select! {
                 count = inputs.recv_many(&mut batch, BATCH_FRAMES_MAX) => {
                     if count == 0 {
-                        return;
+                        return Ok(());
                     }
                     self.turn(Event::Inputs(std::mem::take(&mut batch))).await;
                 }
@@ -147,6 +153,12 @@ impl Core {
                 }
             }
         }
+        Err(JournalLost)
+    }
+
+    /// Whether the journal still takes records, between two turns. [`Core::run`] ends when it does not.
+    pub fn has_journal(&self) -> bool {
+        self.journal.as_ref().is_some_and(JournalStore::is_usable)
     }
 
     /// Deals with what the start has found out of runs: before a server is told anything.
@@ -186,7 +198,12 @@ impl Core {
             tags: self.settings.tags.clone(),
             attributes: self.settings.attributes.clone(),
             capabilities: Capabilities {
-                operations: self.machine.operations(),
+                operations: self
+                    .machine
+                    .operations()
+                    .into_iter()
+                    .map(Open::Known)
+                    .collect(),
                 concurrency: self.settings.concurrency,
             },
             journal: self.open_entries(),
@@ -241,10 +258,8 @@ impl Core {
                 self.journal = Some(journal);
                 written
             }
-            Err(error) => {
-                tracing::error!(%error, "writing the journal was aborted; no command starts any more");
-                Err(JournalError::Broken)
-            }
+            // It is lost, wherever it was: this turn is the last one.
+            Err(_) => Err(JournalError::Broken),
         }
     }
 

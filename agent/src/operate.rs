@@ -93,8 +93,11 @@ pub fn main(folder: &Path) -> ExitCode {
     let status = outcome.status;
     match (OperationResult::of(outcome).write(folder), status) {
         (Ok(()), OutcomeStatus::Succeeded) => ExitCode::SUCCESS,
-        (Ok(()), OutcomeStatus::Failed) => ExitCode::FAILURE,
-        (Err(error), OutcomeStatus::Succeeded | OutcomeStatus::Failed) => {
+        (Ok(()), OutcomeStatus::Failed | OutcomeStatus::Unknown(_)) => ExitCode::FAILURE,
+        (
+            Err(error),
+            OutcomeStatus::Succeeded | OutcomeStatus::Failed | OutcomeStatus::Unknown(_),
+        ) => {
             eprintln!("cannot write the result: {error}");
             ExitCode::FAILURE
         }

@@ -31,7 +31,7 @@ impl LiveOutput {
             // Full or closed: best effort.
             let _ = connection.try_send(AgentFrame::CommandOutput {
                 command_id,
-                stream,
+                stream: stream.into(),
                 offset,
                 data,
             });

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use fleetwright_protocol::frame::WEBSOCKET_SUBPROTOCOL;
+use fleetwright_protocol::close::close_reason;
+use fleetwright_protocol::frame::{WEBSOCKET_SUBPROTOCOL, type_of};
 use fleetwright_protocol::limits::FRAME_BYTES_MAX;
-use fleetwright_protocol::{AgentFrame, ServerFrame};
+use fleetwright_protocol::{AgentFrame, ServerFrame, Word};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use http::{HeaderValue, StatusCode, header};
@@ -14,7 +15,7 @@ use tokio::time::{Instant, MissedTickBehavior, timeout};
 use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{self, Message};
 
@@ -47,6 +48,9 @@ pub enum SessionEnd {
     WrongProtocol(String),
     #[error("the connection broke: {0}")]
     Broken(String),
+    /// The server said what is no frame. It is told so.
+    #[error("the server breaks the protocol: {0}")]
+    Nonsense(String),
     #[error("the server was silent for {} s", .0.as_secs())]
     Silent(Duration),
     #[error("the server closed the connection ({code}): {reason}")]
@@ -162,8 +166,29 @@ async fn serve(
         () = wanted(end) => SessionEnd::Ended,
     };
     // A farewell, if the peer still takes one.
-    let _ = timeout(Duration::from_secs(1), sink.close()).await;
+    let _ = timeout(
+        Duration::from_secs(1),
+        sink.send(Message::Close(farewell(&reason))),
+    )
+    .await;
     reason
+}
+
+/// What the server is told of the end, if there is something it can do about it.
+fn farewell(end: &SessionEnd) -> Option<CloseFrame> {
+    match end {
+        SessionEnd::Nonsense(what) => Some(CloseFrame {
+            code: CloseCode::Protocol,
+            reason: close_reason(what).into(),
+        }),
+        SessionEnd::Server(_)
+        | SessionEnd::NotApproved(_)
+        | SessionEnd::WrongProtocol(_)
+        | SessionEnd::Broken(_)
+        | SessionEnd::Silent(_)
+        | SessionEnd::Closed { .. }
+        | SessionEnd::Ended => None,
+    }
 }
 
 struct Reading<'a> {
@@ -178,6 +203,7 @@ async fn read(
     on_welcome: impl FnOnce(),
 ) -> SessionEnd {
     let mut on_welcome = Some(on_welcome);
+    let mut has_told_unknown = false;
     loop {
         let patience = match on_welcome {
             Some(_) => WELCOME_WITHIN,
@@ -191,6 +217,12 @@ async fn read(
         };
         match message {
             Message::Text(text) => match serde_json::from_str::<ServerFrame>(&text) {
+                Ok(ServerFrame::Unknown) => {
+                    if !std::mem::replace(&mut has_told_unknown, true) {
+                        let kind = type_of(&text).unwrap_or(Word::of(""));
+                        tracing::warn!(%kind, "the server says what this agent does not know; such frames are ignored");
+                    }
+                }
                 Ok(frame) => {
                     if let Some(seconds) = heartbeat_seconds(&frame)
                         && let Some(period) = reading.period
@@ -212,10 +244,10 @@ async fn read(
                     }
                 }
                 Err(error) => {
-                    return SessionEnd::Broken(format!("a frame that makes no sense: {error}"));
+                    return SessionEnd::Nonsense(format!("a frame that makes no sense: {error}"));
                 }
             },
-            Message::Binary(_) => return SessionEnd::Broken("a binary frame".to_owned()),
+            Message::Binary(_) => return SessionEnd::Nonsense("a binary frame".to_owned()),
             Message::Close(frame) => return closed(frame),
             // Answered by the socket itself.
             Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
@@ -223,7 +255,7 @@ async fn read(
     }
 }
 
-fn closed(frame: Option<tungstenite::protocol::CloseFrame>) -> SessionEnd {
+fn closed(frame: Option<CloseFrame>) -> SessionEnd {
     let Some(frame) = frame else {
         return SessionEnd::Closed {
             code: 1005,
@@ -251,7 +283,8 @@ fn heartbeat_seconds(frame: &ServerFrame) -> Option<u64> {
         ServerFrame::Command(_)
         | ServerFrame::Cancel { .. }
         | ServerFrame::Ack { .. }
-        | ServerFrame::AckPart { .. } => None,
+        | ServerFrame::AckPart { .. }
+        | ServerFrame::Unknown => None,
     }
 }
 

@@ -1,4 +1,5 @@
-//! The wire frames: JSON text with a `type` tag. Unknown fields are ignored, unknown types refused.
+//! The wire frames: JSON text with a `type` tag. The other side may be newer: fields that are not known here are ignored,
+//! and so are types and words; what is known must be whole.
 //! `command` frames are built by hand where one operation goes to many hosts; see [`command_frame`].
 
 mod reading;
@@ -13,7 +14,8 @@ pub use reading::read_agent_frame;
 use crate::facts::{Facts, Heartbeat};
 use crate::ids::{CommandId, HostId, JournalId};
 use crate::operation::OperationType;
-use crate::outcome::{NotStartedReason, Outcome, base64_bytes};
+use crate::outcome::{FailureReason, NotStartedReason, Outcome, OutcomeStatus, base64_bytes};
+use crate::word::{Open, Word};
 
 /// `major.minor`; peers talk when the major is equal.
 pub const PROTOCOL_VERSION: &str = "1.0";
@@ -41,7 +43,7 @@ pub enum Section {
 pub struct JournalEntry {
     pub command_id: CommandId,
     pub attempt: u32,
-    pub state: JournalState,
+    pub state: Open<JournalState>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,7 +62,7 @@ pub enum JournalState {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Capabilities {
-    pub operations: Vec<OperationType>,
+    pub operations: Vec<Open<OperationType>>,
     /// How many commands the agent runs side by side.
     pub concurrency: u32,
 }
@@ -111,7 +113,7 @@ pub enum AgentFrame {
     CommandNotStarted {
         command_id: CommandId,
         attempt: u32,
-        reason: NotStartedReason,
+        reason: Open<NotStartedReason>,
     },
     CommandStarted {
         command_id: CommandId,
@@ -120,7 +122,7 @@ pub enum AgentFrame {
     /// Live output, best effort; `offset` is the position in the stream.
     CommandOutput {
         command_id: CommandId,
-        stream: Stream,
+        stream: Open<Stream>,
         offset: u64,
         #[serde(with = "base64_bytes")]
         data: Vec<u8>,
@@ -130,8 +132,8 @@ pub enum AgentFrame {
     OutputPart {
         command_id: CommandId,
         attempt: u32,
-        stream: Stream,
-        section: Section,
+        stream: Open<Stream>,
+        section: Open<Section>,
         offset: u64,
         #[serde(with = "base64_bytes")]
         data: Vec<u8>,
@@ -141,6 +143,40 @@ pub enum AgentFrame {
         attempt: u32,
         outcome: Box<Outcome>,
     },
+    /// Of a type that only a newer agent knows.
+    #[serde(other)]
+    Unknown,
+}
+
+impl AgentFrame {
+    /// The first word in it that is not known here.
+    pub fn unknown_word(&self) -> Option<Word> {
+        match self {
+            Self::Hello(hello) => {
+                let mut operations = hello.capabilities.operations.iter();
+                let mut states = hello.journal.iter().map(|entry| entry.state);
+                operations
+                    .find_map(Open::unknown)
+                    .or_else(|| states.find_map(|state| state.unknown()))
+            }
+            Self::CommandNotStarted { reason, .. } => reason.unknown(),
+            Self::CommandOutput { stream, .. } => stream.unknown(),
+            Self::OutputPart {
+                stream, section, ..
+            } => stream.unknown().or_else(|| section.unknown()),
+            Self::CommandFinished { outcome, .. } => match (outcome.status, outcome.reason) {
+                (OutcomeStatus::Unknown(word), _) | (_, Some(FailureReason::Unknown(word))) => {
+                    Some(word)
+                }
+                (OutcomeStatus::Succeeded | OutcomeStatus::Failed, _) => None,
+            },
+            Self::Heartbeat(_)
+            | Self::Facts { .. }
+            | Self::CommandReceived { .. }
+            | Self::CommandStarted { .. }
+            | Self::Unknown => None,
+        }
+    }
 }
 
 /// Server → agent.
@@ -170,13 +206,25 @@ pub enum ServerFrame {
     AckPart {
         command_id: CommandId,
         attempt: u32,
-        stream: Stream,
-        section: Section,
+        stream: Open<Stream>,
+        section: Open<Section>,
         offset: u64,
     },
     Settings {
         heartbeat_seconds: u64,
     },
+    /// Of a type that only a newer server knows.
+    #[serde(other)]
+    Unknown,
+}
+
+/// The type of a frame, for a log: that of an unknown one is not kept.
+pub fn type_of(frame: &str) -> Option<Word> {
+    #[derive(Deserialize)]
+    struct Tag {
+        r#type: Word,
+    }
+    serde_json::from_str(frame).ok().map(|tag: Tag| tag.r#type)
 }
 
 /// A command as the agent receives it. The operation stays unparsed JSON here, because the agent must be able
@@ -242,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_fields_are_ignored_and_unknown_types_refused() {
+    fn unknown_fields_and_types_are_ignored_and_a_known_type_must_be_whole() {
         let frame: AgentFrame = serde_json::from_str(
             r#"{"type":"command_started","command_id":"00000000-0000-0000-0000-000000000007","attempt":1,"mood":"fine"}"#,
         )
@@ -251,6 +299,19 @@ mod tests {
             frame,
             AgentFrame::CommandStarted { attempt: 1, .. }
         ));
-        assert!(serde_json::from_str::<AgentFrame>(r#"{"type":"gossip"}"#).is_err());
+        let gossip = r#"{"type":"gossip","about":[1,{"attempt":"x"}]}"#;
+        assert_eq!(
+            serde_json::from_str::<AgentFrame>(gossip).unwrap(),
+            AgentFrame::Unknown
+        );
+        assert_eq!(
+            serde_json::from_str::<ServerFrame>(gossip).unwrap(),
+            ServerFrame::Unknown
+        );
+        assert_eq!(type_of(gossip), Some(Word::of("gossip")));
+        for torn in [r#"{"type":"command_started"}"#, r#"{"type":1}"#, "{}", "[]"] {
+            assert!(serde_json::from_str::<AgentFrame>(torn).is_err(), "{torn}");
+        }
+        assert!(serde_json::from_str::<ServerFrame>(r#"{"type":"ack"}"#).is_err());
     }
 }

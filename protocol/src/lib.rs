@@ -1,6 +1,7 @@
 //! What an agent and the server say to each other: ids, operation types with their validation, wire
 //! frames, facts and outcomes. Pure data: no I/O, no clock, no randomness.
 
+pub mod close;
 pub mod enrollment;
 pub mod facts;
 pub mod frame;
@@ -11,6 +12,7 @@ pub mod operation;
 pub mod outcome;
 pub mod validate;
 pub mod violation;
+pub mod word;
 
 pub use facts::{Facts, Heartbeat};
 pub use frame::{AgentFrame, PROTOCOL_VERSION, ServerFrame};
@@ -19,3 +21,4 @@ pub use ids::{CommandId, HostId, JournalId, SetId};
 pub use operation::{ExecutionOptions, Operation, OperationType};
 pub use outcome::{NotStartedReason, Outcome, OutcomeStatus, OutputSummary};
 pub use violation::Violation;
+pub use word::{Open, Word};

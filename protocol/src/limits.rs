@@ -11,6 +11,10 @@ pub const OUTPUT_HEAD_BYTES_MAX: usize = 1024 * 1024;
 pub const OUTPUT_TAIL_BYTES_MAX: usize = 1024 * 1024;
 /// One part of a large output: base64 of it (4/3) still fits a frame comfortably.
 pub const OUTPUT_PART_BYTES_MAX: usize = 256 * 1024;
+/// A word that this side does not know is kept up to this length; half as long again as the longest one we know.
+pub const WORD_BYTES_MAX: usize = 31;
+/// The reason in a WebSocket close frame: a control frame holds 125 bytes, and two are the code (RFC 6455, 5.5).
+pub const CLOSE_REASON_BYTES_MAX: usize = 123;
 /// An agent must start a command within this time of receiving it.
 pub const START_WITHIN_MS: u64 = 60_000;
 /// A silent peer is dropped within this time.

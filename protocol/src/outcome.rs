@@ -2,11 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::word::Word;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OutcomeStatus {
     Succeeded,
     Failed,
+    /// A newer agent's word.
+    #[serde(untagged)]
+    Unknown(Word),
 }
 
 /// Why a started (or refused) command failed, as an agent can know it.
@@ -22,6 +27,9 @@ pub enum FailureReason {
     OutcomeUnknown,
     /// The agent could not carry it out (no such interpreter, disk full, permission denied …).
     AgentError,
+    /// A newer agent's word.
+    #[serde(untagged)]
+    Unknown(Word),
 }
 
 /// Why a delivered command did not start, and provably never will under this attempt.

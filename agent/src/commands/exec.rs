@@ -84,7 +84,7 @@ pub async fn run(config: &Config, arguments: ExecArguments) -> anyhow::Result<Ex
     shown?;
     Ok(match outcome.status {
         OutcomeStatus::Succeeded => ExitCode::SUCCESS,
-        OutcomeStatus::Failed => ExitCode::FAILURE,
+        OutcomeStatus::Failed | OutcomeStatus::Unknown(_) => ExitCode::FAILURE,
     })
 }
 

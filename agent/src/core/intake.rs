@@ -3,7 +3,7 @@
 use fleetwright_protocol::frame::CommandFrame;
 use fleetwright_protocol::limits::EXPIRES_IN_SECONDS_MAX;
 use fleetwright_protocol::outcome::FailureReason;
-use fleetwright_protocol::{AgentFrame, CommandId, NotStartedReason, Outcome, ServerFrame};
+use fleetwright_protocol::{AgentFrame, CommandId, NotStartedReason, Open, Outcome, ServerFrame};
 
 use super::machine::Refusal;
 use super::{Core, Input, Waiting};
@@ -76,10 +76,13 @@ impl Core {
                     section,
                     offset,
                 } => {
-                    self.on_ack_part(command_id, attempt, stream, section, offset);
+                    // Of parts that are not sent from here, nothing is acknowledged.
+                    if let (Open::Known(stream), Open::Known(section)) = (stream, section) {
+                        self.on_ack_part(command_id, attempt, stream, section, offset);
+                    }
                 }
-                // The connection keeps its own time.
-                ServerFrame::Settings { .. } => {}
+                // The connection keeps its own time, and notes what it does not know.
+                ServerFrame::Settings { .. } | ServerFrame::Unknown => {}
             },
         }
     }
@@ -228,7 +231,7 @@ impl Core {
         self.say(AgentFrame::CommandNotStarted {
             command_id: run.command_id,
             attempt: run.attempt,
-            reason: NotStartedReason::DiskFull,
+            reason: NotStartedReason::DiskFull.into(),
         });
     }
 

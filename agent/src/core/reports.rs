@@ -74,7 +74,7 @@ impl Core {
                 self.say(AgentFrame::CommandNotStarted {
                     command_id,
                     attempt,
-                    reason,
+                    reason: reason.into(),
                 });
             }
             State::Closed(ClosedAs::Finished) => {
@@ -222,8 +222,8 @@ impl Core {
             Ok(data) => self.say(AgentFrame::OutputPart {
                 command_id: part.command_id,
                 attempt: part.attempt,
-                stream: part.stream,
-                section: part.section,
+                stream: part.stream.into(),
+                section: part.section.into(),
                 offset: part.offset,
                 data,
             }),

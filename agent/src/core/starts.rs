@@ -208,7 +208,7 @@ impl Core {
             self.say(AgentFrame::CommandNotStarted {
                 command_id,
                 attempt,
-                reason,
+                reason: reason.into(),
             });
         }
         self.machine.forget(run);

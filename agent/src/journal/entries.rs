@@ -92,7 +92,7 @@ impl Entries {
                 Some(JournalEntry {
                     command_id,
                     attempt: entry.attempt,
-                    state,
+                    state: state.into(),
                 })
             })
             .collect()

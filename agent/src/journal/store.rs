@@ -118,6 +118,11 @@ impl JournalStore {
         &self.entries
     }
 
+    /// Whether it takes records. Once it does not, it never will again.
+    pub fn is_usable(&self) -> bool {
+        !self.broken
+    }
+
     /// Appends the records together or not at all.
     pub fn append(
         &mut self,

@@ -86,7 +86,7 @@ pub fn by_ending(ending: Ending) -> Option<Outcome> {
             exit_code: Some(0),
             ..outcome
         },
-        OutcomeStatus::Failed => outcome,
+        OutcomeStatus::Failed | OutcomeStatus::Unknown(_) => outcome,
     })
 }
 

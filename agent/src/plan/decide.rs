@@ -144,8 +144,12 @@ pub fn failure(plan: &Contents, progress: &Progress) -> Option<usize> {
 pub fn is_tolerated(plan: &Contents, step: usize, result: &StepResult) -> bool {
     let continues = |step: &PlanStep| step.on_failure == OnFailure::Continue;
     let cut_off = match result.reason {
+        // In a log that a newer agent has written there may be a reason that is not known here.
         Some(
-            FailureReason::TimedOut | FailureReason::Cancelled | FailureReason::OutcomeUnknown,
+            FailureReason::TimedOut
+            | FailureReason::Cancelled
+            | FailureReason::OutcomeUnknown
+            | FailureReason::Unknown(_),
         ) => true,
         Some(
             FailureReason::ExitCode | FailureReason::RefusedByPolicy | FailureReason::AgentError,

@@ -242,6 +242,11 @@ impl Link {
         self.socket.send(Message::text(text)).await.unwrap();
     }
 
+    /// Any text.
+    pub async fn say(&mut self, text: &str) {
+        self.socket.send(Message::text(text)).await.unwrap();
+    }
+
     pub async fn welcome(&mut self) {
         self.send(&ServerFrame::Welcome {
             protocol: "1.0".into(),
@@ -281,12 +286,18 @@ impl Link {
         self.socket.send(Message::Close(Some(frame))).await.unwrap();
     }
 
-    /// The other side ends the connection.
-    pub async fn closed(mut self) {
-        while let Some(Ok(_)) = timeout(PATIENCE, self.socket.next())
+    /// The other side ends the connection. Returns with which code and reason, if it says so.
+    pub async fn closed(mut self) -> Option<(u16, String)> {
+        let mut farewell = None;
+        while let Some(Ok(message)) = timeout(PATIENCE, self.socket.next())
             .await
             .expect("it does not hang up")
-        {}
+        {
+            if let Message::Close(Some(frame)) = message {
+                farewell = Some((frame.code.into(), frame.reason.to_string()));
+            }
+        }
+        farewell
     }
 }
 

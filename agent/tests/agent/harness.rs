@@ -226,7 +226,7 @@ impl Agent {
                 command_id,
                 attempt,
                 reason,
-            } if (*command_id, *attempt) == (command.command_id, command.attempt) => Some(*reason),
+            } if (*command_id, *attempt) == (command.command_id, command.attempt) => reason.known(),
             _ => None,
         })
     }

@@ -5,6 +5,8 @@ mod connection;
 mod delivery;
 mod fake_server;
 mod harness;
+mod journal_lost;
+mod newer;
 mod output;
 mod packages;
 mod plans;

@@ -6,13 +6,13 @@ use fleetwright_protocol::frame::{CommandFrame, Section, Stream};
 use fleetwright_protocol::limits::{
     OUTPUT_HEAD_BYTES_MAX, OUTPUT_PART_BYTES_MAX, OUTPUT_TAIL_BYTES_MAX,
 };
-use fleetwright_protocol::{AgentFrame, ServerFrame};
+use fleetwright_protocol::{AgentFrame, Open, ServerFrame};
 use sha2::{Digest, Sha256};
 
 use crate::harness::{Agent, Host, script_command, wait};
 
 /// Takes the next part, checks its place, and returns it.
-fn part(agent: &mut Agent) -> (Stream, Section, u64, Vec<u8>) {
+fn part(agent: &mut Agent) -> (Open<Stream>, Open<Section>, u64, Vec<u8>) {
     agent.expect("output_part", |frame| match frame {
         AgentFrame::OutputPart {
             stream,
@@ -25,7 +25,13 @@ fn part(agent: &mut Agent) -> (Stream, Section, u64, Vec<u8>) {
     })
 }
 
-fn ack_part(agent: &Agent, command: &CommandFrame, stream: Stream, section: Section, offset: u64) {
+fn ack_part(
+    agent: &Agent,
+    command: &CommandFrame,
+    stream: Open<Stream>,
+    section: Open<Section>,
+    offset: u64,
+) {
     agent.send(ServerFrame::AckPart {
         command_id: command.command_id,
         attempt: command.attempt,
@@ -54,7 +60,7 @@ fn output_comes_live_while_the_script_runs() {
         } => {
             assert_eq!(
                 (command_id, stream, offset),
-                (run.command_id, Stream::Stdout, 0)
+                (run.command_id, Stream::Stdout.into(), 0)
             );
             assert_eq!(data, b"early\n");
         }
@@ -80,7 +86,11 @@ fn a_long_output_travels_in_parts_and_goes_on_after_a_reconnect() {
         let (stream, section, offset, data) = part(&mut agent);
         assert_eq!(
             (stream, section, offset),
-            (Stream::Stdout, Section::Head, head.len() as u64)
+            (
+                Stream::Stdout.into(),
+                Section::Head.into(),
+                head.len() as u64
+            )
         );
         assert!(data.len() <= OUTPUT_PART_BYTES_MAX);
         if head.len() == OUTPUT_PART_BYTES_MAX {
@@ -95,7 +105,7 @@ fn a_long_output_travels_in_parts_and_goes_on_after_a_reconnect() {
     let mut tail = Vec::new();
     while tail.len() < OUTPUT_TAIL_BYTES_MAX {
         let (stream, section, offset, data) = part(&mut agent);
-        assert_eq!((section, offset), (Section::Tail, tail.len() as u64));
+        assert_eq!((section, offset), (Section::Tail.into(), tail.len() as u64));
         tail.extend(data);
         ack_part(&agent, &run, stream, section, tail.len() as u64);
     }

@@ -31,7 +31,7 @@ fn a_package_goes_once_and_its_own_result_is_told() {
     std::fs::write(host.path("fw-one"), "").unwrap();
     let mut agent = host.start();
     let offered = &agent.hello.capabilities.operations;
-    assert!(offered.contains(&OperationType::RemovePackage));
+    assert!(offered.contains(&OperationType::RemovePackage.into()));
     for (dry_run, changed, before) in [
         (true, true, json!("1.0")),
         (false, true, json!("1.0")),

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use fleetwright_protocol::frame::CommandFrame;
 use fleetwright_protocol::outcome::{FailureReason, OutcomeStatus};
-use fleetwright_protocol::{NotStartedReason, OperationType, Outcome, ServerFrame};
+use fleetwright_protocol::{NotStartedReason, Open, OperationType, Outcome, ServerFrame};
 use serde_json::{Value, json};
 
 use crate::harness::{Host, command, lines, lives, pid_in, stdout, wait, write_program};
@@ -185,7 +185,9 @@ fn a_service_that_is_unknown_or_will_not_start_fails_with_the_reason() {
 #[test]
 fn a_host_says_which_operations_it_can_carry_out_and_refuses_the_others() {
     let agent = host().start();
-    let can = |operations: &[OperationType]| operations.contains(&OperationType::ServiceControl);
+    let can = |operations: &[Open<OperationType>]| {
+        operations.contains(&OperationType::ServiceControl.into())
+    };
     assert!(can(&agent.hello.capabilities.operations));
     let without = Host::new();
     let mut agent = without.start();

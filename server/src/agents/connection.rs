@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
-use fleetwright_protocol::frame::{AgentFrame, Hello, read_agent_frame};
+use fleetwright_protocol::HostId;
+use fleetwright_protocol::close::close_reason;
+use fleetwright_protocol::frame::{AgentFrame, Hello, read_agent_frame, type_of};
 use tokio::sync::mpsc;
 
 use super::conversation::{ConnectionContext, Ending, greet, leave, take};
@@ -44,12 +46,13 @@ pub async fn serve(
             // Rejected, deleted or locked while the handshake was under way, before there was a connection to cut.
             return Ending::new(1008, "the host may not connect");
         }
-        let greeted = match read_hello(&mut socket).await {
+        let mut frames = Frames::of(host_id);
+        let greeted = match read_hello(&mut socket, &mut frames).await {
             Ok(hello) => greet(hello, &connection, &context).await,
             Err(ending) => Err(ending),
         };
         match greeted {
-            Ok(()) => converse(&mut socket, &connection, outbound, &context).await,
+            Ok(()) => converse(&mut socket, &connection, outbound, frames, &context).await,
             Err(ending) => ending,
         }
     };
@@ -65,17 +68,17 @@ pub async fn serve(
     tracing::debug!(%host_id, code = ending.code, reason = %ending.reason, "agent disconnected");
     let close = CloseFrame {
         code: ending.code,
-        reason: ending.reason.into(),
+        reason: close_reason(&ending.reason).into(),
     };
     let _ = tokio::time::timeout(GOODBYE_WITHIN, socket.send(Message::Close(Some(close)))).await;
 }
 
-async fn read_hello(socket: &mut WebSocket) -> Result<Hello, Ending> {
+async fn read_hello(socket: &mut WebSocket, frames: &mut Frames) -> Result<Hello, Ending> {
     let first = tokio::time::timeout(HELLO_WITHIN, socket.recv())
         .await
         .map_err(|_| Ending::new(1002, "no hello in time"))?;
     match first {
-        Some(Ok(Message::Text(text))) => match serde_json::from_str(&text) {
+        Some(Ok(Message::Text(text))) => match frames.read(&text) {
             Ok(AgentFrame::Hello(hello)) => Ok(*hello),
             Ok(_) => Err(Ending::new(1002, "the first frame must be hello")),
             Err(error) => Err(Ending::new(
@@ -92,6 +95,7 @@ async fn converse(
     socket: &mut WebSocket,
     connection: &Arc<Connection>,
     mut outbound: mpsc::Receiver<String>,
+    mut frames: Frames,
     context: &ConnectionContext,
 ) -> Ending {
     let mut window = Window::default();
@@ -125,7 +129,7 @@ async fn converse(
                 if let Some(pause) = window.count(now_us) {
                     tokio::time::sleep(pause).await;
                 }
-                match read_agent_frame(&text) {
+                match frames.read(&text) {
                     Ok(frame) => {
                         if let Err(ending) = take(frame, connection, context).await {
                             return ending;
@@ -135,6 +139,38 @@ async fn converse(
                 }
             }
         }
+    }
+}
+
+/// Reads what one agent says.
+struct Frames {
+    host_id: HostId,
+    /// Once is enough: a newer agent says it with every connection.
+    has_noted_unknown: bool,
+}
+
+impl Frames {
+    fn of(host_id: HostId) -> Self {
+        Self {
+            host_id,
+            has_noted_unknown: false,
+        }
+    }
+
+    fn read(&mut self, text: &str) -> serde_json::Result<AgentFrame> {
+        let frame = read_agent_frame(text)?;
+        if !self.has_noted_unknown {
+            let word = match &frame {
+                AgentFrame::Unknown => type_of(text),
+                known => known.unknown_word(),
+            };
+            if let Some(word) = word {
+                self.has_noted_unknown = true;
+                let host_id = self.host_id;
+                tracing::warn!(%host_id, %word, "the agent says what this server does not know, and may be newer");
+            }
+        }
+        Ok(frame)
     }
 }
 

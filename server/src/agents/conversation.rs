@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use fleetwright_protocol::frame::{AgentFrame, Hello, PROTOCOL_VERSION, ServerFrame};
 use fleetwright_protocol::limits::HEARTBEAT_SECONDS_DEFAULT;
-use fleetwright_protocol::outcome::OutputSummary;
-use fleetwright_protocol::{CommandId, HostId, Outcome};
+use fleetwright_protocol::outcome::{FailureReason, OutcomeStatus, OutputSummary};
+use fleetwright_protocol::{CommandId, HostId, Open, Outcome};
 
 use crate::commands::Commands;
 use crate::commands::live_output::Chunk;
@@ -177,7 +177,10 @@ pub async fn take(
             offset,
             data,
         } => {
-            if connection.is_running(command_id) {
+            // A stream that is not known here has nobody who follows it.
+            if let Open::Known(stream) = stream
+                && connection.is_running(command_id)
+            {
                 let chunk = Chunk {
                     stream,
                     offset,
@@ -194,19 +197,33 @@ pub async fn take(
             offset,
             data,
         } => {
-            let key = PartKey {
+            let held = match (stream, section) {
+                (Open::Known(stream), Open::Known(section)) => {
+                    let key = PartKey {
+                        command_id,
+                        attempt,
+                        stream,
+                        section,
+                    };
+                    keep_part(connection, context, key, offset, data).await?
+                }
+                (Open::Unknown(_), _) | (_, Open::Unknown(_)) => end_of(offset, &data),
+            };
+            connection.send_frame(&ServerFrame::AckPart {
                 command_id,
                 attempt,
                 stream,
                 section,
-            };
-            take_part(connection, context, key, offset, data).await?;
+                offset: held,
+            });
         }
         AgentFrame::CommandFinished {
             command_id,
             attempt,
             outcome,
         } => take_finished(connection, context, command_id, attempt, *outcome).await?,
+        // Noted where it was read.
+        AgentFrame::Unknown => {}
     }
     Ok(())
 }
@@ -222,7 +239,7 @@ async fn take_finished(
 ) -> Result<(), Ending> {
     let host_id = connection.host_id;
     let commands = &context.commands;
-    outcome.message = harmless_message(&outcome.message);
+    outcome.message = harmless_message(&with_unknown_words(&outcome));
     if !connection.is_working_on(command_id, attempt) {
         outcome.stdout = OutputSummary::default();
         outcome.stderr = OutputSummary::default();
@@ -242,30 +259,47 @@ async fn take_finished(
     Ok(())
 }
 
-/// Keeps a part of a long output and says how much of its section is held. Of a command that is over, or another host's,
-/// nothing is kept, and the agent may go on.
-async fn take_part(
+/// An outcome's sentence, after the words in it that are not known here: a person may know them.
+fn with_unknown_words(outcome: &Outcome) -> String {
+    let status = match outcome.status {
+        OutcomeStatus::Unknown(word) => Some(word),
+        OutcomeStatus::Succeeded | OutcomeStatus::Failed => None,
+    };
+    let reason = match outcome.reason {
+        Some(FailureReason::Unknown(word)) => Some(word),
+        Some(
+            FailureReason::ExitCode
+            | FailureReason::TimedOut
+            | FailureReason::RefusedByPolicy
+            | FailureReason::Cancelled
+            | FailureReason::OutcomeUnknown
+            | FailureReason::AgentError,
+        )
+        | None => None,
+    };
+    let words = [status, reason].into_iter().flatten();
+    let words: String = words.map(|word| format!("[{word}] ")).collect();
+    (words + &outcome.message).trim_end().to_owned()
+}
+
+/// Keeps a part of a long output; returns how much of its section is held. Of a command that is over, or another host's,
+/// or of a stream that is not known here, nothing is kept, and the agent may go on.
+async fn keep_part(
     connection: &Connection,
     context: &ConnectionContext,
     key: PartKey,
     offset: u64,
     data: Vec<u8>,
-) -> Result<(), Ending> {
-    let end = offset.saturating_add(data.len() as u64);
-    let held = if connection.is_working_on(key.command_id, key.attempt) {
-        let appended = context.commands.spool().append(key, offset, data).await;
-        appended.map_err(|error| spool_failed(connection.host_id, &error))?
-    } else {
-        end
-    };
-    connection.send_frame(&ServerFrame::AckPart {
-        command_id: key.command_id,
-        attempt: key.attempt,
-        stream: key.stream,
-        section: key.section,
-        offset: held,
-    });
-    Ok(())
+) -> Result<u64, Ending> {
+    if !connection.is_working_on(key.command_id, key.attempt) {
+        return Ok(end_of(offset, &data));
+    }
+    let appended = context.commands.spool().append(key, offset, data).await;
+    appended.map_err(|error| spool_failed(connection.host_id, &error))
+}
+
+fn end_of(offset: u64, data: &[u8]) -> u64 {
+    offset.saturating_add(data.len() as u64)
 }
 
 fn spool_failed(host_id: HostId, error: &std::io::Error) -> Ending {

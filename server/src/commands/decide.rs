@@ -2,7 +2,7 @@
 //! the caller must do. Every status change in the program goes through here, so terminal states never change.
 
 use fleetwright_plugin_api::wire::CommandStatus;
-use fleetwright_protocol::OperationType;
+use fleetwright_protocol::{Open, OperationType};
 use fleetwright_protocol::frame::JournalState;
 use fleetwright_protocol::limits::START_WITHIN_MS;
 use fleetwright_protocol::outcome::{FailureReason, NotStartedReason, Outcome, OutcomeStatus};
@@ -12,9 +12,9 @@ use fleetwright_protocol::outcome::{FailureReason, NotStartedReason, Outcome, Ou
 pub const OUTCOME_GRACE_US: i64 = 120 * 1_000_000;
 /// A slot is freed this long after the start lease ran out unheard.
 pub const LEASE_GRACE_US: i64 = 30 * 1_000_000;
-/// An agent that could not start in time, or had no disk, is not asked again at once.
+/// An agent that could not start in time, had no disk, or a reason of its own, is not asked again at once.
 const BUSY_PAUSE_US: i64 = 1_000_000;
-const DISK_FULL_PAUSE_US: i64 = 30 * 1_000_000;
+const LONG_PAUSE_US: i64 = 30 * 1_000_000;
 
 /// The part of a command's row that decisions read and change. Times are µs since the epoch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +50,7 @@ pub enum Report<'a> {
     },
     NotStarted {
         attempt: u32,
-        reason: NotStartedReason,
+        reason: Open<NotStartedReason>,
     },
     Finished {
         attempt: u32,
@@ -60,7 +60,7 @@ pub enum Report<'a> {
     HostGone,
     /// A new connection's `hello`: what its journal holds of this command, if anything.
     Journal {
-        attempt: Option<(u32, JournalState)>,
+        attempt: Option<(u32, Open<JournalState>)>,
         journal_changed: bool,
     },
 }
@@ -261,7 +261,7 @@ fn on_host_gone(state: &mut CommandState, now_us: i64) {
 fn on_not_started(
     state: &mut CommandState,
     attempt: u32,
-    reason: NotStartedReason,
+    reason: Open<NotStartedReason>,
     now_us: i64,
 ) -> Reaction {
     let was_sent = match state.status {
@@ -279,6 +279,11 @@ fn on_not_started(
     // nothing ran.
     state.status = CommandStatus::Queued;
     state.started_at = None;
+    let reason = match reason {
+        Open::Known(reason) => reason,
+        // That it did not start is proven; whether the reason passes is not known. Its expiry ends the asking.
+        Open::Unknown(_) => return state.requeue(now_us, LONG_PAUSE_US),
+    };
     match reason {
         NotStartedReason::Unsupported => {
             state.end(CommandStatus::Skipped, Some("unsupported"), now_us);
@@ -297,7 +302,7 @@ fn on_not_started(
         NotStartedReason::LeaseExpired => state.requeue(now_us, BUSY_PAUSE_US),
         NotStartedReason::AgentRestarted => state.requeue(now_us, 0),
         NotStartedReason::DiskFull => {
-            let reaction = state.requeue(now_us, DISK_FULL_PAUSE_US);
+            let reaction = state.requeue(now_us, LONG_PAUSE_US);
             if state.status == CommandStatus::Queued {
                 // A person can do something about it.
                 state.reason = Some("disk_full");
@@ -330,6 +335,10 @@ fn on_finished(state: &mut CommandState, attempt: u32, outcome: &Outcome, now_us
             let reason = outcome.reason.map_or("agent_error", failure_name);
             state.end(CommandStatus::Failed, Some(reason), now_us);
         }
+        // It is over, and not known how: that it went well is never guessed.
+        OutcomeStatus::Unknown(_) => {
+            state.end(CommandStatus::Failed, Some("outcome_unknown"), now_us);
+        }
     }
     Reaction {
         store_outcome: true,
@@ -339,7 +348,7 @@ fn on_finished(state: &mut CommandState, attempt: u32, outcome: &Outcome, now_us
 
 fn on_journal(
     state: &mut CommandState,
-    entry: Option<(u32, JournalState)>,
+    entry: Option<(u32, Open<JournalState>)>,
     journal_changed: bool,
     now_us: i64,
 ) -> Reaction {
@@ -362,7 +371,7 @@ fn on_journal(
         .filter(|(attempt, _)| *attempt == state.attempt)
         .map(|(_, journal)| journal);
     match (state.status, entry) {
-        (CommandStatus::Queued, Some(JournalState::Started)) => {
+        (CommandStatus::Queued, Some(Open::Known(JournalState::Started))) => {
             state.start(now_us);
             Reaction::default()
         }
@@ -372,14 +381,18 @@ fn on_journal(
             state.end(CommandStatus::Failed, Some("outcome_unknown"), now_us);
             Reaction::default()
         }
-        // What is not started is said again by itself, with the reason that decides what becomes of it.
+        // What is not started is said again by itself, with the reason that decides what becomes of it. Of a state that
+        // is not known here, what follows is said too: the command is in the journal, so it is not sent again.
         (
             _,
             Some(
-                JournalState::Received
-                | JournalState::Started
-                | JournalState::Exited
-                | JournalState::NotStarted,
+                Open::Known(
+                    JournalState::Received
+                    | JournalState::Started
+                    | JournalState::Exited
+                    | JournalState::NotStarted,
+                )
+                | Open::Unknown(_),
             )
             | None,
         ) => Reaction::default(),
@@ -393,7 +406,7 @@ fn failure_name(reason: FailureReason) -> &'static str {
         FailureReason::RefusedByPolicy => "refused_by_policy",
         FailureReason::Cancelled => "cancelled",
         FailureReason::OutcomeUnknown => "outcome_unknown",
-        FailureReason::AgentError => "agent_error",
+        FailureReason::AgentError | FailureReason::Unknown(_) => "agent_error",
     }
 }
 

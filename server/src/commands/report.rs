@@ -1,7 +1,7 @@
 //! What an agent says about a command, on its way from the connection to the database.
 
 use fleetwright_protocol::outcome::{NotStartedReason, Outcome};
-use fleetwright_protocol::{CommandId, HostId};
+use fleetwright_protocol::{CommandId, HostId, Open};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::store::StoredOutput;
@@ -20,7 +20,7 @@ pub struct AgentReport {
 #[derive(Debug)]
 pub enum Said {
     Started,
-    NotStarted(NotStartedReason),
+    NotStarted(Open<NotStartedReason>),
     /// With the output as it is to be stored.
     Finished(Box<(Outcome, StoredOutput)>),
     /// Nothing more: its connection has ended while it worked on the command.

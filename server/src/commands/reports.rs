@@ -8,7 +8,7 @@ use std::time::Duration;
 use fleetwright_protocol::frame::{JournalEntry, JournalState};
 use fleetwright_protocol::limits::DETAILS_BYTES_MAX;
 use fleetwright_protocol::outcome::Outcome;
-use fleetwright_protocol::{CommandId, HostId, ServerFrame};
+use fleetwright_protocol::{CommandId, HostId, Open, ServerFrame};
 use serde_json::json;
 use tokio::sync::mpsc;
 
@@ -125,7 +125,7 @@ pub fn settle_hello_in(
         journal,
         journal_changed,
     } = greeting;
-    let entries: HashMap<CommandId, (u32, JournalState)> = journal
+    let entries: HashMap<CommandId, (u32, Open<JournalState>)> = journal
         .iter()
         .map(|entry| (entry.command_id, (entry.attempt, entry.state)))
         .collect();

@@ -2,7 +2,7 @@
 
 use fleetwright_agent::job;
 use fleetwright_protocol::limits::DETAILS_BYTES_MAX;
-use fleetwright_protocol::{AgentFrame, ServerFrame, validate};
+use fleetwright_protocol::{AgentFrame, ServerFrame, Word, validate};
 use fleetwright_server::commands::reports::harmless_message;
 use fleetwright_server::hosts::labels;
 use serde_json::Value;
@@ -42,6 +42,10 @@ pub const TARGET: Target = Target {
         b"\"install_package\"",
         b"\"steps\":",
         b"\"attempt\":",
+        b"\"reason\":",
+        b"\"state\":",
+        b"\"stream\":",
+        b"\"a_word_of_a_newer_version_and_a_long_one\"",
         b"\xf0\x9f\xa6\x80",
         b"\xff",
     ],
@@ -54,6 +58,9 @@ fn check(input: &[u8]) {
         let written = serde_json::to_string(&frame).expect("what was read can be written");
         let again: AgentFrame = serde_json::from_str(&written).expect("and read again");
         assert_eq!(frame, again);
+        if let Some(word) = frame.unknown_word() {
+            assert_eq!(Word::of(word.as_str()), word);
+        }
         take(frame);
     }
     if let Ok(frame) = serde_json::from_str::<ServerFrame>(&text) {
@@ -92,7 +99,8 @@ fn take(frame: AgentFrame) {
         | AgentFrame::CommandNotStarted { .. }
         | AgentFrame::CommandStarted { .. }
         | AgentFrame::CommandOutput { .. }
-        | AgentFrame::OutputPart { .. } => {}
+        | AgentFrame::OutputPart { .. }
+        | AgentFrame::Unknown => {}
     }
 }
 

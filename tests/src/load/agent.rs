@@ -11,7 +11,7 @@ use std::time::Duration;
 use fleetwright_protocol::frame::{AgentFrame, Capabilities, Hello, JournalEntry, JournalState};
 use fleetwright_protocol::outcome::{FailureReason, NotStartedReason, OutputSummary};
 use fleetwright_protocol::{
-    CommandId, Facts, Heartbeat, JournalId, OperationType, Outcome, PROTOCOL_VERSION,
+    CommandId, Facts, Heartbeat, JournalId, Open, OperationType, Outcome, PROTOCOL_VERSION,
 };
 use serde::Deserialize;
 use tokio::sync::watch;
@@ -228,13 +228,13 @@ impl Agent {
             Some(JournalEntry {
                 command_id: *id,
                 attempt: entry.attempt,
-                state,
+                state: state.into(),
             })
         });
         let waiting = self.waiting.iter().map(|id| JournalEntry {
             command_id: *id,
             attempt: 1,
-            state: JournalState::Received,
+            state: JournalState::Received.into(),
         });
         Hello {
             protocol: PROTOCOL_VERSION.to_owned(),
@@ -244,7 +244,7 @@ impl Agent {
             tags: Vec::new(),
             attributes: Default::default(),
             capabilities: Capabilities {
-                operations: OperationType::ALL.to_vec(),
+                operations: OperationType::ALL.map(Open::Known).to_vec(),
                 concurrency: 1,
             },
             journal: journal.chain(waiting).collect(),
@@ -428,7 +428,7 @@ fn say(socket: &mut Socket, command_id: CommandId, entry: &Entry) {
         State::NotStarted(reason) => AgentFrame::CommandNotStarted {
             command_id,
             attempt,
-            reason: *reason,
+            reason: (*reason).into(),
         },
         State::Acknowledged => return,
     };

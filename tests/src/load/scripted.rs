@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fleetwright_protocol::frame::{AgentFrame, Capabilities, Hello};
-use fleetwright_protocol::{JournalId, OperationType, PROTOCOL_VERSION};
+use fleetwright_protocol::{JournalId, Open, OperationType, PROTOCOL_VERSION};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
@@ -113,7 +113,7 @@ pub fn hello(identity: &Identity) -> Hello {
         tags: Vec::new(),
         attributes: Default::default(),
         capabilities: Capabilities {
-            operations: OperationType::ALL.to_vec(),
+            operations: OperationType::ALL.map(Open::Known).to_vec(),
             concurrency: 1,
         },
         journal: Vec::new(),

@@ -201,6 +201,14 @@ impl World<'_> {
             return Ok(());
         }
         self.kill_what_must_die(at);
+        let ends = self.hosts[at]
+            .agent
+            .as_ref()
+            .is_some_and(|agent| !agent.core.has_journal());
+        if ends {
+            self.note(|| format!("host {at}: its journal is lost"));
+            self.stop_agent(at, false);
+        }
         Ok(())
     }
 

@@ -496,7 +496,8 @@ fn shown_up(frame: &AgentFrame) -> (String, Option<CommandId>) {
         AgentFrame::Heartbeat(_)
         | AgentFrame::Facts { .. }
         | AgentFrame::CommandOutput { .. }
-        | AgentFrame::OutputPart { .. } => ("other".to_owned(), None),
+        | AgentFrame::OutputPart { .. }
+        | AgentFrame::Unknown => ("other".to_owned(), None),
     }
 }
 
@@ -514,6 +515,8 @@ fn shown_down(frame: &ServerFrame) -> (String, Option<CommandId>) {
             command_id,
             attempt,
         } => (format!("ack {attempt}"), Some(*command_id)),
-        ServerFrame::AckPart { .. } | ServerFrame::Settings { .. } => ("other".to_owned(), None),
+        ServerFrame::AckPart { .. } | ServerFrame::Settings { .. } | ServerFrame::Unknown => {
+            ("other".to_owned(), None)
+        }
     }
 }

@@ -73,7 +73,7 @@ fn frames_that_come_again_or_in_another_order_change_nothing() {
     let not_started = |attempt| AgentFrame::CommandNotStarted {
         command_id,
         attempt,
-        reason: NotStartedReason::AgentRestarted,
+        reason: NotStartedReason::AgentRestarted.into(),
     };
     for _ in 0..3 {
         agent.say(&received);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fleetwright_protocol::frame::AgentFrame;
+use fleetwright_protocol::limits::CLOSE_REASON_BYTES_MAX;
 use fleetwright_protocol::{CommandId, Facts, Outcome};
 use fleetwright_tests::client::{script, text};
 use fleetwright_tests::fleet::{Setup, TestFleet};
@@ -48,8 +49,8 @@ fn frames_that_are_none_close_with_a_reason() {
     for (what, text, codes) in [
         ("not JSON", "hello".to_owned(), vec![1002, 1003, 1007]),
         (
-            "an unknown type",
-            json!({"type": "gossip"}).to_string(),
+            "a known type that is not whole",
+            json!({"type": "command_started", "attempt": "€".repeat(500)}).to_string(),
             vec![1002],
         ),
         (
@@ -67,11 +68,122 @@ fn frames_that_are_none_close_with_a_reason() {
         agent.say_text(&text);
         match agent.hear() {
             Heard::Closed(code, reason) => {
-                assert!(codes.contains(&code), "{what}: {code} {reason}")
+                assert!(codes.contains(&code), "{what}: {code} {reason}");
+                assert!(reason.len() <= CLOSE_REASON_BYTES_MAX, "{what}: {reason}");
             }
             Heard::Frame(frame) => panic!("{what}: {frame}"),
         }
     }
+}
+
+/// A control frame holds 125 bytes (RFC 6455, 5.5): a client that is strict would hear nothing of a longer reason.
+#[test]
+fn a_reason_that_quotes_an_agent_fits_into_the_close_frame() {
+    let (fleet, host, _) = two_hosts();
+    let mut agent = ScriptedAgent::connect(fleet.server.agent_listen, Some(&host)).unwrap();
+    let mut other = hello(&host);
+    other.protocol = "€".repeat(1_000);
+    agent.say(&AgentFrame::Hello(Box::new(other)));
+    match agent.hear() {
+        Heard::Closed(1002, reason) => {
+            assert!(reason.starts_with("protocol €€€"), "{reason}");
+            let cut_at_a_character = CLOSE_REASON_BYTES_MAX - 2..=CLOSE_REASON_BYTES_MAX;
+            assert!(cut_at_a_character.contains(&reason.len()), "{reason}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_newer_agent_stays_connected_and_works() {
+    let (fleet, host, _) = two_hosts();
+    let mut agent = ScriptedAgent::connect(fleet.server.agent_listen, Some(&host)).unwrap();
+    let id = host.host_id.to_string();
+    let hello = serde_json::to_value(AgentFrame::Hello(Box::new(hello(&host))));
+    let mut hello = hello.unwrap();
+    hello["mood"] = json!(["fine"]);
+    hello["capabilities"] = json!({
+        "operations": ["run_script", "dance"],
+        "concurrency": 1,
+        "teleport": {"far": true},
+    });
+    hello["journal"] = json!([{ "command_id": id, "attempt": 1, "state": "paused" }]);
+    agent.say_text(&hello.to_string());
+    agent.hear_type("welcome");
+    for _ in 0..3 {
+        agent.say_text(&json!({"type": "gossip", "about": [{"attempt": "x"}]}).to_string());
+    }
+    let run = |agent: &mut ScriptedAgent| {
+        let command = fleet.admin.run_on_host(&id, &script("true"));
+        let frame = agent.hear_type("command");
+        assert_eq!(command_id(&frame).to_string(), command);
+        command
+    };
+    // Parts of a stream that only a newer server keeps: it may go on to the result.
+    let command = run(&mut agent);
+    let part = json!({
+        "type": "output_part",
+        "command_id": command,
+        "attempt": 1,
+        "stream": "trace",
+        "section": "head",
+        "offset": 0,
+        "data": "AAEC",
+    });
+    agent.say_text(&part.to_string());
+    let acked = agent.hear_type("ack_part");
+    assert_eq!(
+        (&acked["stream"], &acked["offset"]),
+        (&json!("trace"), &json!(3))
+    );
+    agent.say_text(&outcome(&command, &json!({"status": "partly", "message": "half"})));
+    agent.hear_type("ack");
+    let done = fleet.admin.wait_command(&command);
+    assert_eq!(
+        (&done["status"], &done["reason"], &done["message"]),
+        (
+            &json!("failed"),
+            &json!("outcome_unknown"),
+            &json!("[partly] half")
+        )
+    );
+    let command = run(&mut agent);
+    let killed = json!({"status": "failed", "reason": "oom_killed"});
+    agent.say_text(&outcome(&command, &killed));
+    agent.hear_type("ack");
+    let done = fleet.admin.wait_command(&command);
+    assert_eq!(
+        (&done["reason"], &done["message"]),
+        (&json!("agent_error"), &json!("[oom_killed]"))
+    );
+    // Proven not to have started, for whatever reason: it waits for another attempt.
+    let command = run(&mut agent);
+    let not_started = json!({
+        "type": "command_not_started",
+        "command_id": command,
+        "attempt": 1,
+        "reason": "full_moon",
+    });
+    agent.say_text(&not_started.to_string());
+    agent.hear_type("ack");
+    let view = fleet.admin.get(&format!("/commands/{command}")).expect(200);
+    assert_eq!(
+        (&view["status"], &view["attempt"]),
+        (&json!("queued"), &json!(2))
+    );
+    let log = fleet.server.log();
+    assert_eq!(log.matches("may be newer").count(), 1, "{log}");
+    assert!(log.contains("dance"), "{log}");
+}
+
+fn outcome(command: &str, outcome: &Value) -> String {
+    json!({
+        "type": "command_finished",
+        "command_id": command,
+        "attempt": 1,
+        "outcome": outcome,
+    })
+    .to_string()
 }
 
 #[test]

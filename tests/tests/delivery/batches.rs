@@ -57,7 +57,7 @@ on_each_database! {
         assert_eq!((set.failed_unreachable, set.queued, set.running), (1, 2, 1));
         let told = delivered.frame().await;
         assert_eq!(told, ServerFrame::Cancel { command_id: sent.command_id, kill: false });
-        station.say(&delivered, &sent, Said::NotStarted(NotStartedReason::Cancelled)).await;
+        station.say(&delivered, &sent, Said::NotStarted(NotStartedReason::Cancelled.into())).await;
         let set = station.until(set.id, "the second to be given up", |set| set.failed_unreachable == 2).await;
 
         let mut late = station.connect(3, Vec::new(), false).await;

@@ -112,7 +112,7 @@ on_each_database! {
         let set = station.until(set.id, "the waiting ones skipped", |set| set.skipped == 2).await;
         assert_eq!(set.queued, 1, "delivered, and not yet known not to have started");
         let mut second = station.connect(2, Vec::new(), false).await;
-        station.say(&first, &frame, Said::NotStarted(NotStartedReason::Cancelled)).await;
+        station.say(&first, &frame, Said::NotStarted(NotStartedReason::Cancelled.into())).await;
         let set = station.until(set.id, "the end", SetView::is_finished).await;
         assert_eq!((set.skipped, set.skipped_cancelled), (3, 3));
         assert!(second.has_nothing());
@@ -271,7 +271,7 @@ on_each_database! {
         // The first never received it, the second runs it, the third lost its disk.
         let mut first = restarted.connect(1, Vec::new(), false).await;
         let (command_id, attempt) = (frames[1].command_id, frames[1].attempt);
-        let journal = vec![JournalEntry { command_id, attempt, state: JournalState::Started }];
+        let journal = vec![JournalEntry { command_id, attempt, state: JournalState::Started.into() }];
         let mut second = restarted.connect(2, journal, false).await;
         restarted.connect(3, Vec::new(), true).await;
         let again = first.command().await;
@@ -327,9 +327,9 @@ on_each_database! {
         station.say(&agent, &frame, Said::Started).await;
         station.until(set.id, "the start", |set| set.running == 1).await;
         let (command_id, attempt) = (frame.command_id, frame.attempt);
-        let journal = vec![JournalEntry { command_id, attempt, state: JournalState::NotStarted }];
+        let journal = vec![JournalEntry { command_id, attempt, state: JournalState::NotStarted.into() }];
         let mut again = station.connect(1, journal, false).await;
-        station.say(&again, &frame, Said::NotStarted(NotStartedReason::AgentRestarted)).await;
+        station.say(&again, &frame, Said::NotStarted(NotStartedReason::AgentRestarted.into())).await;
         assert_eq!(again.ack().await, command_id);
         let next = again.command().await;
         assert_eq!((next.command_id, next.attempt), (command_id, 2));

@@ -1,6 +1,7 @@
 //! Tables for single steps, and random walks for what must hold whatever happens.
 
 use super::*;
+use fleetwright_protocol::Word;
 use proptest::prelude::*;
 
 const NOW: i64 = 1_000_000_000;
@@ -41,7 +42,7 @@ fn a_proof_of_not_starting_raises_the_attempt_and_frees_the_slot() {
     let mut state = sent();
     let report = Report::NotStarted {
         attempt: 1,
-        reason: NotStartedReason::AgentRestarted,
+        reason: NotStartedReason::AgentRestarted.into(),
     };
     let reaction = on_report(&mut state, &report, NOW + 5);
     assert_eq!(reaction.requeued_after_us, Some(0));
@@ -72,7 +73,7 @@ fn a_proof_of_not_starting_stands_also_after_a_start_was_announced() {
         }
         state.set_cancelled = set_cancelled;
         let journal = Report::Journal {
-            attempt: Some((1, JournalState::NotStarted)),
+            attempt: Some((1, JournalState::NotStarted.into())),
             journal_changed: false,
         };
         on_report(&mut state, &journal, NOW + 3);
@@ -81,10 +82,14 @@ fn a_proof_of_not_starting_stands_also_after_a_start_was_announced() {
             CommandStatus::Running,
             "the reason is awaited"
         );
-        let other = Report::NotStarted { attempt: 2, reason };
+        let not_started = |attempt| Report::NotStarted {
+            attempt,
+            reason: reason.into(),
+        };
+        let other = not_started(2);
         on_report(&mut state, &other, NOW + 4);
         assert_eq!(state.status, CommandStatus::Running, "another attempt's");
-        let report = Report::NotStarted { attempt: 1, reason };
+        let report = not_started(1);
         let reaction = on_report(&mut state, &report, NOW + 5);
         let case = format!("{reason:?} {killed} {set_cancelled}");
         assert_eq!(
@@ -120,7 +125,7 @@ fn a_cancelled_command_that_did_not_start_is_skipped() {
     );
     let report = Report::NotStarted {
         attempt: 1,
-        reason: NotStartedReason::LeaseExpired,
+        reason: NotStartedReason::LeaseExpired.into(),
     };
     on_report(&mut state, &report, NOW + 5);
     assert_eq!(
@@ -264,12 +269,60 @@ fn a_deleted_hosts_command_is_skipped_only_if_it_was_never_sent() {
     assert_eq!(delivered.reason, Some("host_deleted"));
 }
 
+#[test]
+fn a_word_that_is_not_known_never_makes_a_command_start_again_or_succeed() {
+    let newer = Word::of("newer");
+    // Proven not to have started: asked again, not at once.
+    let mut state = sent();
+    let not_started = Report::NotStarted {
+        attempt: 1,
+        reason: Open::Unknown(newer),
+    };
+    let reaction = on_report(&mut state, &not_started, NOW + 1);
+    assert_eq!(reaction.requeued_after_us, Some(LONG_PAUSE_US));
+    assert_eq!((state.attempt, state.sent_at), (2, None));
+    // In the journal, in whatever state: it waits for what the agent says next.
+    for before in [sent(), running()] {
+        let mut state = before.clone();
+        let journal = Report::Journal {
+            attempt: Some((1, Open::Unknown(newer))),
+            journal_changed: false,
+        };
+        let reaction = on_report(&mut state, &journal, NOW + 1);
+        assert_eq!((state, reaction), (before, Reaction::default()));
+    }
+    for (status, reason, expected) in [
+        (OutcomeStatus::Unknown(newer), None, "outcome_unknown"),
+        (OutcomeStatus::Failed, Some(FailureReason::Unknown(newer)), "agent_error"),
+    ] {
+        let mut state = running();
+        let outcome = Outcome {
+            status,
+            reason,
+            ..Outcome::succeeded(true)
+        };
+        let finished = Report::Finished {
+            attempt: 1,
+            outcome: &outcome,
+        };
+        assert!(on_report(&mut state, &finished, NOW + 2).store_outcome);
+        let ended = (state.status, state.reason);
+        assert_eq!(ended, (CommandStatus::Failed, Some(expected)));
+    }
+}
+
+fn running() -> CommandState {
+    let mut state = sent();
+    on_report(&mut state, &Report::Started { attempt: 1 }, NOW);
+    state
+}
+
 #[derive(Clone, Debug)]
 enum Event {
     Started(u32),
-    NotStarted(u32, NotStartedReason),
-    Finished(u32, bool),
-    Journal(Option<(u32, JournalState)>, bool),
+    NotStarted(u32, Open<NotStartedReason>),
+    Finished(u32, OutcomeStatus),
+    Journal(Option<(u32, Open<JournalState>)>, bool),
     Due,
     Cancel(bool),
     Expired,
@@ -286,16 +339,24 @@ fn events() -> impl Strategy<Value = Vec<(Event, i64)>> {
         NotStartedReason::Unsupported,
         NotStartedReason::DiskFull,
     ]);
+    let newer = Word::of("newer");
+    let reason = prop_oneof![reason.prop_map(Open::Known), Just(Open::Unknown(newer))];
     let journal = prop::sample::select(vec![
         JournalState::Received,
         JournalState::Started,
         JournalState::Exited,
         JournalState::NotStarted,
     ]);
+    let journal = prop_oneof![journal.prop_map(Open::Known), Just(Open::Unknown(newer))];
+    let status = prop::sample::select(vec![
+        OutcomeStatus::Succeeded,
+        OutcomeStatus::Failed,
+        OutcomeStatus::Unknown(newer),
+    ]);
     let event = prop_oneof![
         (1_u32..4).prop_map(Event::Started),
         (1_u32..4, reason).prop_map(|(attempt, reason)| Event::NotStarted(attempt, reason)),
-        (1_u32..4, any::<bool>()).prop_map(|(attempt, good)| Event::Finished(attempt, good)),
+        (1_u32..4, status).prop_map(|(attempt, status)| Event::Finished(attempt, status)),
         (prop::option::of((1_u32..4, journal)), any::<bool>())
             .prop_map(|(entry, changed)| Event::Journal(entry, changed)),
         Just(Event::Due),
@@ -311,8 +372,6 @@ fn events() -> impl Strategy<Value = Vec<(Event, i64)>> {
 fn drop_reaction<T>(_: T) {}
 
 fn step(state: &mut CommandState, event: &Event, now: i64) {
-    let good = Outcome::succeeded(false);
-    let bad = Outcome::failed(FailureReason::ExitCode, "");
     match event {
         Event::Started(attempt) => drop_reaction(on_report(
             state,
@@ -329,8 +388,11 @@ fn step(state: &mut CommandState, event: &Event, now: i64) {
                 now,
             ));
         }
-        Event::Finished(attempt, success) => {
-            let outcome = if *success { &good } else { &bad };
+        Event::Finished(attempt, status) => {
+            let outcome = &Outcome {
+                status: *status,
+                ..Outcome::failed(FailureReason::ExitCode, "")
+            };
             drop_reaction(on_report(
                 state,
                 &Report::Finished {

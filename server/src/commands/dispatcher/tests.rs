@@ -295,7 +295,7 @@ async fn a_command_that_ends_in_the_commit_of_its_hosts_hello_leaves_the_host_fr
     let journal = vec![JournalEntry {
         command_id: id,
         attempt: 1,
-        state: JournalState::Started,
+        state: JournalState::Started.into(),
     }];
     let mut settling = Box::pin(bench.settle(&new, journal));
     assert!(poll!(settling.as_mut()).is_pending());
