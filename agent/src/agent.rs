@@ -122,7 +122,8 @@ pub async fn run_with(
         attributes: config.attributes.clone(),
     };
     let (inputs, from_connection) = mpsc::channel(INPUTS_WAITING_MAX);
-    let mut core = tokio::spawn(Core::new(settings, Arc::new(executor), journal).run(from_connection));
+    let mut core =
+        tokio::spawn(Core::new(settings, Arc::new(executor), journal).run(from_connection));
     // Without systemd there is nobody to tell.
     let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]);
     tracing::info!(host_id = %identity.record.host_id, server = url, "the agent runs");

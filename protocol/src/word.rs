@@ -186,8 +186,14 @@ mod tests {
     #[test]
     fn what_is_no_word_is_refused() {
         for json in ["1", "null", "{}", r#"["reboot"]"#, "true"] {
-            assert!(serde_json::from_str::<Open<OperationType>>(json).is_err(), "{json}");
-            assert!(serde_json::from_str::<FailureReason>(json).is_err(), "{json}");
+            assert!(
+                serde_json::from_str::<Open<OperationType>>(json).is_err(),
+                "{json}"
+            );
+            assert!(
+                serde_json::from_str::<FailureReason>(json).is_err(),
+                "{json}"
+            );
         }
     }
 

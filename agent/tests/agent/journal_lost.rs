@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use fleetwright_agent::agent::{self, AgentError};
-use fleetwright_agent::journal::store::JournalStore;
 use fleetwright_agent::journal::Disk;
+use fleetwright_agent::journal::store::JournalStore;
 use fleetwright_agent::launch::Launcher;
 use fleetwright_protocol::ServerFrame;
 use tokio::sync::watch;
@@ -90,10 +90,13 @@ fn an_agent_whose_journal_cannot_be_written_any_more_ends_with_an_error() {
             let mut link = server.link().await;
             link.welcome().await;
             fails.store(true, Ordering::SeqCst);
-            link.send(&ServerFrame::Command(script_command("true"))).await;
+            link.send(&ServerFrame::Command(script_command("true")))
+                .await;
             let ended = timeout(PATIENCE, agent).await;
             let ended = ended.unwrap_or_else(|_| panic!("it lives on: {failure:?}"));
-            let error = ended.unwrap().expect_err("it has nothing to be content with");
+            let error = ended
+                .unwrap()
+                .expect_err("it has nothing to be content with");
             assert!(matches!(error, AgentError::JournalLost(_)), "{error}");
             assert!(error.to_string().contains("journal"), "{error}");
         });

@@ -115,7 +115,10 @@ fn a_server_that_says_what_is_no_frame_is_told_why_the_agent_leaves() {
             link.say(&nonsense).await;
             let (code, reason) = link.closed().await.expect("a farewell");
             assert_eq!(code, 1002, "{reason}");
-            assert!(reason.starts_with("a frame that makes no sense"), "{reason}");
+            assert!(
+                reason.starts_with("a frame that makes no sense"),
+                "{reason}"
+            );
             let is_cut = nonsense.contains('€');
             let fits = if is_cut { 121..=123 } else { 1..=123 };
             assert!(fits.contains(&reason.len()), "{}: {reason}", reason.len());

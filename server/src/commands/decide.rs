@@ -2,10 +2,10 @@
 //! the caller must do. Every status change in the program goes through here, so terminal states never change.
 
 use fleetwright_plugin_api::wire::CommandStatus;
-use fleetwright_protocol::{Open, OperationType};
 use fleetwright_protocol::frame::JournalState;
 use fleetwright_protocol::limits::START_WITHIN_MS;
 use fleetwright_protocol::outcome::{FailureReason, NotStartedReason, Outcome, OutcomeStatus};
+use fleetwright_protocol::{Open, OperationType};
 
 /// A started run may report this long after its time limit before its outcome counts as unknown; the same
 /// allowance after `expires + timeout` bounds every row's life.

@@ -205,7 +205,7 @@ async fn answer(
     let request = http::Request::from_parts(parts, axum::body::Body::new(body));
     let mut response = router.oneshot(request).await?;
     let is_clean = if waits_to_be_asked {
-        unread.is_read()
+        unread.nothing_left()
     } else {
         unread.read_away().await
     };

@@ -136,7 +136,10 @@ fn a_newer_agent_stays_connected_and_works() {
         (&acked["stream"], &acked["offset"]),
         (&json!("trace"), &json!(3))
     );
-    agent.say_text(&outcome(&command, &json!({"status": "partly", "message": "half"})));
+    agent.say_text(&outcome(
+        &command,
+        &json!({"status": "partly", "message": "half"}),
+    ));
     agent.hear_type("ack");
     let done = fleet.admin.wait_command(&command);
     assert_eq!(

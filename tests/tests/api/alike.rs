@@ -32,10 +32,13 @@ struct Side {
     role: &'static str,
 }
 
+/// Makes the requests of a row for one side.
+type Made = Box<dyn Fn(&Side) -> Vec<Request>>;
+
 /// What is sent, and what of the answer is compared beside status, headers, code and places.
 struct Row {
     what: String,
-    requests: Box<dyn Fn(&Side) -> Vec<Request>>,
+    requests: Made,
 }
 
 /// A row of one request.

@@ -293,7 +293,11 @@ fn a_word_that_is_not_known_never_makes_a_command_start_again_or_succeed() {
     }
     for (status, reason, expected) in [
         (OutcomeStatus::Unknown(newer), None, "outcome_unknown"),
-        (OutcomeStatus::Failed, Some(FailureReason::Unknown(newer)), "agent_error"),
+        (
+            OutcomeStatus::Failed,
+            Some(FailureReason::Unknown(newer)),
+            "agent_error",
+        ),
     ] {
         let mut state = running();
         let outcome = Outcome {

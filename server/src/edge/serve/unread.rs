@@ -52,7 +52,7 @@ impl Unread {
     }
 
     /// Whether anything was left. For a client that waits to be asked for its body: reading would ask for it.
-    pub fn is_read(self) -> bool {
+    pub fn nothing_left(self) -> bool {
         self.take().is_none()
     }
 
