@@ -19,10 +19,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
 use crate::decide::Lease;
-use crate::executor::{Run, RunEvent};
 use crate::job::Job;
 use crate::journal::{Durability, JournalError, JournalStore, Record};
-use machine::{Machine, RunChannels};
+use crate::run::{Run, RunChannels, RunEvent};
+use machine::Machine;
 use uploads::Uploads;
 
 /// What the connection brings.

@@ -15,10 +15,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use self::plans::Part;
 use crate::blobs::Blobs;
 use crate::config::{PolicySettings, SystemSettings};
-use crate::core::machine::RunChannels;
 use crate::job::Job;
 use crate::journal::{Execution, PowerRun};
 use crate::launch::{self, Launcher};
@@ -26,6 +24,7 @@ use crate::operations::deploy_file::{self, Content, Stop};
 use crate::operations::{CannotRun, ending, power, run_script};
 use crate::output::LiveOutput;
 use crate::procfs::{self, Process};
+use crate::run::{Run, RunChannels, RunEvent};
 use crate::supervisor::exit_record::ExitRecord;
 use crate::supervisor::spec::{Report, RunSpec};
 use crate::{cgroup, clock, operate, run_folder};
@@ -49,41 +48,14 @@ pub struct Executor {
     pub live: LiveOutput,
 }
 
-/// One attempt of one command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Run {
-    pub command_id: CommandId,
-    pub attempt: u32,
-}
-
-/// What a job tells while it is carried out.
-#[derive(Debug)]
-pub enum RunEvent {
-    /// A supervisor waits. It goes only on `Ok`, after this is in the journal.
-    Launched {
-        run: Run,
-        pid: u32,
-        start_ticks: u64,
-        go: oneshot::Sender<Result<(), NotStartedReason>>,
-    },
-    /// Nothing was started, provably.
-    NotStarted {
-        run: Run,
-        reason: NotStartedReason,
-    },
-    Ended {
-        run: Run,
-        outcome: Box<Outcome>,
-    },
-}
-
-impl RunEvent {
-    pub fn ended(run: Run, outcome: Outcome) -> Self {
-        Self::Ended {
-            run,
-            outcome: Box::new(outcome),
-        }
-    }
+/// How the last runner of a plan was left.
+struct Part {
+    /// What its supervisor said of it to this agent, if it did.
+    record: Option<ExitRecord>,
+    /// Its supervisor, if that was in this boot.
+    session_id: Option<u32>,
+    /// It was gone when this agent came.
+    found: bool,
 }
 
 /// How a job came out.

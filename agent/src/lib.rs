@@ -29,6 +29,7 @@ pub mod plan;
 pub mod policy;
 pub mod private_file;
 pub mod procfs;
+pub mod run;
 pub mod run_folder;
 pub mod server_client;
 pub mod session;

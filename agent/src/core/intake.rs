@@ -8,9 +8,9 @@ use fleetwright_protocol::{AgentFrame, CommandId, NotStartedReason, Open, Outcom
 use super::machine::Refusal;
 use super::{Core, Input, Waiting};
 use crate::decide::{self, Lease, OnCancel, OnCommand};
-use crate::executor::Run;
 use crate::job::{self, BadJob};
 use crate::journal::{Durability, Record};
+use crate::run::Run;
 
 /// Commands that may wait here. Each holds its operation (at most 768 KiB) in memory; the server resends what is
 /// refused, under a later attempt.

@@ -5,13 +5,13 @@ use std::io;
 use std::sync::Arc;
 
 use fleetwright_protocol::{AgentFrame, NotStartedReason, OperationType, Outcome};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use super::uploads::Part;
-use crate::executor::{Run, RunEvent};
 use crate::job::Job;
 use crate::journal::{Execution, PlanRun, PowerRun};
 use crate::procfs::Process;
+use crate::run::{Run, RunChannels, RunEvent};
 use crate::supervisor::exit_record::ExitRecord;
 
 /// Why a job that is valid is not carried out here.
@@ -20,14 +20,6 @@ pub enum Refusal {
     NotStarted(NotStartedReason),
     /// With what it is answered.
     Ended(Box<Outcome>),
-}
-
-/// What a run tells and hears while it is under way.
-pub struct RunChannels {
-    /// The last event says how it came out.
-    pub events: mpsc::Sender<RunEvent>,
-    /// Turns true when the run is to be ended.
-    pub kill: watch::Receiver<bool>,
 }
 
 /// Methods that take an `Arc` begin something and return at once; what comes of it arrives as events.

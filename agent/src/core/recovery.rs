@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use fleetwright_protocol::{CommandId, NotStartedReason};
 
-use super::{Core, RunChannels};
+use super::Core;
 use crate::decide::{self, Evidence, Recovery, Supervisor};
-use crate::executor::{Run, RunEvent};
 use crate::journal::{Entry, Execution, PowerRun, State};
 use crate::operations::{ending, power};
 use crate::procfs::Process;
+use crate::run::{Run, RunChannels, RunEvent};
 use crate::supervisor::exit_record::{Ending, ExitRecord};
 
 impl Core {

@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::Core;
 use super::uploads::{Next, Part};
-use crate::executor::Run;
 use crate::journal::{ClosedAs, Durability, Entry, Execution, Record, State};
+use crate::run::Run;
 
 /// An end that is not acknowledged within this time is said again: the server may have been unable to store it.
 const SAY_AGAIN_MS: u64 = 30_000;

@@ -6,10 +6,10 @@ use std::time::Duration;
 use fleetwright_protocol::{AgentFrame, NotStartedReason, Outcome};
 use tokio::sync::watch;
 
-use super::{Core, LEASE_LOOK, RunChannels, Running, Waiting};
+use super::{Core, LEASE_LOOK, Running, Waiting};
 use crate::decide::{Busy, Lease};
-use crate::executor::{Run, RunEvent};
 use crate::journal::{Durability, Execution, Record, State};
+use crate::run::{Run, RunChannels, RunEvent};
 
 impl Core {
     pub(super) fn slots(&self) -> usize {

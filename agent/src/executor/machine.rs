@@ -9,12 +9,13 @@ use fleetwright_protocol::outcome::FailureReason;
 use fleetwright_protocol::{AgentFrame, NotStartedReason, Operation, OperationType, Outcome};
 use tokio::sync::mpsc;
 
-use super::{Executor, Run, RunEvent};
-use crate::core::machine::{Machine, Refusal, RunChannels};
+use super::Executor;
+use crate::core::machine::{Machine, Refusal};
 use crate::core::uploads::Part;
 use crate::job::Job;
 use crate::journal::{Execution, PlanRun, PowerRun};
 use crate::procfs::{self, Process};
+use crate::run::{Run, RunChannels, RunEvent};
 use crate::supervisor::exit_record::ExitRecord;
 use crate::supervisor::spool;
 use crate::{abilities, clock, policy, run_folder};

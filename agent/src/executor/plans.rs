@@ -9,10 +9,7 @@ use fleetwright_protocol::outcome::FailureReason;
 use fleetwright_protocol::{NotStartedReason, Outcome};
 use tokio::sync::{mpsc, watch};
 
-use super::{
-    Conclusion, DEADLINE_LOOK, Executor, Run, RunEvent, cannot_run, conclude, kill_wanted,
-};
-use crate::core::machine::RunChannels;
+use super::{Conclusion, DEADLINE_LOOK, Executor, Part, cannot_run, conclude, kill_wanted};
 use crate::job::Job;
 use crate::journal::{PlanRun, PowerKind};
 use crate::operations::CannotRun;
@@ -21,18 +18,9 @@ use crate::plan::decide::{self, Contents, Next};
 use crate::plan::order::{self, Launch};
 use crate::plan::progress::{LogEntry, Progress, StepResult};
 use crate::plan::{blobs, cut_off, earlier, log, report};
+use crate::run::{Run, RunChannels, RunEvent};
 use crate::supervisor::exit_record::{Ending, ExitRecord};
 use crate::{clock, facts, operate, run_folder};
-
-/// How the last runner of a plan was left.
-pub(super) struct Part {
-    /// What its supervisor said of it to this agent, if it did.
-    pub record: Option<ExitRecord>,
-    /// Its supervisor, if that was in this boot.
-    pub session_id: Option<u32>,
-    /// It was gone when this agent came.
-    pub found: bool,
-}
 
 /// What is known of a plan.
 struct View {

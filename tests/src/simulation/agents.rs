@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use fleetwright_agent::core::{self, Core, Input, Settings};
-use fleetwright_agent::executor::RunEvent;
 use fleetwright_agent::journal::JournalStore;
 use fleetwright_agent::journal::store::Opened;
 use fleetwright_agent::operations::ending;
+use fleetwright_agent::run::RunEvent;
 use fleetwright_agent::supervisor::exit_record::{Ending, ExitRecord};
 use fleetwright_protocol::outcome::FailureReason;
 use fleetwright_protocol::{CommandId, NotStartedReason, Outcome, ServerFrame};

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use fleetwright_agent::core::machine::{Machine, Refusal, RunChannels};
+use fleetwright_agent::core::machine::{Machine, Refusal};
 use fleetwright_agent::core::uploads::Part;
-use fleetwright_agent::executor::{Run, RunEvent};
 use fleetwright_agent::job::{Job, SUPPORTED};
 use fleetwright_agent::journal::{Execution, PlanRun, PowerRun};
 use fleetwright_agent::procfs::Process;
+use fleetwright_agent::run::{Run, RunChannels, RunEvent};
 use fleetwright_agent::supervisor::exit_record::{Ending, ExitRecord};
 use fleetwright_protocol::{AgentFrame, CommandId, NotStartedReason, OperationType};
 use tokio::sync::{mpsc, oneshot, watch};

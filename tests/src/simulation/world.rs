@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use fleetwright_agent::core::{Core, Input};
-use fleetwright_agent::executor::RunEvent;
+use fleetwright_agent::run::RunEvent;
 use fleetwright_agent::supervisor::exit_record::Ending;
 use fleetwright_protocol::HostId;
 use fleetwright_server::db::Db;
