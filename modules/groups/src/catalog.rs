@@ -7,7 +7,7 @@ use std::sync::Arc;
 use fleetwright_selector::{HostField, Leaf, NumberField, ValidSelector};
 use uuid::Uuid;
 
-use crate::decide::{Edges, Graph};
+use crate::graph::{Edges, Graph};
 
 /// One group as it is stored.
 #[derive(Clone, Debug, PartialEq)]

@@ -5,6 +5,7 @@ pub mod actions;
 pub mod catalog;
 pub mod decide;
 pub mod engine;
+pub mod graph;
 pub mod http;
 pub mod inventory;
 pub mod invoke;

@@ -5,8 +5,9 @@ use fleetwright_protocol::Violation;
 use fleetwright_selector::ValidSelector;
 use uuid::Uuid;
 
-use super::{Edges, GROUPS_MAX};
+use super::GROUPS_MAX;
 use crate::catalog::{Catalog, Group, referenced_ids};
+use crate::graph::Edges;
 
 /// A group as a client asks for it; well formed, but not yet held against the other groups.
 #[derive(Clone, Debug, PartialEq)]
