@@ -1,6 +1,6 @@
 //! The command line as types. Parsing only: what each command does is in the file of its name.
 
-use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 
 use crate::bulk::BulkAction;
 use crate::commands::CommandsAction;
@@ -14,6 +14,7 @@ use crate::rolling::RollingAction;
 use crate::run::RunArgs;
 use crate::schedules::SchedulesAction;
 use crate::select::SelectArgs;
+use crate::session::OutputFormat;
 use crate::settings::ConnectionArgs;
 use crate::tokens::{EnrollmentTokensAction, TokensAction};
 
@@ -40,13 +41,6 @@ pub struct Args {
     pub yes: bool,
     #[command(subcommand)]
     pub command: Command,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum OutputFormat {
-    Table,
-    Json,
-    Yaml,
 }
 
 #[derive(Subcommand)]
@@ -116,14 +110,6 @@ pub enum Command {
     },
     /// Print a completion script for a shell
     Completions { shell: clap_complete::Shell },
-}
-
-/// How many items a list shows.
-#[derive(ClapArgs, Clone, Copy, Debug)]
-pub struct ListArgs {
-    /// Show at most this many
-    #[arg(long, default_value_t = 1_000)]
-    pub limit: usize,
 }
 
 #[cfg(test)]

@@ -3,14 +3,14 @@
 use clap::Subcommand;
 use serde_json::json;
 
-use crate::args::ListArgs;
-use crate::failure::Failure;
+use crate::failure::{Completion, Failure};
 use crate::output::{self, Column};
+use crate::pages::ListArgs;
 use crate::progress::Display;
 use crate::report::Kind;
 use crate::session::Session;
 use crate::table::Cell;
-use crate::{Completion, follow, operations, prompt, report, select};
+use crate::{follow, operations, prompt, report, select};
 
 #[derive(Subcommand)]
 pub enum BulkAction {

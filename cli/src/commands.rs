@@ -5,13 +5,14 @@ use std::time::Duration;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use crate::args::ListArgs;
 use crate::client::{escape, rest};
-use crate::failure::Failure;
+use crate::failure::{Completion, Failure};
+use crate::hosts::find;
 use crate::output::{self, Column};
+use crate::pages::ListArgs;
 use crate::script::ScriptArgs;
 use crate::session::Session;
-use crate::{Completion, hosts, pages, prompt};
+use crate::{pages, prompt};
 
 #[derive(Subcommand)]
 pub enum CommandsAction {
@@ -58,7 +59,7 @@ const COLUMNS: [Column; 5] = [
 pub fn run(session: &Session, action: CommandsAction) -> Result<Completion, Failure> {
     match action {
         CommandsAction::List { host, list } => {
-            let host = hosts::resolve(session, &host)?;
+            let host = find::resolve(session, &host)?;
             let commands = pages::collect(
                 &session.client,
                 &format!("/hosts/{host}/commands"),

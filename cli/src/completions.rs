@@ -4,9 +4,8 @@ use std::io::Write as _;
 
 use clap::CommandFactory as _;
 
-use crate::Completion;
 use crate::args::Args;
-use crate::failure::Failure;
+use crate::failure::{Completion, Failure};
 
 pub fn print(shell: clap_complete::Shell) -> Result<Completion, Failure> {
     let mut script = Vec::new();

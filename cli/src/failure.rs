@@ -1,8 +1,16 @@
-//! Why a command did not do what it was asked, and what the shell is told.
+//! What a command came to: why it did not do what it was asked, and what the shell is told.
 
 use std::io;
 
 use crate::client::ClientError;
+
+/// What a command that ran to its end came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Completion {
+    Done,
+    /// The operation finished, and not every host succeeded.
+    NotAllSucceeded,
+}
 
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {

@@ -8,7 +8,6 @@ use crate::client::{ClientError, rest};
 use crate::events;
 use crate::failure::Failure;
 use crate::output;
-use crate::progress::is_terminal;
 use crate::session::Session;
 
 /// Shows how something goes.
@@ -57,6 +56,19 @@ pub fn to_the_end(
             .or(RECONNECT_PAUSES_MS.last());
         rest(Duration::from_millis(pause.copied().unwrap_or_default()));
     }
+}
+
+/// Statuses of bulk operations and rolling deployments that never change again.
+pub fn is_terminal(status: &str) -> bool {
+    [
+        "succeeded",
+        "partial",
+        "failed",
+        "cancelled",
+        "rolled_back",
+        "rollback_failed",
+    ]
+    .contains(&status)
 }
 
 /// Calls `on_change` whenever the thing at `path` differs from what it was, until interrupted.

@@ -3,15 +3,15 @@
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
-use crate::args::ListArgs;
 use crate::client::escape;
-use crate::failure::Failure;
-use crate::hosts::name_of;
+use crate::failure::{Completion, Failure};
+use crate::hosts::find::{self, name_of};
 use crate::output::{self, Column};
+use crate::pages::ListArgs;
 use crate::select::selector;
 use crate::session::Session;
 use crate::table::Cell;
-use crate::{Completion, hosts, pages, prompt};
+use crate::{pages, prompt};
 
 #[derive(Subcommand)]
 pub enum GroupsAction {
@@ -175,7 +175,7 @@ impl MemberArgs {
             let ids = self
                 .hosts
                 .iter()
-                .map(|host| hosts::resolve(session, host))
+                .map(|host| find::resolve(session, host))
                 .collect::<Result<Vec<_>, _>>()?;
             fields.insert("explicit_host_ids".to_owned(), json!(ids));
         }

@@ -1,20 +1,23 @@
 //! `fleetwright hosts`: the inventory, approval, tags, and one operation on one host.
 
 mod admission;
+pub mod find;
 mod tags;
 
 use clap::Subcommand;
 use serde_json::Value;
 
-use crate::args::ListArgs;
 use crate::client::escape;
 use crate::commands;
-use crate::failure::Failure;
+use crate::failure::{Completion, Failure};
 use crate::output::{self, Column};
+use crate::pages::ListArgs;
 use crate::script::ScriptArgs;
 use crate::session::Session;
 use crate::table::Cell;
-use crate::{Completion, follow, pages, prompt};
+use crate::{follow, pages, prompt};
+
+use find::{name_of, resolve};
 
 #[derive(Subcommand)]
 pub enum HostsAction {
@@ -142,49 +145,6 @@ pub fn run(session: &Session, action: HostsAction) -> Result<Completion, Failure
     Ok(Completion::Done)
 }
 
-/// The id of a host given by id, full name or short name. A name that fits several hosts is refused.
-pub fn resolve(session: &Session, host: &str) -> Result<String, Failure> {
-    if uuid::Uuid::try_parse(host).is_ok() {
-        return Ok(host.to_owned());
-    }
-    let found = pages::collect(
-        &session.client,
-        &format!("/hosts?q={}", escape(host)),
-        1_000,
-    )?;
-    match pick(&found, host).as_slice() {
-        [only] => Ok(only.clone()),
-        [] => Err(Failure::Input(format!("no host is named {host}"))),
-        several => Err(Failure::Input(format!(
-            "{} hosts are named {host}: {}",
-            several.len(),
-            several.join(", ")
-        ))),
-    }
-}
-
-/// What people call a host: its full name, else its short one, else its id.
-pub fn name_of(host: &Value) -> String {
-    ["fqdn", "hostname", "id"]
-        .iter()
-        .map(|name| output::field(host, name))
-        .find(|name| !name.is_empty())
-        .unwrap_or_default()
-}
-
-fn pick(hosts: &[Value], name: &str) -> Vec<String> {
-    let same = |host: &&Value| {
-        ["fqdn", "hostname"]
-            .iter()
-            .any(|field| output::field(host, field).eq_ignore_ascii_case(name))
-    };
-    hosts
-        .iter()
-        .filter(same)
-        .map(|host| output::field(host, "id"))
-        .collect()
-}
-
 fn platform_of(host: &Value) -> String {
     let release = [
         output::field(host, "platform_release"),
@@ -232,42 +192,12 @@ fn delete(session: &Session, host: &str) -> Result<(), Failure> {
         &format!("Delete host {host}? What is queued for it is skipped."),
     )?;
     session.client.delete(&format!("/hosts/{id}"))?;
-    note(session, &format!("deleted {host}"))
-}
-
-/// A line for people; machines get the exit code.
-pub fn note(session: &Session, text: &str) -> Result<(), Failure> {
-    if session.is_for_people() {
-        output::line(text)
-    } else {
-        Ok(())
-    }
-}
-
-pub fn hosts_word(count: usize) -> String {
-    if count == 1 {
-        "1 host".to_owned()
-    } else {
-        format!("{count} hosts")
-    }
+    output::note(session, &format!("deleted {host}"))
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-
-    #[test]
-    fn a_host_is_found_by_its_whole_name_only() {
-        let hosts = [
-            json!({"id": "1", "fqdn": "web-1.example", "hostname": "web-1"}),
-            json!({"id": "2", "fqdn": "web-10.example", "hostname": "web-10"}),
-        ];
-        assert_eq!(pick(&hosts, "WEB-1"), ["1"]);
-        assert_eq!(pick(&hosts, "web-10.example"), ["2"]);
-        assert!(pick(&hosts, "web").is_empty());
-    }
 
     #[test]
     fn filters_are_escaped() {

@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use fleetwright_signing::{PublicKey, SecretKey};
 
-use crate::Completion;
-use crate::failure::Failure;
+use crate::failure::{Completion, Failure};
 use crate::output;
 
 #[derive(Args)]

@@ -6,10 +6,10 @@ use clap::{Args, Subcommand};
 use fleetwright_signing::license::{self, Claims, ISSUER};
 use serde_json::json;
 
-use crate::failure::Failure;
+use crate::failure::{Completion, Failure};
 use crate::keys::{self, KeygenArgs};
 use crate::session::Session;
-use crate::{Completion, output, prompt};
+use crate::{output, prompt};
 
 #[derive(Subcommand)]
 pub enum LicenseAction {

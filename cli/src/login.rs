@@ -5,10 +5,9 @@ use std::path::Path;
 use clap::Args;
 use serde_json::json;
 
-use crate::Completion;
 use crate::client::Client;
 use crate::credentials::{self, Credentials};
-use crate::failure::Failure;
+use crate::failure::{Completion, Failure};
 use crate::session::warn_of_plain_http;
 use crate::settings::ConnectionArgs;
 use crate::{output, prompt};

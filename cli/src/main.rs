@@ -40,17 +40,9 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use crate::args::{Args, Command};
-use crate::failure::Failure;
+use crate::failure::{Completion, Failure};
 use crate::license::LicenseAction;
 use crate::session::Session;
-
-/// What a command that ran to its end came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Completion {
-    Done,
-    /// The operation finished, and not every host succeeded.
-    NotAllSucceeded,
-}
 
 fn main() -> ExitCode {
     // TLS and Ed25519 both use this provider; without it the first HTTPS request would panic.

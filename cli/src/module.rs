@@ -6,8 +6,8 @@ use clap::Subcommand;
 use fleetwright_signing::signature::SUFFIX;
 use fleetwright_signing::{sign_module, verify_module};
 
-use crate::failure::Failure;
-use crate::{Completion, keys, output};
+use crate::failure::{Completion, Failure};
+use crate::{keys, output};
 
 #[derive(Subcommand)]
 pub enum ModuleAction {

@@ -3,8 +3,7 @@
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use crate::Completion;
-use crate::failure::Failure;
+use crate::failure::{Completion, Failure};
 use crate::output::{self, Column};
 use crate::session::Session;
 use crate::table::{Cell, Tone};

@@ -3,10 +3,10 @@
 
 use serde_json::{Value, json};
 
-use crate::args::ListArgs;
 use crate::failure::Failure;
-use crate::hosts::{self, hosts_word};
+use crate::hosts::find::{self, hosts_word};
 use crate::output::{self, Column};
+use crate::pages::ListArgs;
 use crate::report::{self, Kind};
 use crate::session::Session;
 use crate::{commands, pages, prompt, select};
@@ -79,7 +79,7 @@ pub fn host_rows(
 
 /// What one host printed.
 pub fn host_output(session: &Session, kind: Kind, id: &str, host: &str) -> Result<(), Failure> {
-    let host = hosts::resolve(session, host)?;
+    let host = find::resolve(session, host)?;
     let path = format!("{}/hosts/{host}/output", kind.path(id));
     commands::print_output(session, &session.client.get(&path)?)
 }

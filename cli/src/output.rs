@@ -4,7 +4,6 @@ use std::io::Write as _;
 
 use serde_json::Value;
 
-use crate::args::OutputFormat;
 use crate::failure::Failure;
 use crate::session::Session;
 use crate::table::{self, Cell};
@@ -102,6 +101,15 @@ fn short(value: &Value) -> String {
             .collect::<Vec<_>>()
             .join(", "),
         Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
+    }
+}
+
+/// A line for people; machines get the exit code.
+pub fn note(session: &Session, text: &str) -> Result<(), Failure> {
+    if session.is_for_people() {
+        line(text)
+    } else {
+        Ok(())
     }
 }
 

@@ -1,9 +1,18 @@
 //! Reads lists page after page.
 
+use clap::Args;
 use serde_json::Value;
 
 use crate::client::{Client, escape};
 use crate::failure::Failure;
+
+/// How many items a list shows.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct ListArgs {
+    /// Show at most this many
+    #[arg(long, default_value_t = 1_000)]
+    pub limit: usize,
+}
 
 /// The largest page the server gives.
 const PAGE_MAX: usize = 500;

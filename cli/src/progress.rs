@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::follow::Watcher;
+use crate::follow::{Watcher, is_terminal};
 
 /// The five counters always sum to `total`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -57,19 +57,6 @@ impl HostCounts {
             .collect();
         said.join(", ")
     }
-}
-
-/// Statuses of bulk operations and rolling deployments that never change again.
-pub fn is_terminal(status: &str) -> bool {
-    [
-        "succeeded",
-        "partial",
-        "failed",
-        "cancelled",
-        "rolled_back",
-        "rollback_failed",
-    ]
-    .contains(&status)
 }
 
 pub enum Display {

@@ -6,12 +6,12 @@ use std::collections::hash_map::Entry;
 use serde_json::{Value, json};
 
 use crate::client::escape;
-use crate::failure::Failure;
-use crate::hosts::{hosts_word, name_of};
+use crate::failure::{Completion, Failure};
+use crate::hosts::find::{hosts_word, name_of};
 use crate::output::{self, Column};
+use crate::pages;
 use crate::session::Session;
 use crate::table::Cell;
-use crate::{Completion, pages};
 
 /// A result table longer than this shows what did not succeed; all of it is one command away.
 const REPORT_ROWS_MAX: usize = 100;

@@ -7,16 +7,16 @@ mod watch;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use crate::args::ListArgs;
-use crate::failure::Failure;
+use crate::failure::{Completion, Failure};
 use crate::output::{self, Column};
+use crate::pages::ListArgs;
 use crate::report::Kind;
 use crate::session::Session;
 use crate::table::Cell;
-use crate::{Completion, follow, operations, pages, prompt, report};
+use crate::{operations, pages, prompt, report};
 
 use create::CreateArgs;
-use watch::Watch;
+use watch::watch;
 
 #[derive(Subcommand)]
 pub enum RollingAction {
@@ -190,16 +190,6 @@ pub fn run(session: &Session, action: RollingAction) -> Result<Completion, Failu
         RollingAction::Cancel { id, kill } => operations::cancel(session, kind, &id, kill, None)?,
     }
     Ok(Completion::Done)
-}
-
-/// Follows a deployment to its end and says what came of it.
-fn watch(session: &Session, id: &str) -> Result<Completion, Failure> {
-    let path = Kind::Rolling.path(id);
-    let mut watch = Watch::new(session, path.clone());
-    let deployment = follow::to_the_end(session, &path, &mut watch).inspect_err(|_| {
-        eprintln!("rolling deployment {id} goes on: fleetwright rolling watch {id}");
-    })?;
-    report::report(session, Kind::Rolling, &deployment)
 }
 
 /// Which one it is, after the person has seen how it went so far and agreed.

@@ -3,14 +3,14 @@
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use crate::failure::Failure;
-use crate::hosts::hosts_word;
+use crate::failure::{Completion, Failure};
+use crate::hosts::find::hosts_word;
 use crate::operations::{self, Start};
 use crate::progress::Display;
 use crate::report::Kind;
 use crate::script::ScriptArgs;
 use crate::session::Session;
-use crate::{Completion, follow, output, report, select};
+use crate::{follow, output, report, select};
 
 #[derive(Args)]
 pub struct RunArgs {

@@ -3,14 +3,14 @@
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
-use crate::args::ListArgs;
 use crate::client::escape;
-use crate::failure::Failure;
+use crate::failure::{Completion, Failure};
 use crate::output::{self, Column};
+use crate::pages::ListArgs;
 use crate::script::ScriptArgs;
 use crate::select::selector;
 use crate::session::Session;
-use crate::{Completion, pages, prompt};
+use crate::{pages, prompt};
 
 #[derive(Subcommand)]
 pub enum SchedulesAction {

@@ -3,12 +3,12 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::failure::Failure;
-use crate::hosts::{hosts_word, name_of};
+use crate::failure::{Completion, Failure};
+use crate::hosts::find::{hosts_word, name_of};
 use crate::output::{self, Column};
+use crate::pages;
 use crate::session::Session;
 use crate::table::Cell;
-use crate::{Completion, pages};
 
 #[derive(Args)]
 pub struct SelectArgs {

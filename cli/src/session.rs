@@ -2,13 +2,20 @@
 
 use std::path::PathBuf;
 
+use clap::ValueEnum;
 use serde_json::{Value, json};
 
-use crate::args::OutputFormat;
 use crate::client::Client;
 use crate::credentials::{self, Credentials};
 use crate::failure::Failure;
 use crate::settings::ConnectionArgs;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OutputFormat {
+    Table,
+    Json,
+    Yaml,
+}
 
 pub struct Session {
     pub client: Client,

@@ -3,11 +3,10 @@
 use clap::Subcommand;
 use serde_json::{Map, Value, json};
 
-use crate::Completion;
-use crate::args::ListArgs;
 use crate::client::escape;
-use crate::failure::Failure;
+use crate::failure::{Completion, Failure};
 use crate::output::{self, Column};
+use crate::pages::ListArgs;
 use crate::session::Session;
 use crate::{pages, prompt};
 

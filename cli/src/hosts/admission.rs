@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{hosts_word, name_of, note, resolve};
+use super::find::{hosts_word, name_of, resolve};
 use crate::failure::Failure;
 use crate::session::Session;
 use crate::{output, pages, prompt};
@@ -38,7 +38,7 @@ pub fn approve(session: &Session, hosts: &[String], pending: bool) -> Result<(),
             .client
             .post("/hosts/approve", &json!({ "host_ids": chunk }))?;
     }
-    note(session, &format!("approved {}", hosts_word(ids.len())))
+    output::note(session, &format!("approved {}", hosts_word(ids.len())))
 }
 
 pub fn reject(session: &Session, hosts: &[String]) -> Result<(), Failure> {
@@ -55,7 +55,7 @@ pub fn reject(session: &Session, hosts: &[String]) -> Result<(), Failure> {
             .client
             .post(&format!("/hosts/{id}/reject"), &json!({}))?;
     }
-    note(session, &format!("rejected {}", hosts_word(ids.len())))
+    output::note(session, &format!("rejected {}", hosts_word(ids.len())))
 }
 
 /// The first few names, for a question that stays one line.

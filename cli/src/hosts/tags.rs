@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{name_of, note, resolve};
+use super::find::{name_of, resolve};
 use crate::client::ClientError;
 use crate::failure::Failure;
 use crate::output;
@@ -25,7 +25,7 @@ pub fn tag(
     for host in hosts {
         let changed = tag_host(session, &resolve(session, host)?, add, remove)?;
         let shown = format!("{}: {}", name_of(&changed), output::field(&changed, "tags"));
-        note(session, &shown)?;
+        output::note(session, &shown)?;
     }
     Ok(())
 }

@@ -3,14 +3,15 @@
 use clap::{ArgGroup, Args, ValueEnum};
 use serde_json::{Value, json};
 
-use crate::failure::Failure;
-use crate::hosts::hosts_word;
+use super::watch::watch;
+use crate::failure::{Completion, Failure};
+use crate::hosts::find::hosts_word;
 use crate::operations::{self, Start};
 use crate::report::Kind;
 use crate::run::Offline;
 use crate::script::ScriptArgs;
 use crate::session::Session;
-use crate::{Completion, output, report, select};
+use crate::{output, report, select};
 
 #[derive(Args)]
 #[command(group(ArgGroup::new("sizes").required(true).args(["batch_size", "batches"])))]
@@ -91,7 +92,7 @@ pub fn create(session: &Session, args: &CreateArgs) -> Result<Completion, Failur
             output::field(&created, "batch_count"),
         );
     }
-    super::watch(session, &id)
+    watch(session, &id)
 }
 
 fn request(args: &CreateArgs) -> Result<Value, Failure> {

@@ -7,8 +7,10 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
 
 use super::screen::View;
-use crate::follow::Watcher;
+use crate::failure::{Completion, Failure};
+use crate::follow::{self, Watcher};
 use crate::progress::{HostCounts, is_worth_a_line};
+use crate::report::Kind;
 use crate::session::Session;
 use crate::{output, pages, report};
 
@@ -41,6 +43,16 @@ enum Canvas {
 struct Last {
     progress: HostCounts,
     state: String,
+}
+
+/// Follows a deployment to its end and says what came of it.
+pub fn watch(session: &Session, id: &str) -> Result<Completion, Failure> {
+    let path = Kind::Rolling.path(id);
+    let mut watch = Watch::new(session, path.clone());
+    let deployment = follow::to_the_end(session, &path, &mut watch).inspect_err(|_| {
+        eprintln!("rolling deployment {id} goes on: fleetwright rolling watch {id}");
+    })?;
+    report::report(session, Kind::Rolling, &deployment)
 }
 
 impl<'a> Watch<'a> {
