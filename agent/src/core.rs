@@ -21,7 +21,7 @@ use tokio::time::MissedTickBehavior;
 use crate::decide::Lease;
 use crate::job::Job;
 use crate::journal::{Durability, JournalError, JournalStore, Record};
-use crate::run::{Run, RunChannels, RunEvent};
+use crate::run::{Run, RunEvent};
 use machine::Machine;
 use uploads::Uploads;
 

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use serde_json::Value;
 
 use crate::failure::Failure;
-use crate::session::Session;
+use crate::session::{OutputFormat, Session};
 use crate::table::{self, Cell};
 
 /// A column: its title and how to read its cell from an item.

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::catalog::{Changes, Group};
+use crate::graph::{Edges, Graph};
 
 fn id(number: u128) -> Uuid {
     Uuid::from_u128(number)
