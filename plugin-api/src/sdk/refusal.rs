@@ -3,7 +3,7 @@
 use http::{HeaderName, HeaderValue};
 use serde_json::{Value, json};
 
-use super::{CallError, Problem, ServerError};
+use super::{CallError, Problem, RowError, ServerError};
 
 /// Beside the members of the body: a problem that crosses the boundary keeps its headers.
 const HEADERS: &str = "headers";
@@ -28,6 +28,13 @@ impl From<ServerError> for Problem {
                 Self::internal_silent()
             }
         }
+    }
+}
+
+/// A row that is not what its reader takes it for is a defect like any other of the module: 500, and the log has it.
+impl From<RowError> for Problem {
+    fn from(error: RowError) -> Self {
+        ServerError::from(error).into()
     }
 }
 
