@@ -20,7 +20,7 @@ pub use super::store::missing_in;
 pub const APPROVE_MAX: usize = 5_000;
 
 #[derive(Debug, thiserror::Error)]
-pub enum ServerError {
+pub enum HostError {
     #[error("there is no such host")]
     NotFound,
     #[error("{0}")]
@@ -47,14 +47,14 @@ pub async fn approve_host(
     hosts: &Hosts,
     context: AuditContext,
     id: HostId,
-) -> Result<Host, ServerError> {
+) -> Result<Host, HostError> {
     let handle = hosts.clone();
     hosts
         .db()
         .write(move |tx| {
-            let host = store::get_in(tx, id)?.ok_or(ServerError::NotFound)?;
+            let host = store::get_in(tx, id)?.ok_or(HostError::NotFound)?;
             if !waits(&host) {
-                return Err(ServerError::InvalidTransition(
+                return Err(HostError::InvalidTransition(
                     "The host is already approved.",
                 ));
             }
@@ -68,14 +68,14 @@ pub async fn reject_host(
     hosts: &Hosts,
     context: AuditContext,
     id: HostId,
-) -> Result<Host, ServerError> {
+) -> Result<Host, HostError> {
     let handle = hosts.clone();
     hosts
         .db()
         .write(move |tx| {
-            let host = store::get_in(tx, id)?.ok_or(ServerError::NotFound)?;
+            let host = store::get_in(tx, id)?.ok_or(HostError::NotFound)?;
             if host.approval == Approval::Rejected {
-                return Err(ServerError::InvalidTransition(
+                return Err(HostError::InvalidTransition(
                     "The host is already rejected.",
                 ));
             }
@@ -96,11 +96,11 @@ pub async fn approve_hosts(
     hosts: &Hosts,
     context: AuditContext,
     ids: Vec<HostId>,
-) -> Result<Approved, ServerError> {
+) -> Result<Approved, HostError> {
     if ids.is_empty() || ids.len() > APPROVE_MAX {
         let detail = format!("must hold between 1 and {APPROVE_MAX} ids");
         let found = Violation::new("/host_ids", "host-ids-invalid", detail);
-        return Err(ServerError::Invalid(vec![found]));
+        return Err(HostError::Invalid(vec![found]));
     }
     let handle = hosts.clone();
     hosts
@@ -110,7 +110,7 @@ pub async fn approve_hosts(
             let wanted: Vec<HostId> = wanted.into_iter().collect();
             let known = store::get_many_in(tx, &wanted)?;
             if known.len() < wanted.len() {
-                return Err(ServerError::Invalid(unknown(&ids, &known)));
+                return Err(HostError::Invalid(unknown(&ids, &known)));
             }
             let waiting: Vec<HostId> = known
                 .iter()
@@ -136,15 +136,15 @@ pub async fn patch_host(
     id: HostId,
     patch: HostPatch,
     is_expected: impl FnOnce(i64) -> bool + Send + 'static,
-) -> Result<Host, ServerError> {
-    let patch = checked(patch).map_err(ServerError::Invalid)?;
+) -> Result<Host, HostError> {
+    let patch = checked(patch).map_err(HostError::Invalid)?;
     let handle = hosts.clone();
     hosts
         .db()
         .write(move |tx| {
-            let mut host = store::get_in(tx, id)?.ok_or(ServerError::NotFound)?;
+            let mut host = store::get_in(tx, id)?.ok_or(HostError::NotFound)?;
             if !is_expected(host.revision) {
-                return Err(ServerError::Stale);
+                return Err(HostError::Stale);
             }
             let before = host.labels.clone();
             if let Some(tags) = patch.tags {
@@ -186,7 +186,7 @@ fn decide_approval(
     context: &AuditContext,
     host: &Host,
     approval: Approval,
-) -> Result<Host, ServerError> {
+) -> Result<Host, HostError> {
     let (action, kind) = match approval {
         Approval::Approved => ("host.approve", "host.approved"),
         Approval::Rejected | Approval::Pending => ("host.reject", "host.rejected"),

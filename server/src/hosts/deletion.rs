@@ -3,7 +3,7 @@
 use fleetwright_protocol::HostId;
 use serde_json::json;
 
-use super::actions::{ServerError, publish};
+use super::actions::{HostError, publish};
 use super::{Hosts, store};
 use crate::audit::{self, AuditContext};
 use crate::db::{DbError, Tx};
@@ -16,14 +16,14 @@ pub async fn delete_host(
     id: HostId,
     is_expected: impl FnOnce(i64) -> bool + Send + 'static,
     end_commands: impl FnOnce(&mut Tx<'_>, HostId) -> Result<(), DbError> + Send + 'static,
-) -> Result<(), ServerError> {
+) -> Result<(), HostError> {
     let handle = hosts.clone();
     hosts
         .db()
         .write(move |tx| {
-            let host = store::get_in(tx, id)?.ok_or(ServerError::NotFound)?;
+            let host = store::get_in(tx, id)?.ok_or(HostError::NotFound)?;
             if !is_expected(host.revision) {
-                return Err(ServerError::Stale);
+                return Err(HostError::Stale);
             }
             end_commands(tx, id)?;
             let revision = store::take_revisions(tx, 1)?;

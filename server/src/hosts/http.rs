@@ -13,7 +13,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::actions::{self, Approved, HostPatch, ServerError};
+use super::actions::{self, Approved, HostError, HostPatch};
 use super::host::{Approval, Host};
 use super::store::listing::{self, HostFilter, Position};
 use super::view::{self, HostView};
@@ -201,14 +201,14 @@ async fn approve_hosts(
     }))
 }
 
-impl From<ServerError> for Problem {
-    fn from(error: ServerError) -> Self {
+impl From<HostError> for Problem {
+    fn from(error: HostError) -> Self {
         match error {
-            ServerError::NotFound => Self::not_found("host"),
-            ServerError::InvalidTransition(detail) => Self::invalid_transition(detail),
-            ServerError::Stale => Self::precondition_failed(),
-            ServerError::Invalid(violations) => Self::invalid(violations),
-            ServerError::Db(error) => error.into(),
+            HostError::NotFound => Self::not_found("host"),
+            HostError::InvalidTransition(detail) => Self::invalid_transition(detail),
+            HostError::Stale => Self::precondition_failed(),
+            HostError::Invalid(violations) => Self::invalid(violations),
+            HostError::Db(error) => error.into(),
         }
     }
 }

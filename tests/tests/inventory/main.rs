@@ -13,7 +13,7 @@ use fleetwright_server::agents::enrollment::{self, EnrollError};
 use fleetwright_server::agents::generations::Refusal;
 use fleetwright_server::agents::store as agents_store;
 use fleetwright_server::clock::ManualClock;
-use fleetwright_server::hosts::actions::{self, HostPatch, ServerError};
+use fleetwright_server::hosts::actions::{self, HostError, HostPatch};
 use fleetwright_server::hosts::host::Approval;
 use fleetwright_server::hosts::presence;
 use fleetwright_server::hosts::store;
@@ -163,7 +163,7 @@ on_each_database! {
         actions::reject_host(&office.hosts, operator(), id).await.unwrap();
         assert_eq!(connection.until_cut().await.code, 1008);
         let twice = actions::reject_host(&office.hosts, operator(), id).await;
-        assert!(matches!(twice, Err(ServerError::InvalidTransition(_))));
+        assert!(matches!(twice, Err(HostError::InvalidTransition(_))));
         for token in [token, office.token(1, true).await] {
             let refused = office.enroll(&token, &machine).await;
             assert!(matches!(refused, Err(EnrollError::Rejected)));
@@ -172,7 +172,7 @@ on_each_database! {
         assert!(matches!(renewed, Err(AdmittanceError::Refused(Refusal::Rejected))));
         office.delete(id).await.unwrap();
         let gone = office.delete(id).await;
-        assert!(matches!(gone, Err(ServerError::NotFound)));
+        assert!(matches!(gone, Err(HostError::NotFound)));
         let connect = admittance::admit_connection(&office.agents, presented).await;
         assert!(matches!(connect, Err(AdmittanceError::Unknown)));
         let download = admittance::admit_download(&office.agents, presented).await;
@@ -220,7 +220,7 @@ on_each_database! {
         let mut unknown = ids.clone();
         unknown.insert(1, HostId(Uuid::from_u128(1)));
         let refused = actions::approve_hosts(&office.hosts, operator(), unknown).await;
-        let Err(ServerError::Invalid(found)) = refused else { panic!("approved") };
+        let Err(HostError::Invalid(found)) = refused else { panic!("approved") };
         assert_eq!(found[0].pointer, "/host_ids/1");
         assert_eq!(audited(&test.db, "host.approve").await, 0);
         actions::approve_host(&office.hosts, operator(), ids[0]).await.unwrap();
@@ -262,7 +262,7 @@ on_each_database! {
         assert_eq!(audited(&test.db, "host.update").await, 1);
         let clear = HostPatch { tags: Some(Vec::new()), attributes: Some(BTreeMap::new()), reserved: None };
         let stale = actions::patch_host(&office.hosts, operator(), id, clear.clone(), |_| false).await;
-        assert!(matches!(stale, Err(ServerError::Stale)));
+        assert!(matches!(stale, Err(HostError::Stale)));
         let host = actions::patch_host(&office.hosts, operator(), id, clear, any).await.unwrap();
         assert_eq!((host.tags(), host.attributes()["site"].as_str()), (vec!["said".to_owned()], "east"));
         let followed = office.followed().await;

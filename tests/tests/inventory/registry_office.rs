@@ -19,7 +19,7 @@ use fleetwright_server::commands::outputs::Spool;
 use fleetwright_server::commands::{CommandsParts, workers as work_of_commands};
 use fleetwright_server::db::{Db, Statement};
 use fleetwright_server::events::{Events, Signals};
-use fleetwright_server::hosts::actions::ServerError;
+use fleetwright_server::hosts::actions::HostError;
 use fleetwright_server::hosts::deletion;
 use fleetwright_server::hosts::host::Reported;
 use fleetwright_server::hosts::{Hosts, HostsParts, presence};
@@ -97,7 +97,7 @@ impl Office {
     }
 
     /// Whatever its revision is.
-    pub async fn delete(&self, id: HostId) -> Result<(), ServerError> {
+    pub async fn delete(&self, id: HostId) -> Result<(), HostError> {
         let end_commands = end_with_host(&self.commands);
         deletion::delete_host(&self.hosts, operator(), id, |_| true, end_commands).await
     }
