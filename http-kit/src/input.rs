@@ -122,9 +122,7 @@ impl At<'_> {
     pub(crate) fn unknown(&mut self, name: &str) {
         self.found.count += 1;
         if self.found.unknown.len() < ERRORS_MAX {
-            let detail = format!("there is no field `{}` here", shown(name));
-            let pointer = self.field(name).pointer();
-            let violation = Violation::new(pointer, "unknown-field", detail);
+            let violation = unknown_field(&self.pointer(), name);
             self.found.unknown.push(violation);
         }
     }
@@ -191,6 +189,14 @@ impl Found {
         let more = self.count.saturating_sub(errors.len());
         Problem::invalid_with_more(errors, more)
     }
+}
+
+/// What is said of a field that is not known, in the object that `at` points to. Its name is told short and printable.
+pub fn unknown_field(at: &str, name: &str) -> Violation {
+    let name = shown(name);
+    let pointer = format!("{at}/{}", escape(&name));
+    let detail = format!("there is no field `{name}` here");
+    Violation::new(pointer, "unknown-field", detail)
 }
 
 /// A key, short and printable.

@@ -16,7 +16,7 @@ mod timestamp;
 pub use etag::{IfMatch, IfNoneMatch};
 pub use extract::{JsonBody, OptionalJsonBody, PathId, PathIds, require_json};
 pub use fields::{Fields, FromFields};
-pub use input::{At, FromInput, hyphenated, one_of, read};
+pub use input::{At, FromInput, hyphenated, one_of, read, unknown_field};
 pub use page::{LIMIT_DEFAULT, LIMIT_MAX, Page, Paging};
 pub use problem::{ERRORS_MAX, MEDIA_TYPE, Problem};
 pub use query::{ListQuery, PageParameters, StrictQuery};

@@ -35,7 +35,7 @@ pub use extract::Caller;
 pub use fleetwright_http_kit::{
     At, Fields, FromFields, FromInput, IfMatch, IfNoneMatch, JsonBody, ListQuery, OptionalJsonBody,
     Page, PageParameters, Paging, PathId, PathIds, Problem, StrictQuery, Timestamp, etag,
-    from_input, hyphenated, one_of,
+    from_input, hyphenated, one_of, unknown_field,
 };
 pub use hosts::Hosts;
 pub use identity::Identity;

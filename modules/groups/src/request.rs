@@ -5,7 +5,7 @@ mod places;
 #[cfg(test)]
 mod tests;
 
-use fleetwright_plugin_api::sdk::hyphenated;
+use fleetwright_plugin_api::sdk::{hyphenated, unknown_field};
 use fleetwright_protocol::Violation;
 use fleetwright_selector::{EXPLICIT_HOST_IDS_MAX, Selector, ValidSelector, code};
 use serde_json::{Map, Value};
@@ -111,9 +111,7 @@ pub fn group(body: &Value) -> Result<(Option<Uuid>, Draft), BodyFault> {
     };
     let mut faults = Faults::default();
     for key in object.keys().filter(|key| !KEYS.contains(&key.as_str())) {
-        let token = key.replace('~', "~0").replace('/', "~1");
-        let detail = format!("there is no field `{key}` here");
-        faults.add(&format!("/{token}"), "unknown-field", &detail);
+        faults.violations.push(unknown_field("", key));
     }
     let id = faults.optional_id(object, "id");
     let draft = Draft {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use fleetwright_protocol::frame::{AgentFrame, Hello, PROTOCOL_VERSION, ServerFrame};
+use fleetwright_protocol::frame::{AgentFrame, Hello, PROTOCOL_VERSION, ServerFrame, Stream};
 use fleetwright_protocol::limits::HEARTBEAT_SECONDS_DEFAULT;
 use fleetwright_protocol::outcome::{FailureReason, OutcomeStatus, OutputSummary};
 use fleetwright_protocol::{CommandId, HostId, Open, Outcome};
@@ -176,19 +176,7 @@ pub async fn take(
             stream,
             offset,
             data,
-        } => {
-            // A stream that is not known here has nobody who follows it.
-            if let Open::Known(stream) = stream
-                && connection.is_running(command_id)
-            {
-                let chunk = Chunk {
-                    stream,
-                    offset,
-                    data: data.into(),
-                };
-                context.commands.live_output().publish(command_id, chunk);
-            }
-        }
+        } => publish_output(connection, context, command_id, stream, offset, data),
         AgentFrame::OutputPart {
             command_id,
             attempt,
@@ -226,6 +214,27 @@ pub async fn take(
         AgentFrame::Unknown => {}
     }
     Ok(())
+}
+
+/// For whoever follows. A stream that is not known here has nobody who does.
+fn publish_output(
+    connection: &Connection,
+    context: &ConnectionContext,
+    command_id: CommandId,
+    stream: Open<Stream>,
+    offset: u64,
+    data: Vec<u8>,
+) {
+    if let Open::Known(stream) = stream
+        && connection.is_running(command_id)
+    {
+        let chunk = Chunk {
+            stream,
+            offset,
+            data: data.into(),
+        };
+        context.commands.live_output().publish(command_id, chunk);
+    }
 }
 
 /// Hands in a result together with what was spooled of its output. Of what this host does not work on (another host's

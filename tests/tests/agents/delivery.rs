@@ -48,11 +48,10 @@ fn a_killed_agent_takes_its_child_back_and_reports_one_outcome() {
     wait_until("the script to run", PATIENCE, || !lines(&log).is_empty());
     fleet.agent("one.test").kill();
     fleet.agent("one.test").run();
-    fleet.admin.wait_online(&host);
-    assert_eq!(
-        fleet.admin.get(&format!("/commands/{id}")).expect(200)["status"],
-        "running"
-    );
+    // The script may run before the word of its start has arrived: then the next `hello` says so.
+    wait_until("the command to run", PATIENCE, || {
+        fleet.admin.get(&format!("/commands/{id}")).expect(200)["status"] == "running"
+    });
     std::fs::write(&go, "").unwrap();
     let done = fleet.admin.wait_command(&id);
     assert_eq!(

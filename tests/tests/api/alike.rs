@@ -123,6 +123,11 @@ impl Side {
             .bytes(body.into())
     }
 
+    /// A key of this side: one key of one caller is for one request, wherever it goes. One character longer.
+    fn key(&self, key: &str) -> String {
+        format!("{}{key}", &self.noun[..1])
+    }
+
     fn get(&self, path: &str) -> Request {
         self.client.request("GET", path)
     }
@@ -131,19 +136,16 @@ impl Side {
         text(&self.client.get(path).expect(200), "next_cursor")
     }
 
-    /// The names of this side, as the other one has them.
+    /// The names of this side, as the other one has them; each only where it stands whole (`tenant` is not `tenant_id`).
     fn in_common_words(&self, text: &str) -> String {
-        let words = [
-            (self.list, "LIST"),
-            (self.word, "WORD"),
-            (self.noun, "THING"),
-            (self.role, "ROLE"),
-        ];
-        words
-            .into_iter()
-            .fold(text.to_owned(), |text, (own, common)| {
-                text.replace(own, common)
-            })
+        let mut text = text.to_owned();
+        for (own, common) in [(self.list, "LIST"), (self.word, "WORD")] {
+            for end in ["\"", ":"] {
+                text = text.replace(&format!("/{own}{end}"), &format!("/{common}{end}"));
+            }
+        }
+        text.replace(&format!("such {}.", self.noun), "such THING.")
+            .replace(&format!("role {}.", self.role), "role ROLE.")
     }
 
     /// Everything of an answer that must not depend on the side.
@@ -161,7 +163,9 @@ impl Side {
         .collect();
         let methods = answer.header("allow").unwrap_or_default();
         let methods: BTreeSet<&str> = methods.split(',').map(str::trim).collect();
-        // Routes of one shape need not have the same methods; but each says which it has.
+        // Routes of one shape need not have the same methods; but each says which it has, where that is asked.
+        let says_its_methods =
+            answer.status == 405 && methods.contains("GET") && methods.contains("HEAD");
         let problem = answer.header("content-type") == Some("application/problem+json");
         let body = if problem { answer.json() } else { Value::Null };
         let errors = body["errors"].as_array().cloned().unwrap_or_default();
@@ -180,7 +184,7 @@ impl Side {
             "headers": headers,
             "has_etag": answer.header("etag").is_some(),
             "has_location": answer.header("location").is_some(),
-            "says_its_methods": methods.contains("GET") && methods.contains("HEAD"),
+            "says_its_methods": says_its_methods,
             "members": members,
             "type": body["type"],
             "title": body["title"],
