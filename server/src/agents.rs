@@ -2,9 +2,9 @@
 //! `connection` and
 //! `conversation`; what agents report about their hosts goes to `hosts`, about commands to `commands`.
 
-pub mod admittance;
 pub mod authority;
 pub mod blobs;
+pub mod connect;
 pub mod connection;
 pub mod conversation;
 pub mod csr;
@@ -12,6 +12,7 @@ pub mod enrollment;
 pub mod generations;
 pub mod http;
 pub mod identity;
+pub mod renewal;
 pub mod store;
 pub mod tls;
 

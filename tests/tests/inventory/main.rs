@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use fleetwright_plugin_api::wire::{HostChange, HostRecord};
 use fleetwright_protocol::{Facts, HostId};
-use fleetwright_server::agents::admittance::{self, AdmittanceError};
+use fleetwright_server::agents::connect::{self, ConnectError};
 use fleetwright_server::agents::csr::Csr;
 use fleetwright_server::agents::enrollment::{self, EnrollError};
 use fleetwright_server::agents::generations::Refusal;
+use fleetwright_server::agents::renewal::{self, RenewalError};
 use fleetwright_server::agents::store as agents_store;
 use fleetwright_server::clock::ManualClock;
 use fleetwright_server::hosts::actions::{self, HostError, HostPatch};
@@ -103,14 +104,14 @@ on_each_database! {
         let second = office.enroll(&token, &machine).await.unwrap();
         assert_eq!(second.admitted.host_id, first.admitted.host_id);
         assert_eq!((second.admitted.generation, second.admitted.approval), (2, Approval::Pending));
-        let old = admittance::admit_connection(&office.agents, certificate(&first.certificate_pem)).await;
-        assert!(matches!(old, Err(AdmittanceError::Refused(Refusal::Pending))));
+        let old = connect::admit_connection(&office.agents, certificate(&first.certificate_pem)).await;
+        assert!(matches!(old, Err(ConnectError::Refused(Refusal::Pending))));
         let id = first.admitted.host_id;
         actions::approve_host(&office.hosts, operator(), id).await.unwrap();
-        let old = admittance::admit_connection(&office.agents, certificate(&first.certificate_pem)).await;
-        assert!(matches!(old, Err(AdmittanceError::Refused(Refusal::Stale))));
+        let old = connect::admit_connection(&office.agents, certificate(&first.certificate_pem)).await;
+        assert!(matches!(old, Err(ConnectError::Refused(Refusal::Stale))));
         let new = certificate(&second.certificate_pem);
-        admittance::admit_connection(&office.agents, new).await.unwrap();
+        connect::admit_connection(&office.agents, new).await.unwrap();
     }
 
     async fn renewals_move_on_and_a_clone_is_locked_out_until_approved_again(test: TestDatabase) {
@@ -125,30 +126,30 @@ on_each_database! {
         let csr = Csr::parse(&machine.csr()).unwrap();
         // The first answer is lost.
         for _ in 0..2 {
-            let renewed = admittance::renew(&office.agents, first, &csr, operator()).await.unwrap();
+            let renewed = renewal::renew(&office.agents, first, &csr, operator()).await.unwrap();
             assert_eq!(renewed.generation, 2);
         }
-        let renewed = admittance::renew(&office.agents, first, &csr, operator()).await.unwrap();
-        admittance::admit_connection(&office.agents, first).await.unwrap();
+        let renewed = renewal::renew(&office.agents, first, &csr, operator()).await.unwrap();
+        connect::admit_connection(&office.agents, first).await.unwrap();
         let second = certificate(&renewed.certificate_pem);
-        admittance::admit_connection(&office.agents, second).await.unwrap();
+        connect::admit_connection(&office.agents, second).await.unwrap();
         // After a restart the second generation still is the current one.
         let office = Office::open(&test.db, folder.path(), &clock).await;
-        admittance::admit_connection(&office.agents, second).await.unwrap();
+        connect::admit_connection(&office.agents, second).await.unwrap();
         let (connection, _outbound) = office.connections.register(id, 0);
-        let clone = admittance::renew(&office.agents, first, &csr, operator()).await;
-        assert!(matches!(clone, Err(AdmittanceError::Refused(Refusal::Locked))));
+        let clone = renewal::renew(&office.agents, first, &csr, operator()).await;
+        assert!(matches!(clone, Err(RenewalError::Refused(Refusal::Locked))));
         assert!(connection.is_over(), "the live socket is cut");
         assert_eq!(audited(&test.db, "host.lock").await, 1);
         for certificate in [first, second] {
-            let refused = admittance::admit_connection(&office.agents, certificate).await;
-            assert!(matches!(refused, Err(AdmittanceError::Refused(Refusal::Locked))));
-            let refused = admittance::renew(&office.agents, certificate, &csr, operator()).await;
-            assert!(matches!(refused, Err(AdmittanceError::Refused(Refusal::Locked))));
+            let refused = connect::admit_connection(&office.agents, certificate).await;
+            assert!(matches!(refused, Err(ConnectError::Refused(Refusal::Locked))));
+            let refused = renewal::renew(&office.agents, certificate, &csr, operator()).await;
+            assert!(matches!(refused, Err(RenewalError::Refused(Refusal::Locked))));
         }
         let host = actions::approve_host(&office.hosts, operator(), id).await.unwrap();
         assert_eq!(host.identity.locked_reason, None);
-        admittance::admit_connection(&office.agents, second).await.unwrap();
+        connect::admit_connection(&office.agents, second).await.unwrap();
     }
 
     async fn a_rejected_or_deleted_host_is_cut_and_stays_out(test: TestDatabase) {
@@ -168,15 +169,15 @@ on_each_database! {
             let refused = office.enroll(&token, &machine).await;
             assert!(matches!(refused, Err(EnrollError::Rejected)));
         }
-        let renewed = admittance::renew(&office.agents, presented, &csr, operator()).await;
-        assert!(matches!(renewed, Err(AdmittanceError::Refused(Refusal::Rejected))));
+        let renewed = renewal::renew(&office.agents, presented, &csr, operator()).await;
+        assert!(matches!(renewed, Err(RenewalError::Refused(Refusal::Rejected))));
         office.delete(id).await.unwrap();
         let gone = office.delete(id).await;
         assert!(matches!(gone, Err(HostError::NotFound)));
-        let connect = admittance::admit_connection(&office.agents, presented).await;
-        assert!(matches!(connect, Err(AdmittanceError::Unknown)));
-        let download = admittance::admit_download(&office.agents, presented).await;
-        assert!(matches!(download, Err(AdmittanceError::Unknown)));
+        let connect = connect::admit_connection(&office.agents, presented).await;
+        assert!(matches!(connect, Err(ConnectError::Unknown)));
+        let download = connect::admit_download(&office.agents, presented).await;
+        assert!(matches!(download, Err(ConnectError::Unknown)));
         let followed = office.followed().await;
         assert!(matches!(followed[..], [HostChange::Deleted { id: deleted, .. }] if deleted == id));
         assert_eq!(office.hosts.registry().len(), 0);

@@ -24,14 +24,15 @@ use serde::de::DeserializeOwned;
 use tokio_util::io::ReaderStream;
 
 use super::state::AgentsState;
-use crate::agents::admittance::{self, AdmittanceError};
 use crate::agents::blobs::BlobDigest;
+use crate::agents::connect::{self, ConnectError};
 use crate::agents::connection;
 use crate::agents::conversation::ConnectionContext;
 use crate::agents::csr::{Csr, CsrError};
 use crate::agents::enrollment::{self, EnrollError};
 use crate::agents::generations::Refusal;
 use crate::agents::identity::AgentCertificate;
+use crate::agents::renewal::{self, RenewalError};
 use crate::audit::AuditContext;
 use crate::hosts::labels;
 use crate::http::Problem;
@@ -134,7 +135,7 @@ async fn renew(
         address: address.ip().to_string(),
         ..AuditContext::system("agents")
     };
-    let renewed = admittance::renew(&agents, certificate, &csr, context).await?;
+    let renewed = renewal::renew(&agents, certificate, &csr, context).await?;
     Ok(Json(RenewResponse {
         certificate_pem: renewed.certificate_pem,
         ca_pem: agents.authority().certificate_pem().to_owned(),
@@ -155,7 +156,7 @@ async fn connect(
         let detail = format!("This server speaks the sub-protocol {WEBSOCKET_SUBPROTOCOL}.");
         return Err(upgrade_required(&detail));
     }
-    admittance::admit_connection(&agents, certificate).await?;
+    connect::admit_connection(&agents, certificate).await?;
     let context = ConnectionContext {
         commands: app.commands.clone(),
         hosts: app.hosts.clone(),
@@ -179,7 +180,7 @@ async fn blob(
 ) -> Result<Response, Problem> {
     let digest = BlobDigest::parse(&digest)
         .ok_or_else(|| Problem::malformed("The path must end with 64 lower-case hex digits."))?;
-    admittance::admit_download(&agents, certificate).await?;
+    connect::admit_download(&agents, certificate).await?;
     let found = agents.blobs().find(digest).await;
     match found.map_err(|error| Problem::internal(&error))? {
         None => Err(Problem::not_found("blob")),
@@ -233,18 +234,30 @@ impl From<EnrollError> for Problem {
     }
 }
 
-impl From<AdmittanceError> for Problem {
-    fn from(error: AdmittanceError) -> Self {
+impl From<ConnectError> for Problem {
+    fn from(error: ConnectError) -> Self {
         match error {
-            AdmittanceError::Unknown => {
-                let detail = "The host is not in the inventory any more; enroll it again.";
-                Self::forbidden(detail).with_extension("reason", "deleted")
-            }
-            AdmittanceError::Refused(refusal) => refused(refusal),
-            AdmittanceError::Db(error) => error.into(),
-            AdmittanceError::Authority(error) => Self::internal(&error),
+            ConnectError::Unknown => deleted(),
+            ConnectError::Refused(refusal) => refused(refusal),
+            ConnectError::Db(error) => error.into(),
         }
     }
+}
+
+impl From<RenewalError> for Problem {
+    fn from(error: RenewalError) -> Self {
+        match error {
+            RenewalError::Unknown => deleted(),
+            RenewalError::Refused(refusal) => refused(refusal),
+            RenewalError::Db(error) => error.into(),
+            RenewalError::Authority(error) => Self::internal(&error),
+        }
+    }
+}
+
+fn deleted() -> Problem {
+    let detail = "The host is not in the inventory any more; enroll it again.";
+    Problem::forbidden(detail).with_extension("reason", "deleted")
 }
 
 /// `reason` tells the agent's log, and its patience, what to do.

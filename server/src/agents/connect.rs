@@ -1,0 +1,80 @@
+//! May this agent connect, or fetch what belongs to its commands? The rules are in `generations`; here they meet what is
+//! stored. What happens to a renewal is in `renewal`.
+
+use super::Agents;
+use super::generations::{self, Connect, Refusal};
+use super::identity::AgentCertificate;
+use crate::db::DbError;
+use crate::hosts::admission;
+use crate::hosts::host::Approval;
+
+/// A first connection with a renewed certificate that meets another change of the same host is decided again; more than
+/// this many in a row is a client that deserves to be told to try again.
+const ROUNDS_MAX: usize = 4;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// Deleted, or never known here.
+    #[error("there is no such host")]
+    Unknown,
+    #[error("refused: {0:?}")]
+    Refused(Refusal),
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+/// Lets a certificate's host connect, or says why not. In the usual case it is decided from memory alone.
+pub async fn admit_connection(
+    agents: &Agents,
+    certificate: AgentCertificate,
+) -> Result<(), ConnectError> {
+    let id = certificate.host_id;
+    let presented = certificate.presented;
+    let now_us = agents.now_us();
+    let known = agents
+        .hosts()
+        .registry()
+        .get(id)
+        .ok_or(ConnectError::Unknown)?;
+    let is_usual = known.approval == Approval::Approved
+        && !known.locked
+        && known.current == presented.issued
+        && presented.not_after_us >= now_us;
+    if is_usual {
+        return Ok(());
+    }
+    for _ in 0..ROUNDS_MAX {
+        let host = admission::identity_of(agents.hosts(), id)
+            .await?
+            .ok_or(ConnectError::Unknown)?;
+        match generations::decide_connect(host.approval, &host.identity, presented, now_us) {
+            Connect::Accept => return Ok(()),
+            Connect::Refuse(refusal) => return Err(ConnectError::Refused(refusal)),
+            Connect::AcceptAndPromote(identity) => {
+                if admission::save_identity(agents.hosts(), id, host.identity, identity).await? {
+                    return Ok(());
+                }
+            }
+        }
+    }
+    Err(ConnectError::Db(DbError::Unavailable(
+        "the host's identity keeps changing".to_owned(),
+    )))
+}
+
+/// Whether a certificate's host may fetch what belongs to its commands. Changes nothing.
+pub async fn admit_download(
+    agents: &Agents,
+    certificate: AgentCertificate,
+) -> Result<(), ConnectError> {
+    let id = certificate.host_id;
+    let host = admission::identity_of(agents.hosts(), id)
+        .await?
+        .ok_or(ConnectError::Unknown)?;
+    let now_us = agents.now_us();
+    match generations::decide_connect(host.approval, &host.identity, certificate.presented, now_us)
+    {
+        Connect::Accept | Connect::AcceptAndPromote(_) => Ok(()),
+        Connect::Refuse(refusal) => Err(ConnectError::Refused(refusal)),
+    }
+}
