@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use fleetwright_protocol::frame::{AgentFrame, Hello, PROTOCOL_VERSION, ServerFrame, Stream};
+use fleetwright_protocol::frame::{
+    AgentFrame, Hello, PROTOCOL_VERSION, Section, ServerFrame, Stream,
+};
 use fleetwright_protocol::limits::HEARTBEAT_SECONDS_DEFAULT;
 use fleetwright_protocol::outcome::{FailureReason, OutcomeStatus, OutputSummary};
 use fleetwright_protocol::{CommandId, HostId, Open, Outcome};
@@ -185,25 +187,8 @@ pub async fn take(
             offset,
             data,
         } => {
-            let held = match (stream, section) {
-                (Open::Known(stream), Open::Known(section)) => {
-                    let key = PartKey {
-                        command_id,
-                        attempt,
-                        stream,
-                        section,
-                    };
-                    keep_part(connection, context, key, offset, data).await?
-                }
-                (Open::Unknown(_), _) | (_, Open::Unknown(_)) => end_of(offset, &data),
-            };
-            connection.send_frame(&ServerFrame::AckPart {
-                command_id,
-                attempt,
-                stream,
-                section,
-                offset: held,
-            });
+            let place = (command_id, attempt, stream, section);
+            take_part(connection, context, place, offset, data).await?;
         }
         AgentFrame::CommandFinished {
             command_id,
@@ -213,6 +198,37 @@ pub async fn take(
         // Noted where it was read.
         AgentFrame::Unknown => {}
     }
+    Ok(())
+}
+
+/// Keeps a part of a result that comes in parts, and says how far it has it. One of a stream or section that is not known
+/// here is acknowledged and dropped, so that the result still comes.
+async fn take_part(
+    connection: &Arc<Connection>,
+    context: &ConnectionContext,
+    (command_id, attempt, stream, section): (CommandId, u32, Open<Stream>, Open<Section>),
+    offset: u64,
+    data: Vec<u8>,
+) -> Result<(), Ending> {
+    let held = match (stream, section) {
+        (Open::Known(stream), Open::Known(section)) => {
+            let key = PartKey {
+                command_id,
+                attempt,
+                stream,
+                section,
+            };
+            keep_part(connection, context, key, offset, data).await?
+        }
+        (Open::Unknown(_), _) | (_, Open::Unknown(_)) => end_of(offset, &data),
+    };
+    connection.send_frame(&ServerFrame::AckPart {
+        command_id,
+        attempt,
+        stream,
+        section,
+        offset: held,
+    });
     Ok(())
 }
 
