@@ -182,7 +182,8 @@ impl Side {
         json!({
             "status": answer.status,
             "headers": headers,
-            "has_etag": answer.header("etag").is_some(),
+            // A new token has none: it is never changed.
+            "has_etag": answer.status != 201 && answer.header("etag").is_some(),
             "has_location": answer.header("location").is_some(),
             "says_its_methods": says_its_methods,
             "members": members,
