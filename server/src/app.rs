@@ -207,7 +207,7 @@ async fn open_modules(
 }
 
 /// The data folder holds keys: only its owner may look inside.
-fn make_private_folder(path: &Path) -> Result<(), StartError> {
+pub fn make_private_folder(path: &Path) -> Result<(), StartError> {
     use std::os::unix::fs::DirBuilderExt as _;
     let made = std::fs::DirBuilder::new()
         .recursive(true)

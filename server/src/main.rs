@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 use clap::{Parser, Subcommand};
 use fleetwright_server::agents::{Agents, AgentsParts};
-use fleetwright_server::app::App;
+use fleetwright_server::app::{App, make_private_folder};
 use fleetwright_server::auth::first_start::{self, ConsoleUser};
 use fleetwright_server::auth::{Auth, AuthError, Role};
 use fleetwright_server::clock::SystemClock;
@@ -120,7 +120,10 @@ async fn serve(config: Config) -> Result<()> {
     fleetwright_server::install_crypto();
     probe::enable(std::env::current_exe()?);
     let password = config.admin_password.clone();
-    let (app, workers) = App::build(config, SystemClock::shared(), Some(metrics)).await?;
+    // It keeps what the clock goes on by.
+    make_private_folder(&config.data_dir)?;
+    let clock = SystemClock::of_folder(&config.data_dir);
+    let (app, workers) = App::build(config, clock, Some(metrics)).await?;
     let agents = Agents::open(AgentsParts::of(&app))?;
     run::stop_on_signals(&app)?;
     let password = password.as_ref().map(config::Secret::expose);

@@ -97,6 +97,7 @@ impl TestFleet {
             extra: setup.extra,
             agent_host: setup.agent_host,
             notify_socket: None,
+            environment: Vec::new(),
         };
         if setup.modules {
             count(Kind::SharedObject);

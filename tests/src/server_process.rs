@@ -33,6 +33,8 @@ pub struct ServerSettings {
     pub agent_host: IpAddr,
     /// Where systemd would listen for how far the server is.
     pub notify_socket: Option<PathBuf>,
+    /// More variables it is started with.
+    pub environment: Vec<(String, String)>,
 }
 
 impl ServerSettings {
@@ -129,7 +131,8 @@ impl ServerProcess {
             .arg("--config")
             .arg(&config)
             .env("FLEETWRIGHT_ADMIN_PASSWORD", ADMIN_PASSWORD)
-            .envs(environment.iter().copied());
+            .envs(environment.iter().copied())
+            .envs(self.settings.environment.iter().cloned());
         if let Some(socket) = &self.settings.notify_socket {
             command.env("NOTIFY_SOCKET", socket);
         }

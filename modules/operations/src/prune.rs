@@ -36,7 +36,7 @@ async fn run<K: Kind>(server: Server) {
 
 /// One pass over all operations old enough.
 pub async fn once<K: Kind>(server: &Server) -> Result<(), ServerError> {
-    let before_us = server.now_us().saturating_sub(AGE_US);
+    let before_us = server.earlier_us().saturating_sub(AGE_US);
     let mut after = Uuid::nil();
     loop {
         let ids = store::ids_created_before::<K>(server.db(), before_us, after, PAGE).await?;

@@ -88,7 +88,7 @@ async fn bring_forward(
             return Ok(());
         }
         let now_us = server.now_us();
-        let (decision, started) = advance::next(server, &loaded, now_us).await?;
+        let (decision, started) = advance::next(server, &loaded, server.lease_us()).await?;
         let step = match decision {
             Decision::Take(step) => step,
             // It has been answered what it needed to know.
@@ -135,7 +135,7 @@ fn earliest(one: Option<i64>, other: Option<i64>) -> Option<i64> {
 /// Waits for a signal, for the next time something is due, or for the timer.
 async fn wake(server: &Server, passed: &Passed, since: u64) -> u64 {
     let due = passed.next_at_us.map_or(PERIOD, |at_us| {
-        let left_us = at_us.saturating_sub(server.now_us()).max(0);
+        let left_us = at_us.saturating_sub(server.lease_us()).max(0);
         Duration::from_micros(left_us.unsigned_abs())
     });
     let pause = if passed.again { RETRY } else { due.min(PERIOD) };

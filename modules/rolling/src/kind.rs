@@ -152,7 +152,7 @@ impl Kind for RollingKind {
         let now_us = server.now_us();
         let rollback = advance::rollback_seen(server, loaded).await?;
         let snapshot = advance::snapshot(loaded, rollback);
-        let Some(step) = control(&snapshot, *asked, now_us)? else {
+        let Some(step) = control(&snapshot, *asked, server.lease_us())? else {
             return Ok(None);
         };
         let batch = advance::batch_of(server, context, loaded, &step, None, now_us).await?;

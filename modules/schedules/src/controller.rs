@@ -99,7 +99,7 @@ pub async fn prune_runs(server: Server) {
 
 /// One pass over all runs old enough: schedules of every minute make more of them in an hour than one commit drops.
 pub async fn prune_once(server: &Server) -> Result<(), ServerError> {
-    let before_us = server.now_us().saturating_sub(KEPT_US);
+    let before_us = server.earlier_us().saturating_sub(KEPT_US);
     loop {
         let old = runs::old(server.db(), before_us, PRUNE_PAGE).await?;
         if old.is_empty() {

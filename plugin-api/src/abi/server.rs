@@ -15,7 +15,7 @@ use super::data::{
 /// Names under which `ServerApi::interface` gives the interfaces.
 pub mod interface_name {
     pub const LOG: &str = "fleet.log/1";
-    pub const CLOCK: &str = "fleet.clock/1";
+    pub const CLOCK: &str = "fleet.clock/2";
     pub const DB: &str = "fleet.db/1";
     pub const SETS: &str = "fleet.sets/1";
     pub const HOSTS: &str = "fleet.hosts/1";
@@ -48,9 +48,11 @@ pub trait LogApi: Send + Sync + 'static {
 
 #[sabi_trait]
 pub trait ClockApi: Send + Sync + 'static {
-    /// Microseconds since the Unix epoch, by the server's clock.
-    #[sabi(last_prefix_field)]
+    /// The wall clock, for dates: microseconds since the Unix epoch. It may step.
     fn now_us(&self) -> i64;
+    /// The lease clock, for what is stored and waited for: it goes on evenly, also from one life of the server to the next.
+    #[sabi(last_prefix_field)]
+    fn lease_us(&self) -> i64;
 }
 
 #[sabi_trait]

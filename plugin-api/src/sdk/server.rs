@@ -97,9 +97,19 @@ impl Server {
         }
     }
 
-    /// Microseconds since the Unix epoch, by the server's clock.
+    /// The wall clock, for dates that people see and give: microseconds since the Unix epoch. It may step.
     pub fn now_us(&self) -> i64 {
         self.interfaces.clock.now_us()
+    }
+
+    /// The lease clock, for what is stored and waited for: microseconds, going on evenly whatever becomes of the wall clock.
+    pub fn lease_us(&self) -> i64 {
+        self.interfaces.clock.lease_us()
+    }
+
+    /// The earlier of both, for what must not happen too early by either, such as deleting what has been kept long enough.
+    pub fn earlier_us(&self) -> i64 {
+        self.now_us().min(self.lease_us())
     }
 
     /// A new UUIDv7, by the server's clock.

@@ -45,7 +45,10 @@ pub trait SqlBackend: Send + Sync + 'static {
 /// What the fakes hold; a test reads and changes it through [`TestServer::state`].
 #[derive(Default)]
 pub struct TestState {
+    /// The lease clock.
     pub now_us: i64,
+    /// By how much the wall clock was set.
+    pub wall_set_by_us: i64,
     /// The inventory, by revision. Use [`TestServer::put_host`].
     pub hosts: BTreeMap<HostId, HostRecord>,
     pub deleted_hosts: BTreeMap<HostId, i64>,

@@ -36,7 +36,7 @@ pub async fn serve(
     let lifetime_us = certificate
         .presented
         .not_after_us
-        .saturating_sub(context.commands.now_us());
+        .saturating_sub(context.commands.now().wall_us);
     let lifetime = Duration::from_micros(u64::try_from(lifetime_us).unwrap_or(0));
     let connections = context.commands.connections().clone();
     let now_us = context.commands.clock().monotonic_us();

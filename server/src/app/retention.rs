@@ -25,12 +25,14 @@ pub async fn run(app: &App) {
 
 /// Deletes everything that is due.
 pub async fn sweep(app: &App) -> Result<(), DbError> {
-    let now_us = app.clock.now_us();
+    let now = app.clock.now();
+    // A wall clock that was set wrong must not cost what is to be kept.
+    let now_us = now.earlier_us();
     let retention = &app.config.retention;
     let before = |days: u32| now_us.saturating_sub(i64::from(days).saturating_mul(DAY_US));
     let audit_before_us = before(retention.audit_days);
     let commands_before_us = before(retention.commands_days);
-    while http::idempotency::sweep(&app.db, now_us).await? {
+    while http::idempotency::sweep(&app.db, now.lease_us).await? {
         tokio::time::sleep(BATCH_PAUSE).await;
     }
     while auth::sweep(&app.db, now_us).await? {

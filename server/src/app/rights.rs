@@ -18,7 +18,7 @@ pub fn end_of_stream(
     principal: Principal,
 ) -> impl Future<Output = ()> + Send + use<> {
     let app = app.clone();
-    let since_us = app.clock.now_us();
+    let since_us = app.clock.lease_us();
     // The edge has let it in, so there is one and it has this form.
     let bearer = headers
         .get(header::AUTHORIZATION)

@@ -11,6 +11,7 @@ use super::bearer::{self, TokenDigest};
 use super::session_token::SessionTokens;
 use super::store::{sessions, tokens};
 use super::{Principal, Scopes};
+use crate::clock::Now;
 use crate::db::{Db, DbError};
 
 /// Principals remembered: a few per pipeline and person; about 1 KiB each.
@@ -59,11 +60,11 @@ impl Identities {
     }
 
     /// `None` for whatever is not a valid bearer now.
-    pub async fn find(&self, bearer: &str, now_us: i64) -> Result<Option<Identity>, DbError> {
-        self.find_again(bearer, now_us, now_us).await
+    pub async fn find(&self, bearer: &str, now: Now) -> Result<Option<Identity>, DbError> {
+        self.find_again(bearer, now.lease_us, now.wall_us).await
     }
 
-    /// The same for a bearer that was valid at `since_us` and is not presented again, such as a stream's: a session's
+    /// The same for a bearer that was valid at `since_us` (by the lease clock) and is not presented again, such as a stream's: a session's
     /// token may have run out since then, the session may not.
     pub async fn find_again(
         &self,

@@ -1,5 +1,6 @@
 //! The short-lived token of a session: a JWT signed by this server's own Ed25519 key. The algorithm is pinned,
-//! `exp nbf iss aud` are required, and times are checked against the server's clock.
+//! `exp nbf iss aud` are required, and times are the lease clock's: what lives for a quarter of an hour
+//! lives so long, and no longer, whatever becomes of the wall clock.
 
 use std::io;
 use std::path::Path;
@@ -71,8 +72,8 @@ impl SessionTokens {
     }
 
     /// `None` only if the key cannot sign, which reading it has ruled out.
-    pub fn sign(&self, now_us: i64, claim: SessionClaim) -> Option<String> {
-        let now = now_us.div_euclid(1_000_000);
+    pub fn sign(&self, lease_us: i64, claim: SessionClaim) -> Option<String> {
+        let now = lease_us.div_euclid(1_000_000);
         let claims = Claims {
             iss: ISSUER.to_owned(),
             aud: AUDIENCE.to_owned(),
@@ -88,14 +89,14 @@ impl SessionTokens {
     }
 
     /// `None` for whatever is not a token of ours that is valid now.
-    pub fn verify(&self, now_us: i64, token: &str) -> Option<SessionClaim> {
+    pub fn verify(&self, lease_us: i64, token: &str) -> Option<SessionClaim> {
         let decoded =
             jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation).ok()?;
         if decoded.header.kid.as_deref() != Some(self.key_id.as_str()) {
             return None;
         }
         let claims = decoded.claims;
-        let now = now_us.div_euclid(1_000_000);
+        let now = lease_us.div_euclid(1_000_000);
         if now < claims.nbf || now >= claims.exp {
             return None;
         }

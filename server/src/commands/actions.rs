@@ -112,7 +112,7 @@ pub async fn run_on_host(
                     "reason": new.reason,
                 }),
             };
-            audit::append(tx, handle.now_us(), &caller, &entry)?;
+            audit::append(tx, handle.now().wall_us, &caller, &entry)?;
             remember(tx, &view)?;
             Ok(view)
         })
@@ -153,7 +153,7 @@ pub async fn cancel(
                 target_id: id.to_string(),
                 detail: json!({ "kill": kill }),
             };
-            audit::append(tx, handle.now_us(), &caller, &entry)?;
+            audit::append(tx, handle.now().wall_us, &caller, &entry)?;
             view_in(tx, row.set_id, row.host_id)
         })
         .await
@@ -174,10 +174,10 @@ pub fn host_deleted_in(
     host_id: HostId,
 ) -> Result<(), DbError> {
     let rows = store::load_unfinished_of_host(tx, host_id)?;
-    let now_us = commands.now_us();
+    let now = commands.now();
     let mut effects = Effects::default();
-    change_rows(tx, rows, now_us, &mut effects, |row, _| {
-        decide::on_host_deleted(&mut row.state, now_us);
+    change_rows(tx, rows, now, &mut effects, |row, _| {
+        decide::on_host_deleted(&mut row.state, now);
     })?;
     effects.after_commit(tx, commands.outlets());
     Ok(())

@@ -13,6 +13,7 @@ use super::materialise;
 use super::service::Commands;
 use super::store::sets::{self, CancelMode, CounterDelta, SetRow};
 use super::store::{self, CommandRow, batches};
+use crate::clock::Now;
 use crate::db::{DbError, Tx};
 
 /// Applies one control and returns the set as it is then.
@@ -129,7 +130,11 @@ fn release_rows(
         delta.shift(from, row.state.status, None);
     }
     batches::save(tx, &rows)?;
-    sets::apply(tx, &BTreeMap::from([(set_id, delta)]), commands.now_us())?;
+    sets::apply(
+        tx,
+        &BTreeMap::from([(set_id, delta)]),
+        commands.now().wall_us,
+    )?;
     Ok(())
 }
 
@@ -143,7 +148,7 @@ fn cancel_hosts(
 ) -> Result<(), SetError> {
     for chunk in hosts.chunks(materialise::CHUNK) {
         let rows = store::load_of_hosts(tx, set_id, chunk)?;
-        cancel_rows(tx, rows, kill, commands.now_us(), effects)?;
+        cancel_rows(tx, rows, kill, commands.now(), effects)?;
     }
     Ok(())
 }
@@ -153,11 +158,11 @@ pub(super) fn cancel_rows(
     tx: &mut Tx<'_>,
     rows: Vec<CommandRow>,
     kill: bool,
-    now_us: i64,
+    now: Now,
     effects: &mut Effects,
 ) -> Result<(), DbError> {
-    change_rows(tx, rows, now_us, effects, |row, effects| {
-        if decide::on_cancel(&mut row.state, kill, now_us) {
+    change_rows(tx, rows, now, effects, |row, effects| {
+        if decide::on_cancel(&mut row.state, kill, now) {
             let frame = ServerFrame::Cancel {
                 command_id: row.id,
                 kill,
@@ -171,11 +176,11 @@ pub(super) fn cancel_rows(
 pub(super) fn give_up_rows(
     tx: &mut Tx<'_>,
     rows: Vec<CommandRow>,
-    now_us: i64,
+    now: Now,
     effects: &mut Effects,
 ) -> Result<(), DbError> {
-    change_rows(tx, rows, now_us, effects, |row, effects| {
-        if decide::on_given_up(&mut row.state, now_us) {
+    change_rows(tx, rows, now, effects, |row, effects| {
+        if decide::on_given_up(&mut row.state, now) {
             let frame = ServerFrame::Cancel {
                 command_id: row.id,
                 kill: false,
@@ -190,7 +195,7 @@ pub(super) fn give_up_rows(
 pub(super) fn change_rows(
     tx: &mut Tx<'_>,
     rows: Vec<CommandRow>,
-    now_us: i64,
+    now: Now,
     effects: &mut Effects,
     mut decide: impl FnMut(&mut CommandRow, &mut Effects),
 ) -> Result<(), DbError> {
@@ -214,7 +219,7 @@ pub(super) fn change_rows(
         return Ok(());
     }
     batches::save(tx, &changed)?;
-    sets::apply(tx, &deltas, now_us)
+    sets::apply(tx, &deltas, now.wall_us)
 }
 
 fn note_change(

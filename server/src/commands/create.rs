@@ -70,7 +70,7 @@ pub fn create_in(
     created_by: &str,
 ) -> Result<SetView, SetError> {
     let (operation_type, operation_json) = check(request, &hosts)?;
-    let now_us = commands.now_us();
+    let now = commands.now();
     let skips = skips(commands.registry(), request, &hosts);
     let expires_in_us =
         i64::try_from(request.expires_in_seconds).unwrap_or(i64::MAX / 2_000_000) * 1_000_000;
@@ -81,8 +81,8 @@ pub fn create_in(
         operation_type,
         operation_json,
         timeout_seconds: run_seconds(request.timeout_seconds, &request.options),
-        created_at: now_us,
-        expires_at: now_us + expires_in_us,
+        created_at: now.wall_us,
+        expires_at: now.lease_us + expires_in_us,
         max_concurrency: request.max_concurrency,
         held: request.held,
         host_ids: hosts,

@@ -7,6 +7,8 @@ use fleetwright_protocol::limits::START_WITHIN_MS;
 use fleetwright_protocol::outcome::{FailureReason, NotStartedReason, Outcome, OutcomeStatus};
 use fleetwright_protocol::{Open, OperationType};
 
+use crate::clock::Now;
+
 /// A started run may report this long after its time limit before its outcome counts as unknown; the same
 /// allowance after `expires + timeout` bounds every row's life.
 pub const OUTCOME_GRACE_US: i64 = 120 * 1_000_000;
@@ -16,7 +18,8 @@ pub const LEASE_GRACE_US: i64 = 30 * 1_000_000;
 const BUSY_PAUSE_US: i64 = 1_000_000;
 const LONG_PAUSE_US: i64 = 30 * 1_000_000;
 
-/// The part of a command's row that decisions read and change. Times are µs since the epoch.
+/// The part of a command's row that decisions read and change. Times are µs: what is shown to people by the wall clock,
+/// what is waited for by the lease clock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommandState {
     pub status: CommandStatus,
@@ -24,14 +27,16 @@ pub struct CommandState {
     pub attempt: u32,
     pub cancel_requested: bool,
     pub kill_requested: bool,
-    /// When this attempt was handed to a connection.
+    /// When this attempt was handed to a connection, by the wall clock.
     pub sent_at: Option<i64>,
     /// Whether it holds one of the set's slots.
     pub slot: bool,
+    /// By the lease clock.
     pub due_at: Option<i64>,
     pub started_at: Option<i64>,
     pub finished_at: Option<i64>,
     // Of the set, unchanging:
+    /// By the lease clock.
     pub expires_at: i64,
     pub timeout_us: i64,
     pub operation_type: OperationType,
@@ -77,9 +82,9 @@ pub struct Reaction {
 }
 
 impl CommandState {
-    /// When a command sent at `now_us` must have been heard of.
-    pub fn lease_due(now_us: i64) -> i64 {
-        now_us + i64::try_from(START_WITHIN_MS).unwrap_or(i64::MAX / 2_000) * 1_000 + LEASE_GRACE_US
+    /// When a command sent at `lease_us` must have been heard of.
+    pub fn lease_due(lease_us: i64) -> i64 {
+        lease_us + i64::try_from(START_WITHIN_MS).unwrap_or(i64::MAX / 2_000) * 1_000 + LEASE_GRACE_US
     }
 
     /// The end of every patience: the row is terminal by then, whatever agents do.
@@ -87,30 +92,30 @@ impl CommandState {
         self.expires_at + self.timeout_us + OUTCOME_GRACE_US
     }
 
-    fn end(&mut self, status: CommandStatus, reason: Option<&'static str>, now_us: i64) {
+    fn end(&mut self, status: CommandStatus, reason: Option<&'static str>, now: Now) {
         self.status = status;
         self.reason = reason;
-        self.finished_at = Some(now_us);
+        self.finished_at = Some(now.wall_us);
         self.due_at = None;
         self.slot = false;
     }
 
-    fn start(&mut self, now_us: i64) {
+    fn start(&mut self, now: Now) {
         self.status = CommandStatus::Running;
         self.reason = None;
-        self.started_at = Some(now_us);
-        self.due_at = Some((now_us + self.timeout_us + OUTCOME_GRACE_US).min(self.last_due()));
+        self.started_at = Some(now.wall_us);
+        self.due_at = Some((now.lease_us + self.timeout_us + OUTCOME_GRACE_US).min(self.last_due()));
         self.slot = true;
     }
 
     /// The last attempt provably did not start: wait for another, unless there is a reason not to.
-    fn requeue(&mut self, now_us: i64, pause_us: i64) -> Reaction {
+    fn requeue(&mut self, now: Now, pause_us: i64) -> Reaction {
         if self.given_up && !self.set_cancelled {
-            self.end(CommandStatus::Failed, Some("unreachable"), now_us);
+            self.end(CommandStatus::Failed, Some("unreachable"), now);
         } else if self.cancel_requested || self.set_cancelled {
-            self.end(CommandStatus::Skipped, Some(self.cancel_reason), now_us);
-        } else if now_us >= self.expires_at {
-            self.end(CommandStatus::Skipped, Some("expired"), now_us);
+            self.end(CommandStatus::Skipped, Some(self.cancel_reason), now);
+        } else if now.lease_us >= self.expires_at {
+            self.end(CommandStatus::Skipped, Some("expired"), now);
         } else {
             self.attempt += 1;
             self.reason = None;
@@ -127,33 +132,33 @@ impl CommandState {
 }
 
 /// Applies what an agent said.
-pub fn on_report(state: &mut CommandState, report: &Report<'_>, now_us: i64) -> Reaction {
+pub fn on_report(state: &mut CommandState, report: &Report<'_>, now: Now) -> Reaction {
     match report {
         Report::Started { attempt } => {
             if state.status == CommandStatus::Queued && *attempt == state.attempt {
-                state.start(now_us);
+                state.start(now);
             }
             Reaction::default()
         }
-        Report::NotStarted { attempt, reason } => on_not_started(state, *attempt, *reason, now_us),
-        Report::Finished { attempt, outcome } => on_finished(state, *attempt, outcome, now_us),
+        Report::NotStarted { attempt, reason } => on_not_started(state, *attempt, *reason, now),
+        Report::Finished { attempt, outcome } => on_finished(state, *attempt, outcome, now),
         Report::HostGone => {
-            on_host_gone(state, now_us);
+            on_host_gone(state, now);
             Reaction::default()
         }
         Report::Journal {
             attempt,
             journal_changed,
-        } => on_journal(state, *attempt, *journal_changed, now_us),
+        } => on_journal(state, *attempt, *journal_changed, now),
     }
 }
 
 /// Applies a deadline that has passed (`due_at`).
-pub fn on_due(state: &mut CommandState, now_us: i64) {
+pub fn on_due(state: &mut CommandState, now: Now) {
     match state.status {
         // Its lease ran out unheard: it cannot start any more, and nobody waits for it.
         CommandStatus::Queued if state.given_up => {
-            state.end(CommandStatus::Failed, Some("unreachable"), now_us);
+            state.end(CommandStatus::Failed, Some("unreachable"), now);
         }
         CommandStatus::Queued if state.slot => {
             state.slot = false;
@@ -161,10 +166,10 @@ pub fn on_due(state: &mut CommandState, now_us: i64) {
         }
         // The agent would have said so if the host were there: it went and did not come back.
         CommandStatus::Running if state.operation_type == OperationType::Reboot => {
-            state.end(CommandStatus::Failed, Some("timed_out"), now_us);
+            state.end(CommandStatus::Failed, Some("timed_out"), now);
         }
         CommandStatus::Queued | CommandStatus::Running => {
-            state.end(CommandStatus::Failed, Some("outcome_unknown"), now_us);
+            state.end(CommandStatus::Failed, Some("outcome_unknown"), now);
         }
         CommandStatus::Held
         | CommandStatus::Succeeded
@@ -175,14 +180,14 @@ pub fn on_due(state: &mut CommandState, now_us: i64) {
 
 /// Ends a command that provably has not started, for example because its set was cancelled or expired. One that
 /// was sent is only asked to be cancelled. Returns whether the agent must be told.
-pub fn on_cancel(state: &mut CommandState, kill: bool, now_us: i64) -> bool {
+pub fn on_cancel(state: &mut CommandState, kill: bool, now: Now) -> bool {
     match state.status {
         CommandStatus::Held => {
-            state.end(CommandStatus::Skipped, Some(state.cancel_reason), now_us);
+            state.end(CommandStatus::Skipped, Some(state.cancel_reason), now);
             false
         }
         CommandStatus::Queued if state.sent_at.is_none() => {
-            state.end(CommandStatus::Skipped, Some(state.cancel_reason), now_us);
+            state.end(CommandStatus::Skipped, Some(state.cancel_reason), now);
             false
         }
         CommandStatus::Queued => {
@@ -201,14 +206,14 @@ pub fn on_cancel(state: &mut CommandState, kill: bool, now_us: i64) -> bool {
 
 /// Ends a command whose host has had its time to start. While it may still start, because its lease runs, the agent is
 /// asked not to. Returns whether the agent must be told.
-pub fn on_given_up(state: &mut CommandState, now_us: i64) -> bool {
+pub fn on_given_up(state: &mut CommandState, now: Now) -> bool {
     match state.status {
         CommandStatus::Queued if state.slot => {
             state.cancel_requested = true;
             true
         }
         CommandStatus::Queued => {
-            state.end(CommandStatus::Failed, Some("unreachable"), now_us);
+            state.end(CommandStatus::Failed, Some("unreachable"), now);
             false
         }
         CommandStatus::Held
@@ -220,7 +225,7 @@ pub fn on_given_up(state: &mut CommandState, now_us: i64) -> bool {
 }
 
 /// Ends a command that was never sent when its time to live is over.
-pub fn on_expired(state: &mut CommandState, now_us: i64) {
+pub fn on_expired(state: &mut CommandState, now: Now) {
     let waiting = match state.status {
         CommandStatus::Held => true,
         CommandStatus::Queued => state.sent_at.is_none(),
@@ -230,20 +235,20 @@ pub fn on_expired(state: &mut CommandState, now_us: i64) {
         | CommandStatus::Skipped => false,
     };
     if waiting {
-        state.end(CommandStatus::Skipped, Some("expired"), now_us);
+        state.end(CommandStatus::Skipped, Some("expired"), now);
     }
 }
 
 /// Ends a command whose host is gone from the inventory. One that was sent may start, or have started, all the same: only
 /// what cannot run counts as skipped.
-pub fn on_host_deleted(state: &mut CommandState, now_us: i64) {
+pub fn on_host_deleted(state: &mut CommandState, now: Now) {
     match state.status {
-        CommandStatus::Held => state.end(CommandStatus::Skipped, Some("host_deleted"), now_us),
+        CommandStatus::Held => state.end(CommandStatus::Skipped, Some("host_deleted"), now),
         CommandStatus::Queued if state.sent_at.is_none() => {
-            state.end(CommandStatus::Skipped, Some("host_deleted"), now_us);
+            state.end(CommandStatus::Skipped, Some("host_deleted"), now);
         }
         CommandStatus::Queued | CommandStatus::Running => {
-            state.end(CommandStatus::Failed, Some("host_deleted"), now_us);
+            state.end(CommandStatus::Failed, Some("host_deleted"), now);
         }
         CommandStatus::Succeeded | CommandStatus::Failed | CommandStatus::Skipped => {}
     }
@@ -251,10 +256,10 @@ pub fn on_host_deleted(state: &mut CommandState, now_us: i64) {
 
 /// A host that was to shut down, and had begun to, is not heard of any more: that is what was wanted. Of any other
 /// command the agent will tell when it is back.
-fn on_host_gone(state: &mut CommandState, now_us: i64) {
+fn on_host_gone(state: &mut CommandState, now: Now) {
     let shuts_down = state.operation_type == OperationType::Shutdown;
     if shuts_down && state.status == CommandStatus::Running {
-        state.end(CommandStatus::Succeeded, None, now_us);
+        state.end(CommandStatus::Succeeded, None, now);
     }
 }
 
@@ -262,7 +267,7 @@ fn on_not_started(
     state: &mut CommandState,
     attempt: u32,
     reason: Open<NotStartedReason>,
-    now_us: i64,
+    now: Now,
 ) -> Reaction {
     let was_sent = match state.status {
         CommandStatus::Queued => state.sent_at.is_some(),
@@ -282,27 +287,27 @@ fn on_not_started(
     let reason = match reason {
         Open::Known(reason) => reason,
         // That it did not start is proven; whether the reason passes is not known. Its expiry ends the asking.
-        Open::Unknown(_) => return state.requeue(now_us, LONG_PAUSE_US),
+        Open::Unknown(_) => return state.requeue(now, LONG_PAUSE_US),
     };
     match reason {
         NotStartedReason::Unsupported => {
-            state.end(CommandStatus::Skipped, Some("unsupported"), now_us);
+            state.end(CommandStatus::Skipped, Some("unsupported"), now);
             Reaction::default()
         }
         NotStartedReason::TtlExpired => {
-            state.end(CommandStatus::Skipped, Some("expired"), now_us);
+            state.end(CommandStatus::Skipped, Some("expired"), now);
             Reaction::default()
         }
         // Its cancel was asked for because nobody waits for it any more.
-        NotStartedReason::Cancelled if state.given_up => state.requeue(now_us, 0),
+        NotStartedReason::Cancelled if state.given_up => state.requeue(now, 0),
         NotStartedReason::Cancelled => {
-            state.end(CommandStatus::Skipped, Some(state.cancel_reason), now_us);
+            state.end(CommandStatus::Skipped, Some(state.cancel_reason), now);
             Reaction::default()
         }
-        NotStartedReason::LeaseExpired => state.requeue(now_us, BUSY_PAUSE_US),
-        NotStartedReason::AgentRestarted => state.requeue(now_us, 0),
+        NotStartedReason::LeaseExpired => state.requeue(now, BUSY_PAUSE_US),
+        NotStartedReason::AgentRestarted => state.requeue(now, 0),
         NotStartedReason::DiskFull => {
-            let reaction = state.requeue(now_us, LONG_PAUSE_US);
+            let reaction = state.requeue(now, LONG_PAUSE_US);
             if state.status == CommandStatus::Queued {
                 // A person can do something about it.
                 state.reason = Some("disk_full");
@@ -312,7 +317,7 @@ fn on_not_started(
     }
 }
 
-fn on_finished(state: &mut CommandState, attempt: u32, outcome: &Outcome, now_us: i64) -> Reaction {
+fn on_finished(state: &mut CommandState, attempt: u32, outcome: &Outcome, now: Now) -> Reaction {
     if state.status.is_terminal() || attempt != state.attempt {
         return Reaction {
             late: true,
@@ -324,20 +329,20 @@ fn on_finished(state: &mut CommandState, attempt: u32, outcome: &Outcome, now_us
             .unwrap_or(0)
             .saturating_mul(1_000);
         state.started_at = Some(
-            now_us
+            now.wall_us
                 .saturating_sub(duration_us)
-                .max(state.sent_at.unwrap_or(now_us)),
+                .max(state.sent_at.unwrap_or(now.wall_us)),
         );
     }
     match outcome.status {
-        OutcomeStatus::Succeeded => state.end(CommandStatus::Succeeded, None, now_us),
+        OutcomeStatus::Succeeded => state.end(CommandStatus::Succeeded, None, now),
         OutcomeStatus::Failed => {
             let reason = outcome.reason.map_or("agent_error", failure_name);
-            state.end(CommandStatus::Failed, Some(reason), now_us);
+            state.end(CommandStatus::Failed, Some(reason), now);
         }
         // It is over, and not known how: that it went well is never guessed.
         OutcomeStatus::Unknown(_) => {
-            state.end(CommandStatus::Failed, Some("outcome_unknown"), now_us);
+            state.end(CommandStatus::Failed, Some("outcome_unknown"), now);
         }
     }
     Reaction {
@@ -350,7 +355,7 @@ fn on_journal(
     state: &mut CommandState,
     entry: Option<(u32, Open<JournalState>)>,
     journal_changed: bool,
-    now_us: i64,
+    now: Now,
 ) -> Reaction {
     let sent = match state.status {
         CommandStatus::Queued => state.sent_at.is_some(),
@@ -364,7 +369,7 @@ fn on_journal(
         return Reaction::default();
     }
     if journal_changed {
-        state.end(CommandStatus::Failed, Some("outcome_unknown"), now_us);
+        state.end(CommandStatus::Failed, Some("outcome_unknown"), now);
         return Reaction::default();
     }
     let entry = entry
@@ -372,13 +377,13 @@ fn on_journal(
         .map(|(_, journal)| journal);
     match (state.status, entry) {
         (CommandStatus::Queued, Some(Open::Known(JournalState::Started))) => {
-            state.start(now_us);
+            state.start(now);
             Reaction::default()
         }
         // The journal is intact and has not heard of it: it never arrived.
-        (CommandStatus::Queued, None) => state.requeue(now_us, 0),
+        (CommandStatus::Queued, None) => state.requeue(now, 0),
         (CommandStatus::Running, None) => {
-            state.end(CommandStatus::Failed, Some("outcome_unknown"), now_us);
+            state.end(CommandStatus::Failed, Some("outcome_unknown"), now);
             Reaction::default()
         }
         // What is not started is said again by itself, with the reason that decides what becomes of it. Of a state that

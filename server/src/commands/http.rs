@@ -126,7 +126,7 @@ async fn run_command(
     let clock = app.clock.clone();
     let context = AuditContext::from(&caller);
     let stored = actions::run_on_host(&app.commands, context, host_id, new, move |tx, view| {
-        created(view.clone())?.keep(tx, clock.now_us(), claim.as_ref())
+        created(view.clone())?.keep(tx, clock.lease_us(), claim.as_ref())
     })
     .await?;
     Ok(created(stored)?.into_response())

@@ -98,7 +98,7 @@ pub(super) fn chunk_in(
             sent,
         });
     }
-    let now_us = commands.now_us();
+    let now = commands.now();
     let gone: BTreeSet<HostId> = crate::hosts::actions::missing_in(tx, &hosts)?
         .into_iter()
         .collect();
@@ -109,14 +109,14 @@ pub(super) fn chunk_in(
             &set,
             frozen.skips.get(&ordinal),
             gone.contains(&host_id),
-            now_us,
+            now.lease_us,
         );
         let counted = counted_as(&set, frozen.skips.contains_key(&ordinal));
         delta.shift(counted, status, reason);
         let waits = status == CommandStatus::Queued && ordinal >= set.view.given_up_below;
         let offer = offers.get(&ordinal).filter(|offer| {
             waits
-                && set.may_send(now_us)
+                && set.may_send(now.lease_us)
                 && (sent.len() as u64) < set.free_slots()
                 && !offer.connection.is_over()
         });
@@ -138,10 +138,10 @@ pub(super) fn chunk_in(
     }
     delta.in_flight = i64::try_from(sent.len()).unwrap_or(i64::MAX);
     let materialised = set.materialised + rows.len() as u64;
-    let due_at = CommandState::lease_due(now_us);
-    batches::insert(tx, set_id, &rows, now_us, due_at)?;
+    let due_at = CommandState::lease_due(now.lease_us);
+    batches::insert(tx, set_id, &rows, now.wall_us, due_at)?;
     sets::advance_materialised(tx, set_id, set.materialised, materialised)?;
-    sets::apply(tx, &BTreeMap::from([(set_id, delta)]), now_us)?;
+    sets::apply(tx, &BTreeMap::from([(set_id, delta)]), now.wall_us)?;
     let mut effects = Effects::default();
     effects.changed.insert(set_id);
     effects.after_commit(tx, commands.outlets());
@@ -163,7 +163,7 @@ fn birth(
     set: &SetRow,
     skip: Option<&String>,
     gone: bool,
-    now_us: i64,
+    lease_us: i64,
 ) -> (CommandStatus, Option<&'static str>) {
     if let Some(reason) = skip {
         let reason = super::decide::known_reason(reason).unwrap_or("not_approved");
@@ -175,7 +175,7 @@ fn birth(
     if set.cancel != CancelMode::None {
         return (CommandStatus::Skipped, Some(set.cancel_reason));
     }
-    if now_us >= set.view.expires_at_us {
+    if lease_us >= set.view.expires_at_us {
         return (CommandStatus::Skipped, Some("expired"));
     }
     (counted_as(set, false), None)

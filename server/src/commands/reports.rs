@@ -19,6 +19,7 @@ use super::report::{AgentReport, Said};
 use super::service::Commands;
 use super::store::{self, CommandRow, StoredOutput, StoredResult, batches};
 use crate::audit::AuditContext;
+use crate::clock::Now;
 use crate::db::{DbError, Tx};
 use crate::hosts::labels;
 use crate::links::Connection;
@@ -129,11 +130,11 @@ pub fn settle_hello_in(
         .iter()
         .map(|entry| (entry.command_id, (entry.attempt, entry.state)))
         .collect();
-    let now_us = commands.now_us();
+    let now = commands.now();
     let mut effects = Effects::default();
     let mut working_on = Vec::new();
     let rows = store::load_open_of_host(tx, connection.host_id)?;
-    change_rows(tx, rows, now_us, &mut effects, |row, effects| {
+    change_rows(tx, rows, now, &mut effects, |row, effects| {
         let attempt = entries.get(&row.id).copied();
         decide::on_report(
             &mut row.state,
@@ -141,7 +142,7 @@ pub fn settle_hello_in(
                 attempt,
                 journal_changed,
             },
-            now_us,
+            now,
         );
         if !row.state.status.is_terminal() && row.state.sent_at.is_some() {
             working_on.push((row.id, row.state.attempt));
@@ -166,7 +167,7 @@ fn apply_in(
     commands: &Commands,
     reports: &[Arc<AgentReport>],
 ) -> Result<(), DbError> {
-    let now_us = commands.now_us();
+    let now = commands.now();
     // In the order of their ids, so that the same reports always have the same effects in the same order.
     let mut by_command: BTreeMap<CommandId, Vec<&AgentReport>> = BTreeMap::new();
     for report in reports {
@@ -181,10 +182,10 @@ fn apply_in(
     let mut outputs = Vec::new();
     let mut strangers = Vec::new();
     let mut spooled = Vec::new();
-    change_rows(tx, rows, now_us, &mut effects, |row, effects| {
+    change_rows(tx, rows, now, &mut effects, |row, effects| {
         for report in by_command.remove(&row.id).unwrap_or_default() {
             if report.host_id == row.host_id {
-                apply_one(row, report, now_us, effects, &mut outputs);
+                apply_one(row, report, now, effects, &mut outputs);
                 spooled.extend(spooled_attempt(report));
             } else {
                 strangers.push((report.host_id, row.id));
@@ -201,7 +202,7 @@ fn apply_in(
         }
     }
     for (host_id, command_id) in strangers {
-        note_stranger(tx, now_us, host_id, command_id)?;
+        note_stranger(tx, now.wall_us, host_id, command_id)?;
         effects.cut.push(host_id);
     }
     batches::insert_outputs(tx, &outputs)?;
@@ -218,24 +219,24 @@ fn apply_in(
 fn apply_one<'a>(
     row: &mut CommandRow,
     report: &'a AgentReport,
-    now_us: i64,
+    now: Now,
     effects: &mut Effects,
     outputs: &mut Vec<(CommandId, &'a StoredOutput)>,
 ) {
     let attempt = report.attempt;
     match &report.said {
         Said::Started => {
-            decide::on_report(&mut row.state, &Report::Started { attempt }, now_us);
+            decide::on_report(&mut row.state, &Report::Started { attempt }, now);
         }
         Said::HostGone => {
-            decide::on_report(&mut row.state, &Report::HostGone, now_us);
+            decide::on_report(&mut row.state, &Report::HostGone, now);
         }
         Said::NotStarted(reason) => {
             let said = Report::NotStarted {
                 attempt,
                 reason: *reason,
             };
-            let reaction = decide::on_report(&mut row.state, &said, now_us);
+            let reaction = decide::on_report(&mut row.state, &said, now);
             effects.frames.push((row.host_id, ack(report)));
             match reaction.requeued_after_us {
                 Some(0) => effects.hints.push(Hint::Host(row.host_id)),
@@ -247,7 +248,7 @@ fn apply_one<'a>(
             let (outcome, output) = &**result;
             let said = Report::Finished { attempt, outcome };
             let is_repeated = row.answered && attempt == row.state.attempt;
-            let reaction = decide::on_report(&mut row.state, &said, now_us);
+            let reaction = decide::on_report(&mut row.state, &said, now);
             effects.frames.push((row.host_id, ack(report)));
             if reaction.store_outcome {
                 row.result = Some(StoredResult {
@@ -260,7 +261,7 @@ fn apply_one<'a>(
                     outputs.push((row.id, output));
                 }
             } else if reaction.late && row.result.is_none() && !is_repeated {
-                row.late_result = Some(late(attempt, outcome, now_us));
+                row.late_result = Some(late(attempt, outcome, now.wall_us));
             }
         }
     }

@@ -16,7 +16,7 @@ use super::notices::Notices;
 use super::outputs::Spool;
 use super::report::AgentReport;
 use super::store::{reads, sets};
-use crate::clock::SharedClock;
+use crate::clock::{Now, SharedClock};
 use crate::db::{Db, DbError};
 use crate::events::Signals;
 use crate::hosts::registry::HostRegistry;
@@ -87,8 +87,8 @@ impl Commands {
         &self.inner.db
     }
 
-    pub fn now_us(&self) -> i64 {
-        self.inner.clock.now_us()
+    pub fn now(&self) -> Now {
+        self.inner.clock.now()
     }
 
     pub fn new_id(&self) -> Uuid {

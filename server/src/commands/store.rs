@@ -142,12 +142,12 @@ pub fn load_unfinished_of_host(
 }
 
 /// Commands whose deadline has passed.
-pub fn load_due(tx: &mut Tx<'_>, now_us: i64, limit: u32) -> Result<Vec<CommandRow>, DbError> {
+pub fn load_due(tx: &mut Tx<'_>, lease_us: i64, limit: u32) -> Result<Vec<CommandRow>, DbError> {
     let sql = format!(
         "SELECT {STATE_COLUMNS} FROM commands c JOIN command_sets s ON s.id = c.set_id \
          WHERE c.due_at IS NOT NULL AND c.due_at <= $1 ORDER BY c.due_at LIMIT $2"
     );
-    query_rows(tx, Statement::new(sql).bind(now_us).bind(limit))
+    query_rows(tx, Statement::new(sql).bind(lease_us).bind(limit))
 }
 
 /// Commands of a set that are not terminal and have not been asked to be cancelled, from `ordinal` on.

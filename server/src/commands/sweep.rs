@@ -26,15 +26,15 @@ pub(super) async fn run(commands: Commands, place: Place) {
 pub async fn tick(commands: &Commands) -> Result<(), DbError> {
     loop {
         let handle = commands.clone();
-        let now_us = commands.now_us();
+        let now = commands.now();
         let due = commands
             .db()
             .write(move |tx| {
-                let rows = store::load_due(tx, now_us, BATCH)?;
+                let rows = store::load_due(tx, now.lease_us, BATCH)?;
                 let count = rows.len();
                 let mut effects = Effects::default();
-                change_rows(tx, rows, now_us, &mut effects, |row, _| {
-                    decide::on_due(&mut row.state, now_us);
+                change_rows(tx, rows, now, &mut effects, |row, _| {
+                    decide::on_due(&mut row.state, now);
                 })?;
                 effects.after_commit(tx, handle.outlets());
                 Ok::<_, DbError>(count)
@@ -46,7 +46,7 @@ pub async fn tick(commands: &Commands) -> Result<(), DbError> {
     }
     let expired = commands
         .db()
-        .read(sets::select_expired(commands.now_us()))
+        .read(sets::select_expired(commands.now().lease_us))
         .await?;
     for row in &expired {
         commands.outlets().hint(Hint::Set(row.id("id")?));

@@ -65,9 +65,9 @@ async fn admit(app: &App, mut request: Request) -> Result<Admitted, Problem> {
         return Ok(Admitted::Serve(Box::new(request)));
     }
     let identity = identify(app, request.headers()).await?;
-    let now_us = app.clock.now_us();
+    let moment_us = app.clock.monotonic_us();
     app.request_rate
-        .take(&identity.principal.id, now_us)
+        .take(&identity.principal.id, moment_us)
         .map_err(crate::http::limits::rate_limited)?;
     authorise(
         &identity.principal,
@@ -104,7 +104,7 @@ async fn identify(app: &App, headers: &HeaderMap) -> Result<Identity, Problem> {
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
         .map(|(_, bearer)| bearer.trim())
         .ok_or_else(Problem::unauthenticated)?;
-    let found = app.auth.identities.find(bearer, app.clock.now_us()).await?;
+    let found = app.auth.identities.find(bearer, app.clock.now()).await?;
     found.ok_or_else(Problem::unauthenticated)
 }
 
@@ -161,10 +161,10 @@ async fn begin_idempotent(
         .map_or("", |path| path.as_str());
     let fingerprint = idempotency::fingerprint(request.method().as_str(), path, &body);
     *request.body_mut() = Body::from(body);
-    let now_us = app.clock.now_us();
+    let lease_us = app.clock.lease_us();
     let begin = app
         .idempotency
-        .begin(&app.db, now_us, &principal.id, &key, fingerprint);
+        .begin(&app.db, lease_us, &principal.id, &key, fingerprint);
     begin.await.map(Some)
 }
 

@@ -38,11 +38,11 @@ impl Created {
     pub fn keep(
         &self,
         tx: &mut Tx<'_>,
-        now_us: i64,
+        lease_us: i64,
         claim: Option<&IdempotencyClaim>,
     ) -> Result<(), DbError> {
         match claim {
-            Some(claim) => claim.store(tx, now_us, self.status, &self.headers, &self.body),
+            Some(claim) => claim.store(tx, lease_us, self.status, &self.headers, &self.body),
             None => Ok(()),
         }
     }

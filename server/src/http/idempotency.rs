@@ -69,7 +69,7 @@ impl Idempotency {
     pub async fn begin(
         &self,
         db: &Db,
-        now_us: i64,
+        lease_us: i64,
         principal: &str,
         key: &HeaderValue,
         fingerprint: Fingerprint,
@@ -77,7 +77,7 @@ impl Idempotency {
         let key = parse_key(key)?;
         // Taken before the look-up: of two simultaneous requests one must lose here.
         let claim = self.take(principal, key, fingerprint)?;
-        match store::find(db, now_us, principal, key).await? {
+        match store::find(db, lease_us, principal, key).await? {
             None => Ok(Begin::Proceed(claim)),
             Some(found) if found.fingerprint == fingerprint => {
                 Ok(Begin::Replay(replay(found.response)))
@@ -134,7 +134,7 @@ impl IdempotencyClaim {
     pub fn store(
         &self,
         tx: &mut Tx<'_>,
-        now_us: i64,
+        lease_us: i64,
         status: u16,
         headers: &[(String, String)],
         body: &str,
@@ -147,7 +147,7 @@ impl IdempotencyClaim {
         };
         store::insert(
             tx,
-            now_us,
+            lease_us,
             &claim.principal,
             &claim.key,
             &claim.fingerprint,
@@ -192,9 +192,9 @@ pub fn fingerprint(method: &str, path_and_query: &str, body: &[u8]) -> Fingerpri
 }
 
 /// Deletes one batch of expired records. Returns whether there may be more.
-pub async fn sweep(db: &Db, now_us: i64) -> Result<bool, DbError> {
+pub async fn sweep(db: &Db, lease_us: i64) -> Result<bool, DbError> {
     db.write(move |tx| {
-        let deleted = store::delete_expired(tx, now_us, SWEEP_BATCH)?;
+        let deleted = store::delete_expired(tx, lease_us, SWEEP_BATCH)?;
         Ok(deleted >= u64::from(SWEEP_BATCH))
     })
     .await

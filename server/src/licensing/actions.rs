@@ -39,7 +39,7 @@ impl Licensing {
     /// Reads the licence and decides for the first time. Starts nothing; see [`Licensing::run`].
     pub async fn load(parts: LicensingParts) -> Result<Self, DbError> {
         let installation_id = store::installation_id(&parts.db, parts.clock.new_id()).await?;
-        let memory = Memory::load(&parts.db).await?;
+        let memory = Memory::load(&parts.db, &parts.clock).await?;
         let inner = Inner {
             parts,
             installation_id,
@@ -82,8 +82,7 @@ async fn look(licensing: &Licensing) -> Result<(), DbError> {
         Some(path) => read_file(path).await,
         None => None,
     };
-    memory.floor_us = memory.floor_us.max(parts.clock.now_us());
-    let now_s = memory.floor_us.div_euclid(1_000_000);
+    let now_s = memory.reach(&parts.clock).div_euclid(1_000_000);
     let (license, problem) = choose(
         &parts.trusted,
         [file, stored.map(Ok)].into_iter().flatten().collect(),
@@ -113,7 +112,7 @@ pub async fn install(
     let parts = &licensing.inner.parts;
     let (claims, _) = license::verify(&parts.trusted.keys, parts.trusted.allow_development, &text)?;
     let now_us = parts.clock.now_us();
-    let floor_us = licensing.inner.looking.lock().await.floor_us.max(now_us);
+    let floor_us = licensing.inner.looking.lock().await.reach(&parts.clock);
     let phase = decide::phase(
         &claims,
         floor_us.div_euclid(1_000_000),

@@ -9,18 +9,20 @@ use uuid::Uuid;
 use super::computer::START_MS;
 use crate::seed::Choices;
 
-/// One per life of the server: its wall clock is read at its start and goes on evenly from there.
+/// One per life of the server. Its lease clock goes on evenly from one life to the next; its wall clock shows what the world
+/// has set it to.
 pub struct ServerClock {
     true_us: AtomicI64,
-    wall_offset_us: i64,
+    /// Of all lives: who sets the clock sets it for whoever runs.
+    wall_set_by_us: Arc<AtomicI64>,
     ids: Arc<Mutex<Choices>>,
 }
 
 impl ServerClock {
-    pub fn new(now_us: i64, wall_offset_us: i64, ids: Arc<Mutex<Choices>>) -> Arc<Self> {
+    pub fn new(now_us: i64, wall_set_by_us: Arc<AtomicI64>, ids: Arc<Mutex<Choices>>) -> Arc<Self> {
         Arc::new(Self {
             true_us: AtomicI64::new(now_us),
-            wall_offset_us,
+            wall_set_by_us,
             ids,
         })
     }
@@ -32,7 +34,11 @@ impl ServerClock {
 
 impl Clock for ServerClock {
     fn now_us(&self) -> i64 {
-        START_MS.cast_signed() * 1_000 + self.monotonic_us() + self.wall_offset_us
+        self.lease_us() + self.wall_set_by_us.load(Ordering::SeqCst)
+    }
+
+    fn lease_us(&self) -> i64 {
+        START_MS.cast_signed() * 1_000 + self.monotonic_us()
     }
 
     fn monotonic_us(&self) -> i64 {
@@ -46,7 +52,7 @@ impl Clock for ServerClock {
             let drawn = ids.draw().to_le_bytes();
             chunk.copy_from_slice(&drawn[..chunk.len()]);
         }
-        let milliseconds = u64::try_from(self.now_us() / 1_000).unwrap_or_default();
+        let milliseconds = u64::try_from(self.lease_us() / 1_000).unwrap_or_default();
         uuid::Builder::from_unix_timestamp_millis(milliseconds, &random).into_uuid()
     }
 }

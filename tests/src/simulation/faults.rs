@@ -1,5 +1,7 @@
 //! What goes wrong, and its end.
 
+use std::sync::atomic::Ordering;
+
 use super::ledger::Broken;
 use super::server::Server;
 use super::world::{Event, SECOND_US, World};
@@ -25,13 +27,15 @@ pub enum Fault {
     LoseSupervisor(usize),
     /// The host's wall clock steps.
     HostClock(usize),
+    /// The server's does, while it runs or not.
+    ServerClock,
     Leave(usize),
 }
 
 impl Fault {
     pub fn any(choices: &mut Choices, hosts: usize) -> Self {
         let host = choices.below(hosts as u64) as usize;
-        match choices.below(28) {
+        match choices.below(30) {
             0..=4 => Self::BreakLink(host),
             5 | 6 => Self::CutOff(host),
             7..=10 => Self::ServerCrash,
@@ -44,6 +48,7 @@ impl Fault {
             24 => Self::DiskFull(host),
             25 => Self::SyncFails(host),
             26 => Self::LoseSupervisor(host),
+            27 | 28 => Self::ServerClock,
             _ if choices.one_in(4) => Self::Leave(host),
             _ => Self::HostClock(host),
         }
@@ -90,6 +95,7 @@ impl World<'_> {
                 let step_ms = self.choices.below(172_800_000) as i64 - 86_400_000;
                 self.hosts[at].computer.inside().wall_offset_ms = step_ms;
             }
+            Fault::ServerClock => self.set_server_clock(),
             Fault::Leave(at) => {
                 self.stop_agent(at, true);
                 self.hosts[at].is_gone = true;
@@ -117,14 +123,16 @@ impl World<'_> {
         (self.has_dispatch, self.has_reports) = (false, false);
         self.drop_server_ends();
         if self.choices.one_in(6) {
-            let step_us = self.choices.below(400_000_000) as i64 - 200_000_000;
-            self.wall_offset_us += step_us;
-            // A slot whose deadline has jumped is given up early.
-            let all: Vec<_> = self.ledger.sets.keys().copied().collect();
-            self.ledger.loose.extend(all);
-            self.note(|| format!("the server's clock steps by {} s", step_us / SECOND_US));
+            self.set_server_clock();
         }
         self.soon(20_000_000, Event::ServerStart);
+    }
+
+    fn set_server_clock(&mut self) {
+        let day_us = 86_400 * SECOND_US;
+        let to_us = self.choices.below(2 * day_us.unsigned_abs()) as i64 - day_us;
+        self.wall_set_by_us.store(to_us, Ordering::SeqCst);
+        self.note(|| format!("the server's wall clock is {} s off", to_us / SECOND_US));
     }
 
     pub async fn start_server(&mut self) -> Result<(), Broken> {

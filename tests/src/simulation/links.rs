@@ -255,7 +255,7 @@ impl World<'_> {
     fn send_down(&mut self, id: LinkId) -> Result<(), Broken> {
         loop {
             let (delay, again) = (self.delay(), self.choices.one_in(12));
-            let (now_us, wall_us) = (self.now_us, self.wall_us());
+            let (now_us, lease_us) = (self.now_us, self.lease_us());
             let Some(link) = self.links.get_mut(&id) else {
                 return Ok(());
             };
@@ -290,7 +290,7 @@ impl World<'_> {
             }
             if let ServerFrame::Command(command) = &frame {
                 let (id, attempt) = (command.command_id, command.attempt);
-                self.ledger.sent(id, attempt, host_id, wall_us)?;
+                self.ledger.sent(id, attempt, host_id, lease_us)?;
             }
         }
     }

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
+use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex};
 
 use fleetwright_agent::core::{Core, Input};
@@ -121,7 +122,8 @@ pub struct World<'a> {
     pub queue: BTreeMap<(i64, u64), Event>,
     sequence: u64,
     pub server: Option<Server>,
-    pub wall_offset_us: i64,
+    /// By how much the server's wall clock was set.
+    pub wall_set_by_us: Arc<AtomicI64>,
     pub hosts: Vec<Host>,
     pub links: BTreeMap<LinkId, Link>,
     pub ledger: Ledger,
@@ -165,7 +167,7 @@ impl<'a> World<'a> {
             queue: BTreeMap::new(),
             sequence: 0,
             server: None,
-            wall_offset_us: 0,
+            wall_set_by_us: Arc::default(),
             hosts,
             links: BTreeMap::new(),
             ledger: Ledger::default(),
@@ -227,7 +229,7 @@ impl<'a> World<'a> {
                     break;
                 }
             } else if self.server.is_some()
-                && self.wall_us() > self.ledger.last_due_us() + 60 * SECOND_US
+                && self.lease_us() > self.ledger.last_due_us() + 60 * SECOND_US
             {
                 return self.not_over();
             }
@@ -314,13 +316,14 @@ impl<'a> World<'a> {
         self.trace.push(line);
     }
 
-    /// The server's wall clock.
-    pub fn wall_us(&self) -> i64 {
-        super::computer::START_MS.cast_signed() * 1_000 + self.now_us + self.wall_offset_us
+    /// The server's lease clock.
+    pub fn lease_us(&self) -> i64 {
+        super::computer::START_MS.cast_signed() * 1_000 + self.now_us
     }
 
     pub fn clock(&self) -> Arc<ServerClock> {
-        ServerClock::new(self.now_us, self.wall_offset_us, Arc::clone(&self.ids))
+        let wall = Arc::clone(&self.wall_set_by_us);
+        ServerClock::new(self.now_us, wall, Arc::clone(&self.ids))
     }
 
     fn not_over(&mut self) -> Result<(), Broken> {
@@ -349,7 +352,7 @@ impl<'a> World<'a> {
             // What waited for a host that was there, and for nothing else, must have been sent to it.
             let set = &self.ledger.sets[&row.set_id];
             let host = self.hosts.iter().find(|host| host.id == row.host_id);
-            let patient = set.expires_at_us > self.healed_wall_us() + 900 * SECOND_US;
+            let patient = set.expires_at_us > self.healed_lease_us() + 900 * SECOND_US;
             let there = host.is_some_and(|host| !host.is_gone && !host.is_out);
             if row.reason.as_deref() == Some("expired") && patient && there {
                 let name = self.ledger.name(id);
@@ -364,7 +367,7 @@ impl<'a> World<'a> {
         Ok(())
     }
 
-    fn healed_wall_us(&self) -> i64 {
-        super::computer::START_MS.cast_signed() * 1_000 + self.healed_us + self.wall_offset_us
+    fn healed_lease_us(&self) -> i64 {
+        super::computer::START_MS.cast_signed() * 1_000 + self.healed_us
     }
 }

@@ -52,6 +52,25 @@ on_each_database! {
         assert_eq!(phase(&again), Some(Phase::Expired), "the latest time ever seen counts");
     }
 
+    async fn a_clock_set_back_under_way_does_not_make_the_licence_stand_still(database: TestDatabase) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("license.jwt");
+        vendor().issue_license(&["--all-features", "--days", "1"], &file);
+        let clock = ManualClock::at(SystemClock::shared().now_us());
+        let licensing = start(&database, clock.clone(), Some(file)).await;
+        let day_us = i64::try_from(DAY.as_micros()).unwrap();
+        clock.step_wall(-10 * day_us);
+        licensing.look().await.unwrap();
+        assert_eq!(phase(&licensing), Some(Phase::Active), "it does not become one that is not valid yet");
+        // Each day is set back: by the wall clock, none has passed.
+        for _ in 0..60 {
+            clock.advance(DAY);
+            clock.step_wall(-day_us);
+            licensing.look().await.unwrap();
+        }
+        assert_eq!(phase(&licensing), Some(Phase::Expired));
+    }
+
     async fn time_is_remembered_without_a_licence_too(database: TestDatabase) {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("license.jwt");

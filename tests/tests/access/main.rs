@@ -56,8 +56,12 @@ impl Desk {
     }
 
     async fn knows(&self, bearer: &str) -> bool {
-        let now_us = self.clock.now_us();
-        let found = self.auth.identities.find(bearer, now_us).await.unwrap();
+        let found = self
+            .auth
+            .identities
+            .find(bearer, self.clock.now())
+            .await
+            .unwrap();
         found.is_some()
     }
 
@@ -172,7 +176,7 @@ on_each_database! {
         assert!(is_refused(desk.log_in("admin", "another long password").await));
         assert!(is_refused(desk.log_in("nobody", PASSWORD).await));
         assert!(desk.knows(&session.access_token).await);
-        let found = desk.auth.identities.find(&session.access_token, desk.clock.now_us());
+        let found = desk.auth.identities.find(&session.access_token, desk.clock.now());
         let identity = found.await.unwrap().unwrap();
         assert_eq!(identity.principal.role, Role::Admin);
         let fleetwright_server::auth::identities::IdentityKind::Session { session_id, .. } =
@@ -263,7 +267,7 @@ on_each_database! {
         assert!(desk.knows(&short).await);
         desk.clock.advance(Duration::from_secs(60));
         assert!(!desk.knows(&short).await, "also when it is remembered");
-        let found = desk.auth.identities.find(&secret, desk.clock.now_us()).await.unwrap().unwrap();
+        let found = desk.auth.identities.find(&secret, desk.clock.now()).await.unwrap().unwrap();
         assert!(found.principal.scopes.allow("hosts", true));
         assert!(!found.principal.scopes.allow("hosts", false));
         desk.auth.store_last_used().await.unwrap();

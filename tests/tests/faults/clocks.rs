@@ -1,10 +1,13 @@
 //! Clocks that are wrong, and clocks that step under way: agents a day behind and a day ahead enroll, work and keep their
-//! certificates; deadlines and leases do not care. The programs are given a clock of their own by libfaketime.
+//! certificates; the server's dates follow its clock; deadlines and leases do not care. The programs are given a clock of
+//! their own by libfaketime.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use fleetwright_tests::client::{script, text};
 use fleetwright_tests::fleet::{Setup, TestFleet};
+use fleetwright_tests::load::crowd::Crowd;
 use fleetwright_tests::wait::{PATIENCE, wait_until};
 use fleetwright_tests::{counts, debian};
 use jiff::{SignedDuration, Timestamp};
@@ -164,6 +167,121 @@ fn a_clock_that_steps_under_a_script_moves_no_deadline() {
         let done = fleet.admin.wait_command(&id);
         assert_eq!(done["reason"], "timed_out", "{done}");
     }
+}
+
+/// Every hour, half an hour from now: nothing comes by itself meanwhile.
+fn every_hour() -> Value {
+    let minute = (Timestamp::now().as_second() / 60 + 30) % 60;
+    json!({
+        "name": "hourly",
+        "cron": format!("{minute} * * * *"),
+        "operation_type": "run_script",
+        "parameters": {"script": "true"},
+        "selector": {"tags": ["web"]},
+    })
+}
+
+#[test]
+fn the_servers_clock_set_forward_and_back_by_a_day_moves_dates_and_no_deadline() {
+    if !has_clocks(
+        "clocks::the_servers_clock_set_forward_and_back_by_a_day_moves_dates_and_no_deadline",
+    ) {
+        return;
+    }
+    let mut fleet = Setup::pro().start();
+    fleet.install_license(&["--all-features", "--days", "1"]);
+    let clock = Clock::new(&fleet.path("clock"), "+0");
+    fleet.server.settings.environment = clock.variables();
+    fleet.server.restart();
+    let host = fleet.add_agent("one.test", &["web"]);
+    let token = fleet.admin.enrollment_token(1, true, &[]);
+    let crowd = Crowd::new(fleet.server.agent_listen, Duration::from_secs(10));
+    let away = crowd.enroll(&token, "away", 1)[0].host_id.to_string();
+    let schedule = fleet.admin.post("/fleet/schedules", &every_hour());
+    let schedule = format!("/fleet/schedules/{}", text(&schedule.expect(201), "id"));
+    let license = |fleet: &TestFleet| fleet.admin.get("/license").expect(200)["state"].clone();
+    assert_eq!(license(&fleet), "active");
+    for (step, days) in [("+1d", 1), ("-1d", -1)] {
+        let (log, go) = (
+            fleet.path(&format!("log{step}")),
+            fleet.path(&format!("go{step}")),
+        );
+        let waits = format!(
+            "echo run >> {0}; while [ ! -e {1} ]; do sleep 0.02; done; echo end >> {0}",
+            log.display(),
+            go.display()
+        );
+        let mut body = script(&waits);
+        body["timeout_seconds"] = json!(600);
+        let id = fleet.admin.run_on_host(&host, &body);
+        // It may wait for a day, which is how far the clock goes.
+        let mut patient = script("true");
+        patient["expires_in_seconds"] = json!(86_400);
+        let queued = fleet.admin.run_on_host(&away, &patient);
+        wait_until("the script to run", PATIENCE, || log.exists());
+        clock.step(step);
+        // Dates follow: of what happens now, and of what is heard.
+        let shift = SignedDuration::from_hours(24 * days);
+        let is_shifted = |shown: Timestamp| {
+            let off = shown.duration_since(Timestamp::now() + shift);
+            off.abs() < SignedDuration::from_mins(10)
+        };
+        wait_until("a sign of life by the new clock", PATIENCE, || {
+            is_shifted(last_seen(&fleet, &host))
+        });
+        // Longer than the sweep of deadlines waits.
+        let seen = last_seen(&fleet, &host);
+        wait_until("more of them", PATIENCE, || {
+            last_seen(&fleet, &host).duration_since(seen) > SignedDuration::from_secs(3)
+        });
+        let status =
+            |id: &str| fleet.admin.get(&format!("/commands/{id}")).expect(200)["status"].clone();
+        assert_eq!(
+            (status(&id), status(&queued)),
+            (json!("running"), json!("queued"))
+        );
+        std::fs::write(&go, "").unwrap();
+        let done = fleet.admin.wait_command(&id);
+        assert_eq!(done["status"], "succeeded", "{done}");
+        assert!(is_shifted(time(&done, "finished_at")), "{done}");
+        assert_eq!(std::fs::read_to_string(&log).unwrap(), "run\nend\n");
+        let next = fleet.admin.run_on_host(&host, &script("true"));
+        let done = fleet.admin.wait_command(&next);
+        assert!(is_shifted(time(&done, "created_at")), "{done}");
+        let rows = fleet.admin.get("/audit?limit=100").expect(200)["items"].clone();
+        let rows = rows.as_array().expect("a list");
+        let place = |id: &str| rows.iter().position(|row| row["target_id"] == id);
+        assert!(place(&next) < place(&id), "newest first, by what happened");
+        let row = &rows[place(&next).expect("its row")];
+        assert!(is_shifted(time(row, "at")), "{row}");
+        let chain = fleet.admin.get("/audit/verify").expect(200);
+        assert_eq!(chain["valid"], true, "{chain}");
+        // A licence that has been past its end once stays so.
+        wait_until("the licence's end", PATIENCE, || license(&fleet) == "grace");
+        // A day of fires that were missed is made up for by one, and what has fired does not fire again.
+        let runs = || fleet.admin.all(&format!("{schedule}/runs"));
+        wait_until("the schedule to be made up for", PATIENCE, || {
+            let runs = runs();
+            assert!(runs.len() < 2, "{runs:?}");
+            runs.iter().any(|run| run["status"] == "succeeded")
+        });
+        wait_until("the schedule to be armed again", PATIENCE, || {
+            let view = fleet.admin.get(&schedule).expect(200);
+            let next = time(&view, "next_run_at").duration_since(Timestamp::now() + shift);
+            (SignedDuration::from_mins(-1)..SignedDuration::from_mins(61)).contains(&next)
+        });
+        // A certificate that has ended by the server's clock is renewed; one that has not begun by it is as good.
+        fleet.agent("one.test").kill();
+        fleet.agent("one.test").run();
+        fleet.admin.wait_online(&host);
+        assert_eq!(fleet.run_script(&host, "true")["status"], "succeeded");
+        let generation = fleet.agent("one.test").status()["generation"].as_u64();
+        assert_eq!(generation, Some(2));
+    }
+    // Started again, it waits on as it did.
+    fleet.server.restart();
+    fleet.admin.wait_online(&host);
+    assert_eq!(fleet.run_script(&host, "true")["status"], "succeeded");
 }
 
 /// Whether its clock was when it last wrote a line.

@@ -26,22 +26,22 @@ pub struct Started {
     pub ends: Vec<(u64, u64)>,
 }
 
-/// What a deployment does next; with the hosts that had started, if it needed to know.
+/// What a deployment does next by the lease clock, on which its waits are; with the hosts that had started, if it needed to know.
 pub async fn next(
     server: &Server,
     loaded: &LoadedDeployment,
-    now_us: i64,
+    lease_us: i64,
 ) -> Result<(Decision, Option<Started>), OperationError> {
     let rollback = rollback_seen(server, loaded).await?;
     let snapshot = snapshot(loaded, rollback);
-    match decide::decide(&snapshot, now_us) {
+    match decide::decide(&snapshot, lease_us) {
         Decision::GatherStarted => {
             let started = gather_started(server, loaded).await?;
             let known = Snapshot {
                 started: Some(count(&started.hosts)),
                 ..snapshot
             };
-            Ok((decide::decide(&known, now_us), Some(started)))
+            Ok((decide::decide(&known, lease_us), Some(started)))
         }
         other => Ok((other, None)),
     }

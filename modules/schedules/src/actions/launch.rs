@@ -172,7 +172,7 @@ impl Pass {
     fn decide(&self, run: Run) -> Option<(Run, LaunchStep)> {
         let header = self.headers.get(&run.schedule_id)?;
         let existing = self.existing.get(&run.kind);
-        let waited_us = self.now_us - run.recorded_at_us;
+        let waited_us = self.waited_us(&run);
         let open = self.open.get(&run.schedule_id);
         let facts = LaunchFacts {
             operation: existing.and_then(|found| found.get(&run.id)).copied(),
@@ -197,6 +197,12 @@ impl Pass {
             }
             (LaunchStep::Launch { .. } | LaunchStep::Wait, _) => batch,
         }
+    }
+
+    /// A run that is dated in the future was recorded before the clock was set back: better that it ends visibly than that
+    /// it waits for a day.
+    fn waited_us(&self, run: &Run) -> i64 {
+        (self.now_us - run.recorded_at_us).saturating_abs()
     }
 
     fn context(&self, run: &Run) -> Option<&CallContext> {
@@ -239,7 +245,7 @@ impl Pass {
         match self.try_launch(server, &run, cancel).await {
             Ok(status) => Outcome::Launched(run.id, status),
             Err(error) => {
-                let waited_us = self.now_us - run.recorded_at_us;
+                let waited_us = self.waited_us(&run);
                 match end_of(error, waited_us) {
                     Some(end) => Outcome::Ended(run.id, end),
                     None => Outcome::Again,

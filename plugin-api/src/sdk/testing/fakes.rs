@@ -33,6 +33,11 @@ impl LogApi for Fake {
 
 impl ClockApi for Fake {
     fn now_us(&self) -> i64 {
+        let state = self.0.state();
+        state.now_us.saturating_add(state.wall_set_by_us)
+    }
+
+    fn lease_us(&self) -> i64 {
         self.0.state().now_us
     }
 }

@@ -105,7 +105,7 @@ async fn create_enrollment_token(
         tags: body.tags.unwrap_or_default(),
     };
     let context = AuditContext::from(&caller);
-    let (claim, now_us) = (caller.idempotency, app.clock.now_us());
+    let (claim, lease_us) = (caller.idempotency, app.clock.lease_us());
     let CreatedToken { token, text } =
         enrollment::create_token(&agents, context, new, move |tx, token| {
             let Some(claim) = claim else { return Ok(()) };
@@ -114,7 +114,7 @@ async fn create_enrollment_token(
                 ("location".to_owned(), location(token.id)),
             ];
             let body = serde_json::json!(created(token.clone(), None)).to_string();
-            claim.store(tx, now_us, StatusCode::CREATED.as_u16(), &headers, &body)
+            claim.store(tx, lease_us, StatusCode::CREATED.as_u16(), &headers, &body)
         })
         .await?;
     let headers = [(header::LOCATION, location(token.id))];

@@ -46,16 +46,17 @@ pub async fn log_in(
     name: String,
     password: String,
 ) -> Result<SessionView, AuthError> {
-    let now_us = auth.clock.now_us();
+    let now = auth.clock.now();
+    let (now_us, moment_us) = (now.wall_us, auth.clock.monotonic_us());
     let by_name = format!("{address}\n{name}");
     let throttled = |retry_after_seconds| AuthError::Throttled {
         retry_after_seconds,
     };
     auth.failures_by_name
-        .take(&by_name, now_us)
+        .take(&by_name, moment_us)
         .map_err(throttled)?;
     auth.failures_by_address
-        .take(address, now_us)
+        .take(address, moment_us)
         .map_err(throttled)?;
     let found = if super::check_name("", &name).is_none() {
         store::by_name(&auth.db, &name).await?
@@ -91,7 +92,7 @@ pub async fn log_in(
             Ok(audit::append(tx, now_us, &context, &entry)?)
         })
         .await?;
-    view(auth, now_us, session, refresh)
+    view(auth, now.lease_us, session, refresh)
 }
 
 /// Exchanges a refresh token for new tokens.
@@ -101,7 +102,8 @@ pub async fn refresh(
     address: &str,
     token: &str,
 ) -> Result<SessionView, AuthError> {
-    let now_us = auth.clock.now_us();
+    let now = auth.clock.now();
+    let (now_us, moment_us) = (now.wall_us, auth.clock.monotonic_us());
     if !token.starts_with(bearer::REFRESH_TOKEN_PREFIX) || token.len() > bearer::BEARER_CHARS_MAX {
         return Err(AuthError::Refused);
     }
@@ -109,7 +111,7 @@ pub async fn refresh(
         retry_after_seconds,
     };
     auth.failures_by_address
-        .take(address, now_us)
+        .take(address, moment_us)
         .map_err(throttled)?;
     let digest = bearer::digest(token);
     let fresh = bearer::new_secret(bearer::REFRESH_TOKEN_PREFIX);
@@ -142,7 +144,7 @@ pub async fn refresh(
         .await?;
     let session = session.ok_or(AuthError::Refused)?;
     auth.failures_by_address.refund(&peer);
-    view(auth, now_us, session, fresh)
+    view(auth, now.lease_us, session, fresh)
 }
 
 /// Ends the session; its tokens are refused from now on.
@@ -191,7 +193,7 @@ fn context(session: &SessionUser, request_id: &str, address: &str) -> AuditConte
 
 fn view(
     auth: &Auth,
-    now_us: i64,
+    lease_us: i64,
     session: SessionUser,
     refresh: NewSecret,
 ) -> Result<SessionView, AuthError> {
@@ -202,7 +204,7 @@ fn view(
     Ok(SessionView {
         access_token: auth
             .session_tokens
-            .sign(now_us, claim)
+            .sign(lease_us, claim)
             .ok_or(AuthError::Signing)?,
         token_type: "Bearer",
         expires_in_seconds: session_token::LIFETIME.as_secs(),

@@ -80,7 +80,8 @@ pub async fn create(
     new: NewToken,
 ) -> Result<Created, AuthError> {
     let scopes = check(&new).map_err(AuthError::Invalid)?;
-    let now_us = auth.clock.now_us();
+    let now = auth.clock.now();
+    let now_us = now.wall_us;
     let secret = bearer::new_secret(bearer::API_TOKEN_PREFIX);
     let lifetime_us = |seconds: u64| {
         i64::try_from(seconds)
@@ -115,7 +116,7 @@ pub async fn create(
                 token: None,
                 view: token.into(),
             };
-            Created::at(&location, &shown)?.keep(tx, now_us, claim.as_ref())?;
+            Created::at(&location, &shown)?.keep(tx, now.lease_us, claim.as_ref())?;
             shown.token = Some(secret.text);
             Ok(Created::at(location, &shown)?)
         })

@@ -75,7 +75,8 @@ pub async fn create(
         return Err(AuthError::Invalid(found));
     }
     let hash = auth.passwords.hash(new.password).await?;
-    let now_us = auth.clock.now_us();
+    let now = auth.clock.now();
+    let now_us = now.wall_us;
     let user = User {
         id: auth.clock.new_id(),
         name: new.name,
@@ -94,7 +95,7 @@ pub async fn create(
             let location = format!("/api/v1/users/{}", user.id);
             let revision = user.revision;
             let created = Created::at(location, &UserView::from(user))?.with_etag(revision);
-            created.keep(tx, now_us, claim.as_ref())?;
+            created.keep(tx, now.lease_us, claim.as_ref())?;
             Ok(created)
         })
         .await

@@ -6,6 +6,10 @@ use proptest::prelude::*;
 
 const NOW: i64 = 1_000_000_000;
 
+fn at(us: i64) -> Now {
+    Now::both(us)
+}
+
 fn sent() -> CommandState {
     CommandState {
         status: CommandStatus::Queued,
@@ -30,7 +34,7 @@ fn sent() -> CommandState {
 #[test]
 fn a_start_moves_to_running_and_keeps_the_slot() {
     let mut state = sent();
-    on_report(&mut state, &Report::Started { attempt: 1 }, NOW + 5);
+    on_report(&mut state, &Report::Started { attempt: 1 }, at(NOW + 5));
     assert_eq!(
         (state.status, state.slot, state.started_at),
         (CommandStatus::Running, true, Some(NOW + 5))
@@ -44,7 +48,7 @@ fn a_proof_of_not_starting_raises_the_attempt_and_frees_the_slot() {
         attempt: 1,
         reason: NotStartedReason::AgentRestarted.into(),
     };
-    let reaction = on_report(&mut state, &report, NOW + 5);
+    let reaction = on_report(&mut state, &report, at(NOW + 5));
     assert_eq!(reaction.requeued_after_us, Some(0));
     assert_eq!((state.attempt, state.sent_at, state.slot), (2, None, false));
 }
@@ -67,16 +71,16 @@ fn a_proof_of_not_starting_stands_also_after_a_start_was_announced() {
             cancel_reason: "halted",
             ..sent()
         };
-        on_report(&mut state, &Report::Started { attempt: 1 }, NOW + 1);
+        on_report(&mut state, &Report::Started { attempt: 1 }, at(NOW + 1));
         if killed {
-            on_cancel(&mut state, true, NOW + 2);
+            on_cancel(&mut state, true, at(NOW + 2));
         }
         state.set_cancelled = set_cancelled;
         let journal = Report::Journal {
             attempt: Some((1, JournalState::NotStarted.into())),
             journal_changed: false,
         };
-        on_report(&mut state, &journal, NOW + 3);
+        on_report(&mut state, &journal, at(NOW + 3));
         assert_eq!(
             state.status,
             CommandStatus::Running,
@@ -87,10 +91,10 @@ fn a_proof_of_not_starting_stands_also_after_a_start_was_announced() {
             reason: reason.into(),
         };
         let other = not_started(2);
-        on_report(&mut state, &other, NOW + 4);
+        on_report(&mut state, &other, at(NOW + 4));
         assert_eq!(state.status, CommandStatus::Running, "another attempt's");
         let report = not_started(1);
-        let reaction = on_report(&mut state, &report, NOW + 5);
+        let reaction = on_report(&mut state, &report, at(NOW + 5));
         let case = format!("{reason:?} {killed} {set_cancelled}");
         assert_eq!(
             (state.started_at, state.slot, state.due_at),
@@ -115,7 +119,7 @@ fn a_proof_of_not_starting_stands_also_after_a_start_was_announced() {
 fn a_cancelled_command_that_did_not_start_is_skipped() {
     let mut state = sent();
     assert!(
-        on_cancel(&mut state, false, NOW + 1),
+        on_cancel(&mut state, false, at(NOW + 1)),
         "the agent must be told"
     );
     assert_eq!(
@@ -127,7 +131,7 @@ fn a_cancelled_command_that_did_not_start_is_skipped() {
         attempt: 1,
         reason: NotStartedReason::LeaseExpired.into(),
     };
-    on_report(&mut state, &report, NOW + 5);
+    on_report(&mut state, &report, at(NOW + 5));
     assert_eq!(
         (state.status, state.reason),
         (CommandStatus::Skipped, Some("cancelled"))
@@ -137,7 +141,7 @@ fn a_cancelled_command_that_did_not_start_is_skipped() {
 #[test]
 fn an_unheard_lease_frees_the_slot_but_keeps_the_attempt() {
     let mut state = sent();
-    on_due(&mut state, CommandState::lease_due(NOW));
+    on_due(&mut state, at(CommandState::lease_due(NOW)));
     assert_eq!(
         (state.status, state.slot, state.attempt),
         (CommandStatus::Queued, false, 1)
@@ -160,10 +164,10 @@ fn only_a_started_shutdown_succeeds_by_the_hosts_silence() {
                 ..sent()
             };
             if started {
-                on_report(&mut state, &Report::Started { attempt: 1 }, NOW + 1);
+                on_report(&mut state, &Report::Started { attempt: 1 }, at(NOW + 1));
             }
             let before = state.clone();
-            on_report(&mut state, &Report::HostGone, NOW + 5);
+            on_report(&mut state, &Report::HostGone, at(NOW + 5));
             if started && operation_type == OperationType::Shutdown {
                 assert_eq!(
                     (state.status, state.reason, state.slot, state.due_at),
@@ -188,7 +192,7 @@ fn a_host_that_never_comes_back_from_its_restart_has_timed_out() {
             operation_type,
             ..sent()
         };
-        on_report(&mut state, &Report::Started { attempt: 1 }, NOW + 1);
+        on_report(&mut state, &Report::Started { attempt: 1 }, at(NOW + 1));
         let due_at = state.due_at.unwrap();
         assert!(due_at >= NOW + 1 + state.timeout_us);
         on_due(&mut state, due_at);
@@ -207,7 +211,7 @@ fn an_intact_journal_without_the_command_proves_that_it_never_arrived() {
         journal_changed: false,
     };
     assert_eq!(
-        on_report(&mut state, &report, NOW + 5).requeued_after_us,
+        on_report(&mut state, &report, at(NOW + 5)).requeued_after_us,
         Some(0)
     );
     assert_eq!(state.attempt, 2);
@@ -218,7 +222,7 @@ fn a_new_journal_makes_the_outcome_unknown_and_is_never_rerun() {
     for started in [false, true] {
         let mut state = sent();
         if started {
-            on_report(&mut state, &Report::Started { attempt: 1 }, NOW + 1);
+            on_report(&mut state, &Report::Started { attempt: 1 }, at(NOW + 1));
         }
         on_report(
             &mut state,
@@ -226,7 +230,7 @@ fn a_new_journal_makes_the_outcome_unknown_and_is_never_rerun() {
                 attempt: None,
                 journal_changed: true,
             },
-            NOW + 5,
+            at(NOW + 5),
         );
         assert_eq!(
             (state.status, state.reason),
@@ -238,7 +242,7 @@ fn a_new_journal_makes_the_outcome_unknown_and_is_never_rerun() {
 #[test]
 fn a_result_after_the_end_is_late_and_moves_nothing() {
     let mut state = sent();
-    on_host_deleted(&mut state, NOW + 1);
+    on_host_deleted(&mut state, at(NOW + 1));
     let before = state.clone();
     let outcome = Outcome::succeeded(true);
     let reaction = on_report(
@@ -247,7 +251,7 @@ fn a_result_after_the_end_is_late_and_moves_nothing() {
             attempt: 1,
             outcome: &outcome,
         },
-        NOW + 2,
+        at(NOW + 2),
     );
     assert!(reaction.late && !reaction.store_outcome);
     assert_eq!(state, before);
@@ -261,10 +265,10 @@ fn a_deleted_hosts_command_is_skipped_only_if_it_was_never_sent() {
         due_at: None,
         ..sent()
     };
-    on_host_deleted(&mut unsent, NOW + 1);
+    on_host_deleted(&mut unsent, at(NOW + 1));
     assert_eq!(unsent.status, CommandStatus::Skipped);
     let mut delivered = sent();
-    on_host_deleted(&mut delivered, NOW + 1);
+    on_host_deleted(&mut delivered, at(NOW + 1));
     assert_eq!(delivered.status, CommandStatus::Failed);
     assert_eq!(delivered.reason, Some("host_deleted"));
 }
@@ -278,7 +282,7 @@ fn a_word_that_is_not_known_never_makes_a_command_start_again_or_succeed() {
         attempt: 1,
         reason: Open::Unknown(newer),
     };
-    let reaction = on_report(&mut state, &not_started, NOW + 1);
+    let reaction = on_report(&mut state, &not_started, at(NOW + 1));
     assert_eq!(reaction.requeued_after_us, Some(LONG_PAUSE_US));
     assert_eq!((state.attempt, state.sent_at), (2, None));
     // In the journal, in whatever state: it waits for what the agent says next.
@@ -288,7 +292,7 @@ fn a_word_that_is_not_known_never_makes_a_command_start_again_or_succeed() {
             attempt: Some((1, Open::Unknown(newer))),
             journal_changed: false,
         };
-        let reaction = on_report(&mut state, &journal, NOW + 1);
+        let reaction = on_report(&mut state, &journal, at(NOW + 1));
         assert_eq!((state, reaction), (before, Reaction::default()));
     }
     for (status, reason, expected) in [
@@ -309,7 +313,7 @@ fn a_word_that_is_not_known_never_makes_a_command_start_again_or_succeed() {
             attempt: 1,
             outcome: &outcome,
         };
-        assert!(on_report(&mut state, &finished, NOW + 2).store_outcome);
+        assert!(on_report(&mut state, &finished, at(NOW + 2)).store_outcome);
         let ended = (state.status, state.reason);
         assert_eq!(ended, (CommandStatus::Failed, Some(expected)));
     }
@@ -317,8 +321,33 @@ fn a_word_that_is_not_known_never_makes_a_command_start_again_or_succeed() {
 
 fn running() -> CommandState {
     let mut state = sent();
-    on_report(&mut state, &Report::Started { attempt: 1 }, NOW);
+    on_report(&mut state, &Report::Started { attempt: 1 }, at(NOW));
     state
+}
+
+#[test]
+fn a_wall_clock_that_is_set_moves_no_deadline() {
+    const DAY: i64 = 24 * 3_600_000_000;
+    for step in [DAY, -DAY] {
+        let set = |us: i64| Now {
+            wall_us: us + step,
+            lease_us: us,
+        };
+        let mut state = sent();
+        on_report(&mut state, &Report::Started { attempt: 1 }, set(NOW + 5));
+        assert_eq!(state.started_at, Some(NOW + 5 + step), "shown as it is now");
+        let due = NOW + 5 + state.timeout_us + OUTCOME_GRACE_US;
+        assert_eq!(state.due_at, Some(due));
+        let mut waits = sent();
+        let not_started = Report::NotStarted {
+            attempt: 1,
+            reason: NotStartedReason::AgentRestarted.into(),
+        };
+        on_report(&mut waits, &not_started, set(NOW + 5));
+        assert_eq!(waits.status, CommandStatus::Queued, "it has not expired");
+        on_due(&mut state, set(due));
+        assert_eq!(state.finished_at, Some(due + step));
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -375,7 +404,7 @@ fn events() -> impl Strategy<Value = Vec<(Event, i64)>> {
 /// The walks look at states, not at what follows from a step.
 fn drop_reaction<T>(_: T) {}
 
-fn step(state: &mut CommandState, event: &Event, now: i64) {
+fn step(state: &mut CommandState, event: &Event, now: Now) {
     match event {
         Event::Started(attempt) => drop_reaction(on_report(
             state,
@@ -419,9 +448,9 @@ fn step(state: &mut CommandState, event: &Event, now: i64) {
         Event::Deleted => on_host_deleted(state, now),
         Event::Send => {
             if state.status == CommandStatus::Queued && state.sent_at.is_none() {
-                state.sent_at = Some(now);
+                state.sent_at = Some(now.wall_us);
                 state.slot = true;
-                state.due_at = Some(CommandState::lease_due(now));
+                state.due_at = Some(CommandState::lease_due(now.lease_us));
             }
         }
     }
@@ -435,7 +464,7 @@ proptest! {
         for (event, wait) in events {
             now += wait;
             let before = state.clone();
-            step(&mut state, &event, now);
+            step(&mut state, &event, at(now));
             if before.status.is_terminal() {
                 prop_assert_eq!(&state, &before);
             }

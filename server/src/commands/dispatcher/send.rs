@@ -9,6 +9,7 @@ use fleetwright_protocol::limits::START_WITHIN_MS;
 use fleetwright_protocol::{CommandId, HostId, SetId};
 
 use super::Dispatcher;
+use crate::clock::Now;
 use crate::commands::decide::CommandState;
 use crate::commands::store::batches;
 use crate::commands::store::reads::{self, Waiting};
@@ -63,13 +64,13 @@ impl Dispatcher {
             let free = set.free_slots();
             open.insert(set.view.id, (set, free));
         }
-        let now_us = self.commands.now_us();
+        let lease_us = self.commands.now().lease_us;
         let mut picks = Vec::new();
         for command in waiting {
             let Some((set, free)) = open.get_mut(&command.set_id) else {
                 continue;
             };
-            if !set.may_send(now_us) || command.ordinal < set.view.given_up_below {
+            if !set.may_send(lease_us) || command.ordinal < set.view.given_up_below {
                 // Expiry, cancellation and giving up are worked off by the set's own step.
                 self.enqueue(command.set_id);
             } else if *free == 0 {
@@ -110,14 +111,14 @@ impl Dispatcher {
         if picks.is_empty() {
             return Ok(());
         }
-        let now_us = self.commands.now_us();
+        let now = self.commands.now();
         let mut operations = HashMap::new();
-        let marked = self.mark_sent(&picks, &mut operations, now_us).await;
+        let marked = self.mark_sent(&picks, &mut operations, now).await;
         let (sent, failed) = match marked {
             Ok(sent) => (sent, None),
             Err(error) => (HashMap::new(), Some(error)),
         };
-        self.hand_out(picks, &operations, &sent, now_us);
+        self.hand_out(picks, &operations, &sent, now.lease_us);
         failed.map_or(Ok(()), Err)
     }
 
@@ -127,7 +128,7 @@ impl Dispatcher {
         picks: Vec<Pick>,
         operations: &HashMap<SetId, String>,
         sent: &HashMap<CommandId, Terms>,
-        now_us: i64,
+        lease_us: i64,
     ) {
         for pick in picks {
             let Waiting {
@@ -138,7 +139,7 @@ impl Dispatcher {
             } = pick.command;
             let operation = operations.get(&set_id);
             if let (Some(operation), Some(terms)) = (operation, sent.get(&id)) {
-                self.write(&pick, operation, *terms, now_us);
+                self.write(&pick, operation, *terms, lease_us);
                 continue;
             }
             if pick.connection.resolve(id) || operation.is_none() {
@@ -156,7 +157,7 @@ impl Dispatcher {
         &self,
         picks: &[Pick],
         operations: &mut HashMap<SetId, String>,
-        now_us: i64,
+        now: Now,
     ) -> Result<HashMap<CommandId, Terms>, DbError> {
         self.load_operations(picks, operations).await?;
         let list: Vec<Pick> = picks
@@ -165,7 +166,7 @@ impl Dispatcher {
             .cloned()
             .collect();
         let db = self.commands.db();
-        db.write(move |tx| mark_sent_in(tx, &list, now_us)).await
+        db.write(move |tx| mark_sent_in(tx, &list, now)).await
     }
 
     /// The encoded operations of the picks' sets, as many as fit; the rest of the picks is for the next time.
@@ -194,8 +195,8 @@ impl Dispatcher {
         Ok(())
     }
 
-    pub(super) fn write(&self, pick: &Pick, operation: &str, terms: Terms, now_us: i64) {
-        let ttl_ms = u64::try_from((terms.expires_at - now_us) / 1_000).unwrap_or(0);
+    pub(super) fn write(&self, pick: &Pick, operation: &str, terms: Terms, lease_us: i64) {
+        let ttl_ms = u64::try_from((terms.expires_at - lease_us) / 1_000).unwrap_or(0);
         let frame = command_frame(
             pick.command.id,
             pick.command.attempt,
@@ -230,7 +231,7 @@ impl Terms {
 pub(super) fn mark_sent_in(
     tx: &mut Tx<'_>,
     picks: &[Pick],
-    now_us: i64,
+    now: Now,
 ) -> Result<HashMap<CommandId, Terms>, DbError> {
     let mut by_set: BTreeMap<SetId, Vec<&Waiting>> = BTreeMap::new();
     for pick in picks {
@@ -245,7 +246,7 @@ pub(super) fn mark_sent_in(
         let Some(set) = sets::load(tx, set_id)? else {
             continue;
         };
-        if !set.may_send(now_us) {
+        if !set.may_send(now.lease_us) {
             continue;
         }
         let ids: Vec<CommandId> = picks
@@ -254,7 +255,8 @@ pub(super) fn mark_sent_in(
             .take(usize::try_from(set.free_slots()).unwrap_or(usize::MAX))
             .map(|pick| pick.id)
             .collect();
-        let marked = batches::mark_sent(tx, &ids, now_us, CommandState::lease_due(now_us))?;
+        let due_at = CommandState::lease_due(now.lease_us);
+        let marked = batches::mark_sent(tx, &ids, now.wall_us, due_at)?;
         let in_flight = i64::try_from(marked.len()).unwrap_or(i64::MAX);
         deltas.insert(
             set_id,
@@ -266,6 +268,6 @@ pub(super) fn mark_sent_in(
         let terms = Terms::of(&set);
         sent.extend(marked.into_iter().map(|id| (id, terms)));
     }
-    sets::apply(tx, &deltas, now_us)?;
+    sets::apply(tx, &deltas, now.wall_us)?;
     Ok(sent)
 }

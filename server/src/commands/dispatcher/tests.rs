@@ -10,7 +10,7 @@ use futures_util::poll;
 
 use super::send::mark_sent_in;
 use super::*;
-use crate::clock::ManualClock;
+use crate::clock::{ManualClock, Now};
 use crate::commands::actions::host_deleted_in;
 use crate::commands::create::create_in;
 use crate::commands::outputs::Spool;
@@ -258,7 +258,7 @@ async fn a_hello_settled_between_marking_and_writing_leaves_one_attempt_to_run()
     let picks = vec![pick.clone()];
     let db = bench.dispatcher.commands.db().clone();
     let marked = db
-        .write(move |tx| mark_sent_in(tx, &picks, START_US))
+        .write(move |tx| mark_sent_in(tx, &picks, Now::both(START_US)))
         .await
         .unwrap();
     let mut new = bench.dial(host);

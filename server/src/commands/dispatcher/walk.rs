@@ -7,6 +7,7 @@ use fleetwright_protocol::{CommandId, SetId};
 
 use super::send::{Pick, Terms};
 use super::{Dispatcher, SetWork, Step};
+use crate::clock::Now;
 use crate::commands::control::{cancel_rows, change_rows, give_up_rows};
 use crate::commands::decide;
 use crate::commands::effects::Effects;
@@ -39,19 +40,19 @@ impl Dispatcher {
             return Ok(Step::Over);
         }
         self.prepare(&set).await?;
-        let now_us = self.commands.now_us();
+        let now = self.commands.now();
         let growth = self.materialise(&set).await?;
         if growth == Growth::Sent {
             return Ok(Step::More);
         }
         let materialising = self.work.get(&id).is_some_and(|work| work.frozen.is_some());
         let cancelled = set.cancel != CancelMode::None;
-        let expired = now_us >= set.view.expires_at_us;
-        let given_up = self.give_up(&set, now_us).await?;
+        let expired = now.lease_us >= set.view.expires_at_us;
+        let given_up = self.give_up(&set, now).await?;
         let step = if given_up == Step::More {
             Step::More
         } else if cancelled || expired {
-            self.settle(&set, cancelled, now_us).await?
+            self.settle(&set, cancelled, now).await?
         } else if set.view.paused {
             Step::Rest
         } else {
@@ -105,7 +106,7 @@ impl Dispatcher {
     /// Gives the next chunk of hosts its rows. Whoever can take his command at once has it sent with its birth.
     async fn materialise(&mut self, set: &SetRow) -> Result<Growth, DbError> {
         let id = set.view.id;
-        let now_us = self.commands.now_us();
+        let lease_us = self.commands.now().lease_us;
         let Some(work) = self.work.get_mut(&id) else {
             return Ok(Growth::None);
         };
@@ -114,7 +115,7 @@ impl Dispatcher {
         };
         // What waits before comes first.
         let in_order = work.cursor >= set.materialised;
-        let (picks, looked_at) = match in_order && !set.born_held && set.may_send(now_us) {
+        let (picks, looked_at) = match in_order && !set.born_held && set.may_send(lease_us) {
             true => self.pick_unborn(set, &frozen),
             false => (Vec::new(), None),
         };
@@ -125,7 +126,7 @@ impl Dispatcher {
             Err(error) => (BTreeSet::new(), Err(error)),
         };
         let sent = sent.into_iter().map(|id| (id, Terms::of(set))).collect();
-        self.hand_out(picks, &operations, &sent, now_us);
+        self.hand_out(picks, &operations, &sent, lease_us);
         let (materialised, frozen) = outcome?;
         if let Some(work) = self.work.get_mut(&id) {
             work.frozen = (materialised < set.view.total).then_some(frozen);
@@ -191,7 +192,7 @@ impl Dispatcher {
         &mut self,
         set: &SetRow,
         cancelled: bool,
-        now_us: i64,
+        now: Now,
     ) -> Result<Step, DbError> {
         let id = set.view.id;
         let Some(work) = self.work.get_mut(&id) else {
@@ -215,10 +216,10 @@ impl Dispatcher {
                 let next = rows.last().filter(|_| full).map(|row| row.ordinal + 1);
                 let mut effects = Effects::default();
                 if cancelled {
-                    cancel_rows(tx, rows, kill, now_us, &mut effects)?;
+                    cancel_rows(tx, rows, kill, now, &mut effects)?;
                 } else {
-                    change_rows(tx, rows, now_us, &mut effects, |row, _| {
-                        decide::on_expired(&mut row.state, now_us);
+                    change_rows(tx, rows, now, &mut effects, |row, _| {
+                        decide::on_expired(&mut row.state, now);
                     })?;
                 }
                 effects.after_commit(tx, commands.outlets());
@@ -236,7 +237,7 @@ impl Dispatcher {
     }
 
     /// Works off a chunk of the hosts that have had their time to start.
-    async fn give_up(&mut self, set: &SetRow, now_us: i64) -> Result<Step, DbError> {
+    async fn give_up(&mut self, set: &SetRow, now: Now) -> Result<Step, DbError> {
         let (id, below) = (set.view.id, set.view.given_up_below);
         let from = self.work.get(&id).map_or(below, |work| work.given_up_below);
         if from >= below {
@@ -251,7 +252,7 @@ impl Dispatcher {
                 let full = rows.len() == CHUNK as usize;
                 let last = rows.last().filter(|_| full).map(|row| row.ordinal + 1);
                 let mut effects = Effects::default();
-                give_up_rows(tx, rows, now_us, &mut effects)?;
+                give_up_rows(tx, rows, now, &mut effects)?;
                 effects.after_commit(tx, commands.outlets());
                 Ok::<_, DbError>(last.unwrap_or(below))
             })

@@ -50,8 +50,8 @@ pub struct SetRow {
 
 impl SetRow {
     /// Whether anything of it may be sent now.
-    pub fn may_send(&self, now_us: i64) -> bool {
-        !self.view.paused && self.cancel == CancelMode::None && now_us < self.view.expires_at_us
+    pub fn may_send(&self, lease_us: i64) -> bool {
+        !self.view.paused && self.cancel == CancelMode::None && lease_us < self.view.expires_at_us
     }
 
     /// How many more of it may be sent now.
@@ -208,10 +208,10 @@ pub fn select_open() -> Statement {
 }
 
 /// The statement that lists open sets whose time to live is over.
-pub fn select_expired(now_us: i64) -> Statement {
+pub fn select_expired(lease_us: i64) -> Statement {
     let sql = "SELECT id FROM command_sets WHERE finished_at IS NULL AND expires_at <= $1 \
         AND held + queued > 0";
-    Statement::new(sql).bind(now_us)
+    Statement::new(sql).bind(lease_us)
 }
 
 pub fn select_contents(id: SetId) -> Statement {

@@ -27,7 +27,7 @@ pub(super) struct Found {
 
 pub(super) async fn find(
     db: &Db,
-    now_us: i64,
+    lease_us: i64,
     principal: &str,
     key: &str,
 ) -> Result<Option<Found>, DbError> {
@@ -39,7 +39,7 @@ pub(super) async fn find(
             )
             .bind(principal)
             .bind(key)
-            .bind(now_us),
+            .bind(lease_us),
         )
         .await?;
     let Some(row) = rows.first() else {
@@ -62,7 +62,7 @@ pub(super) async fn find(
 
 pub(super) fn insert(
     tx: &mut Tx<'_>,
-    now_us: i64,
+    lease_us: i64,
     principal: &str,
     key: &str,
     fingerprint: &Fingerprint,
@@ -87,8 +87,8 @@ pub(super) fn insert(
         .bind(response.status)
         .bind(serde_json::json!(headers).to_string())
         .bind(&response.body)
-        .bind(now_us.saturating_add(lifetime_us))
-        .bind(now_us),
+        .bind(lease_us.saturating_add(lifetime_us))
+        .bind(lease_us),
     )?;
     if changed == 0 {
         return Err(DbError::Unique(KEY_TAKEN.to_owned()));
@@ -97,13 +97,13 @@ pub(super) fn insert(
 }
 
 /// Deletes at most `limit` records that have expired; returns how many.
-pub fn delete_expired(tx: &mut Tx<'_>, now_us: i64, limit: u32) -> Result<u64, DbError> {
+pub fn delete_expired(tx: &mut Tx<'_>, lease_us: i64, limit: u32) -> Result<u64, DbError> {
     tx.execute(
         Statement::new(
             "DELETE FROM idempotency_records WHERE (principal, key) IN (
                  SELECT principal, key FROM idempotency_records WHERE expires_at <= $1 LIMIT $2)",
         )
-        .bind(now_us)
+        .bind(lease_us)
         .bind(limit),
     )
 }

@@ -130,7 +130,7 @@ impl Modules {
             .idempotency
             .begin(
                 &parts.db,
-                parts.clock.now_us(),
+                parts.clock.lease_us(),
                 &caller.principal.id,
                 key,
                 same,

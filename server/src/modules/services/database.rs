@@ -155,7 +155,7 @@ impl Services {
             Step::Respond(record) => match claim {
                 Some(claim) => Ok(claim.store(
                     tx,
-                    parts.clock.now_us(),
+                    parts.clock.lease_us(),
                     record.status,
                     &record.headers,
                     &record.body,

@@ -49,6 +49,10 @@ impl ClockApi for Services {
     fn now_us(&self) -> i64 {
         guard::body(|| self.modules.parts().clock.now_us(), |_| 0)
     }
+
+    fn lease_us(&self) -> i64 {
+        guard::body(|| self.modules.parts().clock.lease_us(), |_| 0)
+    }
 }
 
 impl FeaturesApi for Services {
