@@ -26,7 +26,7 @@ use crate::output::LiveOutput;
 use crate::procfs::{self, Process};
 use crate::run::{Run, RunChannels, RunEvent};
 use crate::supervisor::exit_record::ExitRecord;
-use crate::supervisor::spec::{Report, RunSpec};
+use crate::supervisor::spec::{RunSpec, SupervisorMessage};
 use crate::{cgroup, clock, operate, run_folder};
 
 /// Killed processes are gone in milliseconds, unless the kernel cannot end them.
@@ -210,7 +210,7 @@ impl Executor {
             .launch(spec, run)
             .map_err(|cannot| cannot_run(&cannot))?;
         let ended_at_once = || Conclusion::Ended(Box::new(cannot_supervise("it ended at once")));
-        let Some(Report::Ready { pid }) = launch::next_report(&mut channel).await else {
+        let Some(SupervisorMessage::Ready { pid }) = launch::next_report(&mut channel).await else {
             return Err(ended_at_once());
         };
         // It waits for us, so it is there.
@@ -289,15 +289,15 @@ impl Executor {
                 }
             };
             match report {
-                Some(Report::Output {
+                Some(SupervisorMessage::Output {
                     stream,
                     offset,
                     data,
                 }) => {
                     self.live.send(run.command_id, stream, offset, data);
                 }
-                Some(Report::Ready { .. }) => {}
-                Some(Report::Ended(record)) => {
+                Some(SupervisorMessage::Ready { .. }) => {}
+                Some(SupervisorMessage::Ended(record)) => {
                     if let Some(record) = ExitRecord::decode(&record) {
                         return Some(record);
                     }

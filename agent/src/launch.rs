@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 
 use crate::procfs::{self, Process};
 use crate::supervisor::spawner::Spawner;
-use crate::supervisor::spec::{COMMAND_VARIABLE, Report};
+use crate::supervisor::spec::{COMMAND_VARIABLE, SupervisorMessage};
 use crate::supervisor::{self, signals, tree};
 
 /// Looks in a row that must find nothing: one reads process after process, and misses who starts another and ends
@@ -92,12 +92,12 @@ impl Launcher {
 }
 
 /// The next message of a supervisor; `None` when it has gone.
-pub async fn next_report(channel: &mut UnixStream) -> Option<Report> {
+pub async fn next_report(channel: &mut UnixStream) -> Option<SupervisorMessage> {
     let mut head = [0; 5];
     channel.read_exact(&mut head).await.ok()?;
-    let mut content = vec![0; Report::content_bytes(&head)?];
+    let mut content = vec![0; SupervisorMessage::content_bytes(&head)?];
     channel.read_exact(&mut content).await.ok()?;
-    Report::decode(head[0], content)
+    SupervisorMessage::decode(head[0], content)
 }
 
 /// Asks a supervisor to end its run.

@@ -56,10 +56,10 @@ pub struct AgentsParts {
 /// A handle on the authority, enrollment and blobs; cheap to clone.
 #[derive(Clone)]
 pub struct Agents {
-    inner: Arc<Inner>,
+    inner: Arc<AgentsState>,
 }
 
-struct Inner {
+struct AgentsState {
     parts: AgentsParts,
     authority: Authority,
     certificate: Arc<PortCertificate>,
@@ -97,7 +97,7 @@ impl Agents {
         let authority = Authority::open(&parts.data_dir, now_us)?;
         let names = parts.agent_names.clone();
         Ok(Self {
-            inner: Arc::new(Inner {
+            inner: Arc::new(AgentsState {
                 certificate: PortCertificate::new(&authority, names, now_us)?,
                 authority,
                 blobs: BlobStore::open(&parts.data_dir.join("blobs"))?,

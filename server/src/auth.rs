@@ -3,6 +3,7 @@
 pub mod actions;
 pub mod bearer;
 pub mod caller;
+pub mod delegation;
 pub mod first_start;
 pub mod http;
 pub mod identities;
@@ -13,7 +14,6 @@ pub mod role;
 pub mod scope;
 pub mod secret_file;
 pub mod session_token;
-pub mod standing;
 pub mod store;
 
 use std::path::Path;

@@ -116,7 +116,10 @@ impl SystemClock {
             };
             let set_by_s = (clock.now_us() - clock.lease_us()) / 1_000_000;
             if set_by_s != 0 {
-                tracing::warn!(seconds = set_by_s, "the wall clock was set since this machine was started; leases go on evenly");
+                tracing::warn!(
+                    seconds = set_by_s,
+                    "the wall clock was set since this machine was started; leases go on evenly"
+                );
             }
             return Arc::new(clock);
         }

@@ -30,10 +30,10 @@ use writer::Writer;
 /// A handle on the database; cheap to clone.
 #[derive(Clone)]
 pub struct Db {
-    inner: Arc<Inner>,
+    inner: Arc<DbState>,
 }
 
-struct Inner {
+struct DbState {
     dialect: Dialect,
     target: open::Target,
     writer: Writer,
@@ -55,7 +55,7 @@ impl Db {
         let guest_readers = target.guest_readers();
         let writer = Writer::start(target.clone(), connection)?;
         Ok(Self {
-            inner: Arc::new(Inner {
+            inner: Arc::new(DbState {
                 dialect,
                 target,
                 writer,

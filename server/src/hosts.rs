@@ -44,10 +44,10 @@ pub struct HostsParts {
 /// A handle on the inventory; cheap to clone.
 #[derive(Clone)]
 pub struct Hosts {
-    inner: Arc<Inner>,
+    inner: Arc<HostsState>,
 }
 
-struct Inner {
+struct HostsState {
     parts: HostsParts,
     registry: HostRegistry,
     feed: HostFeed,
@@ -62,7 +62,7 @@ impl Hosts {
         let feed = HostFeed::at(store::revision(&parts.db).await?);
         let registry = HostRegistry::load(&parts.db, parts.clock.clone()).await?;
         Ok(Self {
-            inner: Arc::new(Inner {
+            inner: Arc::new(HostsState {
                 parts,
                 registry,
                 feed,

@@ -23,7 +23,7 @@ use crate::db::Db;
 use crate::events::Signals;
 use crate::hosts::HostRegistry;
 
-pub use decide::{Access, Reason, Standing};
+pub use decide::{Access, Entitlement, Reason};
 pub use trust::TrustedKeys;
 
 /// The signal that a feature's state has changed.
@@ -43,19 +43,19 @@ pub struct LicensingParts {
 /// A handle on the licence; cheap to clone.
 #[derive(Clone)]
 pub struct Licensing {
-    inner: Arc<Inner>,
+    inner: Arc<LicensingState>,
 }
 
-struct Inner {
+struct LicensingState {
     parts: LicensingParts,
     installation_id: String,
-    current: ArcSwap<Standing>,
+    current: ArcSwap<Entitlement>,
     /// One look at a time: a look reads, decides and remembers.
     looking: tokio::sync::Mutex<memory::Memory>,
 }
 
 impl Licensing {
-    pub fn current(&self) -> Arc<Standing> {
+    pub fn current(&self) -> Arc<Entitlement> {
         self.inner.current.load_full()
     }
 

@@ -62,11 +62,11 @@ pub enum Room {
 
 #[derive(Clone, Default)]
 pub struct Connections {
-    inner: Arc<Inner>,
+    inner: Arc<LinkTable>,
 }
 
 #[derive(Default)]
-struct Inner {
+struct LinkTable {
     live: papaya::HashMap<HostId, Arc<Connection>>,
     epochs: AtomicU64,
 }

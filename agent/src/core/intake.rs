@@ -5,7 +5,7 @@ use fleetwright_protocol::limits::EXPIRES_IN_SECONDS_MAX;
 use fleetwright_protocol::outcome::FailureReason;
 use fleetwright_protocol::{AgentFrame, CommandId, NotStartedReason, Open, Outcome, ServerFrame};
 
-use super::machine::Refusal;
+use super::machine::Inability;
 use super::{Core, Input, Waiting};
 use crate::decide::{self, Lease, OnCancel, OnCommand};
 use crate::job::{self, BadJob};
@@ -151,8 +151,8 @@ impl Core {
         };
         match self.machine.refusal(&job) {
             None => {}
-            Some(Refusal::NotStarted(reason)) => return Fate::Refuse(reason),
-            Some(Refusal::Ended(outcome)) => return Fate::End(outcome),
+            Some(Inability::NotStarted(reason)) => return Fate::Refuse(reason),
+            Some(Inability::Ended(outcome)) => return Fate::End(outcome),
         }
         if let Err(reason) = lease.check(self.machine.boot_ms()) {
             return Fate::Refuse(reason);

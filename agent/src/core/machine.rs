@@ -16,7 +16,7 @@ use crate::supervisor::exit_record::ExitRecord;
 
 /// Why a job that is valid is not carried out here.
 #[derive(Debug)]
-pub enum Refusal {
+pub enum Inability {
     NotStarted(NotStartedReason),
     /// With what it is answered.
     Ended(Box<Outcome>),
@@ -31,7 +31,7 @@ pub trait Machine: Send + Sync + 'static {
 
     /// The operation types that can be carried out here.
     fn operations(&self) -> Vec<OperationType>;
-    fn refusal(&self, job: &Job) -> Option<Refusal>;
+    fn refusal(&self, job: &Job) -> Option<Inability>;
     /// Whether there is no room for what a run leaves.
     fn lacks_room(&self) -> bool;
 

@@ -17,11 +17,11 @@ pub struct Uploads {
 #[derive(Debug)]
 struct Upload {
     attempt: u32,
-    sections: Vec<Progress>,
+    sections: Vec<SectionUpload>,
 }
 
 #[derive(Debug)]
-struct Progress {
+struct SectionUpload {
     stream: Stream,
     section: Section,
     total_bytes: u64,
@@ -131,14 +131,14 @@ impl Uploads {
 }
 
 impl Upload {
-    fn current(&self) -> Option<&Progress> {
+    fn current(&self) -> Option<&SectionUpload> {
         self.sections
             .iter()
             .find(|progress| progress.acked_bytes < progress.total_bytes)
     }
 }
 
-fn sections(outcome: &Outcome) -> Vec<Progress> {
+fn sections(outcome: &Outcome) -> Vec<SectionUpload> {
     [
         (Stream::Stdout, &outcome.stdout),
         (Stream::Stderr, &outcome.stderr),
@@ -150,7 +150,7 @@ fn sections(outcome: &Outcome) -> Vec<Progress> {
             (Section::Head, summary.head_bytes),
             (Section::Tail, summary.tail_bytes),
         ]
-        .map(|(section, total_bytes)| Progress {
+        .map(|(section, total_bytes)| SectionUpload {
             stream,
             section,
             total_bytes,

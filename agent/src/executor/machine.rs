@@ -10,7 +10,7 @@ use fleetwright_protocol::{AgentFrame, NotStartedReason, Operation, OperationTyp
 use tokio::sync::mpsc;
 
 use super::Executor;
-use crate::core::machine::{Machine, Refusal};
+use crate::core::machine::{Inability, Machine};
 use crate::core::uploads::Part;
 use crate::job::Job;
 use crate::journal::{Execution, PlanRun, PowerRun};
@@ -42,11 +42,11 @@ impl Machine for Executor {
         abilities::operations(&self.system)
     }
 
-    fn refusal(&self, job: &Job) -> Option<Refusal> {
+    fn refusal(&self, job: &Job) -> Option<Inability> {
         let kind = job.operation.operation_type();
         if let Err(why) = abilities::check(kind, &self.system) {
             tracing::warn!(operation = kind.as_str(), why, "not for this host");
-            return Some(Refusal::NotStarted(NotStartedReason::Unsupported));
+            return Some(Inability::NotStarted(NotStartedReason::Unsupported));
         }
         let allowed = policy::check(&self.policy, &job.operation, &job.options, &self.own_user);
         let refused = match (&job.operation, allowed) {
@@ -59,7 +59,7 @@ impl Machine for Executor {
                 Some(Outcome::failed(FailureReason::RefusedByPolicy, why))
             }
         };
-        refused.map(|outcome| Refusal::Ended(Box::new(outcome)))
+        refused.map(|outcome| Inability::Ended(Box::new(outcome)))
     }
 
     fn lacks_room(&self) -> bool {

@@ -16,7 +16,7 @@ use crate::operations::CannotRun;
 use crate::operations::result::OwnResult;
 use crate::plan::decide::{self, Contents, Next};
 use crate::plan::order::{self, Launch};
-use crate::plan::progress::{LogEntry, Progress, StepResult};
+use crate::plan::progress::{LogEntry, PlanProgress, StepResult};
 use crate::plan::{blobs, cut_off, earlier, log, report};
 use crate::run::{Run, RunChannels, RunEvent};
 use crate::supervisor::exit_record::{Ending, ExitRecord};
@@ -26,7 +26,7 @@ use crate::{clock, facts, operate, run_folder};
 struct View {
     job: Job,
     plan: Contents,
-    progress: Progress,
+    progress: PlanProgress,
     untouched: bool,
 }
 
@@ -292,7 +292,7 @@ impl Executor {
             let entries = log::read(&folder)
                 .map_err(|error| format!("cannot read the plan's log: {error}"))?;
             let plan = Contents::of(&job.operation, &job.options);
-            let progress = Progress::of(plan.steps.len(), &entries);
+            let progress = PlanProgress::of(plan.steps.len(), &entries);
             let untouched = entries.is_empty();
             Ok(View {
                 job,
@@ -314,7 +314,7 @@ impl Executor {
 }
 
 /// In memory only, for what is told.
-fn cut(progress: &mut Progress, reason: FailureReason, message: &str) {
+fn cut(progress: &mut PlanProgress, reason: FailureReason, message: &str) {
     if let Some(step) = progress.under_way() {
         let result = Box::new(StepResult::of(Outcome::failed(reason, message)));
         progress.apply(&LogEntry::Ended { step, result });

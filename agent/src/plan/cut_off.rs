@@ -10,7 +10,7 @@ use fleetwright_protocol::outcome::FailureReason;
 
 use super::decide::{self, Contents, Next};
 use super::log::Log;
-use super::progress::{LogEntry, Progress, SavedFile, StepResult};
+use super::progress::{LogEntry, PlanProgress, SavedFile, StepResult};
 use crate::operate;
 use crate::operations::deploy_file::undo;
 use crate::operations::ending;
@@ -81,8 +81,8 @@ fn end(folder: &Path, reason: FailureReason, message: &str, spares_power: bool) 
     let (job, _) = operate::read(folder).map_err(io::Error::other)?;
     let plan = Contents::of(&job.operation, &job.options);
     let (mut log, entries) = Log::open(folder)?;
-    let mut progress = Progress::of(plan.steps.len(), &entries);
-    let mut note = |progress: &mut Progress, entry: LogEntry| {
+    let mut progress = PlanProgress::of(plan.steps.len(), &entries);
+    let mut note = |progress: &mut PlanProgress, entry: LogEntry| {
         progress.apply(&entry);
         log.append(&entry)
     };

@@ -4,7 +4,7 @@ use fleetwright_protocol::ExecutionOptions;
 use fleetwright_protocol::operation::{OnFailure, Operation, PlanStep};
 use fleetwright_protocol::outcome::FailureReason;
 
-use super::progress::{Progress, Standing, StepResult};
+use super::progress::{PlanProgress, StepResult, StepState};
 use crate::journal::PowerKind;
 
 /// What a plan consists of.
@@ -96,10 +96,10 @@ pub fn power_of(operation: &Operation) -> Option<PowerKind> {
 }
 
 /// The next thing to do. `boot_id` is the machine's now.
-pub fn next(plan: &Contents, progress: &Progress, boot_id: &str, out_of_time: bool) -> Next {
+pub fn next(plan: &Contents, progress: &PlanProgress, boot_id: &str, out_of_time: bool) -> Next {
     if let Some(step) = progress.under_way() {
         return match (plan.power(step), progress.steps.get(step)) {
-            (Some(kind), Some(Standing::Begun { boot_id: then, .. })) if *then == boot_id => {
+            (Some(kind), Some(StepState::Begun { boot_id: then, .. })) if *then == boot_id => {
                 Next::AwaitBoot(step, kind)
             }
             (Some(kind), _) => Next::Returned(step, kind),
@@ -115,7 +115,7 @@ pub fn next(plan: &Contents, progress: &Progress, boot_id: &str, out_of_time: bo
     if progress.cut.is_some() || progress.check.is_some() {
         return Next::Conclude;
     }
-    let waiting = |standing: &Standing| *standing == Standing::Waiting;
+    let waiting = |standing: &StepState| *standing == StepState::Waiting;
     let Some(step) = progress.steps.iter().position(waiting) else {
         let checked = plan.options.health_check.is_some() && !plan.options.dry_run;
         return if checked { Next::Check } else { Next::Conclude };
@@ -130,7 +130,7 @@ pub fn next(plan: &Contents, progress: &Progress, boot_id: &str, out_of_time: bo
 }
 
 /// The step whose failure is the plan's.
-pub fn failure(plan: &Contents, progress: &Progress) -> Option<usize> {
+pub fn failure(plan: &Contents, progress: &PlanProgress) -> Option<usize> {
     let fails = |step: &usize| {
         let Some(result) = progress.ended(*step) else {
             return false;
@@ -160,7 +160,7 @@ pub fn is_tolerated(plan: &Contents, step: usize, result: &StepResult) -> bool {
 }
 
 /// The last file not put back yet: what was deployed twice gets its first content back last.
-fn to_restore(progress: &Progress) -> Option<usize> {
+fn to_restore(progress: &PlanProgress) -> Option<usize> {
     let open = |index: &usize| {
         let saved = progress.saved.get(*index);
         saved.is_some_and(|saved| saved.restored.is_none() && may_differ(progress, saved.step))
@@ -169,13 +169,13 @@ fn to_restore(progress: &Progress) -> Option<usize> {
 }
 
 /// Whether a deployment may have put something else in the place of what was saved.
-fn may_differ(progress: &Progress, step: usize) -> bool {
+fn may_differ(progress: &PlanProgress, step: usize) -> bool {
     let ended = progress.ended(step);
     ended.is_none_or(|result| result.changed || !result.succeeded)
 }
 
 /// Why a step is not to be run.
-fn unmet(plan: &Contents, progress: &Progress, step: usize) -> Option<String> {
+fn unmet(plan: &Contents, progress: &PlanProgress, step: usize) -> Option<String> {
     let named = &plan.steps.get(step)?.when.as_ref()?.changed;
     let position = plan.steps.iter().position(|step| step.name == *named);
     let changed = position.and_then(|at| progress.ended(at));

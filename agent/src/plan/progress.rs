@@ -85,7 +85,7 @@ pub struct CheckResult {
 
 /// Where a step stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum StepState {
     Waiting,
     Skipped { why: String },
     Begun { boot_id: String, told: bool },
@@ -102,8 +102,8 @@ pub struct SavedFile {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Progress {
-    pub steps: Vec<Standing>,
+pub struct PlanProgress {
+    pub steps: Vec<StepState>,
     pub saved: Vec<SavedFile>,
     pub check: Option<Box<CheckResult>>,
     pub cut: Option<(FailureReason, String)>,
@@ -129,11 +129,11 @@ impl StepResult {
     }
 }
 
-impl Progress {
+impl PlanProgress {
     /// Of a plan of so many steps that has not begun.
     pub fn new(steps: usize) -> Self {
         Self {
-            steps: vec![Standing::Waiting; steps],
+            steps: vec![StepState::Waiting; steps],
             saved: Vec::new(),
             check: None,
             cut: None,
@@ -154,12 +154,12 @@ impl Progress {
         match entry {
             LogEntry::Opened => {}
             LogEntry::Skipped { step, why } => {
-                self.set(*step, Standing::Skipped { why: why.clone() });
+                self.set(*step, StepState::Skipped { why: why.clone() });
             }
             LogEntry::Begun { step, boot_id } => {
                 let boot_id = boot_id.clone();
                 let told = false;
-                self.set(*step, Standing::Begun { boot_id, told });
+                self.set(*step, StepState::Begun { boot_id, told });
             }
             LogEntry::Saved { step, undo } => self.saved.push(SavedFile {
                 step: *step,
@@ -167,11 +167,11 @@ impl Progress {
                 restored: None,
             }),
             LogEntry::Told { step } => {
-                if let Some(Standing::Begun { told, .. }) = self.steps.get_mut(*step) {
+                if let Some(StepState::Begun { told, .. }) = self.steps.get_mut(*step) {
                     *told = true;
                 }
             }
-            LogEntry::Ended { step, result } => self.set(*step, Standing::Ended(result.clone())),
+            LogEntry::Ended { step, result } => self.set(*step, StepState::Ended(result.clone())),
             LogEntry::Restored { saved, trouble } => {
                 if let Some(saved) = self.saved.get_mut(*saved) {
                     saved.restored = Some(trouble.clone());
@@ -184,19 +184,19 @@ impl Progress {
 
     /// The step that was begun and has not ended.
     pub fn under_way(&self) -> Option<usize> {
-        let begun = |standing: &Standing| matches!(standing, Standing::Begun { .. });
+        let begun = |standing: &StepState| matches!(standing, StepState::Begun { .. });
         self.steps.iter().position(begun)
     }
 
     /// How this step ended, if it was run.
     pub fn ended(&self, step: usize) -> Option<&StepResult> {
         match self.steps.get(step)? {
-            Standing::Ended(result) => Some(result),
-            Standing::Waiting | Standing::Skipped { .. } | Standing::Begun { .. } => None,
+            StepState::Ended(result) => Some(result),
+            StepState::Waiting | StepState::Skipped { .. } | StepState::Begun { .. } => None,
         }
     }
 
-    fn set(&mut self, step: usize, standing: Standing) {
+    fn set(&mut self, step: usize, standing: StepState) {
         if let Some(slot) = self.steps.get_mut(step) {
             *slot = standing;
         }

@@ -6,7 +6,7 @@ use fleetwright_protocol::outcome::FailureReason;
 use serde_json::{Map, Value, json};
 
 use super::decide::{Contents, failure, is_tolerated};
-use super::progress::{CheckResult, Progress, Standing, StepResult};
+use super::progress::{CheckResult, PlanProgress, StepResult, StepState};
 
 /// How much is said of each step. A plan of a thousand steps gets a line each, one of ten gets all there is.
 #[derive(Clone, Copy)]
@@ -58,10 +58,10 @@ const NAMED_MAX: usize = 5;
 /// The outcome, without output. `details` is `{"steps": [{"name", "operation_type", "status", …}], "health_check"?}`
 /// with `status` one of `succeeded failed skipped not_run rolled_back`; of a single operation its own details, with
 /// `health_check` beside them.
-pub fn outcome(plan: &Contents, progress: &Progress) -> Outcome {
+pub fn outcome(plan: &Contents, progress: &PlanProgress) -> Outcome {
     let mut outcome = verdict(plan, progress);
     outcome.changed = progress.steps.iter().enumerate().any(|(step, standing)| {
-        let changed = matches!(standing, Standing::Ended(result) if result.changed);
+        let changed = matches!(standing, StepState::Ended(result) if result.changed);
         changed && !is_rolled_back(progress, step)
     });
     outcome.details = if plan.single {
@@ -79,7 +79,7 @@ pub fn refused(plan: &Contents, step: usize, reason: FailureReason, why: &str) -
         reason,
         format!("{}; nothing was run", blame(plan, step, why)),
     );
-    let mut shown = details(plan, &Progress::new(plan.steps.len()));
+    let mut shown = details(plan, &PlanProgress::new(plan.steps.len()));
     if let Some(entry) = shown.pointer_mut(&format!("/steps/{step}")) {
         entry["reason"] = json!(reason);
         entry["message"] = json!(why);
@@ -88,7 +88,7 @@ pub fn refused(plan: &Contents, step: usize, reason: FailureReason, why: &str) -
     outcome
 }
 
-fn verdict(plan: &Contents, progress: &Progress) -> Outcome {
+fn verdict(plan: &Contents, progress: &PlanProgress) -> Outcome {
     if let Some(failed) = failure(plan, progress)
         && let Some(result) = progress.ended(failed)
     {
@@ -130,7 +130,7 @@ fn blame(plan: &Contents, step: usize, why: &str) -> String {
     format!("step {} ({name}): {why}", step + 1)
 }
 
-fn rollback_words(progress: &Progress) -> String {
+fn rollback_words(progress: &PlanProgress) -> String {
     let ended = progress
         .saved
         .iter()
@@ -146,16 +146,16 @@ fn rollback_words(progress: &Progress) -> String {
     words
 }
 
-fn success_words(plan: &Contents, progress: &Progress) -> String {
+fn success_words(plan: &Contents, progress: &PlanProgress) -> String {
     let mut tolerated = Vec::new();
     let mut skipped = 0;
     for (step, standing) in progress.steps.iter().enumerate() {
         match standing {
-            Standing::Ended(result) if !result.succeeded => {
+            StepState::Ended(result) if !result.succeeded => {
                 tolerated.push(plan.steps.get(step).map_or("", |step| step.name.as_str()));
             }
-            Standing::Skipped { .. } => skipped += 1,
-            Standing::Ended(_) | Standing::Waiting | Standing::Begun { .. } => {}
+            StepState::Skipped { .. } => skipped += 1,
+            StepState::Ended(_) | StepState::Waiting | StepState::Begun { .. } => {}
         }
     }
     let mut words = format!("{} steps", progress.steps.len());
@@ -172,7 +172,7 @@ fn success_words(plan: &Contents, progress: &Progress) -> String {
     words
 }
 
-fn single_details(progress: &Progress) -> Option<Value> {
+fn single_details(progress: &PlanProgress) -> Option<Value> {
     let own = progress.ended(0).and_then(|result| result.details.clone());
     let Some(check) = &progress.check else {
         return own;
@@ -187,7 +187,7 @@ fn single_details(progress: &Progress) -> Option<Value> {
     Some(if fits(&all) { all } else { without })
 }
 
-fn details(plan: &Contents, progress: &Progress) -> Value {
+fn details(plan: &Contents, progress: &PlanProgress) -> Value {
     let mut shown = Value::Null;
     for room in ROOMS {
         let steps: Vec<Value> = (0..plan.steps.len())
@@ -211,7 +211,7 @@ fn fits(details: &Value) -> bool {
     details.to_string().len() <= DETAILS_BYTES_MAX
 }
 
-fn step_details(plan: &Contents, progress: &Progress, step: usize, room: Room) -> Value {
+fn step_details(plan: &Contents, progress: &PlanProgress, step: usize, room: Room) -> Value {
     let Some(named) = plan.steps.get(step) else {
         return Value::Null;
     };
@@ -221,10 +221,10 @@ fn step_details(plan: &Contents, progress: &Progress, step: usize, room: Room) -
         "status": status(progress, step),
     });
     match progress.steps.get(step) {
-        Some(Standing::Skipped { why }) if room.message_chars > 0 => {
+        Some(StepState::Skipped { why }) if room.message_chars > 0 => {
             shown["message"] = json!(cut(why, room.message_chars));
         }
-        Some(Standing::Ended(result)) => {
+        Some(StepState::Ended(result)) => {
             add_result(&mut shown, result, room);
             if !result.succeeded && is_tolerated(plan, step, result) {
                 shown["tolerated"] = json!(true);
@@ -234,7 +234,7 @@ fn step_details(plan: &Contents, progress: &Progress, step: usize, room: Room) -
                 shown["rollback"] = json!(cut(&troubles, room.message_chars));
             }
         }
-        Some(Standing::Waiting | Standing::Skipped { .. } | Standing::Begun { .. }) | None => {}
+        Some(StepState::Waiting | StepState::Skipped { .. } | StepState::Begun { .. }) | None => {}
     }
     shown
 }
@@ -279,19 +279,19 @@ fn check_details(check: &CheckResult) -> Value {
     })
 }
 
-fn status(progress: &Progress, step: usize) -> &'static str {
+fn status(progress: &PlanProgress, step: usize) -> &'static str {
     match progress.steps.get(step) {
-        Some(Standing::Ended(_)) if is_rolled_back(progress, step) => "rolled_back",
-        Some(Standing::Ended(result)) if result.succeeded => "succeeded",
+        Some(StepState::Ended(_)) if is_rolled_back(progress, step) => "rolled_back",
+        Some(StepState::Ended(result)) if result.succeeded => "succeeded",
         // Begun and never heard of again: what is not known to have succeeded has not.
-        Some(Standing::Ended(_) | Standing::Begun { .. }) => "failed",
-        Some(Standing::Skipped { .. }) => "skipped",
-        Some(Standing::Waiting) | None => "not_run",
+        Some(StepState::Ended(_) | StepState::Begun { .. }) => "failed",
+        Some(StepState::Skipped { .. }) => "skipped",
+        Some(StepState::Waiting) | None => "not_run",
     }
 }
 
 /// A step that succeeded, and whose every file is what it was.
-fn is_rolled_back(progress: &Progress, step: usize) -> bool {
+fn is_rolled_back(progress: &PlanProgress, step: usize) -> bool {
     let mut restored = progress
         .saved
         .iter()
@@ -304,13 +304,13 @@ fn is_rolled_back(progress: &Progress, step: usize) -> bool {
             .is_some_and(|result| result.succeeded || result.changed)
 }
 
-fn troubles(progress: &Progress, step: usize) -> String {
+fn troubles(progress: &PlanProgress, step: usize) -> String {
     let of_step = progress.saved.iter().filter(|saved| saved.step == step);
     let words = of_step.filter_map(|saved| saved.restored.clone().flatten());
     words.collect::<Vec<_>>().join("; ")
 }
 
-fn duration_ms(progress: &Progress) -> u64 {
+fn duration_ms(progress: &PlanProgress) -> u64 {
     let steps = (0..progress.steps.len()).filter_map(|step| progress.ended(step));
     let check = progress.check.as_ref().map_or(0, |check| check.duration_ms);
     steps.fold(check, |sum, result| sum.saturating_add(result.duration_ms))

@@ -13,7 +13,7 @@ use fleetwright_protocol::{CommandId, HealthCheck, Outcome};
 use super::decide::{self, Contents, Next};
 use super::log::Log;
 use super::order::{self, Launch};
-use super::progress::{CheckResult, LogEntry, Progress, StepResult};
+use super::progress::{CheckResult, LogEntry, PlanProgress, StepResult};
 use super::{blobs, cut_off, earlier, step};
 use crate::config::SystemSettings;
 use crate::job::Job;
@@ -56,7 +56,7 @@ struct Runner {
     plan: Contents,
     launch: Launch,
     log: Log,
-    progress: Progress,
+    progress: PlanProgress,
     /// No runner was here before.
     is_first: bool,
     /// On the monotonic clock.
@@ -77,7 +77,7 @@ impl Runner {
         let (log, entries) =
             Log::open(folder).map_err(|error| format!("cannot open the plan's log: {error}"))?;
         let plan = Contents::of(&job.operation, &job.options);
-        let progress = Progress::of(plan.steps.len(), &entries);
+        let progress = PlanProgress::of(plan.steps.len(), &entries);
         Ok(Self {
             folder: folder.to_owned(),
             command_id,

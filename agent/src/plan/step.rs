@@ -15,7 +15,7 @@ use super::report::TAIL_BYTES_MAX;
 use crate::operate::PROGRAM;
 use crate::supervisor;
 use crate::supervisor::exit_record::ExitRecord;
-use crate::supervisor::spec::{COMMAND_VARIABLE, Report, RunSpec};
+use crate::supervisor::spec::{COMMAND_VARIABLE, RunSpec, SupervisorMessage};
 use crate::supervisor::spool;
 
 /// Runs it in its folder and waits for its end. `None` if the supervisor was lost, and the outcome with it.
@@ -50,13 +50,13 @@ fn converse(spec: &RunSpec, channel: &mut UnixStream) -> Option<ExitRecord> {
     loop {
         let mut head = [0; 5];
         channel.read_exact(&mut head).ok()?;
-        let mut content = vec![0; Report::content_bytes(&head)?];
+        let mut content = vec![0; SupervisorMessage::content_bytes(&head)?];
         channel.read_exact(&mut content).ok()?;
         let [kind, ..] = head;
-        match Report::decode(kind, content)? {
-            Report::Ready { .. } => spec.send(channel).ok()?,
-            Report::Output { .. } => {}
-            Report::Ended(record) => return ExitRecord::decode(&record),
+        match SupervisorMessage::decode(kind, content)? {
+            SupervisorMessage::Ready { .. } => spec.send(channel).ok()?,
+            SupervisorMessage::Output { .. } => {}
+            SupervisorMessage::Ended(record) => return ExitRecord::decode(&record),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fleetwright_protocol::frame::Stream;
 
-use super::spec::Report;
+use super::spec::SupervisorMessage;
 
 /// Output is gathered this long, so that chatty scripts do not cost a frame per line; a script that ends sooner
 /// sends none, because all of it is in its result.
@@ -100,7 +100,7 @@ impl Live {
         ];
         for (stream, gathered) in reports {
             if !gathered.data.is_empty() && self.pending.is_empty() && self.channel.is_some() {
-                let report = Report::Output {
+                let report = SupervisorMessage::Output {
                     stream,
                     offset: gathered.offset,
                     data: gathered.data,
@@ -118,7 +118,7 @@ impl Live {
         let Some(mut channel) = self.channel.take() else {
             return;
         };
-        let Ok(report) = Report::Ended(record).encode() else {
+        let Ok(report) = SupervisorMessage::Ended(record).encode() else {
             return;
         };
         let patient = channel
@@ -155,7 +155,7 @@ fn write_through(mut to: impl Write, data: &[u8]) -> io::Result<()> {
 /// Says that the supervisor is there.
 pub fn announce(channel: &mut UnixStream) -> io::Result<()> {
     let pid = std::process::id();
-    channel.write_all(&Report::Ready { pid }.encode()?)
+    channel.write_all(&SupervisorMessage::Ready { pid }.encode()?)
 }
 
 #[cfg(test)]
@@ -187,10 +187,10 @@ mod tests {
         let mut bytes = Vec::new();
         theirs.read_to_end(&mut bytes).unwrap();
         let first = 5 + 8 + CHUNK_BYTES_MAX;
-        let report = Report::decode(bytes[first], bytes[first + 5..].to_vec());
+        let report = SupervisorMessage::decode(bytes[first], bytes[first + 5..].to_vec());
         assert_eq!(
             report,
-            Some(Report::Output {
+            Some(SupervisorMessage::Output {
                 stream: Stream::Stderr,
                 offset: 90_000,
                 data: b"next".to_vec()

@@ -48,7 +48,7 @@ pub struct AccountIds {
 
 /// A message from the supervisor to the agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Report {
+pub enum SupervisorMessage {
     /// The first: the supervisor is there and waits for its run.
     Ready { pid: u32 },
     Output {
@@ -89,7 +89,7 @@ impl RunSpec {
     }
 }
 
-impl Report {
+impl SupervisorMessage {
     /// Kind, length, content.
     pub fn encode(&self) -> io::Result<Vec<u8>> {
         let (kind, content) = match self {
@@ -159,20 +159,23 @@ mod tests {
     #[test]
     fn reports_read_back_as_themselves() {
         let reports = [
-            Report::Ready { pid: 77 },
-            Report::Output {
+            SupervisorMessage::Ready { pid: 77 },
+            SupervisorMessage::Output {
                 stream: Stream::Stderr,
                 offset: 1 << 40,
                 data: vec![0, 255, 10],
             },
-            Report::Ended(b"record".to_vec()),
+            SupervisorMessage::Ended(b"record".to_vec()),
         ];
         for report in reports {
             let bytes = report.encode().unwrap();
             let head = bytes.first_chunk::<5>().unwrap();
-            let length = Report::content_bytes(head).unwrap();
+            let length = SupervisorMessage::content_bytes(head).unwrap();
             assert_eq!(bytes.len(), 5 + length);
-            assert_eq!(Report::decode(head[0], bytes[5..].to_vec()), Some(report));
+            assert_eq!(
+                SupervisorMessage::decode(head[0], bytes[5..].to_vec()),
+                Some(report)
+            );
         }
     }
 

@@ -2,7 +2,7 @@
 //! stored. What happens to a renewal is in `renewal`.
 
 use super::Agents;
-use super::generations::{self, Connect, Refusal};
+use super::generations::{self, Connect, Denial};
 use super::identity::AgentCertificate;
 use crate::db::DbError;
 use crate::hosts::admission;
@@ -17,8 +17,8 @@ pub enum ConnectError {
     /// Deleted, or never known here.
     #[error("there is no such host")]
     Unknown,
-    #[error("refused: {0:?}")]
-    Refused(Refusal),
+    #[error("denied: {0:?}")]
+    Denied(Denial),
     #[error(transparent)]
     Db(#[from] DbError),
 }
@@ -49,7 +49,7 @@ pub async fn admit_connection(
             .ok_or(ConnectError::Unknown)?;
         match generations::decide_connect(host.approval, &host.identity, presented, now_us) {
             Connect::Accept => return Ok(()),
-            Connect::Refuse(refusal) => return Err(ConnectError::Refused(refusal)),
+            Connect::Deny(denial) => return Err(ConnectError::Denied(denial)),
             Connect::AcceptAndPromote(identity) => {
                 if admission::save_identity(agents.hosts(), id, host.identity, identity).await? {
                     return Ok(());
@@ -75,6 +75,6 @@ pub async fn admit_download(
     match generations::decide_connect(host.approval, &host.identity, certificate.presented, now_us)
     {
         Connect::Accept | Connect::AcceptAndPromote(_) => Ok(()),
-        Connect::Refuse(refusal) => Err(ConnectError::Refused(refusal)),
+        Connect::Deny(denial) => Err(ConnectError::Denied(denial)),
     }
 }

@@ -13,8 +13,9 @@ pub struct Presented {
     pub not_after_us: i64,
 }
 
+/// Why a certificate of ours is not let in, or not renewed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum Denial {
     /// Waits for an operator.
     Pending,
     Rejected,
@@ -31,7 +32,7 @@ pub enum Connect {
     Accept,
     /// The renewed certificate is seen for the first time: it is the current one from now on.
     AcceptAndPromote(Identity),
-    Refuse(Refusal),
+    Deny(Denial),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +44,7 @@ pub enum Renew {
     },
     /// An older generation: two machines use one identity. Store the lock and tell the operator.
     Lock(Identity),
-    Refuse(Refusal),
+    Deny(Denial),
 }
 
 pub fn decide_connect(
@@ -53,20 +54,20 @@ pub fn decide_connect(
     now_us: i64,
 ) -> Connect {
     if identity.locked_reason.is_some() {
-        return Connect::Refuse(Refusal::Locked);
+        return Connect::Deny(Denial::Locked);
     }
     match approval {
-        Approval::Pending => return Connect::Refuse(Refusal::Pending),
-        Approval::Rejected => return Connect::Refuse(Refusal::Rejected),
+        Approval::Pending => return Connect::Deny(Denial::Pending),
+        Approval::Rejected => return Connect::Deny(Denial::Rejected),
         Approval::Approved => {}
     }
     if presented.not_after_us < now_us {
-        return Connect::Refuse(Refusal::Expired);
+        return Connect::Deny(Denial::Expired);
     }
-    match standing(identity, presented.issued) {
-        Standing::Current => Connect::Accept,
-        Standing::Ahead => Connect::AcceptAndPromote(promoted(presented.issued)),
-        Standing::Behind => Connect::Refuse(Refusal::Stale),
+    match succession(identity, presented.issued) {
+        Succession::Current => Connect::Accept,
+        Succession::Ahead => Connect::AcceptAndPromote(promoted(presented.issued)),
+        Succession::Behind => Connect::Deny(Denial::Stale),
     }
 }
 
@@ -79,21 +80,21 @@ pub fn decide_renew(
     now_us: i64,
 ) -> Renew {
     if identity.locked_reason.is_some() {
-        return Renew::Refuse(Refusal::Locked);
+        return Renew::Deny(Denial::Locked);
     }
     match approval {
-        Approval::Rejected => return Renew::Refuse(Refusal::Rejected),
+        Approval::Rejected => return Renew::Deny(Denial::Rejected),
         // A host may wait for its approval longer than a certificate lives.
         Approval::Pending | Approval::Approved => {}
     }
     if presented.not_after_us.saturating_add(RENEW_AFTER_EXPIRY_US) < now_us {
-        return Renew::Refuse(Refusal::Expired);
+        return Renew::Deny(Denial::Expired);
     }
-    let current = match standing(identity, presented.issued) {
-        Standing::Current => identity.current,
+    let current = match succession(identity, presented.issued) {
+        Succession::Current => identity.current,
         // It was issued and has not connected yet, but using it proves that it arrived.
-        Standing::Ahead => presented.issued,
-        Standing::Behind => {
+        Succession::Ahead => presented.issued,
+        Succession::Behind => {
             let reason = format!(
                 "a renewal came from generation {}, but generation {} is in use: two machines share this identity",
                 presented.issued.generation, identity.current.generation
@@ -119,7 +120,8 @@ pub fn decide_renew(
     }
 }
 
-enum Standing {
+/// Where a presented certificate stands among those issued to its host.
+enum Succession {
     Current,
     /// Newer than the stored one: the renewal not yet seen, or one made after the backup this database was restored
     /// from. Our own signature is on it, so it is believed.
@@ -128,15 +130,15 @@ enum Standing {
     Behind,
 }
 
-fn standing(identity: &Identity, presented: Issued) -> Standing {
+fn succession(identity: &Identity, presented: Issued) -> Succession {
     if presented == identity.current {
-        return Standing::Current;
+        return Succession::Current;
     }
     match identity.next {
-        Some(next) if next == presented => Standing::Ahead,
-        Some(next) if presented.generation > next.generation => Standing::Ahead,
-        None if presented.generation > identity.current.generation => Standing::Ahead,
-        Some(_) | None => Standing::Behind,
+        Some(next) if next == presented => Succession::Ahead,
+        Some(next) if presented.generation > next.generation => Succession::Ahead,
+        None if presented.generation > identity.current.generation => Succession::Ahead,
+        Some(_) | None => Succession::Behind,
     }
 }
 
@@ -204,14 +206,8 @@ mod tests {
             connect(&stored, issued(4, 2)),
             Connect::AcceptAndPromote(promoted)
         );
-        assert_eq!(
-            connect(&stored, issued(2, 1)),
-            Connect::Refuse(Refusal::Stale)
-        );
-        assert_eq!(
-            connect(&stored, issued(4, 9)),
-            Connect::Refuse(Refusal::Stale)
-        );
+        assert_eq!(connect(&stored, issued(2, 1)), Connect::Deny(Denial::Stale));
+        assert_eq!(connect(&stored, issued(4, 9)), Connect::Deny(Denial::Stale));
     }
 
     #[test]
@@ -225,14 +221,14 @@ mod tests {
             ..good
         };
         let table = [
-            (Approval::Pending, &stored, good, Refusal::Pending),
-            (Approval::Rejected, &stored, good, Refusal::Rejected),
-            (Approval::Approved, &locked, good, Refusal::Locked),
-            (Approval::Approved, &stored, expired, Refusal::Expired),
+            (Approval::Pending, &stored, good, Denial::Pending),
+            (Approval::Rejected, &stored, good, Denial::Rejected),
+            (Approval::Approved, &locked, good, Denial::Locked),
+            (Approval::Approved, &stored, expired, Denial::Expired),
         ];
-        for (approval, identity, presented, refusal) in table {
+        for (approval, identity, presented, denial) in table {
             let decided = decide_connect(approval, identity, presented, NOW);
-            assert_eq!(decided, Connect::Refuse(refusal));
+            assert_eq!(decided, Connect::Deny(denial));
         }
     }
 
@@ -270,13 +266,10 @@ mod tests {
         assert!(locked.locked_reason.is_some());
         assert_eq!(locked.current, moved_on.current);
         // Locked is locked for both of them.
-        assert_eq!(
-            renew(&locked, issued(2, 2), 3),
-            Renew::Refuse(Refusal::Locked)
-        );
+        assert_eq!(renew(&locked, issued(2, 2), 3), Renew::Deny(Denial::Locked));
         assert_eq!(
             connect(&locked, issued(2, 2)),
-            Connect::Refuse(Refusal::Locked)
+            Connect::Deny(Denial::Locked)
         );
     }
 
@@ -315,10 +308,7 @@ mod tests {
             decided(Approval::Pending),
             Renew::Issue { generation: 2, .. }
         ));
-        assert_eq!(
-            decided(Approval::Rejected),
-            Renew::Refuse(Refusal::Rejected)
-        );
+        assert_eq!(decided(Approval::Rejected), Renew::Deny(Denial::Rejected));
     }
 
     #[test]
@@ -353,13 +343,13 @@ mod tests {
                             prop_assert!(machines[0] != machines[1]);
                             stored = identity;
                         }
-                        Renew::Refuse(refusal) => prop_assert_eq!(refusal, Refusal::Locked),
+                        Renew::Deny(denial) => prop_assert_eq!(denial, Denial::Locked),
                     }
                 } else {
                     match connect(&stored, machines[machine]) {
                         Connect::Accept => prop_assert_eq!(stored.current, machines[machine]),
                         Connect::AcceptAndPromote(identity) => stored = identity,
-                        Connect::Refuse(_) => {}
+                        Connect::Deny(_) => {}
                     }
                 }
                 prop_assert!(stored.current.generation >= before);

@@ -8,7 +8,7 @@
 use super::Agents;
 use super::authority::AuthorityError;
 use super::csr::Csr;
-use super::generations::{self, Refusal, Renew};
+use super::generations::{self, Denial, Renew};
 use super::identity::AgentCertificate;
 use crate::audit::AuditContext;
 use crate::db::DbError;
@@ -23,8 +23,8 @@ pub enum RenewalError {
     /// Deleted, or never known here.
     #[error("there is no such host")]
     Unknown,
-    #[error("refused: {0:?}")]
-    Refused(Refusal),
+    #[error("denied: {0:?}")]
+    Denied(Denial),
     #[error(transparent)]
     Db(#[from] DbError),
     #[error("the certificate could not be signed")]
@@ -58,11 +58,11 @@ pub async fn renew(
             now_us,
         );
         match decision {
-            Renew::Refuse(refusal) => return Err(RenewalError::Refused(refusal)),
+            Renew::Deny(denial) => return Err(RenewalError::Denied(denial)),
             Renew::Lock(identity) => {
                 tracing::warn!(host_id = %id, reason = identity.locked_reason, "locked a host");
                 admission::lock_host(agents.hosts(), context, id, identity).await?;
-                return Err(RenewalError::Refused(Refusal::Locked));
+                return Err(RenewalError::Denied(Denial::Locked));
             }
             Renew::Issue {
                 identity,

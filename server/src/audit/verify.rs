@@ -25,14 +25,14 @@ pub enum Finding {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
+pub struct ChainCheck {
     pub rows_checked: u64,
     pub last_sequence: i64,
     pub findings: Vec<Finding>,
 }
 
 /// Checks the whole log as it was when the check began.
-pub async fn run(db: &Db) -> Result<Report, DbError> {
+pub async fn run(db: &Db) -> Result<ChainCheck, DbError> {
     let (floor, head) = store::anchors(db).await?;
     let mut walk = Walk::new(floor, head);
     while !walk.is_done() {
@@ -51,7 +51,7 @@ pub async fn run(db: &Db) -> Result<Report, DbError> {
 struct Walk {
     at: Anchor,
     head: Anchor,
-    report: Report,
+    report: ChainCheck,
 }
 
 impl Walk {
@@ -59,9 +59,9 @@ impl Walk {
         Self {
             at: floor,
             head,
-            report: Report {
+            report: ChainCheck {
                 last_sequence: head.sequence,
-                ..Report::default()
+                ..ChainCheck::default()
             },
         }
     }
@@ -95,7 +95,7 @@ impl Walk {
         };
     }
 
-    fn finish(mut self) -> Report {
+    fn finish(mut self) -> ChainCheck {
         if self.report.findings.len() < FINDINGS_MAX {
             let (at, head) = (self.at, self.head);
             if at.sequence < head.sequence {

@@ -49,7 +49,7 @@ pub struct CommandState {
 
 /// What an agent says about one command.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Report<'a> {
+pub enum Observation<'a> {
     Started {
         attempt: u32,
     },
@@ -84,7 +84,9 @@ pub struct Reaction {
 impl CommandState {
     /// When a command sent at `lease_us` must have been heard of.
     pub fn lease_due(lease_us: i64) -> i64 {
-        lease_us + i64::try_from(START_WITHIN_MS).unwrap_or(i64::MAX / 2_000) * 1_000 + LEASE_GRACE_US
+        lease_us
+            + i64::try_from(START_WITHIN_MS).unwrap_or(i64::MAX / 2_000) * 1_000
+            + LEASE_GRACE_US
     }
 
     /// The end of every patience: the row is terminal by then, whatever agents do.
@@ -104,7 +106,8 @@ impl CommandState {
         self.status = CommandStatus::Running;
         self.reason = None;
         self.started_at = Some(now.wall_us);
-        self.due_at = Some((now.lease_us + self.timeout_us + OUTCOME_GRACE_US).min(self.last_due()));
+        self.due_at =
+            Some((now.lease_us + self.timeout_us + OUTCOME_GRACE_US).min(self.last_due()));
         self.slot = true;
     }
 
@@ -132,21 +135,23 @@ impl CommandState {
 }
 
 /// Applies what an agent said.
-pub fn on_report(state: &mut CommandState, report: &Report<'_>, now: Now) -> Reaction {
+pub fn on_report(state: &mut CommandState, report: &Observation<'_>, now: Now) -> Reaction {
     match report {
-        Report::Started { attempt } => {
+        Observation::Started { attempt } => {
             if state.status == CommandStatus::Queued && *attempt == state.attempt {
                 state.start(now);
             }
             Reaction::default()
         }
-        Report::NotStarted { attempt, reason } => on_not_started(state, *attempt, *reason, now),
-        Report::Finished { attempt, outcome } => on_finished(state, *attempt, outcome, now),
-        Report::HostGone => {
+        Observation::NotStarted { attempt, reason } => {
+            on_not_started(state, *attempt, *reason, now)
+        }
+        Observation::Finished { attempt, outcome } => on_finished(state, *attempt, outcome, now),
+        Observation::HostGone => {
             on_host_gone(state, now);
             Reaction::default()
         }
-        Report::Journal {
+        Observation::Journal {
             attempt,
             journal_changed,
         } => on_journal(state, *attempt, *journal_changed, now),

@@ -16,11 +16,11 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Collects the ids of changed sets until the publisher takes them.
 #[derive(Clone, Default)]
 pub(super) struct Notices {
-    inner: Arc<Inner>,
+    inner: Arc<NoticeBoard>,
 }
 
 #[derive(Default)]
-struct Inner {
+struct NoticeBoard {
     changed: Mutex<BTreeSet<SetId>>,
     wake: Notify,
 }

@@ -13,7 +13,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::control::change_rows;
-use super::decide::{self, Report};
+use super::decide::{self, Observation};
 use super::effects::{Effects, Hint};
 use super::report::{AgentReport, Said};
 use super::service::Commands;
@@ -138,7 +138,7 @@ pub fn settle_hello_in(
         let attempt = entries.get(&row.id).copied();
         decide::on_report(
             &mut row.state,
-            &Report::Journal {
+            &Observation::Journal {
                 attempt,
                 journal_changed,
             },
@@ -226,13 +226,13 @@ fn apply_one<'a>(
     let attempt = report.attempt;
     match &report.said {
         Said::Started => {
-            decide::on_report(&mut row.state, &Report::Started { attempt }, now);
+            decide::on_report(&mut row.state, &Observation::Started { attempt }, now);
         }
         Said::HostGone => {
-            decide::on_report(&mut row.state, &Report::HostGone, now);
+            decide::on_report(&mut row.state, &Observation::HostGone, now);
         }
         Said::NotStarted(reason) => {
-            let said = Report::NotStarted {
+            let said = Observation::NotStarted {
                 attempt,
                 reason: *reason,
             };
@@ -246,7 +246,7 @@ fn apply_one<'a>(
         }
         Said::Finished(result) => {
             let (outcome, output) = &**result;
-            let said = Report::Finished { attempt, outcome };
+            let said = Observation::Finished { attempt, outcome };
             let is_repeated = row.answered && attempt == row.state.attempt;
             let reaction = decide::on_report(&mut row.state, &said, now);
             effects.frames.push((row.host_id, ack(report)));

@@ -39,10 +39,10 @@ pub struct CommandsParts {
 /// Cheap to clone.
 #[derive(Clone)]
 pub struct Commands {
-    inner: Arc<Inner>,
+    inner: Arc<CommandsState>,
 }
 
-struct Inner {
+struct CommandsState {
     db: Db,
     clock: SharedClock,
     registry: HostRegistry,
@@ -67,7 +67,7 @@ impl Commands {
             connections: parts.connections,
             live: LiveOutput::default(),
         };
-        let inner = Inner {
+        let inner = CommandsState {
             db: parts.db,
             clock: parts.clock,
             registry: parts.registry,

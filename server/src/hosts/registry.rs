@@ -38,10 +38,10 @@ pub struct HostMeta {
 /// A handle on the registry; cheap to clone.
 #[derive(Clone)]
 pub struct HostRegistry {
-    inner: Arc<Inner>,
+    inner: Arc<RegistryState>,
 }
 
-struct Inner {
+struct RegistryState {
     clock: SharedClock,
     hosts: RwLock<Registered>,
     /// Hosts whose presence differs, or may differ, from what is stored.
@@ -80,7 +80,7 @@ impl HostRegistry {
             .collect();
         hosts.shrink_to_fit();
         Ok(Self {
-            inner: Arc::new(Inner {
+            inner: Arc::new(RegistryState {
                 clock,
                 hosts: RwLock::new(Registered {
                     approved: hosts.values().filter(|entry| entry.is_approved()).count(),

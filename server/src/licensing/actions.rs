@@ -12,9 +12,9 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
-use super::decide::{self, Licensed, Refusal, Standing};
+use super::decide::{self, Entitlement, Licensed, NotInForce};
 use super::memory::Memory;
-use super::{Inner, LICENSE_SIGNAL, Licensing, LicensingParts, TrustedKeys, store};
+use super::{LICENSE_SIGNAL, Licensing, LicensingParts, LicensingState, TrustedKeys, store};
 use crate::audit::{self, AuditContext};
 use crate::db::{Db, DbError};
 use crate::loops::{Loop, Loops};
@@ -28,7 +28,7 @@ pub enum InstallError {
     #[error(transparent)]
     License(#[from] LicenseError),
     #[error(transparent)]
-    Refused(#[from] Refusal),
+    NotInForce(#[from] NotInForce),
     #[error("the licence has expired")]
     Expired,
     #[error(transparent)]
@@ -40,10 +40,10 @@ impl Licensing {
     pub async fn load(parts: LicensingParts) -> Result<Self, DbError> {
         let installation_id = store::installation_id(&parts.db, parts.clock.new_id()).await?;
         let memory = Memory::load(&parts.db, &parts.clock).await?;
-        let inner = Inner {
+        let inner = LicensingState {
             parts,
             installation_id,
-            current: ArcSwap::from_pointee(Standing::default()),
+            current: ArcSwap::from_pointee(Entitlement::default()),
             looking: tokio::sync::Mutex::new(memory),
         };
         let licensing = Self {
@@ -93,13 +93,13 @@ async fn look(licensing: &Licensing) -> Result<(), DbError> {
     if let Some(license) = &license {
         remember_features(&parts.db, &mut memory, &license.claims).await?;
     }
-    let standing = Standing {
+    let entitlement = Entitlement {
         license,
         problem,
         once_licensed: memory.once_licensed.clone(),
         hosts: parts.registry.approved_count() as u64,
     };
-    swap_in(licensing, standing);
+    swap_in(licensing, entitlement);
     Ok(())
 }
 
@@ -221,16 +221,16 @@ async fn remember_features(db: &Db, memory: &mut Memory, claims: &Claims) -> Res
     Ok(())
 }
 
-fn swap_in(licensing: &Licensing, standing: Standing) {
+fn swap_in(licensing: &Licensing, entitlement: Entitlement) {
     let before = licensing.inner.current.load();
-    if **before == standing {
+    if **before == entitlement {
         return;
     }
-    let told = before.license != standing.license || before.problem != standing.problem;
-    let over = before.is_over_host_limit() != standing.is_over_host_limit();
-    let describe = describe(&standing);
-    let problem = standing.problem.clone();
-    licensing.inner.current.store(Arc::new(standing));
+    let told = before.license != entitlement.license || before.problem != entitlement.problem;
+    let over = before.is_over_host_limit() != entitlement.is_over_host_limit();
+    let describe = describe(&entitlement);
+    let problem = entitlement.problem.clone();
+    licensing.inner.current.store(Arc::new(entitlement));
     if told {
         match problem {
             None => tracing::info!("licence: {describe}"),
@@ -242,8 +242,8 @@ fn swap_in(licensing: &Licensing, standing: Standing) {
     }
 }
 
-fn describe(standing: &Standing) -> String {
-    match &standing.license {
+fn describe(entitlement: &Entitlement) -> String {
+    match &entitlement.license {
         None => "none, community edition".to_owned(),
         Some(license) => {
             let features: Vec<&str> = decide::known_features(&license.claims).collect();

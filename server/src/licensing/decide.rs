@@ -10,7 +10,7 @@ const DAY_SECONDS: i64 = 86_400;
 
 /// What the licence grants now, and what is remembered of earlier ones.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Standing {
+pub struct Entitlement {
     pub license: Option<Licensed>,
     /// Why there is no licence in force although one was offered.
     pub problem: Option<String>,
@@ -85,7 +85,7 @@ impl Reason {
 
 /// Why a verified licence is not in force at all.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum NotInForce {
     #[error("the licence is not valid before {0} (seconds since 1970)")]
     NotYetValid(i64),
     #[error("the licence is for another installation ({0})")]
@@ -95,19 +95,21 @@ pub enum Refusal {
 }
 
 /// Where in its life a licence is.
-pub fn phase(claims: &Claims, now_s: i64, installation: &str) -> Result<Phase, Refusal> {
+pub fn phase(claims: &Claims, now_s: i64, installation: &str) -> Result<Phase, NotInForce> {
     if claims.exp <= claims.nbf {
-        return Err(Refusal::NeverValid);
+        return Err(NotInForce::NeverValid);
     }
     if let Some(other) = claims
         .installation
         .as_deref()
         .filter(|named| *named != installation)
     {
-        return Err(Refusal::OtherInstallation(other.chars().take(64).collect()));
+        return Err(NotInForce::OtherInstallation(
+            other.chars().take(64).collect(),
+        ));
     }
     if now_s < claims.nbf {
-        return Err(Refusal::NotYetValid(claims.nbf));
+        return Err(NotInForce::NotYetValid(claims.nbf));
     }
     Ok(if now_s < claims.exp {
         Phase::Active
@@ -125,7 +127,7 @@ pub fn grace_ends_s(claims: &Claims) -> i64 {
         .saturating_add(i64::from(claims.grace_days).saturating_mul(DAY_SECONDS))
 }
 
-impl Standing {
+impl Entitlement {
     pub fn access(&self, feature: &str, module: &str, version: &Version) -> Access {
         let Some(license) = self
             .license
@@ -223,7 +225,7 @@ mod tests {
         }
     }
 
-    fn standing(claims: Claims, now: i64, hosts: u64) -> Standing {
+    fn entitlement(claims: Claims, now: i64, hosts: u64) -> Entitlement {
         let phase = phase(&claims, now, "here").expect("in force");
         let license = Some(Licensed {
             claims,
@@ -231,15 +233,15 @@ mod tests {
             development: false,
             phase,
         });
-        Standing {
+        Entitlement {
             license,
             hosts,
-            ..Standing::default()
+            ..Entitlement::default()
         }
     }
 
-    fn access(standing: &Standing, feature: &str) -> Access {
-        standing.access(feature, "groups", &Version::new(1, 2, 0))
+    fn access(entitlement: &Entitlement, feature: &str) -> Access {
+        entitlement.access(feature, "groups", &Version::new(1, 2, 0))
     }
 
     #[test]
@@ -268,7 +270,7 @@ mod tests {
             (NOW + 100, Ok(Phase::Grace)),
             (NOW + 100 + DAY_SECONDS - 1, Ok(Phase::Grace)),
             (NOW + 100 + DAY_SECONDS, Ok(Phase::Expired)),
-            (NOW - 1, Err(Refusal::NotYetValid(NOW))),
+            (NOW - 1, Err(NotInForce::NotYetValid(NOW))),
         ];
         for (now, expected) in cases {
             assert_eq!(phase(&claims(), now, "here"), expected, "{now}");
@@ -282,26 +284,26 @@ mod tests {
         assert_eq!(phase(&bound, NOW, "here"), Ok(Phase::Active));
         assert_eq!(
             phase(&bound, NOW, "there"),
-            Err(Refusal::OtherInstallation("here".to_owned()))
+            Err(NotInForce::OtherInstallation("here".to_owned()))
         );
     }
 
     #[test]
     fn only_new_work_stops_when_a_licence_lapses_or_the_fleet_outgrows_it() {
         assert_eq!(
-            access(&standing(claims(), NOW, 2), "fleet_groups"),
+            access(&entitlement(claims(), NOW, 2), "fleet_groups"),
             Access::Full
         );
         assert_eq!(
-            access(&standing(claims(), NOW + 100, 0), "fleet_groups"),
+            access(&entitlement(claims(), NOW + 100, 0), "fleet_groups"),
             Access::Full
         );
-        let expired = standing(claims(), NOW + 100 + DAY_SECONDS, 0);
+        let expired = entitlement(claims(), NOW + 100 + DAY_SECONDS, 0);
         assert_eq!(
             access(&expired, "fleet_groups"),
             Access::ContinueOnly(Reason::LicenseExpired)
         );
-        let grown = standing(claims(), NOW, 3);
+        let grown = entitlement(claims(), NOW, 3);
         assert_eq!(
             access(&grown, "fleet_groups"),
             Access::ContinueOnly(Reason::HostLimitExceeded)
@@ -310,7 +312,7 @@ mod tests {
 
     #[test]
     fn a_feature_never_licensed_answers_nothing_and_one_taken_away_only_stops() {
-        let mut now = standing(claims(), NOW, 0);
+        let mut now = entitlement(claims(), NOW, 0);
         assert_eq!(
             access(&now, "fleet_budgets"),
             Access::Nothing(Reason::NotLicensed)
@@ -321,7 +323,7 @@ mod tests {
             Access::ContinueOnly(Reason::NotLicensed)
         );
         assert_eq!(
-            access(&Standing::default(), "fleet_groups"),
+            access(&Entitlement::default(), "fleet_groups"),
             Access::Nothing(Reason::NotLicensed)
         );
     }
@@ -330,7 +332,7 @@ mod tests {
     fn unknown_features_are_ignored_and_listed() {
         assert_eq!(unknown_features(&claims()), ["fleet_teleport"]);
         assert_eq!(
-            access(&standing(claims(), NOW, 0), "fleet_teleport"),
+            access(&entitlement(claims(), NOW, 0), "fleet_teleport"),
             Access::Nothing(Reason::NotLicensed)
         );
     }
@@ -341,11 +343,11 @@ mod tests {
         limited
             .modules
             .insert("groups".to_owned(), "^1.2".parse().expect("a requirement"));
-        let standing = standing(limited, NOW, 0);
-        assert_eq!(access(&standing, "fleet_groups"), Access::Full);
-        let newer = standing.access("fleet_groups", "groups", &Version::new(2, 0, 0));
+        let entitlement = entitlement(limited, NOW, 0);
+        assert_eq!(access(&entitlement, "fleet_groups"), Access::Full);
+        let newer = entitlement.access("fleet_groups", "groups", &Version::new(2, 0, 0));
         assert_eq!(newer, Access::Nothing(Reason::NotLicensed));
-        let other = standing.access("fleet_groups", "bulk", &Version::new(1, 2, 0));
+        let other = entitlement.access("fleet_groups", "bulk", &Version::new(1, 2, 0));
         assert_eq!(other, Access::Nothing(Reason::NotLicensed));
     }
 }

@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 
 use super::Licensing;
 use super::actions::{self, InstallError};
-use super::decide::{self, Standing};
+use super::decide::{self, Entitlement};
 use crate::app::AppState;
 use crate::audit::AuditContext;
 use crate::auth::Caller;
@@ -78,7 +78,7 @@ async fn put_license(
 impl From<InstallError> for Problem {
     fn from(error: InstallError) -> Self {
         match error {
-            InstallError::License(_) | InstallError::Refused(_) | InstallError::Expired => {
+            InstallError::License(_) | InstallError::NotInForce(_) | InstallError::Expired => {
                 Self::invalid_field("/license", "license-invalid", error.to_string())
             }
             InstallError::Db(error) => error.into(),
@@ -87,14 +87,14 @@ impl From<InstallError> for Problem {
 }
 
 fn view(licensing: &Licensing) -> LicenseView {
-    let standing = licensing.current();
-    let claims = standing.license.as_ref().map(|license| &license.claims);
+    let entitlement = licensing.current();
+    let claims = entitlement.license.as_ref().map(|license| &license.claims);
     let at = |seconds: i64| Timestamp(seconds.saturating_mul(1_000_000));
     LicenseView {
-        state: state(&standing),
-        reason: standing.problem.clone(),
+        state: state(&entitlement),
+        reason: entitlement.problem.clone(),
         customer: claims.map(|claims| claims.sub.clone()),
-        features: standing.feature_states(),
+        features: entitlement.feature_states(),
         unknown_features: claims.map(decide::unknown_features).unwrap_or_default(),
         modules: claims
             .map(|claims| {
@@ -109,13 +109,13 @@ fn view(licensing: &Licensing) -> LicenseView {
         expires_at: claims.map(|claims| at(claims.exp)),
         grace_ends_at: claims.map(|claims| at(decide::grace_ends_s(claims))),
         max_hosts: claims.and_then(|claims| claims.max_hosts),
-        hosts: standing.hosts,
-        host_limit_exceeded: standing.is_over_host_limit(),
-        key_id: standing
+        hosts: entitlement.hosts,
+        host_limit_exceeded: entitlement.is_over_host_limit(),
+        key_id: entitlement
             .license
             .as_ref()
             .map(|license| license.key_id.clone()),
-        development: standing
+        development: entitlement
             .license
             .as_ref()
             .is_some_and(|license| license.development),
@@ -123,8 +123,8 @@ fn view(licensing: &Licensing) -> LicenseView {
     }
 }
 
-fn state(standing: &Standing) -> &'static str {
-    match (&standing.license, &standing.problem) {
+fn state(entitlement: &Entitlement) -> &'static str {
+    match (&entitlement.license, &entitlement.problem) {
         (Some(license), _) => license.phase.as_str(),
         (None, Some(_)) => "invalid",
         (None, None) => "none",

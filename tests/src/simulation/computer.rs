@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use fleetwright_agent::core::machine::{Machine, Refusal};
+use fleetwright_agent::core::machine::{Inability, Machine};
 use fleetwright_agent::core::uploads::Part;
 use fleetwright_agent::job::{Job, SUPPORTED};
 use fleetwright_agent::journal::{Execution, PlanRun, PowerRun};
@@ -282,7 +282,7 @@ impl Machine for Hands {
         SUPPORTED.to_vec()
     }
 
-    fn refusal(&self, _job: &Job) -> Option<Refusal> {
+    fn refusal(&self, _job: &Job) -> Option<Inability> {
         None
     }
 

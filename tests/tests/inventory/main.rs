@@ -10,7 +10,7 @@ use fleetwright_protocol::{Facts, HostId};
 use fleetwright_server::agents::connect::{self, ConnectError};
 use fleetwright_server::agents::csr::Csr;
 use fleetwright_server::agents::enrollment::{self, EnrollError};
-use fleetwright_server::agents::generations::Refusal;
+use fleetwright_server::agents::generations::Denial;
 use fleetwright_server::agents::renewal::{self, RenewalError};
 use fleetwright_server::agents::store as agents_store;
 use fleetwright_server::clock::ManualClock;
@@ -105,11 +105,11 @@ on_each_database! {
         assert_eq!(second.admitted.host_id, first.admitted.host_id);
         assert_eq!((second.admitted.generation, second.admitted.approval), (2, Approval::Pending));
         let old = connect::admit_connection(&office.agents, certificate(&first.certificate_pem)).await;
-        assert!(matches!(old, Err(ConnectError::Refused(Refusal::Pending))));
+        assert!(matches!(old, Err(ConnectError::Denied(Denial::Pending))));
         let id = first.admitted.host_id;
         actions::approve_host(&office.hosts, operator(), id).await.unwrap();
         let old = connect::admit_connection(&office.agents, certificate(&first.certificate_pem)).await;
-        assert!(matches!(old, Err(ConnectError::Refused(Refusal::Stale))));
+        assert!(matches!(old, Err(ConnectError::Denied(Denial::Stale))));
         let new = certificate(&second.certificate_pem);
         connect::admit_connection(&office.agents, new).await.unwrap();
     }
@@ -138,14 +138,14 @@ on_each_database! {
         connect::admit_connection(&office.agents, second).await.unwrap();
         let (connection, _outbound) = office.connections.register(id, 0);
         let clone = renewal::renew(&office.agents, first, &csr, operator()).await;
-        assert!(matches!(clone, Err(RenewalError::Refused(Refusal::Locked))));
+        assert!(matches!(clone, Err(RenewalError::Denied(Denial::Locked))));
         assert!(connection.is_over(), "the live socket is cut");
         assert_eq!(audited(&test.db, "host.lock").await, 1);
         for certificate in [first, second] {
             let refused = connect::admit_connection(&office.agents, certificate).await;
-            assert!(matches!(refused, Err(ConnectError::Refused(Refusal::Locked))));
+            assert!(matches!(refused, Err(ConnectError::Denied(Denial::Locked))));
             let refused = renewal::renew(&office.agents, certificate, &csr, operator()).await;
-            assert!(matches!(refused, Err(RenewalError::Refused(Refusal::Locked))));
+            assert!(matches!(refused, Err(RenewalError::Denied(Denial::Locked))));
         }
         let host = actions::approve_host(&office.hosts, operator(), id).await.unwrap();
         assert_eq!(host.identity.locked_reason, None);
@@ -170,7 +170,7 @@ on_each_database! {
             assert!(matches!(refused, Err(EnrollError::Rejected)));
         }
         let renewed = renewal::renew(&office.agents, presented, &csr, operator()).await;
-        assert!(matches!(renewed, Err(RenewalError::Refused(Refusal::Rejected))));
+        assert!(matches!(renewed, Err(RenewalError::Denied(Denial::Rejected))));
         office.delete(id).await.unwrap();
         let gone = office.delete(id).await;
         assert!(matches!(gone, Err(HostError::NotFound)));

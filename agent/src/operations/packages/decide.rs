@@ -42,7 +42,7 @@ pub enum Status {
 /// What there is to say of one package: an entry of the result's `details.packages`. In a dry run, `after` and
 /// `status` are what would be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Report {
+pub struct PackageResult {
     pub name: String,
     /// A version, or `installed` (in whatever version), or `absent`.
     pub wanted: String,
@@ -126,7 +126,7 @@ impl Goal<'_> {
         before: &State,
         after: &State,
         trouble: Option<String>,
-    ) -> Report {
+    ) -> PackageResult {
         let met = self.is_met(wanted, after);
         let status = if met {
             self.status(before, after)
@@ -139,7 +139,7 @@ impl Goal<'_> {
             (true, _) => (status == Status::Unchanged && self.change == Change::Remove)
                 .then(|| "another version is installed".to_owned()),
         };
-        Report {
+        PackageResult {
             name: wanted.name.clone(),
             wanted: match self.change {
                 Change::Install => wanted.version.clone().unwrap_or("installed".to_owned()),
@@ -153,7 +153,7 @@ impl Goal<'_> {
     }
 
     /// What would come of `task`, for a dry run.
-    pub fn forecast(&self, wanted: &Wanted, before: &State, task: &Task) -> Report {
+    pub fn forecast(&self, wanted: &Wanted, before: &State, task: &Task) -> PackageResult {
         let after = match (task, self.change) {
             (Task::Keep | Task::Refuse(_), _) => before.clone(),
             (Task::Go { .. }, Change::Remove) => State::Absent,
@@ -187,7 +187,7 @@ impl Goal<'_> {
     }
 }
 
-impl Report {
+impl PackageResult {
     pub fn changes(&self) -> bool {
         match self.status {
             Status::Installed | Status::Upgraded | Status::Downgraded | Status::Removed => true,

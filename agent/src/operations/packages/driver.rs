@@ -5,7 +5,7 @@ use fleetwright_protocol::outcome::FailureReason;
 use serde_json::json;
 
 use super::Change;
-use super::decide::{Goal, Report, Status, Task};
+use super::decide::{Goal, PackageResult, Status, Task};
 use super::family::{Call, Offers, Pick, Rights, State, States};
 use super::wanted::Wanted;
 use crate::operations::tools::{ToolOutput, Tools};
@@ -82,12 +82,12 @@ impl Run<'_> {
     /// What [`Self::carry_out`] would do, touching nothing.
     pub fn foresee(&mut self, wanted: &[Wanted], refresh: bool) -> Result<Outcome, String> {
         let (before, open) = self.look(wanted)?;
-        let reports: Vec<Report> = self
+        let reports: Vec<PackageResult> = self
             .plan(wanted, &before, &open, true)?
             .iter()
             .map(|item| self.goal.forecast(item.wanted, &item.before, &item.task))
             .collect();
-        let would_change = reports.iter().any(Report::changes);
+        let would_change = reports.iter().any(PackageResult::changes);
         let mut outcome = self.outcome(&reports, None, would_change);
         if !open.is_empty() {
             outcome.message = format!(
@@ -230,7 +230,7 @@ impl Run<'_> {
         before: &States,
         after: &States,
         trouble: impl Fn(&str) -> Option<String>,
-    ) -> Vec<Report> {
+    ) -> Vec<PackageResult> {
         let state =
             |states: &States, name: &str| states.get(name).cloned().unwrap_or(State::Absent);
         wanted
@@ -244,7 +244,12 @@ impl Run<'_> {
     }
 
     /// The reports as a result. `said`: the tool's last answer, where one ran.
-    fn outcome(&self, reports: &[Report], said: Option<&ToolOutput>, changed: bool) -> Outcome {
+    fn outcome(
+        &self,
+        reports: &[PackageResult],
+        said: Option<&ToolOutput>,
+        changed: bool,
+    ) -> Outcome {
         let failed = || {
             reports
                 .iter()
@@ -271,7 +276,7 @@ impl Run<'_> {
             outcome = Outcome::failed(reason, message);
             outcome.exit_code = unclean.and_then(|said| said.code);
         } else {
-            outcome.message = match reports.iter().any(Report::changes) {
+            outcome.message = match reports.iter().any(PackageResult::changes) {
                 true => sentences(reports.iter().filter(|report| report.changes())),
                 false => "all packages are as wanted already".to_owned(),
             };
@@ -327,8 +332,8 @@ fn words(said: &ToolOutput, name: &str) -> String {
         .collect()
 }
 
-fn sentences<'a>(reports: impl Iterator<Item = &'a Report>) -> String {
-    let mut said: Vec<String> = reports.map(Report::sentence).collect();
+fn sentences<'a>(reports: impl Iterator<Item = &'a PackageResult>) -> String {
+    let mut said: Vec<String> = reports.map(PackageResult::sentence).collect();
     let more = said.len().saturating_sub(SENTENCES_MAX);
     said.truncate(SENTENCES_MAX);
     if more > 0 {

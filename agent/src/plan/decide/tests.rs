@@ -86,7 +86,7 @@ fn cut() -> LogEntry {
 }
 
 fn follows(plan: &Contents, entries: &[LogEntry]) -> Next {
-    let progress = Progress::of(plan.steps.len(), entries);
+    let progress = PlanProgress::of(plan.steps.len(), entries);
     next(plan, &progress, BOOT, false)
 }
 
@@ -211,7 +211,7 @@ fn without_time_nothing_more_is_begun_and_files_are_put_back_all_the_same() {
         step("b", "run_script", OnFailure::Rollback, None),
     ]);
     let late_next = |entries: &[LogEntry]| {
-        let progress = Progress::of(2, entries);
+        let progress = PlanProgress::of(2, entries);
         next(&careful, &progress, BOOT, true)
     };
     assert_eq!(late_next(&[]), Next::OutOfTime);
@@ -238,7 +238,7 @@ fn live(plan: &Contents, luck: &[u8]) -> (Vec<usize>, Next, Vec<LogEntry>) {
     let (mut entries, mut boot, mut times) = (Vec::new(), 0_u32, vec![0; plan.steps.len()]);
     for luck in luck.iter().cycle().take(400) {
         // An agent that looks again at any time sees the same.
-        let progress = Progress::of(plan.steps.len(), &entries);
+        let progress = PlanProgress::of(plan.steps.len(), &entries);
         let decided = next(plan, &progress, &boot.to_string(), false);
         assert_eq!(decided, next(plan, &progress, &boot.to_string(), false));
         let outcome = match luck % 4 {
@@ -289,11 +289,11 @@ proptest! {
         }).collect());
         let (times, last, entries) = live(&plan, &luck);
         prop_assert!(times.iter().all(|times| *times <= 1), "{:?}", entries);
-        let progress = Progress::of(plan.steps.len(), &entries);
+        let progress = PlanProgress::of(plan.steps.len(), &entries);
         match last {
             Next::Conclude => match failure(&plan, &progress) {
                 None => {
-                    let waiting = progress.steps.contains(&Standing::Waiting);
+                    let waiting = progress.steps.contains(&StepState::Waiting);
                     prop_assert!(!waiting, "{:?}", entries);
                 }
                 Some(failed) => {

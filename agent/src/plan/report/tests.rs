@@ -47,7 +47,7 @@ fn ended(step: usize, succeeded: bool, words: &str) -> LogEntry {
 fn a_plan_succeeds_if_only_steps_failed_that_may() {
     let tolerant = plan(7, "s", OnFailure::Continue);
     let entries: Vec<LogEntry> = (0..7).map(|step| ended(step, step == 6, "w")).collect();
-    let outcome = outcome(&tolerant, &Progress::of(7, &entries));
+    let outcome = outcome(&tolerant, &PlanProgress::of(7, &entries));
     assert_eq!(outcome.status, OutcomeStatus::Succeeded);
     assert_eq!(
         outcome.message,
@@ -67,7 +67,10 @@ fn a_step_that_nobody_heard_of_again_has_not_succeeded() {
         reason: FailureReason::OutcomeUnknown,
         message: "lost".to_owned(),
     };
-    let told = outcome(&wanted, &Progress::of(2, &[ended(0, true, ""), begun, cut]));
+    let told = outcome(
+        &wanted,
+        &PlanProgress::of(2, &[ended(0, true, ""), begun, cut]),
+    );
     assert_eq!(
         (told.reason, told.message.as_str()),
         (Some(FailureReason::OutcomeUnknown), "lost")
@@ -82,7 +85,7 @@ fn the_largest_plan_fits_and_small_ones_lose_nothing() {
     for steps in [1, 10, 100, 1_000] {
         let wanted = plan(steps, &name, OnFailure::Stop);
         let entries: Vec<LogEntry> = (0..steps).map(|step| ended(step, true, &words)).collect();
-        let told = outcome(&wanted, &Progress::of(steps, &entries))
+        let told = outcome(&wanted, &PlanProgress::of(steps, &entries))
             .details
             .unwrap();
         assert!(told.to_string().len() <= DETAILS_BYTES_MAX, "{steps} steps");

@@ -30,7 +30,7 @@ use crate::agents::connection;
 use crate::agents::conversation::ConnectionContext;
 use crate::agents::csr::{Csr, CsrError};
 use crate::agents::enrollment::{self, EnrollError};
-use crate::agents::generations::Refusal;
+use crate::agents::generations::Denial;
 use crate::agents::identity::AgentCertificate;
 use crate::agents::renewal::{self, RenewalError};
 use crate::audit::AuditContext;
@@ -227,7 +227,7 @@ impl From<EnrollError> for Problem {
                 Self::new(StatusCode::UNAUTHORIZED, "enrollment-token-invalid", detail)
             }
             EnrollError::Csr(error) => error.into(),
-            EnrollError::Rejected => refused(Refusal::Rejected),
+            EnrollError::Rejected => denied(Denial::Rejected),
             EnrollError::Db(error) => error.into(),
             EnrollError::Authority(error) => Self::internal(&error),
         }
@@ -238,7 +238,7 @@ impl From<ConnectError> for Problem {
     fn from(error: ConnectError) -> Self {
         match error {
             ConnectError::Unknown => deleted(),
-            ConnectError::Refused(refusal) => refused(refusal),
+            ConnectError::Denied(denial) => denied(denial),
             ConnectError::Db(error) => error.into(),
         }
     }
@@ -248,7 +248,7 @@ impl From<RenewalError> for Problem {
     fn from(error: RenewalError) -> Self {
         match error {
             RenewalError::Unknown => deleted(),
-            RenewalError::Refused(refusal) => refused(refusal),
+            RenewalError::Denied(denial) => denied(denial),
             RenewalError::Db(error) => error.into(),
             RenewalError::Authority(error) => Self::internal(&error),
         }
@@ -261,23 +261,23 @@ fn deleted() -> Problem {
 }
 
 /// `reason` tells the agent's log, and its patience, what to do.
-fn refused(refusal: Refusal) -> Problem {
-    match refusal {
-        Refusal::Pending => {
+fn denied(denial: Denial) -> Problem {
+    match denial {
+        Denial::Pending => {
             Problem::forbidden("The host waits for approval.").with_extension("reason", "pending")
         }
-        Refusal::Rejected => {
+        Denial::Rejected => {
             Problem::forbidden("The host was rejected.").with_extension("reason", "rejected")
         }
-        Refusal::Locked => {
+        Denial::Locked => {
             let detail = "The host is locked: two machines share its identity.";
             Problem::forbidden(detail).with_extension("reason", "locked")
         }
-        Refusal::Expired => {
+        Denial::Expired => {
             let detail = "The certificate has expired.";
             Problem::new(StatusCode::UNAUTHORIZED, "certificate-expired", detail)
         }
-        Refusal::Stale => {
+        Denial::Stale => {
             let detail = "A newer certificate of this host is in use.";
             Problem::conflict("stale-generation", detail)
         }

@@ -34,7 +34,11 @@ fn sent() -> CommandState {
 #[test]
 fn a_start_moves_to_running_and_keeps_the_slot() {
     let mut state = sent();
-    on_report(&mut state, &Report::Started { attempt: 1 }, at(NOW + 5));
+    on_report(
+        &mut state,
+        &Observation::Started { attempt: 1 },
+        at(NOW + 5),
+    );
     assert_eq!(
         (state.status, state.slot, state.started_at),
         (CommandStatus::Running, true, Some(NOW + 5))
@@ -44,7 +48,7 @@ fn a_start_moves_to_running_and_keeps_the_slot() {
 #[test]
 fn a_proof_of_not_starting_raises_the_attempt_and_frees_the_slot() {
     let mut state = sent();
-    let report = Report::NotStarted {
+    let report = Observation::NotStarted {
         attempt: 1,
         reason: NotStartedReason::AgentRestarted.into(),
     };
@@ -71,12 +75,16 @@ fn a_proof_of_not_starting_stands_also_after_a_start_was_announced() {
             cancel_reason: "halted",
             ..sent()
         };
-        on_report(&mut state, &Report::Started { attempt: 1 }, at(NOW + 1));
+        on_report(
+            &mut state,
+            &Observation::Started { attempt: 1 },
+            at(NOW + 1),
+        );
         if killed {
             on_cancel(&mut state, true, at(NOW + 2));
         }
         state.set_cancelled = set_cancelled;
-        let journal = Report::Journal {
+        let journal = Observation::Journal {
             attempt: Some((1, JournalState::NotStarted.into())),
             journal_changed: false,
         };
@@ -86,7 +94,7 @@ fn a_proof_of_not_starting_stands_also_after_a_start_was_announced() {
             CommandStatus::Running,
             "the reason is awaited"
         );
-        let not_started = |attempt| Report::NotStarted {
+        let not_started = |attempt| Observation::NotStarted {
             attempt,
             reason: reason.into(),
         };
@@ -127,7 +135,7 @@ fn a_cancelled_command_that_did_not_start_is_skipped() {
         CommandStatus::Queued,
         "until it is known not to have started"
     );
-    let report = Report::NotStarted {
+    let report = Observation::NotStarted {
         attempt: 1,
         reason: NotStartedReason::LeaseExpired.into(),
     };
@@ -148,7 +156,7 @@ fn an_unheard_lease_frees_the_slot_but_keeps_the_attempt() {
     );
     assert_eq!(state.due_at, Some(state.last_due()));
     let end = state.last_due();
-    on_due(&mut state, end);
+    on_due(&mut state, at(end));
     assert_eq!(
         (state.status, state.reason),
         (CommandStatus::Failed, Some("outcome_unknown"))
@@ -164,10 +172,14 @@ fn only_a_started_shutdown_succeeds_by_the_hosts_silence() {
                 ..sent()
             };
             if started {
-                on_report(&mut state, &Report::Started { attempt: 1 }, at(NOW + 1));
+                on_report(
+                    &mut state,
+                    &Observation::Started { attempt: 1 },
+                    at(NOW + 1),
+                );
             }
             let before = state.clone();
-            on_report(&mut state, &Report::HostGone, at(NOW + 5));
+            on_report(&mut state, &Observation::HostGone, at(NOW + 5));
             if started && operation_type == OperationType::Shutdown {
                 assert_eq!(
                     (state.status, state.reason, state.slot, state.due_at),
@@ -192,10 +204,14 @@ fn a_host_that_never_comes_back_from_its_restart_has_timed_out() {
             operation_type,
             ..sent()
         };
-        on_report(&mut state, &Report::Started { attempt: 1 }, at(NOW + 1));
+        on_report(
+            &mut state,
+            &Observation::Started { attempt: 1 },
+            at(NOW + 1),
+        );
         let due_at = state.due_at.unwrap();
         assert!(due_at >= NOW + 1 + state.timeout_us);
-        on_due(&mut state, due_at);
+        on_due(&mut state, at(due_at));
         assert_eq!(
             (state.status, state.reason),
             (CommandStatus::Failed, Some(reason))
@@ -206,7 +222,7 @@ fn a_host_that_never_comes_back_from_its_restart_has_timed_out() {
 #[test]
 fn an_intact_journal_without_the_command_proves_that_it_never_arrived() {
     let mut state = sent();
-    let report = Report::Journal {
+    let report = Observation::Journal {
         attempt: None,
         journal_changed: false,
     };
@@ -222,11 +238,15 @@ fn a_new_journal_makes_the_outcome_unknown_and_is_never_rerun() {
     for started in [false, true] {
         let mut state = sent();
         if started {
-            on_report(&mut state, &Report::Started { attempt: 1 }, at(NOW + 1));
+            on_report(
+                &mut state,
+                &Observation::Started { attempt: 1 },
+                at(NOW + 1),
+            );
         }
         on_report(
             &mut state,
-            &Report::Journal {
+            &Observation::Journal {
                 attempt: None,
                 journal_changed: true,
             },
@@ -247,7 +267,7 @@ fn a_result_after_the_end_is_late_and_moves_nothing() {
     let outcome = Outcome::succeeded(true);
     let reaction = on_report(
         &mut state,
-        &Report::Finished {
+        &Observation::Finished {
             attempt: 1,
             outcome: &outcome,
         },
@@ -278,7 +298,7 @@ fn a_word_that_is_not_known_never_makes_a_command_start_again_or_succeed() {
     let newer = Word::of("newer");
     // Proven not to have started: asked again, not at once.
     let mut state = sent();
-    let not_started = Report::NotStarted {
+    let not_started = Observation::NotStarted {
         attempt: 1,
         reason: Open::Unknown(newer),
     };
@@ -288,7 +308,7 @@ fn a_word_that_is_not_known_never_makes_a_command_start_again_or_succeed() {
     // In the journal, in whatever state: it waits for what the agent says next.
     for before in [sent(), running()] {
         let mut state = before.clone();
-        let journal = Report::Journal {
+        let journal = Observation::Journal {
             attempt: Some((1, Open::Unknown(newer))),
             journal_changed: false,
         };
@@ -309,7 +329,7 @@ fn a_word_that_is_not_known_never_makes_a_command_start_again_or_succeed() {
             reason,
             ..Outcome::succeeded(true)
         };
-        let finished = Report::Finished {
+        let finished = Observation::Finished {
             attempt: 1,
             outcome: &outcome,
         };
@@ -321,7 +341,7 @@ fn a_word_that_is_not_known_never_makes_a_command_start_again_or_succeed() {
 
 fn running() -> CommandState {
     let mut state = sent();
-    on_report(&mut state, &Report::Started { attempt: 1 }, at(NOW));
+    on_report(&mut state, &Observation::Started { attempt: 1 }, at(NOW));
     state
 }
 
@@ -334,12 +354,16 @@ fn a_wall_clock_that_is_set_moves_no_deadline() {
             lease_us: us,
         };
         let mut state = sent();
-        on_report(&mut state, &Report::Started { attempt: 1 }, set(NOW + 5));
+        on_report(
+            &mut state,
+            &Observation::Started { attempt: 1 },
+            set(NOW + 5),
+        );
         assert_eq!(state.started_at, Some(NOW + 5 + step), "shown as it is now");
         let due = NOW + 5 + state.timeout_us + OUTCOME_GRACE_US;
         assert_eq!(state.due_at, Some(due));
         let mut waits = sent();
-        let not_started = Report::NotStarted {
+        let not_started = Observation::NotStarted {
             attempt: 1,
             reason: NotStartedReason::AgentRestarted.into(),
         };
@@ -408,13 +432,13 @@ fn step(state: &mut CommandState, event: &Event, now: Now) {
     match event {
         Event::Started(attempt) => drop_reaction(on_report(
             state,
-            &Report::Started { attempt: *attempt },
+            &Observation::Started { attempt: *attempt },
             now,
         )),
         Event::NotStarted(attempt, reason) => {
             drop_reaction(on_report(
                 state,
-                &Report::NotStarted {
+                &Observation::NotStarted {
                     attempt: *attempt,
                     reason: *reason,
                 },
@@ -428,7 +452,7 @@ fn step(state: &mut CommandState, event: &Event, now: Now) {
             };
             drop_reaction(on_report(
                 state,
-                &Report::Finished {
+                &Observation::Finished {
                     attempt: *attempt,
                     outcome,
                 },
@@ -436,7 +460,7 @@ fn step(state: &mut CommandState, event: &Event, now: Now) {
             ));
         }
         Event::Journal(entry, changed) => {
-            let report = Report::Journal {
+            let report = Observation::Journal {
                 attempt: *entry,
                 journal_changed: *changed,
             };

@@ -127,7 +127,7 @@ impl Dispatcher {
         &mut self,
         picks: Vec<Pick>,
         operations: &HashMap<SetId, String>,
-        sent: &HashMap<CommandId, Terms>,
+        sent: &HashMap<CommandId, TimeLimits>,
         lease_us: i64,
     ) {
         for pick in picks {
@@ -138,8 +138,8 @@ impl Dispatcher {
                 ..
             } = pick.command;
             let operation = operations.get(&set_id);
-            if let (Some(operation), Some(terms)) = (operation, sent.get(&id)) {
-                self.write(&pick, operation, *terms, lease_us);
+            if let (Some(operation), Some(limits)) = (operation, sent.get(&id)) {
+                self.write(&pick, operation, *limits, lease_us);
                 continue;
             }
             if pick.connection.resolve(id) || operation.is_none() {
@@ -158,7 +158,7 @@ impl Dispatcher {
         picks: &[Pick],
         operations: &mut HashMap<SetId, String>,
         now: Now,
-    ) -> Result<HashMap<CommandId, Terms>, DbError> {
+    ) -> Result<HashMap<CommandId, TimeLimits>, DbError> {
         self.load_operations(picks, operations).await?;
         let list: Vec<Pick> = picks
             .iter()
@@ -195,13 +195,13 @@ impl Dispatcher {
         Ok(())
     }
 
-    pub(super) fn write(&self, pick: &Pick, operation: &str, terms: Terms, lease_us: i64) {
-        let ttl_ms = u64::try_from((terms.expires_at - lease_us) / 1_000).unwrap_or(0);
+    pub(super) fn write(&self, pick: &Pick, operation: &str, limits: TimeLimits, lease_us: i64) {
+        let ttl_ms = u64::try_from((limits.expires_at - lease_us) / 1_000).unwrap_or(0);
         let frame = command_frame(
             pick.command.id,
             pick.command.attempt,
             operation,
-            terms.timeout_seconds,
+            limits.timeout_seconds,
             START_WITHIN_MS,
             ttl_ms,
         );
@@ -211,12 +211,12 @@ impl Dispatcher {
 
 /// What the frame says of its set.
 #[derive(Clone, Copy)]
-pub(super) struct Terms {
+pub(super) struct TimeLimits {
     timeout_seconds: u64,
     expires_at: i64,
 }
 
-impl Terms {
+impl TimeLimits {
     pub(super) fn of(set: &SetRow) -> Self {
         Self {
             timeout_seconds: set.timeout_seconds,
@@ -232,7 +232,7 @@ pub(super) fn mark_sent_in(
     tx: &mut Tx<'_>,
     picks: &[Pick],
     now: Now,
-) -> Result<HashMap<CommandId, Terms>, DbError> {
+) -> Result<HashMap<CommandId, TimeLimits>, DbError> {
     let mut by_set: BTreeMap<SetId, Vec<&Waiting>> = BTreeMap::new();
     for pick in picks {
         if !pick.connection.is_over() {
@@ -265,8 +265,8 @@ pub(super) fn mark_sent_in(
                 ..CounterDelta::default()
             },
         );
-        let terms = Terms::of(&set);
-        sent.extend(marked.into_iter().map(|id| (id, terms)));
+        let limits = TimeLimits::of(&set);
+        sent.extend(marked.into_iter().map(|id| (id, limits)));
     }
     sets::apply(tx, &deltas, now.wall_us)?;
     Ok(sent)

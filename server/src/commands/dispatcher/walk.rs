@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use fleetwright_protocol::{CommandId, SetId};
 
-use super::send::{Pick, Terms};
+use super::send::{Pick, TimeLimits};
 use super::{Dispatcher, SetWork, Step};
 use crate::clock::Now;
 use crate::commands::control::{cancel_rows, change_rows, give_up_rows};
@@ -125,7 +125,7 @@ impl Dispatcher {
             Ok((chunk, frozen)) => (chunk.sent, Ok((chunk.materialised, frozen))),
             Err(error) => (BTreeSet::new(), Err(error)),
         };
-        let sent = sent.into_iter().map(|id| (id, Terms::of(set))).collect();
+        let sent = sent.into_iter().map(|id| (id, TimeLimits::of(set))).collect();
         self.hand_out(picks, &operations, &sent, lease_us);
         let (materialised, frozen) = outcome?;
         if let Some(work) = self.work.get_mut(&id) {
@@ -188,12 +188,7 @@ impl Dispatcher {
     }
 
     /// Works off a chunk of a cancelled or expired set.
-    async fn settle(
-        &mut self,
-        set: &SetRow,
-        cancelled: bool,
-        now: Now,
-    ) -> Result<Step, DbError> {
+    async fn settle(&mut self, set: &SetRow, cancelled: bool, now: Now) -> Result<Step, DbError> {
         let id = set.view.id;
         let Some(work) = self.work.get_mut(&id) else {
             return Ok(Step::Rest);

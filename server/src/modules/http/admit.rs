@@ -153,8 +153,8 @@ impl Modules {
         path: &str,
     ) -> Result<Option<CallContext>, DbError> {
         let parts = self.parts();
-        let standing = auth::standing::of(&parts.db, principal, parts.clock.now_us()).await?;
-        let caller = standing.map(|principal| Caller {
+        let principal = auth::delegation::of(&parts.db, principal, parts.clock.now_us()).await?;
+        let caller = principal.map(|principal| Caller {
             principal,
             request_id: parts.clock.new_id().to_string(),
             address: String::new(),
