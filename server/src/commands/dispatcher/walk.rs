@@ -125,7 +125,10 @@ impl Dispatcher {
             Ok((chunk, frozen)) => (chunk.sent, Ok((chunk.materialised, frozen))),
             Err(error) => (BTreeSet::new(), Err(error)),
         };
-        let sent = sent.into_iter().map(|id| (id, TimeLimits::of(set))).collect();
+        let sent = sent
+            .into_iter()
+            .map(|id| (id, TimeLimits::of(set)))
+            .collect();
         self.hand_out(picks, &operations, &sent, lease_us);
         let (materialised, frozen) = outcome?;
         if let Some(work) = self.work.get_mut(&id) {

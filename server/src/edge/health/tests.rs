@@ -2,7 +2,7 @@
 //! server out of service until it runs again, whatever the wall clock does.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -13,39 +13,15 @@ use tower::ServiceExt as _;
 
 use super::*;
 use crate::agents::{Agents, AgentsParts};
-use crate::clock::Clock;
+use crate::clock::ManualClock;
 use crate::config::Config;
 use crate::edge::router;
 use crate::loops::{Loop, Place};
 
-const DAY_S: i64 = 86_400;
-
-/// A machine whose wall clock can be stepped while it runs.
-#[derive(Default)]
-struct Machine {
-    wall_s: AtomicI64,
-    boot_s: AtomicI64,
-}
-
-impl Machine {
-    fn runs_for(&self, seconds: i64) {
-        self.wall_s.fetch_add(seconds, Ordering::SeqCst);
-        self.boot_s.fetch_add(seconds, Ordering::SeqCst);
-    }
-}
-
-impl Clock for Machine {
-    fn now_us(&self) -> i64 {
-        self.wall_s.load(Ordering::SeqCst) * 1_000_000
-    }
-
-    fn monotonic_us(&self) -> i64 {
-        self.boot_s.load(Ordering::SeqCst) * 1_000_000
-    }
-}
+const DAY_US: i64 = 86_400 * 1_000_000;
 
 struct Watched {
-    machine: Arc<Machine>,
+    clock: Arc<ManualClock>,
     app: AppState,
     router: Router,
     _folder: tempfile::TempDir,
@@ -53,8 +29,7 @@ struct Watched {
 
 impl Watched {
     async fn start(metrics: Option<metrics_exporter_prometheus::PrometheusHandle>) -> Self {
-        let machine = Arc::new(Machine::default());
-        machine.runs_for(20_000 * DAY_S);
+        let clock = ManualClock::at(20_000 * DAY_US);
         let folder = tempfile::tempdir().unwrap();
         let config = Config {
             data_dir: folder.path().join("data"),
@@ -62,10 +37,10 @@ impl Watched {
             ..Config::default()
         };
         crate::install_crypto();
-        let (app, _workers) = App::build(config, machine.clone(), metrics).await.unwrap();
+        let (app, _workers) = App::build(config, clock.clone(), metrics).await.unwrap();
         let agents = Agents::open(AgentsParts::of(&app)).unwrap();
         Self {
-            machine,
+            clock,
             router: router::router(app.clone(), agents),
             app,
             _folder: folder,
@@ -116,7 +91,7 @@ async fn a_stalled_essential_loop_is_told_and_takes_the_server_out_of_service() 
     run_each(&essential);
     drop(retention.begin());
 
-    watched.machine.runs_for(31);
+    watched.clock.advance(Duration::from_secs(31));
     let (status, body) = watched.ready().await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(body["checks"]["loops"], "not ready");
@@ -131,7 +106,7 @@ async fn a_stalled_essential_loop_is_told_and_takes_the_server_out_of_service() 
     assert_eq!(of(&body, "dispatcher")["runs"], 2);
 
     // What is not essential is told, and that is all.
-    watched.machine.runs_for(2 * 3_600);
+    watched.clock.advance(Duration::from_secs(2 * 3_600));
     run_each(&essential);
     let (status, body) = watched.ready().await;
     assert_eq!(status, StatusCode::OK);
@@ -148,9 +123,9 @@ async fn a_step_of_the_wall_clock_makes_no_loop_late() {
     let watched = Watched::start(None).await;
     let places = [Loop::Deadlines, Loop::Dispatcher].map(|which| watched.app.loops.take(which));
     run_each(&places);
-    for step in [DAY_S, -2 * DAY_S] {
-        watched.machine.runs_for(2);
-        watched.machine.wall_s.fetch_add(step, Ordering::SeqCst);
+    for step in [DAY_US, -2 * DAY_US] {
+        watched.clock.advance(Duration::from_secs(2));
+        watched.clock.step_wall(step);
         let (status, body) = watched.ready().await;
         assert_eq!(status, StatusCode::OK, "{body}");
         assert_eq!(of(&body, "dispatcher")["condition"], "fine");
@@ -166,10 +141,10 @@ async fn metrics_tell_each_loops_runs_and_age() {
     let watched = Watched::start(Some(recorder.handle())).await;
     let place = watched.app.loops.take(Loop::Retention);
     drop(place.begin());
-    watched.machine.runs_for(7);
+    watched.clock.advance(Duration::from_secs(7));
     let (status, text) = watched.get("/metrics").await;
     assert_eq!(status, StatusCode::OK);
-    let at = 20_000 * DAY_S;
+    let at = 20_000 * DAY_US / 1_000_000;
     for line in [
         "fleetwright_loop_runs_total{loop=\"retention\"} 1".to_owned(),
         "fleetwright_loop_last_run_age_seconds{loop=\"retention\"} 7".to_owned(),
