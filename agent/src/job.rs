@@ -1,6 +1,6 @@
 //! A command's operation, checked and ready to run: what `core` queues. Pure.
 
-use fleetwright_protocol::health_check::operation_seconds;
+use fleetwright_protocol::time_limit::operation_seconds;
 use fleetwright_protocol::validate;
 use fleetwright_protocol::{ExecutionOptions, Operation, OperationType, Violation};
 use serde_json::Value;

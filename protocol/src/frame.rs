@@ -236,7 +236,7 @@ pub struct CommandFrame {
     /// `{"operation_type": …, "parameters": …, "options": …}`.
     pub operation: Value,
     /// All of the run: what the operation may take, and what its health check adds; see
-    /// [`run_seconds`](crate::health_check::run_seconds).
+    /// [`run_seconds`](crate::time_limit::run_seconds).
     pub timeout_seconds: u64,
     /// Counted from receipt on the agent's boot-time clock.
     pub start_within_ms: u64,

@@ -150,7 +150,7 @@ impl Executor {
     ) -> Result<Part, Conclusion> {
         let operation_ms = plan.deadline_unix_ms.saturating_sub(clock::unix_ms());
         let check_ms =
-            fleetwright_protocol::health_check::check_seconds(&job.options).saturating_mul(1_000);
+            fleetwright_protocol::time_limit::check_seconds(&job.options).saturating_mul(1_000);
         let launch = Launch {
             boot_id: self.boot_id(),
             operation_ms,

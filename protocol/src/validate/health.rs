@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use super::{names, rules};
+use super::rules;
+use super::shape::names;
 use crate::health_check::HealthCheck;
 use crate::limits::HEALTH_CHECK_SECONDS_MAX;
 use crate::violation::Violation;

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{names, parameters_of, rules};
+use super::shape::{names, under};
+use super::single;
 use crate::limits::PLAN_STEPS_MAX;
 use crate::operation::{DeploymentPlan, OnFailure, OperationType, PlanStep, StepCondition};
 use crate::violation::Violation;
@@ -36,11 +37,7 @@ pub(super) fn plan(value: &Value) -> Result<DeploymentPlan, Vec<Violation>> {
             }
             Err(violations) => {
                 let prefix = format!("/steps/{index}");
-                found.extend(
-                    violations
-                        .into_iter()
-                        .map(|violation| violation.under(&prefix)),
-                );
+                found.extend(under(violations, &prefix));
             }
         }
     }
@@ -93,24 +90,7 @@ fn step(value: &Value, seen: &BTreeSet<String>) -> Result<PlanStep, Vec<Violatio
         .unwrap_or_default();
     let empty = Value::Object(serde_json::Map::new());
     let parameters = object.get("parameters").unwrap_or(&empty);
-    let operation = match OperationType::from_name(kind_name) {
-        None => Err(vec![Violation::new(
-            "/operation_type",
-            "operation-type-unknown",
-            format!("`{}` is not an operation type", rules::shown(kind_name)),
-        )]),
-        Some(OperationType::ApplyDeploymentPlan) => Err(vec![invalid(
-            "/operation_type",
-            "a plan cannot hold a plan",
-        )]),
-        Some(kind) => parameters_of(kind, parameters).map_err(|found| {
-            found
-                .into_iter()
-                .map(|one| one.under("/parameters"))
-                .collect()
-        }),
-    };
-    match operation {
+    match single::operation(kind_name, parameters) {
         Ok(operation) if found.is_empty() => Ok(PlanStep {
             name: name.to_owned(),
             operation: Box::new(operation),

@@ -1,5 +1,7 @@
 //! The rules for single texts: paths, modes, names. Each pushes what it finds under the given pointer.
 
+use std::collections::BTreeMap;
+
 use crate::violation::Violation;
 
 /// PATH_MAX on Linux.
@@ -36,8 +38,20 @@ pub(super) fn no_nul(found: &mut Vec<Violation>, pointer: &str, code: &str, text
     }
 }
 
+pub(super) fn environment(
+    found: &mut Vec<Violation>,
+    pointer: &str,
+    variables: &BTreeMap<String, String>,
+) {
+    for (name, value) in variables {
+        let pointer = format!("{pointer}/{}", pointer_token(name));
+        variable_name(found, &pointer, name);
+        no_nul(found, &pointer, "operation-environment-invalid", value);
+    }
+}
+
 /// Portable names, and nothing that changes how the dynamic linker loads code into the child.
-pub(super) fn variable_name(found: &mut Vec<Violation>, pointer: &str, name: &str) {
+fn variable_name(found: &mut Vec<Violation>, pointer: &str, name: &str) {
     let portable = name
         .bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')

@@ -4,10 +4,10 @@
 use std::collections::BTreeSet;
 
 use fleetwright_plugin_api::wire::{OfflinePolicy, SetCreate, SetPreview, SetView};
-use fleetwright_protocol::health_check::run_seconds;
 use fleetwright_protocol::limits::{
     EXPIRES_IN_SECONDS_MAX, OPERATION_BYTES_MAX, TIMEOUT_SECONDS_MAX,
 };
+use fleetwright_protocol::time_limit::run_seconds;
 use fleetwright_protocol::{HostId, Operation, Violation, validate};
 use serde_json::json;
 

@@ -13,7 +13,7 @@ fn checked(text: &str, check: Value) -> CommandFrame {
         "options": {"health_check": check}}),
     );
     let options = serde_json::from_value(wanted.operation["options"].clone()).unwrap();
-    wanted.timeout_seconds = fleetwright_protocol::health_check::run_seconds(300, &options);
+    wanted.timeout_seconds = fleetwright_protocol::time_limit::run_seconds(300, &options);
     wanted
 }
 
