@@ -17,7 +17,7 @@ pub use data::{
     AbiStatement, AbiTable, BodyStream, BodyStream_TO, BodyStreamBox, Ctx, LogRecord, Op,
     error_code, op_kind,
 };
-pub use router::{FleetRouter, FleetRouter_TO};
+pub use router::{FleetRouter, FleetRouter_TO, FleetRouterBox};
 pub use server::{
     CallApi, CallApi_TO, ClockApi, ClockApi_TO, DbApi, DbApi_TO, FeaturesApi, FeaturesApi_TO,
     HostsApi, HostsApi_TO, IdentityApi, IdentityApi_TO, LogApi, LogApi_TO, ServerApi, ServerApi_TO,
@@ -28,9 +28,6 @@ pub use server::{
 pub use abi_stable::sabi_trait::TD_Opaque;
 pub use abi_stable::std_types::{RBox, ROption, RResult, RStr, RString, RVec};
 pub use async_ffi::FfiFuture;
-
-/// A module's router, owned.
-pub type FleetRouterBox = FleetRouter_TO<RBox<()>>;
 
 use abi_stable::StableAbi;
 use abi_stable::abi_stability::abi_checking::check_layout_compatibility;

@@ -14,14 +14,14 @@ mod extract;
 mod hosts;
 mod identity;
 mod logging;
+mod module;
+mod problem_detail;
 mod refusal;
 mod runtime;
 mod server;
 mod sets;
 mod signals;
 pub mod testing;
-
-use std::future::Future;
 
 pub use adapter::serve;
 pub use axum;
@@ -30,7 +30,7 @@ pub use boundary::ModuleRouter;
 pub use bytes::Bytes;
 pub use call::{Call, Payload};
 pub use database::{Database, Dialect};
-pub use error::{CallError, ServerError};
+pub use error::{CallError, ModuleError, ServerError};
 pub use extract::Caller;
 pub use fleetwright_http_kit::{
     At, Fields, FromFields, FromInput, IfMatch, IfNoneMatch, JsonBody, ListQuery, OptionalJsonBody,
@@ -39,6 +39,7 @@ pub use fleetwright_http_kit::{
 };
 pub use hosts::Hosts;
 pub use identity::Identity;
+pub use module::{Migration, Module};
 pub use server::{Features, Server};
 pub use sets::Sets;
 pub use signals::Signals;
@@ -51,55 +52,3 @@ pub use crate::wire::{
     SetControl, SetCreate, SetPreview, SetView,
 };
 pub use fleetwright_protocol::{CommandId, HostId, SetId, Violation};
-
-/// A Pro module. One value of it lives as long as the module is loaded.
-pub trait Module: Send + Sync + Sized + 'static {
-    /// The module's own tables, oldest first. Run by the server, each in a transaction, before `start`.
-    fn migrations() -> Vec<Migration> {
-        Vec::new()
-    }
-
-    /// Builds the module and its router (with full paths, `/api/v1/fleet/…`), and spawns its loops with
-    /// [`Server::spawn`].
-    fn start(
-        server: Server,
-    ) -> impl Future<Output = Result<(Self, axum::Router), ModuleError>> + Send;
-
-    /// A method another module calls in process (`Server::call`). Not reachable from outside.
-    fn invoke(
-        &self,
-        context: CallContext,
-        method: String,
-        payload: Payload,
-    ) -> impl Future<Output = Result<Payload, CallError>> + Send {
-        let _ = (context, payload);
-        async move { Err(CallError::unknown_method(&method)) }
-    }
-}
-
-/// One forward-only step of a module's own tables, which are all named `<module>_…`.
-#[derive(Clone, Copy, Debug)]
-pub struct Migration {
-    /// From 1, without gaps.
-    pub version: u32,
-    pub name: &'static str,
-    pub sqlite: &'static str,
-    pub postgres: &'static str,
-}
-
-/// Why a module cannot start. Shown as it is in the module list, so it must not hold secrets.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct ModuleError(pub String);
-
-impl ModuleError {
-    pub fn new(reason: impl std::fmt::Display) -> Self {
-        Self(reason.to_string())
-    }
-}
-
-impl From<ServerError> for ModuleError {
-    fn from(error: ServerError) -> Self {
-        Self::new(error)
-    }
-}

@@ -3,11 +3,14 @@
 #![expect(non_local_definitions, reason = "how sabi_trait expands")]
 
 use abi_stable::sabi_trait;
-use abi_stable::std_types::{ROption, RResult, RStr, RString};
+use abi_stable::std_types::{RBox, ROption, RResult, RStr, RString};
 use async_ffi::FfiFuture;
 
 use super::AnyIface;
 use super::data::{AbiError, AbiPayload, AbiRequest, AbiResponse, Ctx};
+
+/// A module's router, owned.
+pub type FleetRouterBox = FleetRouter_TO<RBox<()>>;
 
 #[sabi_trait]
 pub trait FleetRouter: Send + Sync + 'static {

@@ -1,10 +1,11 @@
-//! What a call to the server or to another module can fail with, as an author needs to tell it apart.
+//! What a call to the server or to another module can fail with, as an author needs to tell it apart, and why a module
+//! cannot start.
 
 use abi_stable::std_types::{RString, RVec};
 use serde_json::{Value, json};
 
 use super::Problem;
-use super::refusal::{from_detail, to_detail};
+use super::problem_detail::{from_detail, to_detail};
 use crate::abi::{AbiError, error_code};
 use crate::rows::RowError;
 
@@ -55,9 +56,20 @@ pub enum CallError {
     Server(#[from] ServerError),
 }
 
+/// Why a module cannot start. Shown as it is in the module list, so it must not hold secrets.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ModuleError(pub String);
+
 impl CallError {
     pub fn unknown_method(method: &str) -> Self {
         Self::Server(ServerError::NotFound(format!("no method `{method}`")))
+    }
+}
+
+impl ModuleError {
+    pub fn new(reason: impl std::fmt::Display) -> Self {
+        Self(reason.to_string())
     }
 }
 
@@ -70,6 +82,12 @@ impl From<Problem> for CallError {
 impl From<RowError> for ServerError {
     fn from(error: RowError) -> Self {
         Self::Internal(error.to_string())
+    }
+}
+
+impl From<ServerError> for ModuleError {
+    fn from(error: ServerError) -> Self {
+        Self::new(error)
     }
 }
 

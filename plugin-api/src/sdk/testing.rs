@@ -2,78 +2,28 @@
 //! fakes a test drives; the database is plugged in, because an SDK that carried one would put a second copy of SQLite
 //! into every module. `fleetwright-server` (as a dev-dependency) gives real SQLite and PostgreSQL behind [`SqlBackend`].
 
+mod client;
 pub mod declaration;
 mod fakes;
+mod state;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use abi_stable::sabi_trait::TD_Opaque;
-use async_ffi::FfiFuture;
-use axum::Router;
-use bytes::Bytes;
-use fleetwright_protocol::{HostId, SetId};
-use futures_util::future::BoxFuture;
-use http::Request;
-use http_body_util::BodyExt as _;
-use tokio::sync::watch;
+use fleetwright_protocol::HostId;
 
 use super::server::Services;
-use super::{
-    AuditEntry, CallContext, CallError, CommandOutput, CommandView, FeatureState, HostRecord,
-    Module, ModuleError, Payload, RespondRecord, Server, ServerError, SetControl, SetCreate,
-    SetView,
-};
+use super::{CallContext, CallError, HostRecord, Module, ModuleError, Payload, Server};
 use crate::abi::{
-    AbiStatement, AbiTable, CallApi_TO, ClockApi_TO, DbApi_TO, FeaturesApi_TO, HostsApi_TO,
-    IdentityApi_TO, LogApi_TO, Op, SetsApi_TO, SignalsApi_TO,
+    CallApi_TO, ClockApi_TO, DbApi_TO, FeaturesApi_TO, HostsApi_TO, IdentityApi_TO, LogApi_TO,
+    SetsApi_TO, SignalsApi_TO,
 };
 use crate::wire::Environment;
+use state::Shared;
 
-/// Runs a module's SQL: the two SQL kinds of ops, in one transaction, with the guards of `fleet.db/1`.
-pub trait SqlBackend: Send + Sync + 'static {
-    /// 1 SQLite, 2 PostgreSQL.
-    fn dialect(&self) -> u32;
-    fn read(
-        &self,
-        statements: Vec<AbiStatement>,
-    ) -> BoxFuture<'static, Result<Vec<AbiTable>, ServerError>>;
-    /// Index of each op in the whole batch, and the op.
-    fn commit(&self, ops: Vec<(usize, Op)>) -> BoxFuture<'static, Result<(), ServerError>>;
-}
-
-/// What the fakes hold; a test reads and changes it through [`TestServer::state`].
-#[derive(Default)]
-pub struct TestState {
-    /// The lease clock.
-    pub now_us: i64,
-    /// By how much the wall clock was set.
-    pub wall_set_by_us: i64,
-    /// The inventory, by revision. Use [`TestServer::put_host`].
-    pub hosts: BTreeMap<HostId, HostRecord>,
-    pub deleted_hosts: BTreeMap<HostId, i64>,
-    pub hosts_revision: i64,
-    pub last_seen_us: BTreeMap<HostId, i64>,
-    /// Sets as created, with the hosts in their frozen order.
-    pub created_sets: Vec<(SetCreate, Vec<HostId>)>,
-    pub sets: BTreeMap<SetId, SetView>,
-    pub commands: BTreeMap<SetId, Vec<CommandView>>,
-    /// How often a module asked for rows of sets.
-    pub commands_asked: u64,
-    pub outputs: BTreeMap<fleetwright_protocol::CommandId, CommandOutput>,
-    pub controls: Vec<SetControl>,
-    /// How many controls of single hosts are still refused as unavailable: their rows are not all written.
-    pub unready_controls: u32,
-    pub audits: Vec<AuditEntry>,
-    pub responses: Vec<RespondRecord>,
-    pub signals: Vec<String>,
-    /// Features that may not start new work, and why. Those not named may.
-    pub refused_features: BTreeMap<String, String>,
-    /// Principals that are gone or have lost their role. All others are operators.
-    pub revoked: std::collections::BTreeSet<String>,
-}
-
-type Method = Box<dyn Fn(CallContext, Payload) -> Result<Payload, CallError> + Send + Sync>;
+pub use client::{TestClient, TestResponse, operator};
+pub use state::{SqlBackend, TestState};
 
 /// A fake server. Cheap to clone; clones share their state.
 #[derive(Clone)]
@@ -81,35 +31,11 @@ pub struct TestServer {
     shared: Arc<Shared>,
 }
 
-pub(crate) struct Shared {
-    state: Mutex<TestState>,
-    generation: watch::Sender<u64>,
-    methods: Mutex<BTreeMap<(String, String), Method>>,
-    sql: Option<Arc<dyn SqlBackend>>,
-}
-
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, TestState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl TestServer {
     /// A server whose database is `sql`; without one, every read and SQL write fails.
     pub fn new(sql: Option<Arc<dyn SqlBackend>>) -> Self {
-        // 2026-01-01T00:00:00Z: any fixed time, late enough for ids and schedules.
-        let state = TestState {
-            now_us: 1_767_225_600_000_000,
-            ..TestState::default()
-        };
-        let shared = Shared {
-            state: Mutex::new(state),
-            generation: watch::Sender::new(0),
-            methods: Mutex::default(),
-            sql,
-        };
         Self {
-            shared: Arc::new(shared),
+            shared: Arc::new(Shared::new(sql)),
         }
     }
 
@@ -229,78 +155,6 @@ pub fn host_record(id: HostId) -> HostRecord {
     }
 }
 
-/// The context of an operator without a tenant.
-pub fn operator() -> CallContext {
-    CallContext {
-        request_id: "test-request".to_owned(),
-        principal: "user:test".to_owned(),
-        principal_name: "test".to_owned(),
-        role: "operator".to_owned(),
-        address: "127.0.0.1".to_owned(),
-        ..CallContext::default()
-    }
-}
-
-/// Sends requests to a module's router, through the same adapter as in the server.
-#[derive(Clone)]
-pub struct TestClient {
-    pub router: Router,
-    pub context: CallContext,
-}
-
-/// An answer, its body read whole.
-#[derive(Debug)]
-pub struct TestResponse {
-    pub status: u16,
-    pub headers: http::HeaderMap,
-    pub body: Bytes,
-}
-
-impl TestResponse {
-    /// The body as JSON; null if it is none.
-    pub fn json(&self) -> serde_json::Value {
-        serde_json::from_slice(&self.body).unwrap_or_default()
-    }
-}
-
-impl TestClient {
-    pub async fn send(&self, request: Request<Bytes>) -> Result<TestResponse, ServerError> {
-        let request = super::adapter::abi_request(&self.context, request);
-        let runtime = tokio::runtime::Handle::current();
-        let answer = super::adapter::serve(self.router.clone(), request, runtime).await;
-        let (parts, body) = super::adapter::collect_response(answer).await?.into_parts();
-        let body = http_body_util::Full::new(body)
-            .collect()
-            .await
-            .map_or_else(|never| match never {}, http_body_util::Collected::to_bytes);
-        Ok(TestResponse {
-            status: parts.status.as_u16(),
-            headers: parts.headers,
-            body,
-        })
-    }
-
-    /// A request with a JSON body; `null` sends none.
-    pub async fn json(
-        &self,
-        method: &str,
-        path: &str,
-        body: &serde_json::Value,
-    ) -> Result<TestResponse, ServerError> {
-        let mut request = Request::builder().method(method).uri(path);
-        let bytes = if body.is_null() {
-            Bytes::new()
-        } else {
-            request = request.header("content-type", "application/json");
-            Bytes::from(body.to_string())
-        };
-        let request = request
-            .body(bytes)
-            .map_err(|error| ServerError::Invalid(error.to_string()))?;
-        self.send(request).await
-    }
-}
-
 /// Compares a generated document with the committed file; with `UPDATE_OPENAPI=1` writes it.
 pub fn check_document(path: &std::path::Path, generated: &str) -> Result<(), String> {
     if std::env::var_os("UPDATE_OPENAPI").is_some() {
@@ -316,5 +170,3 @@ pub fn check_document(path: &std::path::Path, generated: &str) -> Result<(), Str
         path.display()
     ))
 }
-
-type Answer<T> = FfiFuture<abi_stable::std_types::RResult<T, crate::abi::AbiError>>;

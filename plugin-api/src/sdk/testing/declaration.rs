@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::super::{Migration, Module};
 use crate::info::{Declaration, RouteKind};
+use crate::sdk::{Migration, Module};
 
 /// Set, the committed document is written anew before it is compared.
 const UPDATE: &str = "UPDATE_OPENAPI";

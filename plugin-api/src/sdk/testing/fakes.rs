@@ -8,17 +8,20 @@ use fleetwright_protocol::{CommandId, HostId, SetId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Answer, FeatureState, ServerError, Shared, TestState};
+use super::client::operator;
+use super::state::{Shared, TestState};
 use crate::abi::{
     AbiError, AbiPayload, AbiRequest, AbiResponse, AbiStatement, AbiTable, CallApi, ClockApi, Ctx,
     DbApi, FeaturesApi, HostsApi, IdentityApi, LogApi, LogRecord, Op, SetsApi, SignalsApi,
     error_code, op_kind,
 };
 use crate::sdk::{
-    CallContext, CallError, CommandPage, HostChange, HostChanges, Payload, SetAction, SetCreate,
-    SetPreview, SetView,
+    CallContext, CallError, CommandPage, FeatureState, HostChange, HostChanges, Payload,
+    ServerError, SetAction, SetControl, SetCreate, SetPreview, SetView,
 };
 use crate::wire::{CommandQuery, CommandStatus};
+
+type Answer<T> = FfiFuture<RResult<T, AbiError>>;
 
 #[derive(Clone)]
 pub(super) struct Fake(pub(super) Arc<Shared>);
@@ -235,7 +238,7 @@ impl IdentityApi for Fake {
         let revoked = self.0.state().revoked.contains(principal.as_str());
         ready(&Ok((!revoked).then(|| CallContext {
             principal: principal.into(),
-            ..super::operator()
+            ..operator()
         })))
     }
 }
@@ -299,7 +302,7 @@ impl Fake {
 fn check_guards(state: &mut TestState, ops: &[(usize, Op)]) -> Result<(), ServerError> {
     for (op_index, op) in ops {
         if op.kind == op_kind::SET_CONTROL {
-            let control: crate::sdk::SetControl = parse(&op.json)?;
+            let control: SetControl = parse(&op.json)?;
             let is_of_hosts = matches!(control.action, SetAction::Cancel { hosts: Some(_), .. });
             if is_of_hosts && state.unready_controls > 0 {
                 state.unready_controls -= 1;
@@ -335,7 +338,7 @@ fn apply(state: &mut TestState, op: &Op) -> Result<(), ServerError> {
             state.created_sets.push((create, hosts));
         }
         op_kind::SET_CONTROL => {
-            let control: crate::sdk::SetControl = parse(&op.json)?;
+            let control: SetControl = parse(&op.json)?;
             if let Some(set) = state.sets.get_mut(&control.set_id) {
                 set.generation += 1;
                 set.revision += 1;
