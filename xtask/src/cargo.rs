@@ -30,6 +30,13 @@ pub fn cargo() -> Command {
     command
 }
 
+/// A cargo command of these words.
+pub fn command(words: &[&str]) -> Command {
+    let mut command = cargo();
+    command.args(words);
+    command
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Profile {
     Dev,

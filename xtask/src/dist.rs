@@ -2,15 +2,16 @@
 //! of materials; with `--deb`, Debian packages too.
 
 pub mod deb;
+mod install;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
 use self::deb::Compression;
+use self::install::install;
 use crate::cargo::{self, MODULES, Profile, module_library, module_package, root, target};
 use crate::keys::Vendor;
 use crate::sbom;
@@ -63,7 +64,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
         for folder in ["systemd", "config"] {
             for file in files_of(folder)? {
                 let name = file.file_name().context("a file without a name")?;
-                copy(&file, &dist.join(folder).join(name), 0o644)?;
+                install(&file, &dist.join(folder).join(name), 0o644)?;
             }
         }
         let document = sbom::document(&packages)?;
@@ -79,20 +80,11 @@ pub fn run(arguments: &[String]) -> Result<()> {
 
 /// Copies and drops the debug information: the figures of a crash are looked up in the build's own folder.
 fn ship(built: &Path, shipped: &Path, mode: u32) -> Result<()> {
-    copy(built, shipped, mode)?;
+    install(built, shipped, mode)?;
     let mut command = Command::new("strip");
     command.arg("--strip-debug").arg(shipped);
     // A linker is there, or nothing would have been built; `strip` is in the same package.
     cargo::run(command)
-}
-
-fn copy(from: &Path, to: &Path, mode: u32) -> Result<()> {
-    if let Some(folder) = to.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    fs::copy(from, to).with_context(|| from.display().to_string())?;
-    fs::set_permissions(to, fs::Permissions::from_mode(mode))
-        .with_context(|| to.display().to_string())
 }
 
 /// The files of a folder of `dist/` in the sources.

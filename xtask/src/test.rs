@@ -98,7 +98,7 @@ impl Run {
         let fixtures = is_whole.then(|| Beside::start(fixtures::build));
         if is_whole {
             self.check("Formatting", |_| {
-                cargo::run(words(&["fmt", "--all", "--", "--check"]))
+                cargo::run(cargo::command(&["fmt", "--all", "--", "--check"]))
             });
             self.check(
                 "Advisories and licences of dependencies",
@@ -200,7 +200,7 @@ impl Run {
                 .push(format!("advisories and licences of dependencies: {why}"));
             return Ok(());
         }
-        cargo::run(words(&[
+        cargo::run(cargo::command(&[
             "deny",
             "--workspace",
             "check",
@@ -232,13 +232,6 @@ fn lints() -> Result<String> {
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     ensure!(output.status.success(), "{text}");
     Ok(text)
-}
-
-/// A cargo command of these words.
-fn words(words: &[&str]) -> Command {
-    let mut command = cargo();
-    command.args(words);
-    command
 }
 
 fn has_subcommand(name: &str) -> bool {

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::copy;
+use super::install::install;
 use crate::cargo::{self, root};
 
 /// A Debian package: its folder in `dist/debian/`, and what it puts where.
@@ -127,20 +127,20 @@ fn lay_out(package: &Package, program: &Path, tree: &Path) -> Result<()> {
         fs::remove_dir_all(tree)?;
     }
     let dist = root().join("dist");
-    copy(program, &tree.join("usr/bin").join(package.program), 0o755)?;
+    install(program, &tree.join("usr/bin").join(package.program), 0o755)?;
     for (from, to) in package.files {
-        copy(&dist.join(from), &tree.join(to), 0o644)?;
+        install(&dist.join(from), &tree.join(to), 0o644)?;
     }
     for folder in package.folders {
         fs::create_dir_all(tree.join(folder))?;
     }
     let documents = tree.join("usr/share/doc").join(package.name);
-    copy(
+    install(
         &root().join("LICENSE-CE"),
         &documents.join("copyright"),
         0o644,
     )?;
-    copy(
+    install(
         &root().join("CHANGELOG.md"),
         &documents.join("NEWS.md"),
         0o644,
@@ -149,7 +149,7 @@ fn lay_out(package: &Package, program: &Path, tree: &Path) -> Result<()> {
     fs::create_dir_all(tree.join("DEBIAN"))?;
     for script in SCRIPTS {
         if own.join(script).exists() {
-            copy(&own.join(script), &tree.join("DEBIAN").join(script), 0o755)?;
+            install(&own.join(script), &tree.join("DEBIAN").join(script), 0o755)?;
         }
     }
     if !package.settings.is_empty() {

@@ -9,12 +9,16 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
-use super::community;
-use crate::cargo::{cargo, root, shown};
+use crate::cargo::{self, cargo, root, shown, target};
 use crate::steps::say;
 
 /// What [`read`] reads.
 pub const MESSAGES: [&str; 3] = ["--quiet", "--message-format", "json-render-diagnostics"];
+
+/// Where the copy without `modules/` lies, in which the community edition is built.
+pub fn community_copy() -> PathBuf {
+    target().join("community")
+}
 
 /// A program that holds tests.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -93,7 +97,7 @@ pub fn everything() -> Result<Built> {
 }
 
 fn build(words: &[&str]) -> Result<Built> {
-    let mut command = super::words(words);
+    let mut command = cargo::command(words);
     command.args(MESSAGES);
     read(command)
 }
@@ -140,7 +144,7 @@ fn program(message: &Value) -> Option<Program> {
     let folder = Path::new(message["manifest_path"].as_str()?).parent()?;
     // The server's tests are built in a copy: they keep their name.
     let package = folder
-        .strip_prefix(community::copy())
+        .strip_prefix(community_copy())
         .or_else(|_| folder.strip_prefix(root()))
         .unwrap_or(folder);
     let target = &message["target"];

@@ -2,28 +2,22 @@
 //! tests that need them), and the server is built and tested there.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
 use super::build::{self, Built};
-use super::words;
 use crate::cargo::{self, root, target};
 
 /// What a copy needs; everything else at the top level stays behind.
 const MEMBERS_LEFT_OUT: [&str; 2] = ["modules/", "tests"];
 
-/// Where the copy lies.
-pub fn copy() -> PathBuf {
-    target().join("community")
-}
-
 /// The server's tests as built in the copy, to be run with all others: they are built and run nowhere else.
 pub fn build() -> Result<Built> {
-    let copy = copy();
+    let copy = build::community_copy();
     copy_workspace(&copy)?;
-    let mut command = words(&[
+    let mut command = cargo::command(&[
         "test",
         "--no-run",
         "--offline",
