@@ -11,8 +11,7 @@ use fleetwright_protocol::{HostId, SetId, validate};
 use serde_json::Value;
 
 use super::{counts, create};
-use crate::decide::rollback::Seen;
-use crate::decide::{self, Decision, Effect, SetChange, Snapshot, Step, Target};
+use crate::decide::{self, Decision, Effect, Seen, SetChange, Snapshot, Step, Target};
 use crate::row::{LoadedDeployment, RollingKind};
 use crate::store::{self, history};
 

@@ -1,9 +1,12 @@
 //! What an operator's wish comes to: pause, resume, cancel, approve. Pure, like everything decided here.
 
+use super::deployment::Deployment;
+use super::policy::OnThreshold;
+use super::snapshot::Snapshot;
 use super::state::{Event, InvalidTransition, PauseCause, State};
-use super::{
-    Cause, Counts, Deployment, Effect, SetChange, Snapshot, Step, Target, passed_threshold,
-};
+use super::step::{Cause, Effect, SetChange, Step, Target};
+use super::tally::Counts;
+use super::threshold::passed_threshold;
 
 /// What an operator asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,8 +102,7 @@ fn resumed(snapshot: &Snapshot<'_>, now_us: i64) -> Result<Step, InvalidTransiti
 
 /// Failures came while someone had it paused: whoever resumes it has them before their eyes.
 fn is_passed_and_would_pause(snapshot: &Snapshot<'_>) -> bool {
-    snapshot.policy.on_threshold == super::OnThreshold::Pause
-        && passed_threshold(snapshot).is_some()
+    snapshot.policy.on_threshold == OnThreshold::Pause && passed_threshold(snapshot).is_some()
 }
 
 /// Accepts the failures so far; returns how many there are.

@@ -162,5 +162,11 @@ pub fn failure_tenths(failed: u64, of: u64) -> u64 {
     u64::try_from((2000 * failed + of) / (2 * of)).unwrap_or(u64::MAX)
 }
 
+/// How many hosts a batch has.
+pub fn batch_size(policy: &Policy, batch: u64) -> u64 {
+    let start = policy.partition.end(batch.saturating_sub(1));
+    policy.partition.end(batch).saturating_sub(start)
+}
+
 #[cfg(test)]
 mod tests;

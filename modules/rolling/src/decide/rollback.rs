@@ -1,47 +1,19 @@
 //! What a rollback does next: the hosts that had started, batch after batch from the last to the first, each batch when
 //! the one before is terminal. No delays, no thresholds; only the wait for hosts that do not start.
 
-use serde::{Deserialize, Serialize};
-
+use super::batch::{RELEASE_MAX, close_batch};
 use super::control::unless_finished;
-use super::policy::Policy;
+use super::deployment::Rollback;
+use super::snapshot::Snapshot;
 use super::state::{Event, InvalidTransition};
+use super::step::{Cause, Decision, Effect, SetChange, Step, Target, take};
+use super::tally::Counts;
 use super::timer::Timer;
-use super::{
-    Cause, Counts, Decision, Effect, RELEASE_MAX, SetChange, Snapshot, Step, Target, take,
-};
-
-/// How far a rollback is. Ordinals are of its own set, which is frozen in reverse batch order.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rollback {
-    pub total: u64,
-    /// Where the current batch ends.
-    pub batch_end: u64,
-    pub released: u64,
-    pub wait: Timer,
-}
-
-/// What is seen of a rollback's set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seen {
-    pub counts: Counts,
-    /// Where the batch after the current one ends; none after the last.
-    pub next_end: Option<u64>,
-}
-
-impl Rollback {
-    /// An ordinal of the rollback's set before which there is no host up to this ordinal of the deployment: its last batches
-    /// come first, and of its first ones there cannot be more hosts than they have.
-    pub fn earliest_ordinal(&self, policy: &Policy, ordinal: u64) -> u64 {
-        let batch = policy.partition.batch_of(ordinal);
-        self.total.saturating_sub(policy.partition.end(batch))
-    }
-}
 
 /// The deployment halted and drained, and `hosts` of it had started.
 pub(super) fn begin(snapshot: &Snapshot<'_>, hosts: u64) -> Result<Decision, InvalidTransition> {
     let mut after = snapshot.deployment.clone();
-    let mut effects = super::close_batch(snapshot.policy, &mut after, &snapshot.counts);
+    let mut effects = close_batch(snapshot.policy, &mut after, &snapshot.counts);
     effects.push(Effect::CreateRollback);
     after.state = after.state.next(Event::BeginRollback)?;
     after.rollback = Some(Rollback {

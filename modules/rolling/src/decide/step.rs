@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::Deployment;
+use super::deployment::Deployment;
 use super::tally::Tally;
 
 /// What to do now.
@@ -127,4 +127,8 @@ pub enum Cause {
         succeeded: u64,
         total: u64,
     },
+}
+
+pub(super) fn take(step: Step) -> Decision {
+    Decision::Take(Box::new(step))
 }

@@ -3,8 +3,9 @@
 mod thresholds;
 
 use super::control::{Control, control};
-use super::policy::{Partition, RequireApproval, Sizing};
+use super::policy::{Partition, Policy, RequireApproval, Sizing};
 use super::state::{End, Was};
+use super::timer::Timer;
 use super::*;
 
 const NOW: i64 = 1_000_000_000;
@@ -483,7 +484,7 @@ proptest::proptest! {
         let mut order: Vec<u64> = (0..total).filter(|ordinal| started[usize::try_from(*ordinal).unwrap()]).collect();
         // Stable: within a batch the order stays.
         order.sort_by_key(|ordinal| std::cmp::Reverse(policy.partition.batch_of(*ordinal)));
-        let rollback = super::rollback::Rollback { total: u64::try_from(order.len()).unwrap(), ..Default::default() };
+        let rollback = Rollback { total: u64::try_from(order.len()).unwrap(), ..Default::default() };
         for (place, ordinal) in (0..).zip(&order) {
             for last_of_page in *ordinal..total {
                 proptest::prop_assert!(rollback.earliest_ordinal(&policy, last_of_page) <= place);

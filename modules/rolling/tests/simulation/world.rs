@@ -3,10 +3,9 @@
 
 use fleetwright_module_rolling::decide::control::{Control, control};
 use fleetwright_module_rolling::decide::policy::{OnThreshold, Policy};
-use fleetwright_module_rolling::decide::rollback::Seen;
 use fleetwright_module_rolling::decide::state::{End, State};
 use fleetwright_module_rolling::decide::{
-    Cause, Decision, Deployment, Effect, SetChange, Snapshot, Step, Target, decide,
+    Cause, Decision, Deployment, Effect, Seen, SetChange, Snapshot, Step, Target, decide,
 };
 
 use crate::choices::Choices;
