@@ -14,7 +14,6 @@ use fleetwright_agent::identity::{self, Identity, IdentityError};
 use fleetwright_agent::launch::Launcher;
 use fleetwright_agent::supervisor::spawner::Spawner;
 use fleetwright_agent::{agent, clock, enrollment, logging, run_folder, status};
-use fleetwright_protocol::limits::TIMEOUT_SECONDS_DEFAULT;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -55,7 +54,7 @@ enum Command {
         yes: bool,
     },
     /// Carry out one operation here and now, without a server.
-    Exec(ExecArguments),
+    Exec(exec::Arguments),
 }
 
 #[derive(Args)]
@@ -72,21 +71,6 @@ struct EnrollArguments {
     /// Enroll again although this host has an identity; its key is kept, so that the server knows it again.
     #[arg(long)]
     force: bool,
-}
-
-#[derive(Args)]
-struct ExecArguments {
-    /// Say what would change and touch nothing.
-    #[arg(long)]
-    dry_run: bool,
-    /// End it after so many seconds.
-    #[arg(long, default_value_t = TIMEOUT_SECONDS_DEFAULT)]
-    timeout: u64,
-    /// The whole result as JSON.
-    #[arg(long)]
-    json: bool,
-    /// A file with {"operation_type", "parameters", "options"}; `-` is standard input.
-    plan: PathBuf,
 }
 
 /// Parses the arguments and does it. The exit code is 2 for wrong arguments and 1 for everything that failed.

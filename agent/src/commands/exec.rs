@@ -1,26 +1,42 @@
 //! `exec`: one operation, here and now, without server or journal. The policy and the validation are the same.
 
 use std::io::{Read, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail};
+use clap::Args;
 use fleetwright_agent::blobs::Blobs;
 use fleetwright_agent::config::Config;
 use fleetwright_agent::launch::Launcher;
 use fleetwright_agent::run::{Run, RunChannels, RunEvent};
 use fleetwright_agent::{abilities, agent, clock, job, policy, run_folder};
+use fleetwright_protocol::limits::TIMEOUT_SECONDS_DEFAULT;
 use fleetwright_protocol::outcome::OutcomeStatus;
 use fleetwright_protocol::{CommandId, Operation, Outcome};
 use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
-use super::ExecArguments;
-
 /// As much as a frame may carry.
 const PLAN_BYTES_MAX: u64 = fleetwright_protocol::limits::OPERATION_BYTES_MAX as u64;
 
-pub async fn run(config: &Config, arguments: ExecArguments) -> anyhow::Result<ExitCode> {
+#[derive(Args)]
+pub struct Arguments {
+    /// Say what would change and touch nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// End it after so many seconds.
+    #[arg(long, default_value_t = TIMEOUT_SECONDS_DEFAULT)]
+    timeout: u64,
+    /// The whole result as JSON.
+    #[arg(long)]
+    json: bool,
+    /// A file with {"operation_type", "parameters", "options"}; `-` is standard input.
+    plan: PathBuf,
+}
+
+pub async fn run(config: &Config, arguments: Arguments) -> anyhow::Result<ExitCode> {
     let operation: serde_json::Value =
         serde_json::from_str(&text(&arguments)?).context("the plan is not JSON")?;
     let mut job = job::parse_timed(&operation, |_| arguments.timeout)?;
@@ -87,7 +103,7 @@ pub async fn run(config: &Config, arguments: ExecArguments) -> anyhow::Result<Ex
     })
 }
 
-fn text(arguments: &ExecArguments) -> anyhow::Result<String> {
+fn text(arguments: &Arguments) -> anyhow::Result<String> {
     let mut text = String::new();
     if arguments.plan.as_os_str() == "-" {
         std::io::stdin()

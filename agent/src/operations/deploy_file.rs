@@ -1,62 +1,29 @@
 //! `deploy_file`: puts exact bytes at a path, atomically, following no symbolic link on the way. `place` is the file
 //! system work, `credentials` the acting as another account; here it is decided what is to be done.
 
+mod content;
 mod credentials;
 mod extended;
+mod failure;
 mod place;
 pub mod undo;
 
-use std::fs::File;
-use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use fleetwright_protocol::operation::DeployFile;
 use fleetwright_protocol::outcome::FailureReason;
 use fleetwright_protocol::{ExecutionOptions, Outcome};
 
-use super::{CannotRun, account_for};
+use super::account_for;
 use crate::{accounts, clock};
 use extended::Extended;
+use failure::{DeployError, io_error, refused};
 use place::{Existing, Target};
+
+pub use content::Content;
 
 /// A new file that names no mode can be read by all and written by its owner.
 const MODE_DEFAULT: u32 = 0o644;
-
-/// The bytes to deploy.
-#[derive(Debug)]
-pub enum Content {
-    Bytes(Vec<u8>),
-    /// A downloaded and verified blob.
-    File {
-        file: File,
-        bytes: u64,
-    },
-}
-
-impl Content {
-    /// What the operation carries itself; `None` if it names a blob.
-    pub fn inline(file: &DeployFile) -> Option<Self> {
-        match (&file.content, &file.content_base64) {
-            (Some(text), _) => Some(Self::Bytes(text.as_bytes().to_vec())),
-            // Validation has decoded it before.
-            (None, Some(text)) => STANDARD.decode(text).ok().map(Self::Bytes),
-            (None, None) => None,
-        }
-    }
-
-    pub fn len(&self) -> u64 {
-        match self {
-            Self::Bytes(bytes) => bytes.len() as u64,
-            Self::File { bytes, .. } => *bytes,
-        }
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
 
 /// When to give up: asked between steps, before anything is replaced.
 #[derive(Debug)]
@@ -93,16 +60,6 @@ impl Stop {
             Ok(())
         }
     }
-}
-
-#[derive(Debug, thiserror::Error)]
-enum DeployError {
-    #[error(transparent)]
-    CannotRun(#[from] CannotRun),
-    #[error("{what}: {error}")]
-    Io { what: String, error: io::Error },
-    #[error("given up before anything was replaced")]
-    Stopped(FailureReason),
 }
 
 /// Deploys. `id` goes into the names of the temporary and the backup file. Blocks on the disk.
@@ -286,14 +243,6 @@ fn attributes(
         group: wanted.group.or(group),
         extended,
     }
-}
-
-fn refused(why: &str) -> DeployError {
-    DeployError::CannotRun(CannotRun::Refused(why.to_owned()))
-}
-
-fn io_error(what: String, error: io::Error) -> DeployError {
-    DeployError::Io { what, error }
 }
 
 #[cfg(test)]

@@ -32,45 +32,11 @@ use fleetwright_protocol::outcome::FailureReason;
 
 use self::decide::Goal;
 use self::driver::Run;
-use self::family::Family;
 use super::tools::Tools;
 use crate::accounts;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
-    Install,
-    Remove,
-}
-
-/// The package manager of a host.
-#[derive(Clone, Debug)]
-pub struct Manager {
-    family: &'static dyn Family,
-    /// Put in front of each call's own words, which begin with the tool's name.
-    prefix: Vec<String>,
-}
-
-impl Manager {
-    /// Which manager this host has.
-    ///
-    /// `configured` is the setting `[system] package_manager`. It names the manager (`apt` or `apt-get`, `dnf`, `yum`,
-    /// `zypper`, `apk`, `pacman`, `brew`, `pkg`) in one of two ways. Either way it is put in front of every call and
-    /// replaces no tool: a manager is more than one (apt is `apt-get`, `apt-cache` and `dpkg-query`).
-    /// - The last word is the name, plain or in `/usr/bin` and its like: `["dnf"]`, `["sudo", "-n", "apt-get"]`. The
-    ///   words before it are put in front: `sudo -n dpkg-query …`.
-    /// - A word is the path of a program by that name somewhere else, `["/opt/in-root/apt"]`. All the words are put in
-    ///   front, so that program is given each call, the tool's name first: `/opt/in-root/apt dpkg-query …`, and for
-    ///   calls that set variables `/opt/in-root/apt env NAME=value … apt-get …`.
-    ///
-    /// With words in front, whether the agent may change packages is left to them: they may be what gives the right.
-    pub fn detect(configured: Option<&[String]>) -> Result<Self, String> {
-        detect::detect(configured)
-    }
-
-    pub fn name(&self) -> &'static str {
-        self.family.name()
-    }
-}
+pub use self::decide::Change;
+pub use self::detect::Manager;
 
 /// Makes the packages be installed or absent. `details` of the outcome is
 /// `{"manager", "packages": [{"name", "wanted", "before", "after", "status", "message"?}]}`, with `"dry_run": true` for

@@ -1,89 +1,20 @@
 //! `service_control`: brings a service into the state an operation asks for, through whichever service manager the host
-//! has. `plan` is pure; `manager` knows the hosts, and beside it each manager's words.
+//! has. `plan` is pure; `family` knows the hosts, and beside it each manager's words.
 
 mod family;
 mod openrc;
+mod service;
 mod systemd;
 mod sysv;
-
-use std::io;
 
 use fleetwright_protocol::Outcome;
 use fleetwright_protocol::operation::{ServiceAction, ServiceControl, ServiceEnsure};
 use fleetwright_protocol::outcome::FailureReason;
 use serde_json::{Value, json};
 
-use super::tools::{ToolOutput, Tools};
+use super::tools::Tools;
 pub use family::ServiceManager;
-
-/// Whether a service starts with the machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AtBoot {
-    Enabled,
-    Disabled,
-    /// Others decide: it has nothing that could be enabled.
-    Fixed,
-    NotAsked,
-}
-
-/// What is known of a service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Service {
-    pub running: bool,
-    /// It was started and did not stay up.
-    pub broken: bool,
-    /// Somebody has forbidden to start it.
-    pub masked: bool,
-    pub at_boot: AtBoot,
-}
-
-/// One thing to tell the manager.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    Start,
-    Stop,
-    Restart,
-    Reload,
-    Enable,
-    Disable,
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum Trouble {
-    #[error("there is no service {0} on this host")]
-    NoSuchService(String),
-    #[error("{0}")]
-    Impossible(String),
-    #[error("changing services needs an agent that runs as root")]
-    NeedsRoot,
-    #[error("cannot run {program}: {error}")]
-    NoTool { program: String, error: io::Error },
-    /// The state cannot be found out.
-    #[error("cannot tell the state of {name}: {words}")]
-    NoState { name: String, words: String },
-    #[error("cannot {} {name}: {}", .step.verb(), .said.last_words())]
-    ToolFailed {
-        name: String,
-        step: Step,
-        said: ToolOutput,
-    },
-    /// The tool said that all is well, and it is not.
-    #[error("{name} {what}")]
-    NotSo { name: String, what: &'static str },
-}
-
-impl Step {
-    pub fn verb(self) -> &'static str {
-        match self {
-            Self::Start => "start",
-            Self::Stop => "stop",
-            Self::Restart => "restart",
-            Self::Reload => "reload",
-            Self::Enable => "enable",
-            Self::Disable => "disable",
-        }
-    }
-}
+use service::{AtBoot, Service, Step, Trouble, run};
 
 /// Carries it out. `privileged` says whether this process may change services at all.
 pub fn carry_out(
@@ -257,17 +188,6 @@ fn failed(trouble: &Trouble) -> Outcome {
         outcome.exit_code = said.code;
     }
     outcome
-}
-
-fn run(argv: &[String], tools: &mut dyn Tools) -> Result<ToolOutput, Trouble> {
-    tools.run(argv).map_err(|error| Trouble::NoTool {
-        program: argv.first().cloned().unwrap_or_default(),
-        error,
-    })
-}
-
-fn words(words: &[&str]) -> Vec<String> {
-    words.iter().map(|word| (*word).to_owned()).collect()
 }
 
 #[cfg(test)]

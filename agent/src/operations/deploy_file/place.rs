@@ -12,8 +12,9 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use super::content::Content;
 use super::extended::{self, Extended};
-use super::{Content, DeployError, io_error, refused};
+use super::failure::{DeployError, io_error, refused};
 
 /// Compared and copied in pieces of this size, so that memory stays flat.
 const PIECE_BYTES: usize = 128 * 1024;

@@ -1,9 +1,12 @@
 //! Deployments into temporary folders.
 
+use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use fleetwright_protocol::outcome::OutcomeStatus;
 
 use super::*;

@@ -8,9 +8,10 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::content::Content;
 use super::extended::Extended;
+use super::failure::{DeployError, io_error};
 use super::place::{Attributes, Existing, Target};
-use super::{Content, DeployError, io_error};
 
 /// Names the temporary files of a restoration; no other work is done at the same time.
 const ID: &str = "rollback";

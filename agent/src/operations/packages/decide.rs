@@ -4,9 +4,14 @@ use std::cmp::Ordering;
 
 use serde::Serialize;
 
-use super::Change;
 use super::family::{Family, Offers, State};
 use super::wanted::Wanted;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    Install,
+    Remove,
+}
 
 /// What is asked of every package of an operation.
 #[derive(Clone, Copy, Debug)]

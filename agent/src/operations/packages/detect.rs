@@ -6,7 +6,6 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use super::Manager;
 use super::apk::Apk;
 use super::apt::Apt;
 use super::brew::Brew;
@@ -32,33 +31,59 @@ const OS_RELEASE: [&str; 2] = ["/etc/os-release", "/usr/lib/os-release"];
 /// Where tools are looked for when the environment does not say.
 const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-pub fn detect(configured: Option<&[String]>) -> Result<Manager, String> {
-    if let Some(words) = configured {
-        return choose(words);
+/// The package manager of a host.
+#[derive(Clone, Debug)]
+pub struct Manager {
+    pub(super) family: &'static dyn Family,
+    /// Put in front of each call's own words, which begin with the tool's name.
+    pub(super) prefix: Vec<String>,
+}
+
+impl Manager {
+    /// Which manager this host has.
+    ///
+    /// `configured` is the setting `[system] package_manager`. It names the manager (`apt` or `apt-get`, `dnf`, `yum`,
+    /// `zypper`, `apk`, `pacman`, `brew`, `pkg`) in one of two ways. Either way it is put in front of every call and
+    /// replaces no tool: a manager is more than one (apt is `apt-get`, `apt-cache` and `dpkg-query`).
+    /// - The last word is the name, plain or in `/usr/bin` and its like: `["dnf"]`, `["sudo", "-n", "apt-get"]`. The
+    ///   words before it are put in front: `sudo -n dpkg-query …`.
+    /// - A word is the path of a program by that name somewhere else, `["/opt/in-root/apt"]`. All the words are put in
+    ///   front, so that program is given each call, the tool's name first: `/opt/in-root/apt dpkg-query …`, and for
+    ///   calls that set variables `/opt/in-root/apt env NAME=value … apt-get …`.
+    ///
+    /// With words in front, whether the agent may change packages is left to them: they may be what gives the right.
+    pub fn detect(configured: Option<&[String]>) -> Result<Self, String> {
+        if let Some(words) = configured {
+            return choose(words);
+        }
+        let about = OS_RELEASE
+            .iter()
+            .find_map(|path| fs::read_to_string(path).ok())
+            .unwrap_or_default();
+        let path = env::var("PATH").unwrap_or_else(|_| PATH_DEFAULT.to_owned());
+        let there = |tool: &str| {
+            path.split(':')
+                .any(|folder| is_program(&Path::new(folder).join(tool)))
+        };
+        candidates(&about)
+            .into_iter()
+            .find(|family| family.programs().iter().all(|tool| there(tool)))
+            .map(|family| Self {
+                family,
+                prefix: Vec::new(),
+            })
+            .ok_or_else(|| {
+                let names: Vec<&str> = FAMILIES.iter().map(|family| family.name()).collect();
+                format!(
+                    "this host has none of the package managers {}",
+                    names.join(", ")
+                )
+            })
     }
-    let about = OS_RELEASE
-        .iter()
-        .find_map(|path| fs::read_to_string(path).ok())
-        .unwrap_or_default();
-    let path = env::var("PATH").unwrap_or_else(|_| PATH_DEFAULT.to_owned());
-    let there = |tool: &str| {
-        path.split(':')
-            .any(|folder| is_program(&Path::new(folder).join(tool)))
-    };
-    candidates(&about)
-        .into_iter()
-        .find(|family| family.programs().iter().all(|tool| there(tool)))
-        .map(|family| Manager {
-            family,
-            prefix: Vec::new(),
-        })
-        .ok_or_else(|| {
-            let names: Vec<&str> = FAMILIES.iter().map(|family| family.name()).collect();
-            format!(
-                "this host has none of the package managers {}",
-                names.join(", ")
-            )
-        })
+
+    pub fn name(&self) -> &'static str {
+        self.family.name()
+    }
 }
 
 /// See [`Manager::detect`].
@@ -153,7 +178,7 @@ mod tests {
 
     fn chosen(words: &[&str]) -> Result<(&'static str, Vec<String>), String> {
         let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-        detect(Some(&words)).map(|manager| (manager.name(), manager.prefix))
+        Manager::detect(Some(&words)).map(|manager| (manager.name(), manager.prefix))
     }
 
     #[test]

@@ -4,8 +4,7 @@ use fleetwright_protocol::Outcome;
 use fleetwright_protocol::outcome::FailureReason;
 use serde_json::json;
 
-use super::Change;
-use super::decide::{Goal, PackageResult, Status, Task};
+use super::decide::{Change, Goal, PackageResult, Status, Task};
 use super::family::{Call, Offers, Pick, Rights, State, States};
 use super::wanted::Wanted;
 use crate::operations::tools::{ToolOutput, Tools};

@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Service, Step, Tools, Trouble, openrc, systemd, sysv, words};
+use super::service::{Service, Step, Trouble, words};
+use super::sysv::Registrar;
+use super::{openrc, systemd, sysv};
 use crate::config::ServiceManagerSetting;
 use crate::operations::surroundings::is_installed;
-use sysv::Registrar;
+use crate::operations::tools::Tools;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ServiceManager {

@@ -1,6 +1,7 @@
 //! OpenRC, through `rc-service` and `rc-update`: their arguments and what they answer.
 
-use super::{AtBoot, Service, Step, Tools, Trouble, run, words};
+use super::service::{AtBoot, Service, Step, Trouble, run, words};
+use crate::operations::tools::Tools;
 
 /// Exit code of `status` for a service that is being started.
 const STARTING: i32 = 8;

@@ -1,6 +1,7 @@
 //! systemd, through `systemctl`: its arguments and what it answers.
 
-use super::{AtBoot, Service, Step, ToolOutput, Tools, Trouble, run};
+use super::service::{AtBoot, Service, Step, Trouble, run};
+use crate::operations::tools::{ToolOutput, Tools};
 
 /// Asks for all that is needed to decide. `prefix` is what stands before `systemctl`'s own arguments.
 pub fn find(

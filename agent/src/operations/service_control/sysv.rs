@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::{AtBoot, Service, Step, ToolOutput, Tools, Trouble, run, words};
+use super::service::{AtBoot, Service, Step, Trouble, run, words};
+use crate::operations::tools::{ToolOutput, Tools};
 
 /// The tool that arranges which services start with the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,12 +1,14 @@
 //! What the service managers say and are asked, as tables.
 
 use std::collections::BTreeMap;
+use std::io;
 
 use fleetwright_protocol::outcome::OutcomeStatus;
 use proptest::prelude::*;
 
+use super::service::words;
 use super::*;
-use crate::operations::tools::said;
+use crate::operations::tools::{ToolOutput, said};
 
 const ACTIONS: [Option<ServiceAction>; 7] = [
     None,
