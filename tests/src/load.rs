@@ -3,6 +3,7 @@
 
 pub mod agent;
 pub mod crowd;
+mod facts;
 pub mod identity;
 pub mod inventory;
 pub mod measures;

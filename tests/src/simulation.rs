@@ -8,9 +8,12 @@ pub mod computer;
 pub mod faults;
 pub mod ledger;
 pub mod links;
+pub mod network;
+pub mod open_plate;
 pub mod operator;
 pub mod plate;
 pub mod server;
+pub mod strikes;
 pub mod world;
 
 use fleetwright_server::db::Db;

@@ -11,11 +11,12 @@ use std::time::Duration;
 use fleetwright_protocol::frame::{AgentFrame, Capabilities, Hello, JournalEntry, JournalState};
 use fleetwright_protocol::outcome::{FailureReason, NotStartedReason, OutputSummary};
 use fleetwright_protocol::{
-    CommandId, Facts, Heartbeat, JournalId, Open, OperationType, Outcome, PROTOCOL_VERSION,
+    CommandId, Heartbeat, JournalId, Open, OperationType, Outcome, PROTOCOL_VERSION,
 };
 use serde::Deserialize;
 use tokio::sync::watch;
 
+use super::facts::facts;
 use super::identity::Identity;
 use super::websocket::{Message, Socket};
 
@@ -468,22 +469,5 @@ pub fn vitals() -> Heartbeat {
         cpu_count: Some(4),
         cpu_load_pct: Some(12.5),
         ..Heartbeat::default()
-    }
-}
-
-pub fn facts(name: &str) -> Facts {
-    Facts {
-        fqdn: Some(name.to_owned()),
-        hostname: name.split('.').next().map(str::to_owned),
-        platform: Some("linux".to_owned()),
-        platform_release: Some("debian".to_owned()),
-        platform_version: Some("12.11".to_owned()),
-        architecture: Some("x86_64".to_owned()),
-        agent_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
-        ipv4: vec!["192.0.2.1".to_owned()],
-        cpu_count: Some(4),
-        memory_total_mb: Some(8_192),
-        kvm_available: Some(true),
-        ..Facts::default()
     }
 }

@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::agent::facts;
+use super::facts::facts;
 
 /// Connections that enroll side by side.
 const ENROLLING: usize = 8;

@@ -9,15 +9,16 @@ mod requests;
 mod routes;
 mod schedules;
 mod selection;
+mod server;
 mod simulated;
 mod single;
+mod size;
 mod startup;
 mod storm;
 
-use crate::databases::Engine;
-use crate::fleet::{Setup, TestFleet};
-
 use super::report::Report;
+
+pub use size::Size;
 
 /// Name, what it measures, how.
 type Measure = (&'static str, &'static str, fn(&mut Report, Size));
@@ -79,44 +80,3 @@ pub const ALL: [Measure; 11] = [
         startup::measure,
     ),
 ];
-
-/// How much of everything.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Size {
-    /// The sizes of the targets.
-    Full,
-    /// A hundredth: to see that the measures themselves work.
-    Quick,
-}
-
-impl Size {
-    fn of(self, full: u64) -> u64 {
-        match self {
-            Self::Full => full,
-            Self::Quick => (full / 100).max(10),
-        }
-    }
-
-    fn runs(self, full: usize) -> usize {
-        match self {
-            Self::Full => full,
-            Self::Quick => 2,
-        }
-    }
-}
-
-/// A server with modules on SQLite, without the limit on requests per caller that the measures would run into.
-fn server() -> TestFleet {
-    server_on(Engine::Sqlite)
-}
-
-fn server_on(engine: Engine) -> TestFleet {
-    Setup::pro()
-        .on(engine)
-        .with("limits = { requests_per_second = 0 }")
-        .start()
-}
-
-fn say(text: &str) {
-    eprintln!("bench: {text}");
-}

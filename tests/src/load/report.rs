@@ -198,6 +198,11 @@ fn growth_plots(all: &[Measurement]) -> Vec<(String, Plot)> {
         .collect()
 }
 
+/// A word to whoever waits for the report.
+pub fn say(text: &str) {
+    eprintln!("bench: {text}");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,7 +9,8 @@ use fleetwright_protocol::{JournalId, Open, OperationType, PROTOCOL_VERSION};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
-use super::agent::{CONNECT_PATH, facts};
+use super::agent::CONNECT_PATH;
+use super::facts::facts;
 use super::identity::{Identity, anonymous_config};
 use super::websocket::{Message, Socket};
 

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::computer::{RunKey, Stage, Wish, Word, run};
 use super::ledger::Broken;
+use super::open_plate::OpenPlate;
 use super::world::{Agent, Event, Mail, SECOND_US, World};
 
 const TICK_US: i64 = 5 * SECOND_US;
@@ -53,7 +54,7 @@ impl World<'_> {
             }
             inside.unix_ms()
         };
-        let opened = JournalStore::open_on(Box::new(computer.plate()), journal_id, unix_ms);
+        let opened = JournalStore::open_on(Box::new(OpenPlate::of(&computer)), journal_id, unix_ms);
         let (journal, opened) = match opened {
             Ok(opened) => opened,
             Err(error) => {

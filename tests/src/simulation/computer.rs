@@ -1,5 +1,5 @@
 //! A simulated machine: its clocks, its disk, the processes on it, and what of all that survives an agent that dies, a
-//! power cut, or a lost disk. The agent's real core sees it through [`Hands`], its real journal through [`Plate`].
+//! power cut, or a lost disk. The agent's real core sees it through [`Hands`], its real journal through `open_plate`.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -15,7 +15,7 @@ use fleetwright_agent::supervisor::exit_record::{Ending, ExitRecord};
 use fleetwright_protocol::{AgentFrame, CommandId, NotStartedReason, OperationType};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::plate::{Plate, PlateState};
+use super::plate::Plate;
 use crate::seed::Choices;
 
 /// Milliseconds since 1970 at the simulation's zero.
@@ -76,7 +76,7 @@ pub struct Inside {
     pub booted_us: i64,
     pub boots: u32,
     pub wall_offset_ms: i64,
-    pub plate: PlateState,
+    pub plate: Plate,
     pub running: BTreeMap<RunKey, Running>,
     /// Folders of runs, with their exit records.
     pub folders: BTreeMap<RunKey, Option<ExitRecord>>,
@@ -99,7 +99,7 @@ impl Computer {
             booted_us: -1_000_000,
             boots: 1,
             wall_offset_ms: 0,
-            plate: PlateState::new(Choices::new(seed)),
+            plate: Plate::new(Choices::new(seed)),
             running: BTreeMap::new(),
             folders: BTreeMap::new(),
             wishes: Vec::new(),
@@ -112,10 +112,6 @@ impl Computer {
 
     pub fn inside(&self) -> MutexGuard<'_, Inside> {
         self.0.lock().expect("nothing panics while holding it")
-    }
-
-    pub fn plate(&self) -> Plate {
-        Plate(self.clone())
     }
 
     pub fn hands(&self) -> Arc<Hands> {

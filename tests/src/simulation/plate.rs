@@ -1,24 +1,16 @@
 //! The simulated disk under a journal: it loses what was not synced when the power is cut, tears the last write, fills
-//! up, fails, and can stop the agent in the middle of any write.
+//! up and fails. How a journal writes to it is in `open_plate`.
 
-use std::io;
-
-use fleetwright_agent::journal::Disk;
-
-use super::computer::Computer;
 use crate::seed::Choices;
 
-/// A handle for one opening of the journal.
-pub struct Plate(pub(super) Computer);
-
-/// What is on it.
-pub struct PlateState {
-    choices: Choices,
-    content: Option<Vec<u8>>,
+/// What is on it, and what is wrong with it.
+pub struct Plate {
+    pub(super) choices: Choices,
+    pub(super) content: Option<Vec<u8>>,
     /// So many bytes survive a power cut for certain.
-    synced: usize,
+    pub(super) synced: usize,
     /// What was cut off since the last sync, and where: a power cut may bring it back.
-    cut_off: Option<(usize, Vec<u8>)>,
+    pub(super) cut_off: Option<(usize, Vec<u8>)>,
     /// No room for runs; records still fit.
     pub leaves_no_room: bool,
     /// No room for records either.
@@ -27,10 +19,10 @@ pub struct PlateState {
     pub fails_sync: bool,
     /// The agent is stopped in the middle of the write after so many.
     pub strike_after: Option<u32>,
-    struck: bool,
+    pub(super) struck: bool,
 }
 
-impl PlateState {
+impl Plate {
     pub fn new(choices: Choices) -> Self {
         Self {
             choices,
@@ -85,103 +77,5 @@ impl PlateState {
 
     pub fn bytes(&self) -> usize {
         self.content.as_ref().map_or(0, Vec::len)
-    }
-}
-
-impl Plate {
-    /// Counts a write. `false`: the agent is stopped before it is whole.
-    fn goes_on(&self) -> io::Result<bool> {
-        let mut inside = self.0.inside();
-        let plate = &mut inside.plate;
-        if plate.struck {
-            return Err(io::Error::other("the agent is no more"));
-        }
-        match &mut plate.strike_after {
-            None => Ok(true),
-            Some(0) => {
-                inside.note_strike();
-                inside.plate.struck = true;
-                Ok(false)
-            }
-            Some(left) => {
-                *left -= 1;
-                Ok(true)
-            }
-        }
-    }
-}
-
-fn stopped<T>() -> io::Result<T> {
-    Err(io::Error::other("the agent is stopped"))
-}
-
-impl Disk for Plate {
-    fn read(&mut self) -> io::Result<Option<Vec<u8>>> {
-        Ok(self.0.inside().plate.content.clone())
-    }
-
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let whole = self.goes_on()?;
-        let mut inside = self.0.inside();
-        let plate = &mut inside.plate;
-        let part = plate.choices.below(bytes.len() as u64 + 1) as usize;
-        let (full, content) = (plate.is_full, plate.content.get_or_insert_default());
-        if !whole {
-            content.extend_from_slice(&bytes[..part]);
-            return stopped();
-        }
-        if full {
-            content.extend_from_slice(&bytes[..part.min(bytes.len() / 2)]);
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        content.extend_from_slice(bytes);
-        Ok(())
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        if !self.goes_on()? {
-            return stopped();
-        }
-        let plate = &mut self.0.inside().plate;
-        if plate.fails_sync {
-            return Err(io::Error::other("the disk does not answer"));
-        }
-        plate.synced = plate.bytes();
-        plate.cut_off = None;
-        Ok(())
-    }
-
-    fn cut(&mut self, bytes: u64) -> io::Result<()> {
-        if !self.goes_on()? {
-            return stopped();
-        }
-        let plate = &mut self.0.inside().plate;
-        if let Some(content) = &mut plate.content {
-            let at = content.len().min(bytes as usize);
-            let rest = content.split_off(at);
-            if !rest.is_empty() {
-                plate.cut_off = Some((at, rest));
-            }
-            plate.synced = plate.synced.min(content.len());
-        }
-        Ok(())
-    }
-
-    fn replace(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if !self.goes_on()? {
-            return stopped();
-        }
-        let plate = &mut self.0.inside().plate;
-        if plate.is_full {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        plate.content = Some(bytes.to_vec());
-        plate.synced = bytes.len();
-        Ok(())
-    }
-
-    fn set_aside(&mut self) -> io::Result<()> {
-        self.0.inside().plate.wipe();
-        Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! The simulated world: one server, a few machines with agents, the network between them, one queue of events in the
-//! order of their times. Every choice comes from one seed. What happens is in `links`, `agents`, `faults` and
-//! `operator`; this is the clock they share.
+//! order of their times. Every choice comes from one seed. What happens is in `network`, `agents`, `strikes`
+//! and `operator`; this is the clock they share.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;

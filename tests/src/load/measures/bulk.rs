@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{requests, say};
+use super::requests;
 use crate::client::{Client, is_terminal, number, text};
 use crate::databases::Engine;
 use crate::fleet::TestFleet;
 use crate::http::Connection;
-use crate::load::report::{Better, Measurement, Report};
+use crate::load::report::{Better, Measurement, Report, say};
 use crate::load::statistics::{milliseconds, percentile, spread};
 use crate::load::turns::Turns;
 use crate::postgres;

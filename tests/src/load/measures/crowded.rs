@@ -4,12 +4,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Size, bulk, say, server};
+use super::bulk;
+use super::server::server;
+use super::size::Size;
 use crate::fleet::TestFleet;
 use crate::load::agent::Behaviour;
 use crate::load::crowd::Crowd;
 use crate::load::identity::Identity;
-use crate::load::report::{Better, Measurement, Report};
+use crate::load::report::{Better, Measurement, Report, say};
 use crate::load::statistics::spread;
 
 /// As real agents do by default.

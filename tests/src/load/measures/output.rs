@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
 
-use super::{Size, say, server};
+use super::server::server;
+use super::size::Size;
 use crate::client::{number, script, text};
 use crate::fleet::TestFleet;
-use crate::load::report::{Better, Measurement, Report};
+use crate::load::report::{Better, Measurement, Report, say};
 use crate::load::statistics::spread;
 use crate::process::{processes_of, resident_kib};
 use crate::wait::{pause, wait_for};

@@ -3,10 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Size, bulk, say, server};
+use super::bulk;
+use super::server::server;
+use super::size::Size;
 use crate::agent_process::{AgentProcess, AgentSettings};
 use crate::fleet::TestFleet;
-use crate::load::report::{Better, Measurement, Report};
+use crate::load::report::{Better, Measurement, Report, say};
 use crate::load::statistics::{milliseconds, percentile, spread};
 use crate::process::{cpu_times, machine_cpu_time};
 use crate::wait::wait_until;

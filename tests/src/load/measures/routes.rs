@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::requests::timed;
-use super::{Size, say, server};
+use super::server::server;
+use super::size::Size;
 use crate::client::{Client, text};
 use crate::fleet::TestFleet;
 use crate::http::{Connection, Request};
-use crate::load::report::{Better, Measurement, Report};
+use crate::load::report::{Better, Measurement, Report, say};
 use crate::load::statistics::{percentile, spread};
 
 const CONNECTIONS: usize = 8;

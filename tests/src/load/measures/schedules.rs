@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Size, say, server};
+use super::server::server;
+use super::size::Size;
 use crate::client::{Client, text};
 use crate::fleet::TestFleet;
 use crate::http::Connection;
 use crate::load::crowd::Crowd;
-use crate::load::report::{Better, Measurement, Report};
+use crate::load::report::{Better, Measurement, Report, say};
 use crate::load::statistics::spread;
 use crate::wait::{pause, wait_for};
 

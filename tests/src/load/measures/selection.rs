@@ -3,11 +3,12 @@
 use serde_json::json;
 
 use super::requests::repeat;
-use super::{Size, say, server};
+use super::server::server;
+use super::size::Size;
 use crate::client::{number, text};
 use crate::fleet::TestFleet;
 use crate::load::inventory;
-use crate::load::report::{Better, Measurement, Report};
+use crate::load::report::{Better, Measurement, Report, say};
 use crate::load::statistics::{milliseconds, percentile, spread};
 use crate::wait::{PATIENCE, wait_until};
 

@@ -3,11 +3,13 @@
 
 use std::time::Duration;
 
-use super::{Size, bulk, say, server_on};
+use super::bulk;
+use super::server::server_on;
+use super::size::Size;
 use crate::databases::Engine;
 use crate::load::agent::Behaviour;
 use crate::load::crowd::Crowd;
-use crate::load::report::Report;
+use crate::load::report::{Report, say};
 
 /// As real agents do by default.
 const HEARTBEAT: Duration = Duration::from_secs(10);

@@ -4,7 +4,8 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::{Size, server_on};
+use super::server::server_on;
+use super::size::Size;
 use crate::client::script;
 use crate::databases::Engine;
 use crate::http::Connection;

@@ -3,9 +3,10 @@
 use std::time::Instant;
 
 use super::selection::database_url;
-use super::{Size, say, server};
+use super::server::server;
+use super::size::Size;
 use crate::load::inventory;
-use crate::load::report::{Better, Measurement, Report};
+use crate::load::report::{Better, Measurement, Report, say};
 use crate::load::statistics::spread;
 
 const SETS: u64 = 10;

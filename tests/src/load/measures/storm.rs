@@ -4,10 +4,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::requests::sample;
-use super::{Size, say, server};
+use super::server::server;
+use super::size::Size;
 use crate::load::agent::Behaviour;
 use crate::load::crowd::Crowd;
-use crate::load::report::{Better, Measurement, Report};
+use crate::load::report::{Better, Measurement, Report, say};
 use crate::load::statistics::{milliseconds, percentile, spread};
 
 const RUNS: usize = 5;
