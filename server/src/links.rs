@@ -3,10 +3,11 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::Poll;
 
 use fleetwright_protocol::{CommandId, HostId, ServerFrame};
+use futures_util::task::AtomicWaker;
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 /// Frames that may wait for a slow reader before its connection is dropped. An honest agent runs a handful of
 /// commands at a time; this is memory we are willing to lose to a bad one.
@@ -38,7 +39,9 @@ pub struct Connection {
     /// Monotonic µs of the last frame.
     last_heard_us: AtomicU64,
     /// Beside the queue of frames, so that a full queue or a reader that does not read delays no cut.
-    over: CancellationToken,
+    over: AtomicBool,
+    /// The task that serves it. It looks with every frame, so looking takes no lock.
+    serving: AtomicWaker,
     cut: OnceLock<Cut>,
 }
 
@@ -87,7 +90,8 @@ impl Connections {
             work: Mutex::default(),
             waiting: AtomicBool::new(false),
             last_heard_us: AtomicU64::new(now_us.unsigned_abs()),
-            over: CancellationToken::new(),
+            over: AtomicBool::new(false),
+            serving: AtomicWaker::new(),
             cut: OnceLock::new(),
         });
         let earlier = self
@@ -198,7 +202,7 @@ impl Connection {
 
     /// Whether nothing may be sent to it any more: it has ended, is being cut, or a newer one has taken its place.
     pub fn is_over(&self) -> bool {
-        self.over.is_cancelled()
+        self.over.load(Ordering::SeqCst)
     }
 
     /// What the host is working on, as far as this connection knows.
@@ -241,13 +245,25 @@ impl Connection {
     /// Ends it at once, whatever its task is doing. The first reason stands.
     pub fn cut(&self, code: u16, reason: &'static str) {
         let _ = self.cut.set(Cut { code, reason });
-        self.over.cancel();
+        self.over.store(true, Ordering::SeqCst);
+        self.serving.wake();
     }
 
-    /// Waits until it is cut.
+    /// Waits until it is cut. Only the task that serves it may: one is woken.
     pub async fn until_cut(&self) -> Cut {
-        self.over.cancelled().await;
-        // It is set before the token is cancelled.
+        std::future::poll_fn(|context| {
+            if self.is_over() {
+                return Poll::Ready(());
+            }
+            self.serving.register(context.waker());
+            // It may have been cut while the waker was put there.
+            match self.is_over() {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            }
+        })
+        .await;
+        // It is set before it is over.
         self.cut.get().copied().unwrap_or(Cut {
             code: 1001,
             reason: "ended",
