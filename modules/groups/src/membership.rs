@@ -210,6 +210,10 @@ impl Memory {
             memo.stamp = stamp;
             memo.members.clear();
         }
+        #[expect(
+            clippy::iter_over_hash_type,
+            reason = "each is put by its own id into another map, so that no order reaches it"
+        )]
         for (id, members) in members {
             memo.members.entry(*id).or_insert_with(|| members.clone());
         }

@@ -189,13 +189,15 @@ impl HostRegistry {
     /// Takes every host that has been silent for too long for offline; returns them.
     pub(super) fn expire_silent(&self) -> Vec<HostId> {
         let latest = self.inner.clock.monotonic_us() - OFFLINE_AFTER_US;
-        let silent: Vec<HostId> = self.read(|registered| {
+        let mut silent: Vec<HostId> = self.read(|registered| {
             let silent = registered.by_id.iter().filter(|(_, entry)| {
                 entry.online.load(Ordering::Relaxed)
                     && entry.heard_us.load(Ordering::Relaxed) < latest
             });
             silent.map(|(id, _)| *id).collect()
         });
+        // The map's order is chance; what is saved and told follows from this one.
+        silent.sort_unstable();
         let expired: Vec<HostId> = silent
             .into_iter()
             .filter(|id| {
@@ -273,13 +275,16 @@ impl HostRegistry {
 
     /// Hosts seen since their last seen time was stored.
     pub(super) fn seen_since_stored(&self) -> Vec<(HostId, i64)> {
-        self.read(|registered| {
+        let mut seen: Vec<_> = self.read(|registered| {
             let seen = registered.by_id.iter().filter_map(|(id, entry)| {
                 let now = entry.last_seen_us.load(Ordering::Relaxed);
                 (now != entry.stored_last_seen_us.load(Ordering::Relaxed)).then_some((*id, now))
             });
             seen.collect()
-        })
+        });
+        // The map's order is chance; the batches are the same ones each time.
+        seen.sort_unstable();
+        seen
     }
 
     pub(super) fn last_seen_stored(&self, seen: &[(HostId, i64)]) {

@@ -1,7 +1,7 @@
 //! One simulated agent: connects with its certificate, says hello, answers commands as told, keeps a journal in
 //! memory, reconnects, and never starts a (command, attempt) twice. It keeps count of what it was asked.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io::Result;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -102,7 +102,8 @@ pub struct Agent {
     pub behaviour: Behaviour,
     shared: Arc<Shared>,
     journal_id: JournalId,
-    journal: HashMap<CommandId, Entry>,
+    /// By id, so that it is told in the same order each time.
+    journal: BTreeMap<CommandId, Entry>,
     /// What runs now and when it ends; one at a time, like a real agent. The rest waits in order.
     running: Option<(CommandId, Option<tokio::time::Instant>)>,
     waiting: std::collections::VecDeque<CommandId>,
@@ -125,7 +126,7 @@ impl Agent {
             behaviour,
             shared,
             journal_id,
-            journal: HashMap::new(),
+            journal: BTreeMap::new(),
             running: None,
             waiting: std::collections::VecDeque::new(),
             failures: 0,
