@@ -156,11 +156,7 @@ fn packages_depend_only_downwards() {
         ("fleetwright-selector", &[]),
         (
             "fleetwright-operations",
-            &[
-                "fleetwright-plugin-api",
-                "fleetwright-protocol",
-                "fleetwright-selector",
-            ],
+            &["fleetwright-plugin-api", "fleetwright-protocol"],
         ),
         ("xtask", &[]),
     ]);
