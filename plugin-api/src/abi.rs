@@ -49,12 +49,17 @@ pub const ROOT_SYMBOL: &str = "FLEET_MODULE_ROOT";
 /// What `get_module_info` returns: plain C, frozen for ever, so that any server can read any module's.
 #[repr(C)]
 pub struct ModuleInfoHead {
+    /// [`INFO_MAGIC`]; anything else is no module.
     pub magic: [u8; 8],
+    /// Bytes of this struct as the module was built with it.
     pub head_size: u32,
+    /// [`ABI_EPOCH`] of the SDK it was built with; another one is refused.
     pub abi_epoch: u32,
     /// 1 if the module unwinds on panic. One built with `panic=abort` would take the server down and is refused.
     pub panic_unwind: u8,
+    /// The info JSON ([`crate::info::ModuleInfo`]) in UTF-8, without a terminating zero.
     pub json_ptr: *const u8,
+    /// Its bytes.
     pub json_len: usize,
 }
 
@@ -114,6 +119,7 @@ unsafe impl Send for AnyIface {}
 unsafe impl Sync for AnyIface {}
 
 impl AnyIface {
+    /// Erases a value. It is dropped by this side's code, whoever holds it then, and a panic of that drop is swallowed.
     pub fn new<T: StableAbi + Send + Sync + 'static>(value: T) -> Self {
         extern "C" fn drop_value<T>(pointer: *mut ()) {
             let _ = std::panic::catch_unwind(|| {
@@ -157,7 +163,9 @@ impl Drop for AnyIface {
 #[derive(Debug, thiserror::Error)]
 #[error("{line}")]
 pub struct LayoutMismatch {
+    /// Where, expected and found of the first difference.
     pub line: String,
+    /// Everything the checker said: tens to hundreds of lines.
     pub report: String,
 }
 

@@ -8,14 +8,18 @@ use crate::wire::Cell;
 /// The bytes are not packed cells: a defect of whoever sent them.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CellError {
+    /// The buffer was cut.
     #[error("the packed cells end in the middle of a value")]
     Truncated,
+    /// A tag above 4.
     #[error("unknown cell tag {0}")]
     UnknownTag(u8),
+    /// Tag 3 with bytes that are not UTF-8.
     #[error("a text cell is not UTF-8")]
     NotText,
 }
 
+/// The cells one behind the other; no count, no separators.
 pub fn pack(cells: &[Cell]) -> Vec<u8> {
     let mut packed = Vec::with_capacity(cells.len() * 12);
     for cell in cells {
@@ -41,6 +45,7 @@ pub fn push(packed: &mut Vec<u8>, cell: &Cell) {
     }
 }
 
+/// The cells of a whole buffer. Any bytes are safe to give it.
 pub fn unpack(mut packed: &[u8]) -> Result<Vec<Cell>, CellError> {
     let mut cells = Vec::new();
     while let Some((tag, rest)) = packed.split_first() {

@@ -33,19 +33,25 @@ const NAME_CHARS_MAX: usize = 24;
 /// What a module declares about itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ModuleInfo {
+    /// 1 to 24 lower-case letters, digits and underscores, letter first. Prefixes its tables.
     pub name: String,
+    /// The package's. Of two files of one module the one of the higher version is used.
     pub version: Version,
     /// The ABI epoch it was built for.
     pub abi: u32,
     /// A requirement on the server's module-API version.
     pub host_api: VersionReq,
+    /// Those its routes need of a licence: of [`KNOWN_FEATURES`], or `x_…`.
     pub features: Vec<String>,
+    /// At most 256; no two with one method and shape.
     pub routes: Vec<RouteDeclaration>,
+    /// The OpenAPI document of its routes; the server merges it into its own.
     #[serde(default)]
     pub openapi: Value,
     /// How many migrations it carries.
     #[serde(default)]
     pub migrations: u32,
+    /// One sentence for the module list.
     #[serde(default)]
     pub description: String,
 }
@@ -54,12 +60,18 @@ pub struct ModuleInfo {
 /// export macro adds. The product's own are in [`crate::product`].
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Declaration {
+    /// As in [`ModuleInfo::name`].
     pub name: String,
+    /// A requirement on the server's module-API version, such as `^0.1`.
     pub host_api: VersionReq,
+    /// As in [`ModuleInfo::features`].
     pub features: Vec<String>,
+    /// As in [`ModuleInfo::routes`].
     pub routes: Vec<RouteDeclaration>,
+    /// How many migrations [`crate::sdk::Module::migrations`] gives.
     #[serde(default)]
     pub migrations: u32,
+    /// One sentence for the module list.
     #[serde(default)]
     pub description: String,
 }
@@ -67,20 +79,31 @@ pub struct Declaration {
 /// Why an info document is refused; each is one line for the module list.
 #[derive(Debug, thiserror::Error)]
 pub enum InfoError {
+    /// Not JSON, of another shape, or (of a declaration) with fields nobody reads.
     #[error("the module's info is not readable: {0}")]
     Json(String),
+    /// Not a module name; its first 64 characters.
     #[error(
         "the module's name `{0}` must be 1 to 24 lower-case letters, digits or underscores, letter first"
     )]
     Name(String),
+    /// Neither known nor an `x_` of one's own; its first 64 characters.
     #[error("unknown feature `{0}`: a feature is a known code or starts with x_")]
     UnknownFeature(String),
+    /// `METHOD /path`, and what is wrong with it.
     #[error("route {0}: {1}")]
     Route(String, &'static str),
+    /// How many it has.
     #[error("it declares {0} routes, at most 256 are allowed")]
     TooManyRoutes(usize),
+    /// The server's module API does not meet the requirement.
     #[error("it needs module API {needed}, this server has {has}")]
-    ServerApi { needed: String, has: String },
+    ServerApi {
+        /// The requirement of the module.
+        needed: String,
+        /// The version of the server.
+        has: String,
+    },
 }
 
 impl ModuleInfo {
@@ -182,6 +205,7 @@ pub fn is_feature(feature: &str) -> bool {
     KNOWN_FEATURES.contains(&feature) || extension(feature)
 }
 
+/// 1 to 24 lower-case ASCII letters, digits and underscores, letter first.
 pub fn is_module_name(name: &str) -> bool {
     name.len() <= NAME_CHARS_MAX
         && name.starts_with(|first: char| first.is_ascii_lowercase())

@@ -6,6 +6,8 @@
 //! module author sees.
 //! This crate's version is the module-API version.
 
+#![warn(missing_docs)]
+
 pub mod abi;
 pub mod cells;
 pub mod guard;

@@ -5,9 +5,13 @@ use std::sync::LazyLock;
 
 use crate::info::Declaration;
 
+/// Selectors and groups.
 pub const GROUPS: &str = include_str!("../product/groups.json");
+/// One operation on many hosts at once.
 pub const BULK: &str = include_str!("../product/bulk.json");
+/// One operation on many hosts, batch by batch.
 pub const ROLLING: &str = include_str!("../product/rolling.json");
+/// Operations at given times.
 pub const SCHEDULES: &str = include_str!("../product/schedules.json");
 /// Not built yet; its routes and those of budgets are kept for it.
 pub const PLACEMENT: &str = include_str!("../product/placement.json");

@@ -11,18 +11,28 @@ use crate::wire::Cell;
 /// A stored value that is not what the reader expected: a defect or a damaged database.
 #[derive(Debug, thiserror::Error)]
 pub enum RowError {
+    /// The cell is of another kind, or its value means nothing.
     #[error("column {column} is {found}, expected {expected}")]
     Unexpected {
+        /// Its name in the `SELECT`.
         column: String,
+        /// What it is instead: `null`, `text`, …; never the value, which may be a secret.
         found: &'static str,
+        /// What the reader wanted, for the message.
         expected: &'static str,
     },
     /// `SELECT` does not name it, or names two columns so.
     #[error("column {column} is not in the result, or there twice")]
-    NotFound { column: String },
+    NotFound {
+        /// The name that was asked for.
+        column: String,
+    },
+    /// The text is not the document that is read from it.
     #[error("column {column} holds JSON of another shape: {error}")]
     Json {
+        /// Its name in the `SELECT`.
         column: String,
+        /// What the parser says, with the place in the text.
         error: serde_json::Error,
     },
 }
@@ -45,6 +55,7 @@ impl Rows {
         })
     }
 
+    /// How many rows.
     pub fn len(&self) -> usize {
         self.cells
             .len()
@@ -52,18 +63,22 @@ impl Rows {
             .unwrap_or(0)
     }
 
+    /// Whether the query found nothing.
     pub fn is_empty(&self) -> bool {
         self.cells.is_empty()
     }
 
+    /// The first row; none if there is none.
     pub fn first(&self) -> Option<Row<'_>> {
         self.iter().next()
     }
 
+    /// The last row, for whoever pages on from it.
     pub fn last(&self) -> Option<Row<'_>> {
         self.iter().next_back()
     }
 
+    /// The rows in the order of the answer.
     pub fn iter(&self) -> RowIter<'_> {
         RowIter {
             columns: &self.columns,
@@ -134,6 +149,7 @@ impl<'a> Row<'a> {
         self.cells
     }
 
+    /// The cell as it is. `NotFound` if the `SELECT` does not name it, as for everything read by name below.
     pub fn cell(self, column: &str) -> Result<&'a Cell, RowError> {
         self.columns
             .place_of(column)
@@ -143,6 +159,7 @@ impl<'a> Row<'a> {
             })
     }
 
+    /// A `BIGINT`. `Unexpected` if it is null or anything else.
     pub fn integer(self, column: &str) -> Result<i64, RowError> {
         match self.cell(column)? {
             Cell::Integer(value) => Ok(*value),
@@ -164,6 +181,7 @@ impl<'a> Row<'a> {
         Ok(self.integer(column)? != 0)
     }
 
+    /// A `DOUBLE PRECISION`. `Unexpected` if it is null or anything else, an integer too.
     pub fn real(self, column: &str) -> Result<f64, RowError> {
         match self.cell(column)? {
             Cell::Real(value) => Ok(*value),
@@ -171,6 +189,7 @@ impl<'a> Row<'a> {
         }
     }
 
+    /// A `TEXT`, borrowed from the result.
     pub fn text(self, column: &str) -> Result<&'a str, RowError> {
         match self.cell(column)? {
             Cell::Text(value) => Ok(value),
@@ -178,6 +197,7 @@ impl<'a> Row<'a> {
         }
     }
 
+    /// A `BLOB` or `BYTEA`, borrowed from the result.
     pub fn bytes(self, column: &str) -> Result<&'a [u8], RowError> {
         match self.cell(column)? {
             Cell::Bytes(value) => Ok(value),
@@ -214,18 +234,22 @@ impl<'a> Row<'a> {
         })
     }
 
+    /// As [`integer`](Self::integer), where null is none.
     pub fn optional_integer(self, column: &str) -> Result<Option<i64>, RowError> {
         self.optional(column, Self::integer)
     }
 
+    /// As [`text`](Self::text), where null is none.
     pub fn optional_text(self, column: &str) -> Result<Option<&'a str>, RowError> {
         self.optional(column, Self::text)
     }
 
+    /// As [`bytes`](Self::bytes), where null is none.
     pub fn optional_bytes(self, column: &str) -> Result<Option<&'a [u8]>, RowError> {
         self.optional(column, Self::bytes)
     }
 
+    /// As [`id`](Self::id), where null is none.
     pub fn optional_id<T: From<Uuid>>(self, column: &str) -> Result<Option<T>, RowError> {
         self.optional(column, Self::id)
     }

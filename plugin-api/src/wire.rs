@@ -12,6 +12,7 @@ use serde_json::Value;
 
 /// Rows one `SqlRows` op or one read may hold; more must be paged.
 pub const ROWS_PER_WRITE_MAX: usize = 5_000;
+/// Rows one read may answer, all its statements together; more must be paged.
 pub const ROWS_PER_READ_MAX: usize = 10_000;
 /// Bytes one read may return.
 pub const BYTES_PER_READ_MAX: usize = 4 * 1024 * 1024;
@@ -20,10 +21,15 @@ pub const BYTES_PER_READ_MAX: usize = 4 * 1024 * 1024;
 /// `BLOB`/`BYTEA`; booleans are 0 and 1.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Cell {
+    /// SQL's `NULL`.
     Null,
+    /// Also counts, times in microseconds and booleans.
     Integer(i64),
+    /// A `DOUBLE PRECISION`.
     Real(f64),
+    /// Also words of enums and JSON documents.
     Text(String),
+    /// Also ids, 16 bytes each.
     Bytes(Vec<u8>),
 }
 
@@ -31,13 +37,17 @@ pub enum Cell {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CallContext {
+    /// As in the `x-request-id` of the answer; stands in logs and audit rows.
     pub request_id: String,
     /// `user:<id>`, `token:<id>`, or `module:<name>` for a module's own loops.
     pub principal: String,
+    /// The name of the user or token, for people.
     pub principal_name: String,
     /// `viewer`, `operator`, `admin`; empty for a module's own loops.
     pub role: String,
+    /// The tenant a token is bound to; none sees all of them.
     pub tenant: Option<String>,
+    /// The client's IP address; empty for loops.
     pub address: String,
     /// The server's handle on this request's `Idempotency-Key`; 0 if it has none.
     pub idempotency: u64,
@@ -49,14 +59,20 @@ pub struct CallContext {
 pub enum CommandStatus {
     /// In a held set and not yet released; shown to people as queued.
     Held,
+    /// Waits for a slot, its host or its turn.
     Queued,
+    /// Its host says that it has started.
     Running,
+    /// Ended as it should, its health check too where there is one.
     Succeeded,
+    /// Ended otherwise, or can never start; `reason` says which.
     Failed,
+    /// Never started and never will; `reason` says why.
     Skipped,
 }
 
 impl CommandStatus {
+    /// In the order they are passed through.
     pub const ALL: [Self; 6] = [
         Self::Held,
         Self::Queued,
@@ -66,6 +82,7 @@ impl CommandStatus {
         Self::Skipped,
     ];
 
+    /// The word in the API and in the database.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Held => "held",
@@ -77,10 +94,12 @@ impl CommandStatus {
         }
     }
 
+    /// The status of that word.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|status| status.as_str() == name)
     }
 
+    /// Whether it stays as it is for ever.
     pub fn is_terminal(self) -> bool {
         match self {
             Self::Held | Self::Queued | Self::Running => false,
@@ -96,6 +115,7 @@ pub enum OfflinePolicy {
     /// They wait, without taking a slot, until they connect or the set expires.
     #[default]
     Queue,
+    /// Their commands are skipped with reason `offline`.
     Skip,
 }
 
@@ -103,17 +123,23 @@ pub enum OfflinePolicy {
 /// The core adds the skips it knows of (`not_approved`, `offline`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SetCreate {
+    /// The caller's choice (UUIDv7): it must know the id before the batch is committed.
     pub set_id: SetId,
+    /// One of the eight of [`fleetwright_protocol::OperationType`].
     pub operation_type: String,
     /// Already validated with `fleetwright_protocol::validate`; the core validates again.
     pub parameters: Value,
+    /// What the hosts are told beside the parameters.
     #[serde(default)]
     pub options: ExecutionOptions,
+    /// How long one host may run it, 7 days at most; longer is failed as `timed_out`.
     pub timeout_seconds: u64,
+    /// What has not started so long after the creation is skipped as `expired`; 30 days at most.
     pub expires_in_seconds: u64,
     /// 0: no limit.
     #[serde(default)]
     pub max_concurrency: u64,
+    /// What happens to those hosts of it that are not connected.
     #[serde(default)]
     pub offline: OfflinePolicy,
     /// Nothing is sent until released (`SetControl::release`).
@@ -125,6 +151,7 @@ pub struct SetCreate {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SetPreview {
+    /// Hosts given, skipped ones among them.
     pub total: u64,
     /// Host and reason, in the order of the ids given.
     pub skips: Vec<(HostId, String)>,
@@ -133,36 +160,49 @@ pub struct SetPreview {
 /// Changes how a set is run. With `expect_generation`, a set that has moved on refuses the whole batch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SetControl {
+    /// The set to change.
     pub set_id: SetId,
+    /// What to change.
     pub action: SetAction,
+    /// The [`SetView::generation`] that was seen when this was decided.
     #[serde(default)]
     pub expect_generation: Option<i64>,
 }
 
+/// One change of a set. A finished set takes none, a cancelled one only `GiveUp` and `Cancel`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum SetAction {
     /// Releases the next `count` held commands in order.
     Release {
+        /// How many; more than are held releases all.
         count: u64,
     },
     /// Releases the held commands with these ordinals, `to` excluded. Those that are not held any more stay as they are.
     ReleaseRange {
+        /// The first of them.
         from: u64,
+        /// The first that is not among them.
         to: u64,
     },
     /// Commands before this ordinal that have not started never will: they are failed as `unreachable`, a delivered one
     /// once it cannot start any more.
     GiveUp {
+        /// The first that is still waited for.
         below: u64,
     },
+    /// Nothing more is sent until `Resume`; what was sent goes on.
     Pause,
+    /// Sends again. Nothing to do for a set that is not paused.
     Resume,
+    /// Another bound for how many hosts run it at once.
     Limit {
+        /// 0: no limit.
         max_concurrency: u64,
     },
     /// Nothing new starts. With `kill`, running ones are ended too; without hosts, it is for the whole set.
     Cancel {
+        /// End running ones; otherwise they may finish.
         #[serde(default)]
         kill: bool,
         /// Only these hosts.
@@ -179,7 +219,9 @@ pub enum SetAction {
 pub struct AuditEntry {
     /// `bulk.create`, `group.update`, …
     pub action: String,
+    /// What kind of thing: `group`, `bulk_operation`, …
     pub target_kind: String,
+    /// Its id; for what has none, its name.
     pub target_id: String,
     /// SHA-256 digests or short facts; never secrets or scripts.
     #[serde(default)]
@@ -189,31 +231,46 @@ pub struct AuditEntry {
 /// The response to store under the request's `Idempotency-Key`, in the same transaction as its work.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RespondRecord {
+    /// Of HTTP.
     pub status: u16,
     /// Lower-case names; only those that belong to the resource (`location`, `etag`, `content-type`).
     pub headers: Vec<(String, String)>,
+    /// The text of the answer, sent again as it is.
     pub body: String,
 }
 
 /// A set with its counters. The counters always sum to `total`; `held + queued` is what people call queued.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SetView {
+    /// The `set_id` it was created with.
     pub id: SetId,
+    /// The name of the module that made it; `core` for single commands.
     pub owner: String,
+    /// One of the eight operation types.
     pub operation_type: String,
+    /// Rises with every control, and with nothing else; see [`SetControl::expect_generation`].
     pub generation: i64,
     /// Rises with every change of a counter or control; a cheap ETag for progress.
     pub revision: i64,
+    /// 0: no limit.
     pub max_concurrency: u64,
+    /// Nothing is sent until it is resumed.
     pub paused: bool,
     /// The whole set was cancelled (not only some hosts).
     pub cancelled: bool,
+    /// The frozen hosts.
     pub total: u64,
+    /// Waiting to be released.
     pub held: u64,
+    /// Waiting to be sent.
     pub queued: u64,
+    /// Sent and not ended, as [`CommandStatus::Running`].
     pub running: u64,
+    /// Ended well.
     pub succeeded: u64,
+    /// Ended badly, or given up.
     pub failed: u64,
+    /// Never started and never will.
     pub skipped: u64,
     /// Of `skipped`: those that the cancel of the whole set skipped, not an earlier one of single hosts.
     pub skipped_cancelled: u64,
@@ -223,13 +280,18 @@ pub struct SetView {
     /// Commands before this ordinal are not waited for any more.
     #[serde(default)]
     pub given_up_below: u64,
+    /// On the wall clock, as all dates here.
     pub created_at_us: i64,
+    /// When what has not started is skipped.
     pub expires_at_us: i64,
+    /// When the first host started.
     pub started_at_us: Option<i64>,
+    /// When the last one ended.
     pub finished_at_us: Option<i64>,
 }
 
 impl SetView {
+    /// Whether every host's command is terminal.
     pub fn is_finished(&self) -> bool {
         self.held + self.queued + self.running == 0
     }
@@ -238,31 +300,45 @@ impl SetView {
 /// One host's row in a set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CommandView {
+    /// Its own id, which its output is stored under.
     pub id: CommandId,
+    /// The set it is a row of.
     pub set_id: SetId,
+    /// The host it is for.
     pub host_id: HostId,
     /// Position in the frozen order of the set.
     pub ordinal: u64,
+    /// Terminal ones stay as they are.
     pub status: CommandStatus,
+    /// Why it was skipped or failed: `offline`, `expired`, `timed_out`, …
     #[serde(default)]
     pub reason: Option<String>,
+    /// From 1. The next begins only when the host has proven that this one never started.
     pub attempt: u32,
+    /// Its host has been or will be told to end it.
     #[serde(default)]
     pub cancel_requested: bool,
+    /// Of the process; none if there was none, or a signal ended it.
     #[serde(default)]
     pub exit_code: Option<i32>,
+    /// Whether the host is different now; none as long as there is no result.
     #[serde(default)]
     pub changed: Option<bool>,
+    /// A sentence for people, never output; empty if there is nothing to say.
     #[serde(default)]
     pub message: String,
+    /// On the wall clock, as all dates here.
     pub created_at_us: i64,
+    /// When the server heard that it had started; if it heard of its end first, that less the time it took.
     #[serde(default)]
     pub started_at_us: Option<i64>,
+    /// When it became terminal.
     #[serde(default)]
     pub finished_at_us: Option<i64>,
     /// The last bytes of each stream (at most 2 KiB, lossy UTF-8), for lists.
     #[serde(default)]
     pub stdout_tail: String,
+    /// As `stdout_tail`.
     #[serde(default)]
     pub stderr_tail: String,
     /// A result that came after the row was terminal.
@@ -277,7 +353,9 @@ pub struct CommandView {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CommandPage {
+    /// As many as were asked for, at most.
     pub items: Vec<CommandView>,
+    /// The ordinal to go on at; none at the end.
     pub next_cursor: Option<u64>,
 }
 
@@ -285,17 +363,24 @@ pub struct CommandPage {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CommandOutput {
+    /// What it wrote to its standard output.
     pub stdout: StreamOutput,
+    /// What it wrote to its standard error.
     pub stderr: StreamOutput,
 }
 
+/// What is stored of one stream.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct StreamOutput {
+    /// Of the whole stream, also of what is not kept.
     pub total_bytes: u64,
+    /// Lower-case hex digest of the whole stream; empty if nothing was printed.
     pub sha256: String,
+    /// From the beginning; all of it if the stream was short. Base64 in JSON.
     #[serde(with = "fleetwright_protocol::outcome::base64_bytes")]
     pub head: Vec<u8>,
+    /// From the end, where the middle was dropped. Base64 in JSON.
     #[serde(with = "fleetwright_protocol::outcome::base64_bytes")]
     pub tail: Vec<u8>,
 }
@@ -303,39 +388,58 @@ pub struct StreamOutput {
 /// A host as the inventory feed tells it. Volatile fields (last seen, load) are not in it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HostRecord {
+    /// Given at the enrollment; never another's.
     pub id: HostId,
+    /// The inventory's when this was stored; each change raises it.
     pub revision: i64,
+    /// `pending`, `approved` or `rejected`.
     pub approval_status: String,
     /// `online` or `offline`.
     pub status: String,
+    /// Kept free of placements.
     pub reserved: bool,
+    /// When it was enrolled.
     pub created_at_us: i64,
+    /// Its fully qualified name, as it says itself.
     #[serde(default)]
     pub fqdn: Option<String>,
+    /// Its short name, as it says itself.
     #[serde(default)]
     pub hostname: Option<String>,
+    /// The kind of system: `linux`, unless the agent's configuration says otherwise.
     #[serde(default)]
     pub platform: Option<String>,
+    /// The distribution, such as `debian`.
     #[serde(default)]
     pub platform_release: Option<String>,
+    /// The distribution's version, such as `12`.
     #[serde(default)]
     pub platform_version: Option<String>,
+    /// As the kernel names it: `x86_64`, `aarch64`.
     #[serde(default)]
     pub architecture: Option<String>,
+    /// The version of the agent that reported last.
     #[serde(default)]
     pub agent_version: Option<String>,
+    /// Logical processors.
     #[serde(default)]
     pub cpu_count: Option<u32>,
+    /// In mebibytes.
     #[serde(default)]
     pub memory_total_mb: Option<u64>,
+    /// Whether it has `/dev/kvm`.
     #[serde(default)]
     pub kvm_available: Option<bool>,
+    /// Without prefix lengths.
     #[serde(default)]
     pub ipv4: Vec<String>,
+    /// Without prefix lengths and zones.
     #[serde(default)]
     pub ipv6: Vec<String>,
+    /// Its agent's and the operators' together, sorted, each once.
     #[serde(default)]
     pub tags: Vec<String>,
+    /// Its agent's and the operators' together; an operator's value wins.
     #[serde(default)]
     pub attributes: BTreeMap<String, String>,
 }
@@ -344,24 +448,37 @@ pub struct HostRecord {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum HostChange {
+    /// It is new or has changed; this is all of it.
     Upsert(Box<HostRecord>),
-    Deleted { id: HostId, revision: i64 },
+    /// It is gone.
+    Deleted {
+        /// The host that was.
+        id: HostId,
+        /// That of the deletion.
+        revision: i64,
+    },
 }
 
 /// A page of the feed in revision order. Apply it, then ask again after `revision` until `at_end`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct HostChanges {
+    /// Of each host only its last change.
     pub changes: Vec<HostChange>,
+    /// That of the last change here: ask after it next.
     pub revision: i64,
+    /// Nothing newer was there.
     pub at_end: bool,
 }
 
 /// Whether a feature may start new work now, and if not, why (the 402 body's `reason`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FeatureState {
+    /// The feature that was asked for.
     pub feature: String,
+    /// Whether something may be created, retried or launched; what is under way goes on in any case.
     pub new_work: bool,
+    /// `not_licensed`, `license_expired` or `host_limit_exceeded`; none if it may.
     #[serde(default)]
     pub reason: Option<String>,
 }
@@ -373,6 +490,7 @@ fn cancelled() -> String {
 /// The query of `fleet.sets/1` `commands`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CommandQuery {
+    /// Whose rows.
     pub set_id: SetId,
     /// `queued` finds held ones too: both wait.
     #[serde(default)]
@@ -383,6 +501,7 @@ pub struct CommandQuery {
     /// The ordinal to start at.
     #[serde(default)]
     pub cursor: u64,
+    /// Rows in one answer, at most.
     pub limit: u32,
 }
 

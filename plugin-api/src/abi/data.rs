@@ -11,13 +11,21 @@ use async_ffi::FfiFuture;
 #[repr(C)]
 #[derive(StableAbi, Clone, Debug)]
 pub struct Ctx {
+    /// As in the answer's `x-request-id`.
     pub request_id: RString,
+    /// `user:<id>`, `token:<id>` or `module:<name>`.
     pub principal: RString,
+    /// For people.
     pub principal_name: RString,
+    /// `viewer`, `operator` or `admin`; empty for a module's own loops.
     pub role: RString,
+    /// The tenant a token is bound to.
     pub tenant: ROption<RString>,
+    /// The client's IP address; empty for loops.
     pub address: RString,
+    /// The server's handle on the request's `Idempotency-Key`; 0 if it has none.
     pub idempotency: u64,
+    /// Spare; empty.
     pub ext: RVec<u8>,
 }
 
@@ -25,7 +33,9 @@ pub struct Ctx {
 #[repr(C)]
 #[derive(StableAbi, Clone, Debug)]
 pub struct AbiHeaderPair {
+    /// In lower case.
     pub name: RString,
+    /// As sent, which need not be UTF-8.
     pub value: RVec<u8>,
 }
 
@@ -33,21 +43,31 @@ pub struct AbiHeaderPair {
 #[repr(C)]
 #[derive(StableAbi, Clone, Debug)]
 pub struct AbiRequest {
+    /// Who asks.
     pub ctx: Ctx,
+    /// In upper case.
     pub method: RString,
     /// Path and query, with the `/api/v1` base.
     pub uri: RString,
+    /// In their order; a name may be there twice.
     pub headers: RVec<AbiHeaderPair>,
+    /// The whole body, within the route's declared limit.
     pub body: RVec<u8>,
+    /// Spare; empty.
     pub ext: RVec<u8>,
 }
 
+/// What a module answers; the server adds its own headers.
 #[repr(C)]
 #[derive(StableAbi)]
 pub struct AbiResponse {
+    /// Of HTTP.
     pub status: u16,
+    /// In their order.
     pub headers: RVec<AbiHeaderPair>,
+    /// Whole, or as a stream.
     pub body: AbiBody,
+    /// Spare; empty.
     pub ext: RVec<u8>,
 }
 
@@ -55,10 +75,13 @@ pub struct AbiResponse {
 #[repr(C)]
 #[derive(StableAbi)]
 pub struct AbiBody {
+    /// The whole body; empty if there is a stream.
     pub bytes: RVec<u8>,
+    /// Asked for chunk by chunk, and dropped when the client is gone.
     pub stream: ROption<BodyStreamBox>,
 }
 
+/// A body stream, owned.
 pub type BodyStreamBox = BodyStream_TO<RBox<()>>;
 
 /// A streamed body (server-sent events). `next` is called again only when the last one has answered.
@@ -73,8 +96,11 @@ pub trait BodyStream: Send + Sync + 'static {
 #[repr(C)]
 #[derive(StableAbi, Clone, Debug, Default)]
 pub struct AbiPayload {
+    /// UTF-8; empty is null.
     pub json: RVec<u8>,
+    /// Raw bytes, where JSON would be large.
     pub blob: RVec<u8>,
+    /// Spare; empty.
     pub ext: RVec<u8>,
 }
 
@@ -82,8 +108,11 @@ pub struct AbiPayload {
 #[repr(C)]
 #[derive(StableAbi, Clone, Debug)]
 pub struct AbiStatement {
+    /// With `$1` parameters, on both databases.
     pub sql: RString,
+    /// The parameters in order.
     pub cells: RVec<u8>,
+    /// Spare; empty.
     pub ext: RVec<u8>,
 }
 
@@ -91,9 +120,13 @@ pub struct AbiStatement {
 #[repr(C)]
 #[derive(StableAbi, Clone, Debug)]
 pub struct AbiTable {
+    /// The names in the order of the `SELECT`.
     pub columns: RVec<RString>,
+    /// How many; the cells must fill them.
     pub rows: u64,
+    /// The values, row by row.
     pub cells: RVec<u8>,
+    /// Spare; empty.
     pub ext: RVec<u8>,
 }
 
@@ -101,12 +134,19 @@ pub struct AbiTable {
 #[repr(C)]
 #[derive(StableAbi, Clone, Debug)]
 pub struct Op {
+    /// One of [`op_kind`].
     pub kind: u32,
+    /// SQL, or a key.
     pub text: RString,
+    /// A number of rows or columns.
     pub number: i64,
+    /// A shape of `wire`, in UTF-8.
     pub json: RVec<u8>,
+    /// Packed values.
     pub cells: RVec<u8>,
+    /// Raw ids.
     pub blob: RVec<u8>,
+    /// Spare; empty.
     pub ext: RVec<u8>,
 }
 
@@ -132,14 +172,18 @@ pub mod op_kind {
 #[repr(C)]
 #[derive(StableAbi, Clone, Debug)]
 pub struct AbiError {
+    /// One of [`error_code`].
     pub code: u32,
+    /// For logs; not for clients.
     pub message: RString,
     /// JSON, as the code says; may be empty.
     pub detail: RVec<u8>,
+    /// Spare; empty.
     pub ext: RVec<u8>,
 }
 
 impl AbiError {
+    /// An error without detail.
     pub fn new(code: u32, message: impl Into<String>) -> Self {
         Self {
             code,
@@ -149,6 +193,7 @@ impl AbiError {
         }
     }
 
+    /// Adds what the code's documentation names.
     #[must_use]
     pub fn with_detail(mut self, detail: &serde_json::Value) -> Self {
         self.detail = RVec::from(detail.to_string().into_bytes());
@@ -163,6 +208,7 @@ impl AbiError {
 
 /// The codes of `AbiError`.
 pub mod error_code {
+    /// Anything without a code of its own: a defect.
     pub const INTERNAL: u32 = 1;
     /// The other side panicked; it was contained.
     pub const PANICKED: u32 = 2;
@@ -178,12 +224,15 @@ pub mod error_code {
     pub const TOO_LARGE: u32 = 7;
     /// Outside the module's own tables or rights.
     pub const FORBIDDEN: u32 = 8;
+    /// There is no such thing, by the caller's own rules.
     pub const NOT_FOUND: u32 = 9;
     /// A problem for the client. Detail: `{"status", "code", "title", "detail", "errors"}`.
     pub const PROBLEM: u32 = 10;
     /// A feature or module is not available. Detail: `{"feature", "module", "reason"}`.
     pub const FEATURE: u32 = 11;
+    /// The other module has no method of that name.
     pub const UNKNOWN_METHOD: u32 = 12;
+    /// The process ends; nothing is taken any more.
     pub const SHUTTING_DOWN: u32 = 13;
 }
 
@@ -191,10 +240,15 @@ pub mod error_code {
 #[repr(C)]
 #[derive(StableAbi, Clone, Debug)]
 pub struct AbiMigration {
+    /// From 1, without gaps.
     pub version: u32,
+    /// A few words, kept with the version.
     pub name: RString,
+    /// The SQL for SQLite.
     pub sqlite: RString,
+    /// The SQL for PostgreSQL.
     pub postgres: RString,
+    /// Spare; empty.
     pub ext: RVec<u8>,
 }
 
@@ -202,10 +256,14 @@ pub struct AbiMigration {
 #[repr(C)]
 #[derive(StableAbi, Clone, Debug)]
 pub struct LogRecord {
+    /// 1 to 5, as above.
     pub level: u32,
+    /// The module path of where it was written.
     pub target: RString,
+    /// The text, without the fields.
     pub message: RString,
     /// A JSON object of the other fields; empty for none.
     pub fields: RVec<u8>,
+    /// Spare; empty.
     pub ext: RVec<u8>,
 }

@@ -12,10 +12,12 @@ use super::data::{AbiError, AbiPayload, AbiRequest, AbiResponse, Ctx};
 /// A module's router, owned.
 pub type FleetRouterBox = FleetRouter_TO<RBox<()>>;
 
+/// A module, as the server sees it. Nothing of it may panic across the boundary: [`crate::guard`] keeps that.
 #[sabi_trait]
 pub trait FleetRouter: Send + Sync + 'static {
     /// Builds the router and starts the loops. Called once, after the migrations.
     fn start(&self) -> FfiFuture<RResult<(), AbiError>>;
+    /// Answers one request; what a module has no route for is its own 404.
     fn handle(&self, request: AbiRequest) -> FfiFuture<AbiResponse>;
     /// A method another module calls in process.
     fn invoke(

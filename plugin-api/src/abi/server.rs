@@ -14,15 +14,25 @@ use super::data::{
 
 /// Names under which `ServerApi::interface` gives the interfaces.
 pub mod interface_name {
+    /// [`LogApi`].
     pub const LOG: &str = "fleet.log/1";
+    /// [`ClockApi`]. The first had only the wall clock.
     pub const CLOCK: &str = "fleet.clock/2";
+    /// [`DbApi`].
     pub const DB: &str = "fleet.db/1";
+    /// [`SetsApi`].
     pub const SETS: &str = "fleet.sets/1";
+    /// [`HostsApi`].
     pub const HOSTS: &str = "fleet.hosts/1";
+    /// [`SignalsApi`].
     pub const SIGNALS: &str = "fleet.signals/1";
+    /// [`CallApi`].
     pub const CALL: &str = "fleet.call/1";
+    /// [`FeaturesApi`].
     pub const FEATURES: &str = "fleet.features/1";
+    /// [`IdentityApi`].
     pub const IDENTITY: &str = "fleet.identity/1";
+    /// Everything this version of the server has.
     pub const ALL: [&str; 9] = [
         LOG, CLOCK, DB, SETS, HOSTS, SIGNALS, CALL, FEATURES, IDENTITY,
     ];
@@ -38,14 +48,17 @@ pub trait ServerApi: Send + Sync + 'static {
     fn environment(&self) -> RVec<u8>;
 }
 
+/// The server's log.
 #[sabi_trait]
 pub trait LogApi: Send + Sync + 'static {
     /// The most detailed level the server wants (1 error … 5 trace).
     fn max_level(&self) -> u32;
+    /// Writes a record, if its level is wanted.
     #[sabi(last_prefix_field)]
     fn log(&self, record: LogRecord);
 }
 
+/// The server's two clocks that mean something outside it.
 #[sabi_trait]
 pub trait ClockApi: Send + Sync + 'static {
     /// The wall clock, for dates: microseconds since the Unix epoch. It may step.
@@ -55,6 +68,7 @@ pub trait ClockApi: Send + Sync + 'static {
     fn lease_us(&self) -> i64;
 }
 
+/// The module's own tables.
 #[sabi_trait]
 pub trait DbApi: Send + Sync + 'static {
     /// 1 SQLite, 2 PostgreSQL.
@@ -66,6 +80,7 @@ pub trait DbApi: Send + Sync + 'static {
     fn commit(&self, ctx: Ctx, ops: RVec<Op>) -> FfiFuture<RResult<(), AbiError>>;
 }
 
+/// Command sets, which the core owns.
 #[sabi_trait]
 pub trait SetsApi: Send + Sync + 'static {
     /// `ids`: raw set ids. JSON `[SetView]` of those that exist.
@@ -89,6 +104,7 @@ pub trait SetsApi: Send + Sync + 'static {
     ) -> FfiFuture<RResult<AbiPayload, AbiError>>;
 }
 
+/// The inventory as a feed of changes.
 #[sabi_trait]
 pub trait HostsApi: Send + Sync + 'static {
     /// The newest revision of the inventory.
@@ -100,14 +116,17 @@ pub trait HostsApi: Send + Sync + 'static {
     fn last_seen(&self) -> FfiFuture<RResult<AbiPayload, AbiError>>;
 }
 
+/// Wake-ups by key: hints, never the data.
 #[sabi_trait]
 pub trait SignalsApi: Send + Sync + 'static {
     /// Answers once any of the keys was published after generation `since` (0: ever); gives the newest generation.
     fn wait(&self, keys: RVec<RString>, since: u64) -> FfiFuture<u64>;
+    /// Wakes whoever waits for the key; a module may publish only `<module>:…`.
     #[sabi(last_prefix_field)]
     fn publish(&self, key: RString);
 }
 
+/// Other modules and the server's own routes, in process.
 #[sabi_trait]
 pub trait CallApi: Send + Sync + 'static {
     /// Another module's method.
@@ -123,6 +142,7 @@ pub trait CallApi: Send + Sync + 'static {
     fn route(&self, request: AbiRequest) -> FfiFuture<RResult<AbiResponse, AbiError>>;
 }
 
+/// What the licence grants now.
 #[sabi_trait]
 pub trait FeaturesApi: Send + Sync + 'static {
     /// JSON `FeatureState`.
@@ -130,6 +150,7 @@ pub trait FeaturesApi: Send + Sync + 'static {
     fn state(&self, feature: RStr<'_>) -> RVec<u8>;
 }
 
+/// The rights of people who are not there, for what runs in their name.
 #[sabi_trait]
 pub trait IdentityApi: Send + Sync + 'static {
     /// Whether that principal (`user:<id>`, `token:<id>`) may use a route as things are now. JSON: the `CallContext` to call

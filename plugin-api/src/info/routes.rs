@@ -15,9 +15,13 @@ const PATH_BYTES_MAX: usize = 200;
 pub struct RouteDeclaration {
     /// Upper case.
     pub method: String,
+    /// Under `/fleet/`, as in `/fleet/groups/{id}`; at most 200 bytes.
     pub path: String,
+    /// Of the module's features, the one it needs.
     pub feature: String,
+    /// Who may use it.
     pub role: Role,
+    /// What it does under a lapsed licence.
     pub kind: RouteKind,
     /// 1 MiB unless declared, 8 MiB at most. A longer body is answered 413 and never reaches the module.
     #[serde(default = "body_bytes_default")]
@@ -25,6 +29,7 @@ pub struct RouteDeclaration {
     /// The module keeps tenants apart here, so that a token of a tenant may use the route.
     #[serde(default)]
     pub tenants: bool,
+    /// A few words for the OpenAPI document of a server without the module.
     #[serde(default)]
     pub summary: String,
 }
@@ -33,12 +38,16 @@ pub struct RouteDeclaration {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
+    /// Sees everything and changes nothing.
     Viewer,
+    /// Runs operations and changes what they run on.
     Operator,
+    /// Decides who may do what.
     Admin,
 }
 
 impl Role {
+    /// The word in declarations, tokens and the API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Viewer => "viewer",
@@ -47,6 +56,7 @@ impl Role {
         }
     }
 
+    /// The role of that word.
     pub fn from_name(name: &str) -> Option<Self> {
         [Self::Viewer, Self::Operator, Self::Admin]
             .into_iter()
@@ -58,6 +68,7 @@ impl Role {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RouteKind {
+    /// Stores nothing: look up, list, preview.
     Read,
     /// Pause, resume, approve, cancel, confirm, claim, spend: what is under way goes on.
     Continue,

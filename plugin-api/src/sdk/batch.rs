@@ -20,14 +20,17 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// Without steps.
     pub fn new() -> Self {
         Self::default()
     }
 
+    /// Whether there is nothing to commit.
     pub fn is_empty(&self) -> bool {
         self.ops.is_empty()
     }
 
+    /// One statement, however many rows it affects.
     #[must_use]
     pub fn sql(self, statement: Statement) -> Self {
         self.statement(statement, -1)
@@ -78,6 +81,8 @@ impl Batch {
         )
     }
 
+    /// Changes how a set is run. One that has moved on, is finished or cancelled refuses the whole batch
+    /// (`ServerError::Guard`).
     #[must_use]
     pub fn control_set(self, control: &SetControl) -> Self {
         self.json(op(op_kind::SET_CONTROL, ""), control)
@@ -153,6 +158,8 @@ fn op(kind: u32, text: &str) -> Op {
 pub struct Reply(pub RespondRecord);
 
 impl Reply {
+    /// A JSON body with its content type. Fails only if `body` cannot be written as JSON, such as a map with keys that
+    /// are no texts.
     pub fn json<T: Serialize>(status: u16, body: &T) -> Result<Self, ServerError> {
         let body = serde_json::to_string(body)
             .map_err(|error| ServerError::Internal(error.to_string()))?;

@@ -40,6 +40,7 @@ impl<M: Module> ModuleRouter<M> {
         Self::with_server(Server::new(name, services))
     }
 
+    /// On a server that is connected already, such as a test's.
     pub fn with_server(server: Server) -> Result<Self, ModuleError> {
         let runtime = runtime::handle().map_err(ModuleError::new)?;
         Ok(Self {
@@ -53,6 +54,7 @@ impl<M: Module> ModuleRouter<M> {
         })
     }
 
+    /// What `get_fleet_router` answers.
     pub fn into_iface(self) -> AnyIface {
         AnyIface::new::<FleetRouter_TO<RBox<()>>>(FleetRouter_TO::from_value(self, TD_Opaque))
     }

@@ -13,11 +13,14 @@ use crate::abi::{AbiPayload, CallApi_TO, Ctx};
 /// What a method takes and gives: JSON, and raw bytes beside it where JSON would be large.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Payload {
+    /// Null where there is none.
     pub json: Value,
+    /// Empty where there is none.
     pub blob: Vec<u8>,
 }
 
 impl Payload {
+    /// Without raw bytes.
     pub fn json(json: Value) -> Self {
         Self {
             json,
@@ -37,6 +40,8 @@ impl Call {
         Self { api: Arc::new(api) }
     }
 
+    /// Another module's method; the two agree on its JSON. A module that is absent or not licensed is
+    /// `CallError::Unavailable`.
     pub async fn invoke(
         &self,
         context: &CallContext,

@@ -11,7 +11,9 @@ use crate::cells;
 /// Which SQL is spoken. `$1` parameters work on both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
+    /// Of the server's own file.
     Sqlite,
+    /// Of a server of its own.
     Postgres,
 }
 
@@ -26,6 +28,7 @@ impl Database {
         Self { api: Arc::new(api) }
     }
 
+    /// For the few texts that differ, such as lock clauses.
     pub fn dialect(&self) -> Dialect {
         if self.api.dialect() == 2 {
             Dialect::Postgres
@@ -41,6 +44,7 @@ impl Database {
         tables.into_iter().map(from_abi).collect()
     }
 
+    /// As [`read`](Self::read), for one statement.
     pub async fn read_one(&self, statement: Statement) -> Result<Rows, ServerError> {
         let mut tables = self.read(vec![statement]).await?;
         tables

@@ -17,25 +17,39 @@ pub enum ServerError {
     Unavailable(String),
     /// A guard of the batch did not hold; nothing was written.
     #[error("the guard of operation {op_index} did not hold ({affected} rows)")]
-    Guard { op_index: usize, affected: u64 },
+    Guard {
+        /// The step of the batch, from 0.
+        op_index: usize,
+        /// How many rows it would have changed instead; 0 for a set that has moved on.
+        affected: u64,
+    },
     /// A uniqueness or check constraint refused the batch; nothing was written.
     #[error("a constraint refused operation {op_index}: {constraint}")]
-    Constraint { op_index: usize, constraint: String },
+    Constraint {
+        /// The step of the batch, from 0.
+        op_index: usize,
+        /// The name of the constraint or index, as the database tells it.
+        constraint: String,
+    },
+    /// The answer passes 10,000 rows or 4 MiB: read it in pages.
     #[error("too large: {0}")]
     TooLarge(String),
     /// Outside the module's own tables or rights.
     #[error("not allowed: {0}")]
     Forbidden(String),
+    /// There is no such set, module or method.
     #[error("not found: {0}")]
     NotFound(String),
     /// The call itself was wrong: a defect of the module.
     #[error("invalid call: {0}")]
     Invalid(String),
+    /// Nothing is taken any more; the next start goes on.
     #[error("the server is shutting down")]
     ShuttingDown,
     /// Refused in a way the client should be told (a set that is not valid, a key in use).
     #[error("refused: {0}")]
     Refused(Box<Problem>),
+    /// A defect of the server or of this SDK, or a panic that was contained.
     #[error("{0}")]
     Internal(String),
 }
@@ -46,12 +60,17 @@ pub enum CallError {
     /// The module or feature is not there or not licensed: a 402 for the client.
     #[error("feature {feature} is not available: {reason}")]
     Unavailable {
+        /// Empty if it is the module itself that is missing.
         feature: String,
+        /// The module that was asked.
         module: String,
+        /// `not_licensed`, `license_expired`, `module_not_installed`, …: the `reason` of the 402.
         reason: String,
     },
+    /// What the other side would answer a client; may be passed on as it is.
     #[error("{0}")]
     Problem(Problem),
+    /// The way there failed.
     #[error(transparent)]
     Server(#[from] ServerError),
 }
@@ -62,12 +81,14 @@ pub enum CallError {
 pub struct ModuleError(pub String);
 
 impl CallError {
+    /// What [`Module::invoke`](super::Module::invoke) answers to a method it does not have.
     pub fn unknown_method(method: &str) -> Self {
         Self::Server(ServerError::NotFound(format!("no method `{method}`")))
     }
 }
 
 impl ModuleError {
+    /// The reason in one line.
     pub fn new(reason: impl std::fmt::Display) -> Self {
         Self(reason.to_string())
     }

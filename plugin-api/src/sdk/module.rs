@@ -34,7 +34,10 @@ pub trait Module: Send + Sync + Sized + 'static {
 pub struct Migration {
     /// From 1, without gaps.
     pub version: u32,
+    /// A few words, kept with the version.
     pub name: &'static str,
+    /// The SQL for SQLite; several statements may stand in it.
     pub sqlite: &'static str,
+    /// The same for PostgreSQL.
     pub postgres: &'static str,
 }

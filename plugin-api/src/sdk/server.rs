@@ -42,15 +42,25 @@ struct Interfaces {
 
 /// The interfaces behind a [`Server`]: from the server across the boundary, or fakes in a test.
 pub struct Services {
+    /// The module API and switches of the configuration.
     pub environment: Environment,
+    /// `fleet.log/1`; shared, because the log outlives the module.
     pub log: Arc<LogApi_TO<RBox<()>>>,
+    /// `fleet.clock/2`.
     pub clock: ClockApi_TO<RBox<()>>,
+    /// `fleet.db/1`.
     pub db: DbApi_TO<RBox<()>>,
+    /// `fleet.sets/1`.
     pub sets: SetsApi_TO<RBox<()>>,
+    /// `fleet.hosts/1`.
     pub hosts: HostsApi_TO<RBox<()>>,
+    /// `fleet.signals/1`.
     pub signals: SignalsApi_TO<RBox<()>>,
+    /// `fleet.call/1`.
     pub call: CallApi_TO<RBox<()>>,
+    /// `fleet.features/1`.
     pub features: FeaturesApi_TO<RBox<()>>,
+    /// `fleet.identity/1`.
     pub identity: IdentityApi_TO<RBox<()>>,
 }
 
@@ -76,6 +86,7 @@ impl Services {
 }
 
 impl Server {
+    /// The handle of the module of that name.
     pub fn new(module: &str, services: Services) -> Self {
         let interfaces = Interfaces {
             module: module.to_owned(),
@@ -127,30 +138,37 @@ impl Server {
         uuid::Builder::from_unix_timestamp_millis(milliseconds, &tail).into_uuid()
     }
 
+    /// The module's own tables.
     pub fn db(&self) -> &Database {
         &self.interfaces.db
     }
 
+    /// The inventory, as a feed of changes.
     pub fn hosts(&self) -> &Hosts {
         &self.interfaces.hosts
     }
 
+    /// Command sets, which the core owns.
     pub fn sets(&self) -> &Sets {
         &self.interfaces.sets
     }
 
+    /// Wake-ups by key.
     pub fn signals(&self) -> &Signals {
         &self.interfaces.signals
     }
 
+    /// Other modules, and the server's routes.
     pub fn call(&self) -> &Call {
         &self.interfaces.call
     }
 
+    /// What the licence grants now.
     pub fn features(&self) -> &Features {
         &self.interfaces.features
     }
 
+    /// The rights of people who are not there.
     pub fn identity(&self) -> &Identity {
         &self.interfaces.identity
     }
@@ -203,6 +221,7 @@ pub struct Features {
 }
 
 impl Features {
+    /// Never fails: what the server does not answer readably is `not_licensed`.
     pub fn state(&self, feature: &str) -> FeatureState {
         let json = self.api.state(RStr::from_str(feature));
         serde_json::from_slice(&json).unwrap_or_else(|_| FeatureState {
@@ -212,6 +231,7 @@ impl Features {
         })
     }
 
+    /// Whether something may be created, retried or launched now.
     pub fn may_start_work(&self, feature: &str) -> bool {
         self.state(feature).new_work
     }

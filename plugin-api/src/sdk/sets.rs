@@ -30,6 +30,7 @@ impl Sets {
         decode(self.api.get(raw.into()).await)
     }
 
+    /// As [`get`](Self::get), for one set.
     pub async fn get_one(&self, id: SetId) -> Result<Option<SetView>, ServerError> {
         Ok(self.get(&[id]).await?.pop())
     }
@@ -73,6 +74,7 @@ impl Sets {
         Ok(page.items)
     }
 
+    /// The host's row in the set; none if it is not among its hosts, or its row is not written yet.
     pub async fn command_of_host(
         &self,
         set_id: SetId,

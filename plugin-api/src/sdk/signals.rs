@@ -24,6 +24,7 @@ impl Signals {
         self.api.wait(keys, since).await
     }
 
+    /// Wakes whoever waits for the key, at once and not with a batch. Own keys only (`<module>:…`).
     pub fn publish(&self, key: &str) {
         self.api.publish(RString::from(key));
     }

@@ -74,10 +74,13 @@ impl TestServer {
         ))
     }
 
+    /// What the fakes hold, to look at or change. Give the guard back before the module goes on: it takes the same
+    /// lock.
     pub fn state(&self) -> MutexGuard<'_, TestState> {
         self.shared.state()
     }
 
+    /// Turns both clocks; nobody is woken by it.
     pub fn advance(&self, by: std::time::Duration) {
         self.state().now_us += i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
     }
@@ -94,6 +97,7 @@ impl TestServer {
         self.publish("hosts");
     }
 
+    /// Takes a host out; wakes `hosts` waiters.
     pub fn delete_host(&self, id: HostId) {
         {
             let mut state = self.state();

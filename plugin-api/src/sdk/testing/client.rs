@@ -10,15 +10,20 @@ use crate::sdk::{CallContext, ServerError, adapter};
 /// Sends requests to a module's router, through the same adapter as in the server.
 #[derive(Clone)]
 pub struct TestClient {
+    /// The module's, as `start` built it.
     pub router: Router,
+    /// Who asks; an operator unless a test says otherwise.
     pub context: CallContext,
 }
 
 /// An answer, its body read whole.
 #[derive(Debug)]
 pub struct TestResponse {
+    /// Of HTTP.
     pub status: u16,
+    /// As the module set them: the server's own are missing.
     pub headers: http::HeaderMap,
+    /// A stream is read to its end.
     pub body: Bytes,
 }
 
@@ -30,6 +35,7 @@ impl TestResponse {
 }
 
 impl TestClient {
+    /// Fails only if the body's stream does.
     pub async fn send(&self, request: Request<Bytes>) -> Result<TestResponse, ServerError> {
         let request = adapter::abi_request(&self.context, request);
         let runtime = tokio::runtime::Handle::current();

@@ -17,6 +17,7 @@ use crate::sdk::{
 pub trait SqlBackend: Send + Sync + 'static {
     /// 1 SQLite, 2 PostgreSQL.
     fn dialect(&self) -> u32;
+    /// All statements on one snapshot, own tables only.
     fn read(
         &self,
         statements: Vec<AbiStatement>,
@@ -34,21 +35,31 @@ pub struct TestState {
     pub wall_set_by_us: i64,
     /// The inventory, by revision. Use [`TestServer::put_host`](super::TestServer::put_host).
     pub hosts: BTreeMap<HostId, HostRecord>,
+    /// Deleted hosts, and the revision of the deletion.
     pub deleted_hosts: BTreeMap<HostId, i64>,
+    /// The newest revision.
     pub hosts_revision: i64,
+    /// When hosts were heard of last, as `last_seen` answers.
     pub last_seen_us: BTreeMap<HostId, i64>,
     /// Sets as created, with the hosts in their frozen order.
     pub created_sets: Vec<(SetCreate, Vec<HostId>)>,
+    /// Sets as they are read; a created one is added.
     pub sets: BTreeMap<SetId, SetView>,
+    /// Rows of the sets, in ordinal order.
     pub commands: BTreeMap<SetId, Vec<CommandView>>,
     /// How often a module asked for rows of sets.
     pub commands_asked: u64,
+    /// Stored output, by command.
     pub outputs: BTreeMap<CommandId, CommandOutput>,
+    /// Controls as they were committed.
     pub controls: Vec<SetControl>,
     /// How many controls of single hosts are still refused as unavailable: their rows are not all written.
     pub unready_controls: u32,
+    /// Audit rows as they were committed.
     pub audits: Vec<AuditEntry>,
+    /// Answers stored under an `Idempotency-Key`.
     pub responses: Vec<RespondRecord>,
+    /// Keys as they were published, in order.
     pub signals: Vec<String>,
     /// Features that may not start new work, and why. Those not named may.
     pub refused_features: BTreeMap<String, String>,
