@@ -13,20 +13,13 @@ pub struct Fields<'a, 'b> {
 impl<'a, 'b> Fields<'a, 'b> {
     /// `None`, and a fault, if it is no object.
     pub fn of(value: Value, at: &'a mut At<'b>) -> Option<Self> {
-        match value {
-            Value::Object(members) => Some(Self { members, at }),
-            Value::Null
-            | Value::Bool(_)
-            | Value::Number(_)
-            | Value::String(_)
-            | Value::Array(_) => at.mistyped("an object"),
-        }
+        let members = Map::from_input(value, at)?;
+        Some(Self { members, at })
     }
 
     /// One field. Null is as good as left out.
     pub fn take<T: FromInput>(&mut self, name: &'static str) -> Option<T> {
-        let given = self.members.remove(name).filter(|value| !value.is_null());
-        match given {
+        match self.given(name) {
             Some(value) => T::from_input(value, &mut self.at.field(name)),
             None => {
                 let default = T::left_out();
@@ -36,6 +29,36 @@ impl<'a, 'b> Fields<'a, 'b> {
                 default
             }
         }
+    }
+
+    /// One field that may be left out. A wrong one is told, and as good as left out, so that the others can still be held
+    /// against each other: what was read of an object with a fault in it comes to nothing anyway.
+    pub fn optional<T: FromInput>(&mut self, name: &'static str) -> Option<T> {
+        self.optional_by(name, T::from_input)
+    }
+
+    /// The same for a value with a reader of its own, such as [`whole`](crate::bounds::whole).
+    pub fn optional_by<T>(
+        &mut self,
+        name: &'static str,
+        reader: impl FnOnce(Value, &mut At<'_>) -> Option<T>,
+    ) -> Option<T> {
+        let given = self.given(name)?;
+        reader(given, &mut self.at.field(name))
+    }
+
+    /// Whether a field that was not taken yet is there. Null is as good as left out.
+    pub fn has(&self, name: &str) -> bool {
+        self.members.get(name).is_some_and(|value| !value.is_null())
+    }
+
+    /// The place of the object, for what is wrong with fields together.
+    pub fn at(&mut self) -> &mut At<'b> {
+        self.at
+    }
+
+    fn given(&mut self, name: &str) -> Option<Value> {
+        self.members.remove(name).filter(|value| !value.is_null())
     }
 
     /// The fields that were not taken, for somebody else to read from the same object.
@@ -64,6 +87,13 @@ impl<A: FromFields, B: FromFields> FromInput for (A, B) {
         let (first, second) = (A::from_fields(&mut fields), B::from_fields(&mut fields));
         fields.finish();
         Some((first?, second?))
+    }
+}
+
+/// No field at all.
+impl FromFields for () {
+    fn from_fields(_fields: &mut Fields<'_, '_>) -> Option<Self> {
+        Some(())
     }
 }
 
@@ -107,7 +137,8 @@ mod tests {
     use serde_json::json;
     use uuid::Uuid;
 
-    use crate::input::{one_of, read};
+    use crate::bounds::one_of;
+    use crate::input::read;
     use crate::problem::ERRORS_MAX;
     use crate::{At, FromInput, Problem, Value};
 

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use fleetwright_protocol::{CommandId, HostId, SetId, Violation};
-use serde_json::{Number, Value};
+use serde_json::{Map, Number, Value};
 use uuid::Uuid;
 
 use crate::problem::ERRORS_MAX;
@@ -17,6 +17,8 @@ use crate::{Problem, Timestamp};
 
 /// Characters of a key that are repeated in a pointer; a key may be as long as the body.
 const KEY_CHARS_SHOWN: usize = 64;
+/// Of a value that is not of its field's type.
+pub(crate) const MISTYPED: &str = "invalid-field";
 /// Digits and hyphens of the one form of a UUID that is read: each thing has one name.
 const HYPHENATED_CHARS: usize = 36;
 
@@ -61,15 +63,27 @@ struct Found {
 
 /// Reads a whole JSON document; 422 with everything that is wrong in it.
 pub fn read<T: FromInput>(document: Value) -> Result<T, Problem> {
-    read_as(document, false)
+    read_with(document, T::from_input)
+}
+
+/// The same for what is read with something beside the document, such as the time.
+pub fn read_with<T>(
+    document: Value,
+    reader: impl FnOnce(Value, &mut At<'_>) -> Option<T>,
+) -> Result<T, Problem> {
+    read_as(document, false, reader)
 }
 
 /// Reads the parameters of a query, all of which are texts: numbers and flags are read from theirs.
 pub(crate) fn read_texts<T: FromInput>(parameters: Value) -> Result<T, Problem> {
-    read_as(parameters, true)
+    read_as(parameters, true, T::from_input)
 }
 
-fn read_as<T: FromInput>(document: Value, is_text: bool) -> Result<T, Problem> {
+fn read_as<T>(
+    document: Value,
+    is_text: bool,
+    reader: impl FnOnce(Value, &mut At<'_>) -> Option<T>,
+) -> Result<T, Problem> {
     let mut found = Found::default();
     let mut at = At {
         place: Place {
@@ -79,7 +93,7 @@ fn read_as<T: FromInput>(document: Value, is_text: bool) -> Result<T, Problem> {
         found: &mut found,
         is_text,
     };
-    let value = T::from_input(document, &mut at);
+    let value = reader(document, &mut at);
     match value {
         Some(value) if found.count == 0 => Ok(value),
         Some(_) | None => Err(found.into_problem()),
@@ -110,8 +124,14 @@ impl At<'_> {
         self.found.count == 0
     }
 
-    pub(crate) fn field<'b>(&'b mut self, name: &'b str) -> At<'b> {
+    /// The place of a field of this object, for what is found wrong with it later than it was read.
+    pub fn field<'b>(&'b mut self, name: &'b str) -> At<'b> {
         self.below(Step::Field(name))
+    }
+
+    /// The place of an item of this list.
+    pub fn item(&mut self, index: usize) -> At<'_> {
+        self.below(Step::Item(index))
     }
 
     pub(crate) fn missing(&mut self, name: &str) {
@@ -129,7 +149,7 @@ impl At<'_> {
 
     /// 422 `invalid-field`: not of the type that belongs here.
     pub(crate) fn mistyped<T>(&mut self, expected: &str) -> Option<T> {
-        self.refuse("invalid-field", format_args!("must be {expected}"));
+        self.refuse(MISTYPED, format_args!("must be {expected}"));
         None
     }
 
@@ -192,7 +212,7 @@ impl Found {
 }
 
 /// What is said of a field that is not known, in the object that `at` points to. Its name is told short and printable.
-pub fn unknown_field(at: &str, name: &str) -> Violation {
+fn unknown_field(at: &str, name: &str) -> Violation {
     let name = shown(name);
     let pointer = format!("{at}/{}", escape(&name));
     let detail = format!("there is no field `{name}` here");
@@ -210,19 +230,23 @@ fn escape(step: &str) -> String {
     step.replace('~', "~0").replace('/', "~1")
 }
 
-/// One word of several, each with what it means.
-pub fn one_of<T: Copy>(value: &Value, at: &mut At<'_>, words: &[(&str, T)]) -> Option<T> {
-    let meant = words.iter().find(|(word, _)| value == word);
-    if meant.is_none() {
-        let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-        return at.mistyped(&format!("one of: {}", known.join(", ")));
-    }
-    meant.map(|(_, meaning)| *meaning)
-}
-
 impl FromInput for Value {
     fn from_input(value: Value, _at: &mut At<'_>) -> Option<Self> {
         Some(value)
+    }
+}
+
+/// Any object, for whoever leaves its members to somebody else.
+impl FromInput for Map<String, Value> {
+    fn from_input(value: Value, at: &mut At<'_>) -> Option<Self> {
+        match value {
+            Value::Object(members) => Some(members),
+            Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Array(_) => at.mistyped("an object"),
+        }
     }
 }
 
@@ -328,7 +352,7 @@ impl<T: FromInput> FromInput for Vec<T> {
         let read: Self = items
             .into_iter()
             .enumerate()
-            .filter_map(|(index, item)| T::from_input(item, &mut at.below(Step::Item(index))))
+            .filter_map(|(index, item)| T::from_input(item, &mut at.item(index)))
             .collect();
         (read.len() == count).then_some(read)
     }
@@ -339,14 +363,14 @@ impl<T: FromInput> FromInput for BTreeMap<String, T> {
         let Value::Object(members) = value else {
             return at.mistyped("an object");
         };
-        let count = members.len();
-        let read: Self = members
+        let read = members
             .into_iter()
             .filter_map(|(name, member)| {
                 let member = T::from_input(member, &mut at.field(&name))?;
                 Some((name, member))
             })
             .collect();
-        (read.len() == count).then_some(read)
+        // Without the wrong ones, which are told: whoever looks at the names still sees the others.
+        Some(read)
     }
 }

@@ -2,6 +2,7 @@
 //! paths, entity tags, times. It knows nothing of databases, of who is calling, or of the boundary between the server
 //! and its modules: what turns their errors into problems stands beside those errors.
 
+pub mod bounds;
 pub mod etag;
 mod extract;
 mod fields;
@@ -13,10 +14,11 @@ mod query;
 pub mod request_id;
 mod timestamp;
 
+pub use bounds::one_of;
 pub use etag::{IfMatch, IfNoneMatch};
 pub use extract::{JsonBody, OptionalJsonBody, PathId, PathIds, require_json};
 pub use fields::{Fields, FromFields};
-pub use input::{At, FromInput, hyphenated, one_of, read, unknown_field};
+pub use input::{At, FromInput, hyphenated, read, read_with};
 pub use page::{LIMIT_DEFAULT, LIMIT_MAX, Page, Paging};
 pub use problem::{ERRORS_MAX, MEDIA_TYPE, Problem};
 pub use query::{ListQuery, PageParameters, StrictQuery};

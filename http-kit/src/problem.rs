@@ -226,6 +226,15 @@ impl Problem {
             .with_errors_omitted(more)
     }
 
+    /// A 422 with what somebody else found wrong, behind its own errors.
+    #[must_use]
+    pub fn and_invalid(self, found: Vec<Violation>) -> Self {
+        let more = self.parts.errors_omitted;
+        let mut errors = self.parts.errors;
+        errors.extend(found);
+        Self::invalid_with_more(errors, more)
+    }
+
     /// 422 for one field.
     pub fn invalid_field(pointer: &str, code: &str, detail: impl Into<String>) -> Self {
         Self::invalid(vec![Violation::new(pointer, code, detail)])

@@ -6,7 +6,7 @@ pub mod read;
 pub mod save;
 pub mod select;
 
-use fleetwright_plugin_api::sdk::ServerError;
+use fleetwright_plugin_api::sdk::{Problem, ServerError};
 use fleetwright_protocol::Violation;
 use serde_json::Value;
 use uuid::Uuid;
@@ -29,6 +29,9 @@ pub enum GroupsError {
     NotFound,
     #[error("the group changed since it was read")]
     Stale,
+    /// The body says what no group can be.
+    #[error("{0}")]
+    Unreadable(Problem),
     #[error("the request is invalid")]
     Invalid(Vec<Violation>),
     #[error("{0}")]
@@ -58,7 +61,7 @@ impl From<BodyFault> for GroupsError {
     fn from(fault: BodyFault) -> Self {
         match fault {
             BodyFault::TooLarge(detail) => Self::TooLarge(detail),
-            BodyFault::Invalid(violations) => Self::Invalid(violations),
+            BodyFault::Invalid(problem) => Self::Unreadable(problem),
         }
     }
 }

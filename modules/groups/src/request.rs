@@ -5,10 +5,10 @@ mod places;
 #[cfg(test)]
 mod tests;
 
-use fleetwright_plugin_api::sdk::{hyphenated, unknown_field};
+use fleetwright_plugin_api::sdk::{At, FromInput, Problem, from_input, hyphenated, read};
 use fleetwright_protocol::Violation;
 use fleetwright_selector::{EXPLICIT_HOST_IDS_MAX, Selector, ValidSelector, code};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -20,47 +20,45 @@ pub use places::group_places;
 const NAME_CHARS_MAX: usize = 120;
 /// Characters of a description: a paragraph or two. Our choice.
 const DESCRIPTION_CHARS_MAX: usize = 4_000;
-
-/// Of a value that is not of its field's type: the code of every route of the server.
-const MISTYPED: &str = "invalid-field";
-
-const KEYS: [&str; 6] = [
-    "id",
-    "name",
-    "description",
-    "parent_id",
-    "explicit_host_ids",
-    "selector",
-];
+/// Of each host id of a group, and of all of them.
+const HOSTS_INVALID: &str = "group-hosts-invalid";
 
 /// The body of `POST /fleet/groups` and `PUT /fleet/groups/{id}`. What is left out is empty, also when a group is
 /// replaced.
 #[derive(ToSchema)]
-#[expect(
-    dead_code,
-    reason = "documents the body; it is read by hand to find every fault"
-)]
 pub struct GroupRequest {
     /// The group to replace. Left out, a new one is created; with PUT it must be that of the path.
-    id: Option<Uuid>,
+    #[schema(value_type = Option<Uuid>)]
+    id: Option<GroupId>,
     /// Unique in any ASCII case; 1 to 120 characters, no control characters.
-    #[schema(min_length = 1, max_length = 120)]
-    name: String,
-    #[schema(max_length = 4000)]
-    description: Option<String>,
+    #[schema(value_type = String, min_length = 1, max_length = 120)]
+    name: Name,
+    #[schema(value_type = Option<String>, max_length = 4000)]
+    description: Option<Description>,
     /// None: at the top level.
-    parent_id: Option<Uuid>,
-    #[schema(max_items = 100_000)]
-    explicit_host_ids: Option<Vec<Uuid>>,
+    #[schema(value_type = Option<Uuid>)]
+    parent_id: Option<GroupId>,
+    #[schema(value_type = Option<Vec<Uuid>>, max_items = 100_000)]
+    explicit_host_ids: Option<HostIds>,
     /// Hosts that match are in the group. Groups named in it are stored by id.
-    selector: Option<SelectorRequest>,
+    #[schema(value_type = Option<SelectorRequest>)]
+    selector: Option<Written>,
 }
+
+from_input!(GroupRequest {
+    id,
+    name,
+    description,
+    parent_id,
+    explicit_host_ids,
+    selector,
+});
 
 /// A selector. At least one key; the criteria are AND-joined, and the explicit ids are added to what they match.
 #[derive(ToSchema)]
 #[expect(
     dead_code,
-    reason = "documents the body; the selector crate reads it to find every fault"
+    reason = "documents a selector; it is a language of its own, which the selector crate reads"
 )]
 pub struct SelectorRequest {
     explicit_host_ids: Option<Vec<Uuid>>,
@@ -82,181 +80,151 @@ pub struct SelectorRequest {
     expression: Option<String>,
 }
 
+struct GroupId(Uuid);
+
+struct Name(String);
+
+struct Description(String);
+
+/// Ascending, without duplicates.
+struct HostIds(Vec<Uuid>);
+
+struct HostId(Uuid);
+
+/// A selector, and where it names which group.
+struct Written {
+    selector: ValidSelector,
+    references: Vec<(String, String)>,
+}
+
 /// What is wrong with a body.
 #[derive(Clone, Debug, PartialEq)]
 pub enum BodyFault {
     /// The selector, explicit ids excepted, is over its limit.
     TooLarge(String),
-    Invalid(Vec<Violation>),
+    Invalid(Problem),
 }
 
 /// Reads a selector.
 pub fn selector(json: &Value) -> Result<ValidSelector, BodyFault> {
-    Selector::parse(json).map_err(|violations| {
-        let too_large = violations
-            .iter()
-            .find(|violation| violation.code == code::TOO_LARGE);
-        match too_large {
-            Some(violation) => BodyFault::TooLarge(violation.detail.clone()),
-            None => BodyFault::Invalid(violations.into_iter().map(told).collect()),
-        }
+    Selector::parse(json).map_err(|found| {
+        let found: Vec<Violation> = found.into_iter().map(told).collect();
+        too_large(&found).unwrap_or_else(|| BodyFault::Invalid(Problem::invalid(found)))
     })
 }
 
 /// Reads a group: the id in the body, if any, and what is to be saved.
-pub fn group(body: &Value) -> Result<(Option<Uuid>, Draft), BodyFault> {
-    let Some(object) = body.as_object() else {
-        let violation = Violation::new("", MISTYPED, "must be an object");
-        return Err(BodyFault::Invalid(vec![violation]));
-    };
-    let mut faults = Faults::default();
-    for key in object.keys().filter(|key| !KEYS.contains(&key.as_str())) {
-        faults.violations.push(unknown_field("", key));
-    }
-    let id = faults.optional_id(object, "id");
+pub fn group(body: Value) -> Result<(Option<Uuid>, Draft), BodyFault> {
+    let asked: GroupRequest = read(body).map_err(|problem| {
+        let fault = too_large(problem.errors());
+        fault.unwrap_or(BodyFault::Invalid(problem))
+    })?;
+    let (selector, references) = asked
+        .selector
+        .map(|written| (written.selector, written.references))
+        .unzip();
     let draft = Draft {
-        name: faults.name(object),
-        description: faults.description(object),
-        parent_id: faults.optional_id(object, "parent_id"),
-        explicit_host_ids: faults.host_ids(object),
-        selector: faults.selector(object)?,
-        references: given(object, "selector")
-            .map(|selector| group_places(selector, "/selector"))
-            .unwrap_or_default(),
+        name: asked.name.0,
+        description: asked.description.map_or_else(String::new, |text| text.0),
+        parent_id: asked.parent_id.map(|id| id.0),
+        explicit_host_ids: asked.explicit_host_ids.map_or_else(Vec::new, |ids| ids.0),
+        selector,
+        references: references.unwrap_or_default(),
     };
-    if faults.violations.is_empty() {
-        Ok((id, draft))
-    } else {
-        Err(BodyFault::Invalid(faults.violations))
+    Ok((asked.id.map(|id| id.0), draft))
+}
+
+/// A body with a selector that is too large is that before all else.
+fn too_large(found: &[Violation]) -> Option<BodyFault> {
+    let violation = found.iter().find(|one| one.code == code::TOO_LARGE)?;
+    Some(BodyFault::TooLarge(violation.detail.clone()))
+}
+
+impl FromInput for GroupId {
+    fn from_input(value: Value, at: &mut At<'_>) -> Option<Self> {
+        let id = value.as_str().and_then(hyphenated);
+        if id.is_none() {
+            let detail = "This must be the id of a group (a hyphenated UUID).";
+            at.refuse("group-id-invalid", detail);
+        }
+        id.map(Self)
     }
 }
 
-#[derive(Default)]
-struct Faults {
-    violations: Vec<Violation>,
-}
-
-impl Faults {
-    fn add(&mut self, pointer: &str, code: &str, detail: &str) {
-        self.violations.push(Violation::new(pointer, code, detail));
-    }
-
-    fn name(&mut self, object: &Map<String, Value>) -> String {
+impl FromInput for Name {
+    fn from_input(value: Value, at: &mut At<'_>) -> Option<Self> {
         const CODE: &str = "group-name-invalid";
-        let name = match given(object, "name") {
-            None => {
-                self.add("/name", "missing-field", "the field `name` is required");
-                return String::new();
-            }
-            Some(Value::String(name)) => name,
-            Some(_) => {
-                self.add("/name", MISTYPED, "must be a text");
-                return String::new();
-            }
-        };
+        let name = String::from_input(value, at)?;
         let characters = name.chars().count();
         if !(1..=NAME_CHARS_MAX).contains(&characters) {
-            let detail = format!("The name must have 1 to {NAME_CHARS_MAX} characters.");
-            self.add("/name", CODE, &detail);
+            let detail = format_args!("The name must have 1 to {NAME_CHARS_MAX} characters.");
+            at.refuse(CODE, detail);
         } else if name.trim().is_empty() {
-            self.add("/name", CODE, "The name must not be blank.");
+            at.refuse(CODE, "The name must not be blank.");
         } else if name.chars().any(is_control) {
-            self.add("/name", CODE, "The name must not have control characters.");
+            at.refuse(CODE, "The name must not have control characters.");
         }
-        name.clone()
+        Some(Self(name))
     }
+}
 
-    fn description(&mut self, object: &Map<String, Value>) -> String {
+impl FromInput for Description {
+    fn from_input(value: Value, at: &mut At<'_>) -> Option<Self> {
         const CODE: &str = "group-description-invalid";
-        let text = match given(object, "description") {
-            None => return String::new(),
-            Some(Value::String(text)) => text,
-            Some(_) => {
-                self.add("/description", MISTYPED, "must be a text");
-                return String::new();
-            }
-        };
+        let text = String::from_input(value, at)?;
         if text.chars().count() > DESCRIPTION_CHARS_MAX {
-            let detail =
-                format!("The description must have at most {DESCRIPTION_CHARS_MAX} characters.");
-            self.add("/description", CODE, &detail);
+            let max = DESCRIPTION_CHARS_MAX;
+            let detail = format_args!("The description must have at most {max} characters.");
+            at.refuse(CODE, detail);
         }
         let is_break = |character: char| matches!(character, '\n' | '\r' | '\t');
         if text.chars().any(|c| is_control(c) && !is_break(c)) {
-            let detail = "The description must not have control characters.";
-            self.add("/description", CODE, detail);
+            at.refuse(CODE, "The description must not have control characters.");
         }
-        text.clone()
-    }
-
-    fn optional_id(&mut self, object: &Map<String, Value>, key: &str) -> Option<Uuid> {
-        let value = given(object, key)?;
-        let id = value.as_str().and_then(hyphenated);
-        if id.is_none() {
-            self.add(
-                &format!("/{key}"),
-                "group-id-invalid",
-                "This must be the id of a group (a hyphenated UUID).",
-            );
-        }
-        id
-    }
-
-    fn host_ids(&mut self, object: &Map<String, Value>) -> Vec<Uuid> {
-        const CODE: &str = "group-hosts-invalid";
-        const POINTER: &str = "/explicit_host_ids";
-        let list = match given(object, "explicit_host_ids") {
-            None => return Vec::new(),
-            Some(Value::Array(list)) => list,
-            Some(_) => {
-                self.add(POINTER, MISTYPED, "must be a list");
-                return Vec::new();
-            }
-        };
-        if list.len() > EXPLICIT_HOST_IDS_MAX {
-            let detail = format!("At most {EXPLICIT_HOST_IDS_MAX} host ids are allowed.");
-            self.add(POINTER, CODE, &detail);
-            return Vec::new();
-        }
-        let mut ids = Vec::with_capacity(list.len());
-        for (position, value) in list.iter().enumerate() {
-            match value.as_str().and_then(hyphenated) {
-                Some(id) => ids.push(id),
-                None => {
-                    let detail = "This must be a host id (a hyphenated UUID).";
-                    self.add(&format!("{POINTER}/{position}"), CODE, detail);
-                }
-            }
-        }
-        ids.sort_unstable();
-        ids.dedup();
-        ids
-    }
-
-    fn selector(
-        &mut self,
-        object: &Map<String, Value>,
-    ) -> Result<Option<ValidSelector>, BodyFault> {
-        let Some(json) = given(object, "selector") else {
-            return Ok(None);
-        };
-        match selector(json) {
-            Ok(selector) => Ok(Some(selector)),
-            Err(BodyFault::Invalid(violations)) => {
-                let placed = violations
-                    .into_iter()
-                    .map(|violation| violation.under("/selector"));
-                self.violations.extend(placed);
-                Ok(None)
-            }
-            Err(fault @ BodyFault::TooLarge(_)) => Err(fault),
-        }
+        Some(Self(text))
     }
 }
 
-/// A field that is there and not null.
-fn given<'a>(object: &'a Map<String, Value>, key: &str) -> Option<&'a Value> {
-    object.get(key).filter(|value| !value.is_null())
+impl FromInput for HostIds {
+    fn from_input(value: Value, at: &mut At<'_>) -> Option<Self> {
+        let count = value.as_array().map_or(0, Vec::len);
+        if count > EXPLICIT_HOST_IDS_MAX {
+            let detail = format_args!("At most {EXPLICIT_HOST_IDS_MAX} host ids are allowed.");
+            at.refuse(HOSTS_INVALID, detail);
+            return None;
+        }
+        let ids = Vec::<HostId>::from_input(value, at)?;
+        let mut ids: Vec<Uuid> = ids.into_iter().map(|id| id.0).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        Some(Self(ids))
+    }
+}
+
+impl FromInput for HostId {
+    fn from_input(value: Value, at: &mut At<'_>) -> Option<Self> {
+        let id = value.as_str().and_then(hyphenated);
+        if id.is_none() {
+            let detail = "This must be a host id (a hyphenated UUID).";
+            at.refuse(HOSTS_INVALID, detail);
+        }
+        id.map(Self)
+    }
+}
+
+impl FromInput for Written {
+    fn from_input(value: Value, at: &mut At<'_>) -> Option<Self> {
+        match Selector::parse(&value) {
+            Ok(selector) => Some(Self {
+                selector,
+                references: group_places(&value, "/selector"),
+            }),
+            Err(found) => {
+                at.refuse_all(found.into_iter().map(told).collect());
+                None
+            }
+        }
+    }
 }
 
 fn told(violation: fleetwright_selector::Violation) -> Violation {

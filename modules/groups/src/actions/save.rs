@@ -26,7 +26,7 @@ pub async fn save(
     engine: &Engine,
     context: &CallContext,
     asked: Asked,
-    body: &Value,
+    body: Value,
 ) -> Result<Reply, GroupsError> {
     let (id, draft) = request::group(body)?;
     let save_as = match (asked, id) {

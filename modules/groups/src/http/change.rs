@@ -38,7 +38,7 @@ pub async fn create(
     JsonBody(body): JsonBody<Value>,
 ) -> Result<Reply, Problem> {
     let asked = Asked::Posted(seen);
-    save(&engine, &context, asked, &body).await.map_err(of)
+    save(&engine, &context, asked, body).await.map_err(of)
 }
 
 /// Replace a group. What the body leaves out becomes empty.
@@ -67,7 +67,7 @@ pub async fn replace(
     JsonBody(body): JsonBody<Value>,
 ) -> Result<Reply, Problem> {
     let asked = Asked::Put(id, seen);
-    save(&engine, &context, asked, &body).await.map_err(of)
+    save(&engine, &context, asked, body).await.map_err(of)
 }
 
 /// Delete a group. Its children move to its parent.

@@ -14,6 +14,7 @@ pub fn of(error: GroupsError) -> Problem {
     match error {
         GroupsError::NotFound => Problem::not_found("group"),
         GroupsError::Stale => Problem::precondition_failed(),
+        GroupsError::Unreadable(problem) => problem,
         GroupsError::Invalid(violations) => Problem::invalid(violations),
         GroupsError::TooLarge(detail) => {
             Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", detail)
