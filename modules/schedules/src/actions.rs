@@ -10,7 +10,7 @@ pub mod run_now;
 pub mod save;
 mod work;
 
-use fleetwright_plugin_api::sdk::{CallError, ServerError};
+use fleetwright_plugin_api::sdk::{CallError, Problem, ServerError};
 use fleetwright_protocol::Violation;
 
 /// The feature all of this module's routes belong to.
@@ -30,6 +30,9 @@ const ATTEMPTS_MAX: usize = 5;
 pub enum SchedulesError {
     #[error("no such schedule")]
     NotFound,
+    /// The body says what no schedule can be.
+    #[error("{0}")]
+    Unreadable(Problem),
     #[error("the request is invalid")]
     Invalid(Vec<Violation>),
     #[error("another schedule has the name")]

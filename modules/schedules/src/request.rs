@@ -1,7 +1,7 @@
-//! Reads request bodies: every violation with its place, not the first. Pure. What a schedule launches is only known to be
-//! of the right shape here: the module that launches it reads it.
+//! Request bodies, as they are read and documented: every violation with its place, not the first. Pure. What a schedule
+//! launches is only known to be of the right shape here: the module that launches it reads it.
 
-use fleetwright_operations::fields::{Fields, MISTYPED};
+use fleetwright_plugin_api::sdk::{At, Fields, FromInput, Problem, bounds, read_with};
 use fleetwright_protocol::Violation;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -21,6 +21,8 @@ const WORK_BYTES_MAX: usize = 3 * 1024 * 1024;
 const PREVIEW_COUNT_DEFAULT: u64 = 10;
 /// Two pages of a screen; each time costs a search of the calendar.
 const PREVIEW_COUNT_MAX: i64 = 100;
+/// Of an expression that cannot be read, and of one that never fires.
+const CRON_INVALID: &str = "cron-invalid";
 /// What a schedule says itself, or what only a person who waits for the answer can mean.
 const OPTIONS_RESERVED: [&str; 6] = [
     "operation_type",
@@ -34,57 +36,64 @@ const OPTIONS_RESERVED: [&str; 6] = [
 /// The body of `POST /fleet/schedules` and `PUT /fleet/schedules/{id}`. What is left out has its default, also when a
 /// schedule is replaced.
 #[derive(ToSchema)]
-#[expect(
-    dead_code,
-    reason = "documents the body; `schedule` reads it, to report every violation"
-)]
 pub struct ScheduleRequest {
     /// Unique in any ASCII case; 1 to 120 characters, no control characters.
-    name: String,
+    #[schema(value_type = String)]
+    name: Name,
     /// Five fields as in crontab(5), or `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`.
-    #[schema(example = "30 2 * * mon-fri")]
-    cron: String,
+    #[schema(value_type = String, example = "30 2 * * mon-fri")]
+    cron: Expression,
     /// Of the IANA database. Default `UTC`.
-    timezone: Option<String>,
+    #[schema(value_type = Option<String>)]
+    timezone: Option<Zone>,
     /// Default true.
     enabled: Option<bool>,
     /// `bulk` (default) or `rolling`.
-    kind: Option<String>,
+    #[schema(value_type = Option<String>)]
+    kind: Option<Kind>,
     operation_type: String,
     /// Resolved on each fire. Groups are kept by id.
     #[schema(value_type = Object)]
-    selector: Value,
+    selector: Map<String, Value>,
     #[schema(value_type = Option<Object>)]
-    parameters: Option<Value>,
+    parameters: Option<Map<String, Value>>,
     /// The other fields of the request that is launched: `timeout_seconds`, `batch_size` and the like.
     #[schema(value_type = Option<Object>)]
-    options: Option<Value>,
+    options: Option<Map<String, Value>>,
     /// While an earlier run goes on: `forbid` (default), `allow` or `replace`.
-    overlap_policy: Option<String>,
+    #[schema(value_type = Option<String>)]
+    overlap_policy: Option<OverlapPolicy>,
     /// Of fires more than a minute late: `fire_once` (default) or `skip`.
-    misfire_policy: Option<String>,
+    #[schema(value_type = Option<String>)]
+    misfire_policy: Option<MisfirePolicy>,
     /// Each fire is late by a fixed time below this, and below the time to the next. 0 to 86400, default 0.
     jitter_seconds: Option<u64>,
     /// Inclusive.
-    #[schema(format = DateTime)]
-    starts_at: Option<String>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    starts_at: Option<jiff::Timestamp>,
     /// Exclusive.
-    #[schema(format = DateTime)]
-    ends_at: Option<String>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    ends_at: Option<jiff::Timestamp>,
 }
 
 /// The body of `POST /fleet/schedules/preview`.
 #[derive(ToSchema)]
-#[expect(
-    dead_code,
-    reason = "documents the body; `preview` reads it, to report every violation"
-)]
 pub struct PreviewRequest {
-    cron: String,
+    #[schema(value_type = String)]
+    cron: Expression,
     /// Default `UTC`.
-    timezone: Option<String>,
+    #[schema(value_type = Option<String>)]
+    timezone: Option<Zone>,
     /// 1 to 100, default 10.
     count: Option<u64>,
+}
+
+struct Name(String);
+
+/// An expression as written, and what it says.
+struct Expression {
+    text: String,
+    cron: Cron,
 }
 
 /// A schedule as a client asks for it, valid but for what it launches.
@@ -134,72 +143,102 @@ impl Times {
 }
 
 /// Reads a schedule.
-pub fn schedule(body: &Value, now_us: i64) -> Result<Draft, Vec<Violation>> {
-    let mut fields = Fields::of(body)?;
-    let name = name(&mut fields);
-    let timetable = timetable(&mut fields, now_us);
-    let (starts_at_us, ends_at_us) = bounds(&mut fields);
-    let jitter = fields.number(
-        "jitter_seconds",
-        "schedule-jitter-invalid",
-        0..=JITTER_SECONDS_MAX,
-    );
-    let enabled = fields.value("enabled").is_none() || fields.flag("enabled");
-    let kinds = Kind::ALL.map(Kind::as_str);
-    let kind = fields.word("kind", "schedule-kind-invalid", &kinds);
-    let overlaps = OverlapPolicy::ALL.map(OverlapPolicy::as_str);
-    let overlap = fields.word(
-        "overlap_policy",
-        "schedule-overlap-policy-invalid",
-        &overlaps,
-    );
-    let misfires = MisfirePolicy::ALL.map(MisfirePolicy::as_str);
-    let misfire = fields.word(
-        "misfire_policy",
-        "schedule-misfire-policy-invalid",
-        &misfires,
-    );
-    let operation_type = fields.required_text("operation_type");
-    let work = work(&mut fields);
-    fields.finish()?;
-    match (name, timetable, operation_type) {
-        (Some(name), Some((_, times)), Some(operation_type)) => Ok(Draft {
-            name,
-            times: Times {
-                jitter_seconds: jitter.unwrap_or(0),
-                starts_at_us,
-                ends_at_us,
-                ..times
-            },
-            enabled,
-            kind: kind.and_then(Kind::from_name).unwrap_or(Kind::Bulk),
-            operation_type: operation_type.to_owned(),
-            work,
-            overlap: overlap
-                .and_then(OverlapPolicy::from_name)
-                .unwrap_or(OverlapPolicy::Forbid),
-            misfire: misfire
-                .and_then(MisfirePolicy::from_name)
-                .unwrap_or(MisfirePolicy::FireOnce),
-        }),
-        // Whatever is missing was reported above, so `finish` has returned.
-        _incomplete => Err(Vec::new()),
-    }
+pub fn schedule(body: Value, now_us: i64) -> Result<Draft, Problem> {
+    let request = read_with(body, |value, at| ScheduleRequest::read(value, at, now_us))?;
+    Ok(request.draft())
 }
 
 /// Reads what a preview is of.
-pub fn preview(body: &Value, now_us: i64) -> Result<Preview, Vec<Violation>> {
-    let mut fields = Fields::of(body)?;
-    let timetable = timetable(&mut fields, now_us);
-    let count = fields.number("count", "schedule-count-invalid", 1..=PREVIEW_COUNT_MAX);
-    fields.finish()?;
-    let (timetable, times) = timetable.ok_or_else(Vec::new)?;
+pub fn preview(body: Value, now_us: i64) -> Result<Preview, Problem> {
+    let request = read_with(body, |value, at| PreviewRequest::read(value, at, now_us))?;
+    let PreviewRequest {
+        cron,
+        timezone,
+        count,
+    } = request;
+    let zone = timezone.unwrap_or_default();
     Ok(Preview {
-        timetable,
-        cron: times.cron,
-        timezone: times.timezone,
+        timezone: zone.name().to_owned(),
+        timetable: Timetable::new(&cron.cron, zone),
+        cron: cron.text,
         count: count.unwrap_or(PREVIEW_COUNT_DEFAULT),
     })
+}
+
+impl ScheduleRequest {
+    fn read(value: Value, at: &mut At<'_>, now_us: i64) -> Option<Self> {
+        let mut fields = Fields::of(value, at)?;
+        let name = fields.take("name");
+        let (cron, timezone) = when(&mut fields, now_us);
+        let (starts_at, ends_at) = first_and_last(&mut fields);
+        let jitter = bounds::whole("schedule-jitter-invalid", 0..=JITTER_SECONDS_MAX);
+        let jitter_seconds = fields.optional_by("jitter_seconds", jitter);
+        let enabled = fields.optional("enabled");
+        let kind = fields.optional("kind");
+        let overlap_policy = fields.optional("overlap_policy");
+        let misfire_policy = fields.optional("misfire_policy");
+        let operation_type = fields.take("operation_type");
+        let selector = fields.take("selector");
+        let parameters = fields.optional("parameters");
+        let options = fields.optional("options");
+        check_work(&mut fields, [&selector, &parameters, &options]);
+        fields.finish();
+        Some(Self {
+            name: name?,
+            cron: cron?,
+            timezone: timezone?,
+            enabled,
+            kind,
+            operation_type: operation_type?,
+            selector: selector?,
+            parameters,
+            options,
+            overlap_policy,
+            misfire_policy,
+            jitter_seconds,
+            starts_at,
+            ends_at,
+        })
+    }
+
+    fn draft(self) -> Draft {
+        let micros = |time: Option<jiff::Timestamp>| time.map(jiff::Timestamp::as_microsecond);
+        Draft {
+            name: self.name.0,
+            times: Times {
+                cron: self.cron.text,
+                timezone: self.timezone.unwrap_or_default().name().to_owned(),
+                jitter_seconds: self.jitter_seconds.unwrap_or(0),
+                starts_at_us: micros(self.starts_at),
+                ends_at_us: micros(self.ends_at),
+            },
+            enabled: self.enabled.unwrap_or(true),
+            kind: self.kind.unwrap_or(Kind::Bulk),
+            operation_type: self.operation_type,
+            work: Work {
+                selector: Value::Object(self.selector),
+                parameters: Value::Object(self.parameters.unwrap_or_default()),
+                options: Value::Object(self.options.unwrap_or_default()),
+            },
+            overlap: self.overlap_policy.unwrap_or(OverlapPolicy::Forbid),
+            misfire: self.misfire_policy.unwrap_or(MisfirePolicy::FireOnce),
+        }
+    }
+}
+
+impl PreviewRequest {
+    fn read(value: Value, at: &mut At<'_>, now_us: i64) -> Option<Self> {
+        let mut fields = Fields::of(value, at)?;
+        let (cron, timezone) = when(&mut fields, now_us);
+        let count = bounds::whole("schedule-count-invalid", 1..=PREVIEW_COUNT_MAX);
+        let count = fields.optional_by("count", count);
+        fields.finish();
+        Some(Self {
+            cron: cron?,
+            timezone: timezone?,
+            count,
+        })
+    }
 }
 
 /// The body that the launching module is given.
@@ -227,115 +266,134 @@ pub fn placed(violation: Violation) -> Violation {
     }
 }
 
-fn name(fields: &mut Fields<'_>) -> Option<String> {
-    const CODE: &str = "schedule-name-invalid";
-    let name = fields.required_text("name")?;
-    let characters = name.chars().count();
-    if !(1..=NAME_CHARS_MAX).contains(&characters)
-        || name.trim().is_empty()
-        || name.chars().any(char::is_control)
-    {
-        let detail = format!("must be 1 to {NAME_CHARS_MAX} printable characters");
-        fields.refuse("name", CODE, &detail);
-    }
-    Some(name.to_owned())
-}
-
-/// The expression in its zone. One that never fires is refused.
-fn timetable(fields: &mut Fields<'_>, now_us: i64) -> Option<(Timetable, Times)> {
-    const CODE: &str = "cron-invalid";
-    let text = fields.required_text("cron");
-    let cron = text.and_then(|text| match Cron::parse(text) {
-        Ok(cron) => Some(cron),
-        Err(error) => {
-            fields.refuse("cron", CODE, &error.to_string());
-            None
+/// The expression, and its zone unless that was left out. One that never fires is refused.
+fn when(fields: &mut Fields<'_, '_>, now_us: i64) -> (Option<Expression>, Option<Option<Zone>>) {
+    let cron: Option<Expression> = fields.take("cron");
+    let timezone: Option<Option<Zone>> = fields.take("timezone");
+    if let (Some(expression), Some(zone)) = (&cron, &timezone) {
+        let zone = zone.clone().unwrap_or_default();
+        if Timetable::new(&expression.cron, zone)
+            .next_after(now_us)
+            .is_none()
+        {
+            let detail = "fields 3 to 5 (day of month, month, day of week): no such day comes within eight years";
+            fields.at().field("cron").refuse(CRON_INVALID, detail);
         }
-    });
-    let zone = zone(fields);
-    let (text, cron, zone) = (text?, cron?, zone?);
-    let timezone = zone.name().to_owned();
-    let timetable = Timetable::new(&cron, zone);
-    if timetable.next_after(now_us).is_none() {
-        let detail = "fields 3 to 5 (day of month, month, day of week): no such day comes within eight years";
-        fields.refuse("cron", CODE, detail);
     }
-    let times = Times {
-        cron: text.to_owned(),
-        timezone,
-        jitter_seconds: 0,
-        starts_at_us: None,
-        ends_at_us: None,
-    };
-    Some((timetable, times))
+    (cron, timezone)
 }
 
-fn zone(fields: &mut Fields<'_>) -> Option<Zone> {
-    let name = fields.text("timezone");
-    if name.is_none() && fields.has("timezone") {
-        return None;
-    }
-    let zone = Zone::named(name.unwrap_or("UTC"));
-    if zone.is_none() {
-        let detail = "must be the name of a time zone, such as Europe/Berlin";
-        fields.refuse("timezone", "schedule-timezone-unknown", detail);
-    }
-    zone
-}
-
-fn bounds(fields: &mut Fields<'_>) -> (Option<i64>, Option<i64>) {
+fn first_and_last(
+    fields: &mut Fields<'_, '_>,
+) -> (Option<jiff::Timestamp>, Option<jiff::Timestamp>) {
     const CODE: &str = "schedule-bounds-invalid";
-    let mut time = |name: &'static str| {
-        let text = fields.text(name)?;
-        let at = text.parse::<jiff::Timestamp>();
-        if at.is_err() {
-            fields.refuse(name, CODE, "must be a time as in RFC 3339");
+    let time = |value: Value, at: &mut At<'_>| {
+        let time = String::from_input(value, at)?.parse().ok();
+        if time.is_none() {
+            at.refuse(CODE, "must be a time as in RFC 3339");
         }
-        at.ok().map(jiff::Timestamp::as_microsecond)
+        time
     };
-    let (starts_at_us, ends_at_us) = (time("starts_at"), time("ends_at"));
-    if starts_at_us
-        .zip(ends_at_us)
-        .is_some_and(|(starts_us, ends_us)| ends_us <= starts_us)
+    let starts_at: Option<jiff::Timestamp> = fields.optional_by("starts_at", time);
+    let ends_at: Option<jiff::Timestamp> = fields.optional_by("ends_at", time);
+    if let (Some(starts_at), Some(ends_at)) = (starts_at, ends_at)
+        && ends_at.as_microsecond() <= starts_at.as_microsecond()
     {
-        fields.refuse("ends_at", CODE, "ends before it starts");
+        let detail = "ends before it starts";
+        fields.at().field("ends_at").refuse(CODE, detail);
     }
-    (starts_at_us, ends_at_us)
+    (starts_at, ends_at)
 }
 
-fn work(fields: &mut Fields<'_>) -> Work {
-    let mut object = |name: &'static str| {
-        let Some(value) = fields.value(name) else {
-            return Value::Object(Map::new());
-        };
-        if !value.is_object() {
-            fields.refuse(name, MISTYPED, "must be an object");
-        }
-        value.clone()
-    };
-    let work = Work {
-        selector: object("selector"),
-        parameters: object("parameters"),
-        options: object("options"),
-    };
-    if !fields.has("selector") {
-        fields.missing("selector");
-    }
+/// Holds selector, parameters and options, as far as they are there, against what a schedule may say of them.
+fn check_work(fields: &mut Fields<'_, '_>, work: [&Option<Map<String, Value>>; 3]) {
+    let [_, _, options] = work;
     for name in OPTIONS_RESERVED {
-        if work.options.get(name).is_some() {
+        if options
+            .as_ref()
+            .is_some_and(|options| options.contains_key(name))
+        {
             let detail = "is not an option of a schedule";
-            fields.refuse(&format!("options/{name}"), "unknown-field", detail);
+            let at = fields.at();
+            at.field("options")
+                .field(name)
+                .refuse("unknown-field", detail);
         }
     }
-    let bytes: usize = [&work.selector, &work.parameters, &work.options]
-        .iter()
-        .map(|value| value.to_string().len())
-        .sum();
+    // What is left out is kept as an empty object.
+    let empty = Map::new();
+    let kept = |part: &Option<Map<String, Value>>| {
+        let text = serde_json::to_string(part.as_ref().unwrap_or(&empty));
+        text.map_or(0, |text| text.len())
+    };
+    let bytes: usize = work.into_iter().map(kept).sum();
     if bytes > WORK_BYTES_MAX {
-        let detail = format!(
+        let detail = format_args!(
             "with parameters and options it has {bytes} bytes, at most {WORK_BYTES_MAX} are kept; name a group"
         );
-        fields.refuse("selector", "schedule-too-large", &detail);
+        fields
+            .at()
+            .field("selector")
+            .refuse("schedule-too-large", detail);
     }
-    work
+}
+
+impl FromInput for Name {
+    fn from_input(value: Value, at: &mut At<'_>) -> Option<Self> {
+        let name = String::from_input(value, at)?;
+        let characters = name.chars().count();
+        if !(1..=NAME_CHARS_MAX).contains(&characters)
+            || name.trim().is_empty()
+            || name.chars().any(char::is_control)
+        {
+            let detail = format_args!("must be 1 to {NAME_CHARS_MAX} printable characters");
+            at.refuse("schedule-name-invalid", detail);
+        }
+        Some(Self(name))
+    }
+}
+
+impl FromInput for Expression {
+    fn from_input(value: Value, at: &mut At<'_>) -> Option<Self> {
+        let text = String::from_input(value, at)?;
+        match Cron::parse(&text) {
+            Ok(cron) => Some(Self { text, cron }),
+            Err(error) => {
+                at.refuse(CRON_INVALID, error);
+                None
+            }
+        }
+    }
+}
+
+impl FromInput for Zone {
+    fn from_input(value: Value, at: &mut At<'_>) -> Option<Self> {
+        let zone = Self::named(&String::from_input(value, at)?);
+        if zone.is_none() {
+            let detail = "must be the name of a time zone, such as Europe/Berlin";
+            at.refuse("schedule-timezone-unknown", detail);
+        }
+        zone
+    }
+}
+
+impl FromInput for Kind {
+    fn from_input(value: Value, at: &mut At<'_>) -> Option<Self> {
+        let words = Self::ALL.map(|kind| (kind.as_str(), kind));
+        bounds::word(&value, at, "schedule-kind-invalid", &words)
+    }
+}
+
+impl FromInput for OverlapPolicy {
+    fn from_input(value: Value, at: &mut At<'_>) -> Option<Self> {
+        let words = Self::ALL.map(|policy| (policy.as_str(), policy));
+        bounds::word(&value, at, "schedule-overlap-policy-invalid", &words)
+    }
+}
+
+impl FromInput for MisfirePolicy {
+    fn from_input(value: Value, at: &mut At<'_>) -> Option<Self> {
+        let words = Self::ALL.map(|policy| (policy.as_str(), policy));
+        bounds::word(&value, at, "schedule-misfire-policy-invalid", &words)
+    }
 }

@@ -54,6 +54,13 @@ impl Zone {
     }
 }
 
+/// UTC.
+impl Default for Zone {
+    fn default() -> Self {
+        Self(TimeZone::UTC)
+    }
+}
+
 /// An expression in a zone.
 #[derive(Clone, Debug)]
 pub struct Timetable {

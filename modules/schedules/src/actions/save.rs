@@ -96,15 +96,15 @@ async fn read(
     context: &CallContext,
     body: &Value,
 ) -> Result<(Draft, KeptSelector), SchedulesError> {
-    match request::schedule(body, server.now_us()) {
+    match request::schedule(body.clone(), server.now_us()) {
         Ok(draft) => {
             let (kind, operation_type) = (draft.kind, draft.operation_type.clone());
             let kept = work::look_at(server, context, kind, &operation_type, &draft.work).await?;
             Ok((draft, kept))
         }
-        Err(mut found) => {
-            found.extend(work::faults(server, context, body).await);
-            Err(SchedulesError::Invalid(found))
+        Err(refused) => {
+            let found = work::faults(server, context, body).await;
+            Err(SchedulesError::Unreadable(refused.and_invalid(found)))
         }
     }
 }

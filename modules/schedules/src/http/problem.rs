@@ -8,6 +8,7 @@ use crate::actions::SchedulesError;
 pub fn of(error: SchedulesError) -> Problem {
     match error {
         SchedulesError::NotFound => Problem::not_found("schedule"),
+        SchedulesError::Unreadable(problem) => problem,
         SchedulesError::Invalid(found) => Problem::invalid(found),
         SchedulesError::NameTaken => {
             Problem::conflict("name-taken", "Another schedule has this name.")

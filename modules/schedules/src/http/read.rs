@@ -133,7 +133,7 @@ pub async fn preview(
     JsonBody(body): JsonBody<Value>,
 ) -> Result<Json<PreviewView>, Problem> {
     let now_us = server.now_us();
-    let preview = request::preview(&body, now_us).map_err(Problem::invalid)?;
+    let preview = request::preview(body, now_us)?;
     let times = std::iter::successors(preview.timetable.next_after(now_us), |at_us| {
         preview.timetable.next_after(*at_us)
     });
