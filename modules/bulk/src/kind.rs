@@ -6,9 +6,8 @@ use fleetwright_operations::request::NewOperation;
 use fleetwright_operations::status::OperationStatus;
 use fleetwright_operations::view::{HostResult, host};
 use fleetwright_operations::{Asked, Kind, Names, OperationError};
-use fleetwright_plugin_api::sdk::{Batch, Server};
+use fleetwright_plugin_api::sdk::{Batch, Problem, Server};
 use fleetwright_plugin_api::wire::{CallContext, CommandView};
-use fleetwright_protocol::Violation;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -94,7 +93,7 @@ impl Kind for BulkKind {
         view::accepted(header, total, unknown_host_ids)
     }
 
-    fn read_request(body: &Value) -> Result<NewOperation<BulkOptions>, Vec<Violation>> {
+    fn read_request(body: Value) -> Result<NewOperation<BulkOptions>, Problem> {
         request::new_bulk(body)
     }
 

@@ -1,35 +1,30 @@
-//! Reads request bodies: every violation with its place, not the first. Pure. The selector is only known to be an
-//! object here: the groups module reads it.
+//! Request bodies, as they are read and documented: every violation with its place, not the first. Pure. The selector is
+//! only known to be an object here: the groups module reads it.
 
-use std::collections::BTreeMap;
-
-use fleetwright_operations::fields::Fields;
-use fleetwright_operations::request::{self as part, NewOperation, new_operation};
+use fleetwright_operations::request::{
+    NewOperation, Reason, expires_in_seconds, offline, timeout_seconds,
+};
+use fleetwright_plugin_api::sdk::{
+    At, Fields, FromFields, FromInput, Problem, bounds, from_input, read,
+};
 use fleetwright_plugin_api::wire::{CommandStatus, OfflinePolicy};
-use fleetwright_protocol::Violation;
-use fleetwright_protocol::limits::EXPIRES_IN_SECONDS_DEFAULT;
+use fleetwright_protocol::limits::{EXPIRES_IN_SECONDS_DEFAULT, TIMEOUT_SECONDS_DEFAULT};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 /// A set holds at most this many hosts, so a higher limit on running ones would say nothing.
-const MAX_CONCURRENCY: u64 = 100_000;
+const MAX_CONCURRENCY: i64 = 100_000;
+/// Of the list of statuses, and of each in it.
+const STATUSES_INVALID: &str = "bulk-statuses-invalid";
 
 /// The body of `POST /fleet/bulk`.
-#[derive(ToSchema)]
-#[expect(
-    dead_code,
-    reason = "documents the body; `new_bulk` reads it, to report every violation"
-)]
-pub struct BulkRequest {
-    /// One of the eight operation types.
-    operation_type: String,
-    /// As the operation type says.
-    #[schema(value_type = Object)]
-    parameters: Option<Value>,
-    /// Resolved once; the hosts it selects now are frozen.
-    #[schema(value_type = Object)]
-    selector: Value,
+pub type BulkRequest = NewOperation<BulkFields>;
+
+/// The fields that only bulk operations have.
+#[derive(Debug, ToSchema)]
+#[schema(as = BulkRequest, description = "The body of `POST /fleet/bulk`.")]
+pub struct BulkFields {
     /// A run that takes longer is failed with reason `timed_out`. Default 3600.
     timeout_seconds: Option<u64>,
     /// A host that has not started by then is skipped with reason `expired`. Default 86400.
@@ -37,56 +32,46 @@ pub struct BulkRequest {
     /// Hosts running at once; 0, the default, is no limit.
     max_concurrency: Option<u64>,
     /// `queue` (default): offline hosts wait; `skip`: they are skipped.
-    #[schema(example = "queue")]
-    offline: Option<String>,
-    /// Why, for people and for the audit log. At most 500 characters.
-    reason: Option<String>,
-    /// Answer what would be created and store nothing.
-    plan_only: Option<bool>,
-    /// Sent to the hosts, which report what would change and touch nothing.
-    dry_run: Option<bool>,
-    working_directory: Option<String>,
-    environment: Option<BTreeMap<String, String>>,
-    run_as: Option<String>,
-    /// `{"script", "timeout_seconds", "retries", "interval_seconds", "soak_seconds"}`: a host succeeds only if this
-    /// script exits with 0, run after the operation and the soak. It adds its own time to `timeout_seconds`.
-    #[schema(value_type = Option<Object>)]
-    health_check: Option<Value>,
-    /// Refuse with 409 unless the selection has this digest.
-    #[schema(example = "sha256:…")]
-    expected_digest: Option<String>,
-    /// Refuse with 409 unless the selection has this many hosts.
-    expected_count: Option<u64>,
+    #[schema(value_type = Option<String>, example = "queue")]
+    offline: Option<OfflinePolicy>,
 }
 
 /// The body of `POST /fleet/bulk/{id}/cancel`; may be left out.
-#[derive(ToSchema)]
-#[expect(
-    dead_code,
-    reason = "documents the body; `cancel` reads it, to report every violation"
-)]
+#[derive(Debug, ToSchema)]
 pub struct CancelRequest {
     /// `finish` (default): what runs may end by itself; `kill`: it is ended.
-    #[schema(example = "finish")]
-    running: Option<String>,
+    #[schema(value_type = Option<String>, example = "finish")]
+    running: Option<Running>,
     /// Only these hosts; all without it.
     #[schema(value_type = Option<Object>)]
-    selector: Option<Value>,
+    selector: Option<Map<String, Value>>,
 }
 
 /// The body of `POST /fleet/bulk/{id}/retry`; may be left out.
 #[derive(ToSchema)]
-#[expect(
-    dead_code,
-    reason = "documents the body; `retry` reads it, to report every violation"
-)]
 pub struct RetryRequest {
     /// `failed` (default), `skipped` or both.
-    #[schema(example = json!(["failed"]))]
-    statuses: Option<Vec<String>>,
+    #[schema(value_type = Option<Vec<String>>, example = json!(["failed"]))]
+    statuses: Option<Statuses>,
     /// Why, for people and for the audit log. At most 500 characters.
-    reason: Option<String>,
+    #[schema(value_type = Option<String>)]
+    reason: Option<Reason>,
 }
+
+from_input!(CancelRequest { running, selector });
+from_input!(RetryRequest { statuses, reason });
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Running {
+    Finish,
+    Kill,
+}
+
+/// Each once.
+struct Statuses(Vec<CommandStatus>);
+
+/// One that a host may be retried for.
+struct Retried(CommandStatus);
 
 /// What lists show of how an operation is run: a few small values, whatever a client sends.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -113,76 +98,91 @@ pub struct Retry {
 }
 
 /// Reads the body of a new operation.
-pub fn new_bulk(body: &Value) -> Result<NewOperation<BulkOptions>, Vec<Violation>> {
-    new_operation(body, options)
+pub fn new_bulk(body: Value) -> Result<NewOperation<BulkOptions>, Problem> {
+    let request: BulkRequest = read(body)?;
+    Ok(request.map_own(BulkFields::options))
 }
 
-/// Reads the body of a cancel.
-pub fn cancel(body: &Value) -> Result<Cancel, Vec<Violation>> {
-    let mut fields = Fields::of(body)?;
-    let running = fields.word("running", "bulk-running-invalid", &["finish", "kill"]);
-    let selector = part::selector(&mut fields);
-    fields.finish()?;
-    Ok(Cancel {
-        kill: running == Some("kill"),
-        selector,
-    })
-}
-
-/// Reads the body of a retry.
-pub fn retry(body: &Value) -> Result<Retry, Vec<Violation>> {
-    let mut fields = Fields::of(body)?;
-    let statuses = retry_statuses(&mut fields);
-    let reason = part::reason(&mut fields);
-    fields.finish()?;
-    Ok(Retry { statuses, reason })
-}
-
-fn options(fields: &mut Fields<'_>, dry_run: bool) -> Option<BulkOptions> {
-    let timeout_seconds = part::timeout_seconds(fields);
-    let expires_in_seconds = part::expires_in_seconds(fields);
-    let concurrency_max = i64::try_from(MAX_CONCURRENCY).unwrap_or(i64::MAX);
-    let max_concurrency = fields.number(
-        "max_concurrency",
-        "operation-concurrency-invalid",
-        0..=concurrency_max,
-    );
-    let offline = part::offline(fields);
-    Some(BulkOptions {
-        timeout_seconds: timeout_seconds?,
-        expires_in_seconds: expires_in_seconds.unwrap_or(EXPIRES_IN_SECONDS_DEFAULT),
-        max_concurrency: max_concurrency.unwrap_or(0),
-        offline,
-        dry_run,
-    })
-}
-
-fn retry_statuses(fields: &mut Fields<'_>) -> Vec<CommandStatus> {
-    const CODE: &str = "bulk-statuses-invalid";
-    let Some(value) = fields.value("statuses") else {
-        return vec![CommandStatus::Failed];
-    };
-    let list = value.as_array().filter(|list| !list.is_empty());
-    let Some(list) = list else {
-        fields.refuse("statuses", CODE, "must be a list of `failed` and `skipped`");
-        return Vec::new();
-    };
-    let mut statuses = Vec::new();
-    for (index, item) in list.iter().enumerate() {
-        let status = match item.as_str() {
-            Some("failed") => CommandStatus::Failed,
-            Some("skipped") => CommandStatus::Skipped,
-            _other => {
-                let place = format!("statuses/{index}");
-                fields.refuse(&place, CODE, "must be `failed` or `skipped`");
-                continue;
-            }
-        };
-        if !statuses.contains(&status) {
-            statuses.push(status);
+impl BulkFields {
+    fn options(self, dry_run: bool) -> BulkOptions {
+        BulkOptions {
+            timeout_seconds: self.timeout_seconds.unwrap_or(TIMEOUT_SECONDS_DEFAULT),
+            expires_in_seconds: self
+                .expires_in_seconds
+                .unwrap_or(EXPIRES_IN_SECONDS_DEFAULT),
+            max_concurrency: self.max_concurrency.unwrap_or(0),
+            offline: self.offline.unwrap_or_default(),
+            dry_run,
         }
     }
-    statuses
+}
+
+impl CancelRequest {
+    pub fn asked(self) -> Cancel {
+        Cancel {
+            kill: self.running == Some(Running::Kill),
+            selector: self.selector.map(Value::Object),
+        }
+    }
+}
+
+impl RetryRequest {
+    pub fn asked(self) -> Retry {
+        Retry {
+            statuses: self
+                .statuses
+                .map_or_else(|| vec![CommandStatus::Failed], |statuses| statuses.0),
+            reason: self.reason.map(|reason| reason.0),
+        }
+    }
+}
+
+impl FromFields for BulkFields {
+    fn from_fields(fields: &mut Fields<'_, '_>) -> Option<Self> {
+        let concurrency = bounds::whole("operation-concurrency-invalid", 0..=MAX_CONCURRENCY);
+        Some(Self {
+            timeout_seconds: fields.optional_by("timeout_seconds", timeout_seconds),
+            expires_in_seconds: fields.optional_by("expires_in_seconds", expires_in_seconds),
+            max_concurrency: fields.optional_by("max_concurrency", concurrency),
+            offline: fields.optional_by("offline", offline),
+        })
+    }
+}
+
+impl FromInput for Running {
+    fn from_input(value: Value, at: &mut At<'_>) -> Option<Self> {
+        let words = [("finish", Self::Finish), ("kill", Self::Kill)];
+        bounds::word(&value, at, "bulk-running-invalid", &words)
+    }
+}
+
+impl FromInput for Statuses {
+    fn from_input(value: Value, at: &mut At<'_>) -> Option<Self> {
+        if value.as_array().is_none_or(Vec::is_empty) {
+            at.refuse(STATUSES_INVALID, "must be a list of `failed` and `skipped`");
+            return None;
+        }
+        let mut statuses = Vec::new();
+        for Retried(status) in Vec::from_input(value, at)? {
+            if !statuses.contains(&status) {
+                statuses.push(status);
+            }
+        }
+        Some(Self(statuses))
+    }
+}
+
+impl FromInput for Retried {
+    fn from_input(value: Value, at: &mut At<'_>) -> Option<Self> {
+        match value.as_str() {
+            Some("failed") => Some(Self(CommandStatus::Failed)),
+            Some("skipped") => Some(Self(CommandStatus::Skipped)),
+            _other => {
+                at.refuse(STATUSES_INVALID, "must be `failed` or `skipped`");
+                None
+            }
+        }
+    }
 }
 
 #[cfg(test)]

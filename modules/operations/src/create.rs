@@ -44,16 +44,18 @@ pub struct Delivery {
 pub async fn from_body<K: Kind>(
     server: &Server,
     context: &CallContext,
-    body: &Value,
+    body: Value,
     id: Option<Uuid>,
 ) -> Result<CreatedOf<K>, OperationError> {
+    let selector = selector_of(&body).cloned();
     match K::read_request(body) {
         Ok(new) => K::create(server, context, new, id).await,
-        Err(mut found) => {
-            if let Some(selector) = selector_of(body) {
-                found.extend(selection::faults(server, context, selector).await);
-            }
-            Err(OperationError::Invalid(found))
+        Err(refused) => {
+            let found = match &selector {
+                Some(selector) => selection::faults(server, context, selector).await,
+                None => Vec::new(),
+            };
+            Err(OperationError::Unreadable(refused.and_invalid(found)))
         }
     }
 }

@@ -11,6 +11,9 @@ use crate::selection::SelectionError;
 pub enum OperationError {
     #[error("no such operation")]
     NotFound,
+    /// The body says what no operation can be.
+    #[error("{0}")]
+    Unreadable(Problem),
     #[error("the request is invalid")]
     Invalid(Vec<Violation>),
     #[error(transparent)]
@@ -36,6 +39,7 @@ impl OperationError {
     pub fn problem(self, names: &Names) -> Problem {
         match self {
             Self::NotFound => Problem::not_found(&format!("{}, or no such host in it", names.full)),
+            Self::Unreadable(problem) => problem,
             Self::Invalid(found) => Problem::invalid(found),
             Self::Selection(error) => selection_problem(error),
             Self::InvalidTransition { control, state } => Problem::invalid_transition(format!(

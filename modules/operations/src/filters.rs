@@ -10,7 +10,8 @@ use crate::status::OperationStatus;
 use crate::store::Listing;
 use crate::view::command_status;
 
-const CODE: &str = crate::fields::MISTYPED;
+/// Of a value that is not one of its filter's: the code of every field of the server.
+const CODE: &str = "invalid-field";
 
 /// Filters of a list beside the status; all must hold.
 #[derive(Debug, Default, IntoParams)]

@@ -28,9 +28,9 @@ pub async fn invoke<K: Kind>(
         ..context
     };
     let answer = match Call::read(method, payload)? {
-        Call::Check(call) => K::read_request(&call.request)
+        Call::Check(call) => K::read_request(call.request)
             .map(|_new| json!({}))
-            .map_err(OperationError::Invalid),
+            .map_err(OperationError::Unreadable),
         Call::Create(call) => create::<K>(server, &context, call).await,
         Call::Status(call) => status::<K>(server, &context, call).await,
         Call::Cancel(call) => cancel::<K>(server, &context, call).await,
@@ -47,7 +47,7 @@ async fn create<K: Kind>(
     if let Some(existing) = existing::<K>(server, context, call.id).await? {
         return Ok(existing);
     }
-    match create::from_body::<K>(server, context, &call.request, Some(call.id)).await {
+    match create::from_body::<K>(server, context, call.request, Some(call.id)).await {
         Ok(created) => Ok(created.to_json()),
         // Another replica was faster between the look and the commit.
         Err(OperationError::Server(ServerError::Constraint { .. })) => {

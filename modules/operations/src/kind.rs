@@ -6,7 +6,7 @@ use std::future::Future;
 
 use fleetwright_plugin_api::sdk::{Batch, Problem, Server, Statement};
 use fleetwright_plugin_api::wire::{CallContext, CommandView, SetView};
-use fleetwright_protocol::{ExecutionOptions, SetId, Violation};
+use fleetwright_protocol::{ExecutionOptions, SetId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -88,7 +88,7 @@ pub trait Kind: Copy + Debug + PartialEq + Send + Sync + 'static {
     fn accepted(header: &Header<Self>, total: u64, unknown_host_ids: Vec<Value>) -> Self::Accepted;
 
     /// Reads the body of a new one: everything that is wrong with it but for its selector.
-    fn read_request(body: &Value) -> Result<NewOperation<Self::Fields>, Vec<Violation>>;
+    fn read_request(body: Value) -> Result<NewOperation<Self::Fields>, Problem>;
 
     /// Creates one, or plans it if that is what was asked; under an id, if a caller chose one so as not to create it twice.
     fn create(

@@ -8,7 +8,7 @@
 //! 2. A type for itself and for its own columns ([`columns::Columns`]), in a file that needs none of those below.
 //! 3. An implementation of [`Kind`] for it: its [`Names`], how it is run ([`Kind::Options`]), what its counters mean as a
 //!    status, its views, and what a create ([`create::accept`]) and a control of it come to. Nobody names the file it is in.
-//! 4. The body it reads: its own fields, within [`request::new_operation`].
+//! 4. The body it reads: its own fields, within [`request::NewOperation`].
 //! 5. A controller, if something is to happen that nobody asked for: [`store::open_after`] and [`read::with_sets`] to look,
 //!    [`signals::wake`] to wait.
 //! 6. Its router: [`http::routes`] and then its own, which are at least the one that creates ([`create::from_body`]) and those
@@ -24,7 +24,6 @@ pub mod create;
 pub mod created;
 pub mod decide;
 pub mod error;
-pub mod fields;
 pub mod filters;
 pub mod http;
 pub mod invoke;

@@ -5,9 +5,9 @@ use fleetwright_operations::names::Texts;
 use fleetwright_operations::request::NewOperation;
 use fleetwright_operations::status::OperationStatus;
 use fleetwright_operations::{Asked, Kind, Names, OperationError};
-use fleetwright_plugin_api::sdk::{Batch, Server, Statement};
+use fleetwright_plugin_api::sdk::{Batch, Problem, Server, Statement};
 use fleetwright_plugin_api::wire::{CallContext, CommandView};
-use fleetwright_protocol::{SetId, Violation};
+use fleetwright_protocol::SetId;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -130,7 +130,7 @@ impl Kind for RollingKind {
         view::accepted(header, total, unknown)
     }
 
-    fn read_request(body: &Value) -> Result<NewOperation<RollingFields>, Vec<Violation>> {
+    fn read_request(body: Value) -> Result<NewOperation<RollingFields>, Problem> {
         request::new_rolling(body)
     }
 

@@ -1,13 +1,14 @@
-//! Reads request bodies: every violation with its place, not the first. Pure. The selector is only known to be an
-//! object here: the groups module reads it.
+//! Request bodies, as they are read and documented: every violation with its place, not the first. Pure. The selector is
+//! only known to be an object here: the groups module reads it.
 
-use std::collections::BTreeMap;
-
-use fleetwright_operations::fields::Fields;
-use fleetwright_operations::request::{self as part, NewOperation, What, new_operation};
+use fleetwright_operations::request::{
+    NewOperation, What, expires_in_seconds, offline, timeout_seconds,
+};
+use fleetwright_plugin_api::sdk::{
+    At, Fields, FromFields, FromInput, Problem, bounds, from_input, read,
+};
 use fleetwright_plugin_api::wire::OfflinePolicy;
-use fleetwright_protocol::Violation;
-use fleetwright_protocol::limits::EXPIRES_IN_SECONDS_MAX;
+use fleetwright_protocol::limits::{EXPIRES_IN_SECONDS_MAX, TIMEOUT_SECONDS_DEFAULT};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -21,28 +22,31 @@ const WAVES_MAX: usize = 100;
 /// A host that may take longer than its command lives would be waited for in vain; the same for pauses.
 const SECONDS_MAX: i64 = EXPIRES_IN_SECONDS_MAX.cast_signed();
 const HOST_WAIT_SECONDS_DEFAULT: u64 = 600;
+/// Of the size of batches, where it is wrong or neither it nor waves are there.
+const SIZE_INVALID: &str = "rolling-batch-size-invalid";
+/// Of the list of waves, and of each in it.
+const WAVES_INVALID: &str = "rolling-batches-invalid";
 const MICROS_PER_SECOND: i64 = 1_000_000;
 
 /// The body of `POST /fleet/rolling`.
-#[derive(ToSchema)]
-#[expect(
-    dead_code,
-    reason = "documents the body; `new_rolling` reads it, to report every violation"
-)]
-pub struct RollingRequest {
-    /// One of the eight operation types.
-    operation_type: String,
-    /// As the operation type says.
-    #[schema(value_type = Object)]
-    parameters: Option<Value>,
-    /// Resolved once; the hosts it selects now are frozen.
-    #[schema(value_type = Object)]
-    selector: Value,
+pub type RollingRequest = NewOperation<RollingBody>;
+
+/// The fields that only deployments have.
+#[derive(Debug, ToSchema)]
+#[schema(as = RollingRequest, description = "The body of `POST /fleet/rolling`.")]
+pub struct RollingBody {
+    /// A run that takes longer is failed with reason `timed_out`. Default 3600.
+    timeout_seconds: Option<u64>,
+    /// Whatever has not started by then is skipped with reason `expired`. Default 30 days.
+    expires_in_seconds: Option<u64>,
+    /// `queue` (default): offline hosts come last and are waited for; `skip`: they are skipped.
+    #[schema(value_type = Option<String>, example = "queue")]
+    offline: Option<OfflinePolicy>,
     /// Hosts in each batch. Either this or `batches`.
     batch_size: Option<u64>,
     /// Growing waves: up to how many hosts, or up to what share of them (rounded up), after each.
     #[schema(value_type = Option<Vec<Value>>, example = json!([1, "10%", "50%", "100%"]))]
-    batches: Option<Vec<Value>>,
+    batches: Option<Vec<Wave>>,
     /// Between the end of a batch and the next. Default 0.
     batch_delay_seconds: Option<u64>,
     /// It halts as soon as more than this share of all hosts has failed. Default 0: at the first failure.
@@ -52,64 +56,39 @@ pub struct RollingRequest {
     /// Whether hosts that never started count as failures for the thresholds. Default true.
     count_unreachable: Option<bool>,
     /// `halt` (default) or `pause`.
-    #[schema(example = "halt")]
-    on_threshold: Option<String>,
+    #[schema(value_type = Option<String>, example = "halt")]
+    on_threshold: Option<OnThreshold>,
     /// `first`: batch 2 waits for an approval; `each`: every batch after the first does.
-    #[schema(example = "first")]
-    require_approval: Option<String>,
+    #[schema(value_type = Option<String>, example = "first")]
+    require_approval: Option<RequireApproval>,
     /// A host that has not started so long after its batch was dispatched is failed as `unreachable`. Default 600.
     host_wait_seconds: Option<u64>,
     /// `{"operation_type", "parameters"}`: runs on the hosts that had started, should it halt.
     #[schema(value_type = Option<Object>)]
-    rollback: Option<Value>,
-    /// A run that takes longer is failed with reason `timed_out`. Default 3600.
-    timeout_seconds: Option<u64>,
-    /// Whatever has not started by then is skipped with reason `expired`. Default 30 days.
-    expires_in_seconds: Option<u64>,
-    /// `queue` (default): offline hosts come last and are waited for; `skip`: they are skipped.
-    #[schema(example = "queue")]
-    offline: Option<String>,
-    /// Why, for people and for the audit log. At most 500 characters.
-    reason: Option<String>,
-    /// Answer what would be created and store nothing.
-    plan_only: Option<bool>,
-    /// Sent to the hosts, which report what would change and touch nothing.
-    dry_run: Option<bool>,
-    working_directory: Option<String>,
-    environment: Option<BTreeMap<String, String>>,
-    run_as: Option<String>,
-    /// `{"script", "timeout_seconds", "retries", "interval_seconds", "soak_seconds"}`: a host succeeds only if this
-    /// script exits with 0, run after the operation and the soak. It adds its own time to `timeout_seconds`.
-    #[schema(value_type = Option<Object>)]
-    health_check: Option<Value>,
-    /// Refuse with 409 unless the selection has this digest.
-    #[schema(example = "sha256:…")]
-    expected_digest: Option<String>,
-    /// Refuse with 409 unless the selection has this many hosts.
-    expected_count: Option<u64>,
+    rollback: Option<What>,
 }
 
 /// The body of `POST /fleet/rolling/{id}/cancel`; may be left out.
-#[derive(ToSchema)]
-#[expect(
-    dead_code,
-    reason = "documents the body; `cancel` reads it, to report every violation"
-)]
+#[derive(Debug, ToSchema)]
 pub struct RollingCancelRequest {
     /// `finish` (default): what runs may end by itself; `kill`: it is ended.
-    #[schema(example = "finish")]
-    running: Option<String>,
+    #[schema(value_type = Option<String>, example = "finish")]
+    running: Option<Running>,
+}
+
+from_input!(RollingCancelRequest { running });
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Running {
+    Finish,
+    Kill,
 }
 
 /// The body of `POST /fleet/rolling/{id}/approve`.
-#[derive(ToSchema)]
-#[expect(
-    dead_code,
-    reason = "documents the body; `approve` reads it, to report every violation"
-)]
+#[derive(Debug, ToSchema)]
 pub struct ApproveRequest {
     /// The batch that waits.
-    batch: u64,
+    pub batch: u64,
 }
 
 /// What the fields say that only a deployment has.
@@ -159,127 +138,135 @@ impl RollingOptions {
 }
 
 /// Reads the body of a new deployment.
-pub fn new_rolling(body: &Value) -> Result<NewOperation<RollingFields>, Vec<Violation>> {
-    new_operation(body, |fields, dry_run| {
-        let options = options(fields, dry_run);
-        let rollback = rollback(fields);
-        Some(RollingFields {
-            options: options?,
-            rollback,
+pub fn new_rolling(body: Value) -> Result<NewOperation<RollingFields>, Problem> {
+    let request: RollingRequest = read(body)?;
+    Ok(request.map_own(RollingBody::fields))
+}
+
+impl RollingBody {
+    fn fields(self, dry_run: bool) -> RollingFields {
+        let options = RollingOptions {
+            timeout_seconds: self.timeout_seconds.unwrap_or(TIMEOUT_SECONDS_DEFAULT),
+            // Batches wait for each other, for approvals and for pauses: a deployment that is under way is not to run out of time.
+            expires_in_seconds: self.expires_in_seconds.unwrap_or(EXPIRES_IN_SECONDS_MAX),
+            offline: self.offline.unwrap_or_default(),
+            dry_run,
+            sizing: match (self.batch_size, self.batches) {
+                (_, Some(waves)) => Sizing::Waves(waves),
+                // Without either it was refused when it was read.
+                (size, None) => Sizing::BatchSize(size.unwrap_or(1)),
+            },
+            batch_delay_seconds: self.batch_delay_seconds.unwrap_or(0),
+            failure_threshold_pct: self.failure_threshold_pct.unwrap_or(0),
+            batch_failure_threshold_pct: self.batch_failure_threshold_pct,
+            count_unreachable: self.count_unreachable.unwrap_or(true),
+            on_threshold: self.on_threshold.unwrap_or_default(),
+            require_approval: self.require_approval,
+            host_wait_seconds: self.host_wait_seconds.unwrap_or(HOST_WAIT_SECONDS_DEFAULT),
+        };
+        RollingFields {
+            options,
+            rollback: self.rollback,
+        }
+    }
+}
+
+impl FromFields for RollingBody {
+    fn from_fields(fields: &mut Fields<'_, '_>) -> Option<Self> {
+        let has_size = fields.has("batch_size");
+        let size = bounds::whole(SIZE_INVALID, 1..=BATCH_SIZE_MAX);
+        let delay = bounds::whole("rolling-delay-invalid", 0..=SECONDS_MAX);
+        let threshold = || bounds::whole("rolling-threshold-invalid", 0..=100);
+        let host_wait = bounds::whole("rolling-host-wait-invalid", 1..=SECONDS_MAX);
+        Some(Self {
+            timeout_seconds: fields.optional_by("timeout_seconds", timeout_seconds),
+            expires_in_seconds: fields.optional_by("expires_in_seconds", expires_in_seconds),
+            offline: fields.optional_by("offline", offline),
+            batch_size: fields.optional_by("batch_size", size),
+            batches: batches(fields, has_size),
+            batch_delay_seconds: fields.optional_by("batch_delay_seconds", delay),
+            failure_threshold_pct: fields.optional_by("failure_threshold_pct", threshold()),
+            batch_failure_threshold_pct: fields
+                .optional_by("batch_failure_threshold_pct", threshold()),
+            count_unreachable: fields.optional("count_unreachable"),
+            on_threshold: fields.optional("on_threshold"),
+            require_approval: fields.optional("require_approval"),
+            host_wait_seconds: fields.optional_by("host_wait_seconds", host_wait),
+            rollback: fields.optional("rollback"),
         })
-    })
-}
-
-/// Reads the body of a cancel: whether what runs is ended.
-pub fn cancel(body: &Value) -> Result<bool, Vec<Violation>> {
-    let mut fields = Fields::of(body)?;
-    let running = fields.word("running", "rolling-running-invalid", &["finish", "kill"]);
-    fields.finish()?;
-    Ok(running == Some("kill"))
-}
-
-/// Reads the body of an approval: the batch.
-pub fn approve(body: &Value) -> Result<u64, Vec<Violation>> {
-    const CODE: &str = "rolling-batch-invalid";
-    let mut fields = Fields::of(body)?;
-    let batch = fields.number("batch", CODE, 1..=i64::MAX);
-    if !fields.has("batch") {
-        fields.refuse("batch", CODE, "is required");
-    }
-    fields.finish()?;
-    // An absent one was reported above.
-    batch.ok_or_else(Vec::new)
-}
-
-fn options(fields: &mut Fields<'_>, dry_run: bool) -> Option<RollingOptions> {
-    const THRESHOLD: &str = "rolling-threshold-invalid";
-    let timeout_seconds = part::timeout_seconds(fields);
-    let expires_in_seconds = part::expires_in_seconds(fields);
-    let offline = part::offline(fields);
-    let sizing = sizing(fields);
-    let batch_delay_seconds = fields.number(
-        "batch_delay_seconds",
-        "rolling-delay-invalid",
-        0..=SECONDS_MAX,
-    );
-    let failure_threshold_pct = fields.number("failure_threshold_pct", THRESHOLD, 0..=100);
-    let batch_failure_threshold_pct =
-        fields.number("batch_failure_threshold_pct", THRESHOLD, 0..=100);
-    let count_unreachable = fields.flag("count_unreachable") || !fields.has("count_unreachable");
-    let on_threshold = fields.word(
-        "on_threshold",
-        "rolling-on-threshold-invalid",
-        &["halt", "pause"],
-    );
-    let require_approval = fields.word(
-        "require_approval",
-        "rolling-approval-invalid",
-        &["first", "each"],
-    );
-    let host_wait_seconds = fields.number(
-        "host_wait_seconds",
-        "rolling-host-wait-invalid",
-        1..=SECONDS_MAX,
-    );
-    Some(RollingOptions {
-        timeout_seconds: timeout_seconds?,
-        // Batches wait for each other, for approvals and for pauses: a deployment that is under way is not to run out of time.
-        expires_in_seconds: expires_in_seconds.unwrap_or(EXPIRES_IN_SECONDS_MAX),
-        offline,
-        dry_run,
-        sizing: sizing?,
-        batch_delay_seconds: batch_delay_seconds.unwrap_or(0),
-        failure_threshold_pct: failure_threshold_pct.unwrap_or(0),
-        batch_failure_threshold_pct,
-        count_unreachable,
-        on_threshold: if on_threshold == Some("pause") {
-            OnThreshold::Pause
-        } else {
-            OnThreshold::Halt
-        },
-        require_approval: require_approval.map(|word| match word {
-            "first" => RequireApproval::First,
-            _each => RequireApproval::Each,
-        }),
-        host_wait_seconds: host_wait_seconds.unwrap_or(HOST_WAIT_SECONDS_DEFAULT),
-    })
-}
-
-fn sizing(fields: &mut Fields<'_>) -> Option<Sizing> {
-    const SIZE: &str = "rolling-batch-size-invalid";
-    const WAVES: &str = "rolling-batches-invalid";
-    let size = fields.number("batch_size", SIZE, 1..=BATCH_SIZE_MAX);
-    let waves = fields.value("batches");
-    match (fields.has("batch_size"), waves) {
-        (true, Some(_waves)) => {
-            fields.refuse("batches", WAVES, "goes instead of batch_size, not with it");
-            None
-        }
-        (true, None) => size.map(Sizing::BatchSize),
-        (false, Some(waves)) => self::waves(fields, waves).map(Sizing::Waves),
-        (false, None) => {
-            fields.refuse("batch_size", SIZE, "is required, or batches instead");
-            None
-        }
     }
 }
 
-fn waves(fields: &mut Fields<'_>, value: &Value) -> Option<Vec<Wave>> {
-    const CODE: &str = "rolling-batches-invalid";
+impl FromInput for ApproveRequest {
+    fn from_input(value: Value, at: &mut At<'_>) -> Option<Self> {
+        const CODE: &str = "rolling-batch-invalid";
+        let mut fields = Fields::of(value, at)?;
+        if !fields.has("batch") {
+            fields.at().field("batch").refuse(CODE, "is required");
+        }
+        let batch = fields.optional_by("batch", bounds::whole(CODE, 1..=i64::MAX));
+        fields.finish();
+        Some(Self { batch: batch? })
+    }
+}
+
+impl RollingCancelRequest {
+    pub fn kill(&self) -> bool {
+        self.running == Some(Running::Kill)
+    }
+}
+
+impl FromInput for Running {
+    fn from_input(value: Value, at: &mut At<'_>) -> Option<Self> {
+        let words = [("finish", Self::Finish), ("kill", Self::Kill)];
+        bounds::word(&value, at, "rolling-running-invalid", &words)
+    }
+}
+
+impl FromInput for OnThreshold {
+    fn from_input(value: Value, at: &mut At<'_>) -> Option<Self> {
+        let words = [("halt", Self::Halt), ("pause", Self::Pause)];
+        bounds::word(&value, at, "rolling-on-threshold-invalid", &words)
+    }
+}
+
+impl FromInput for RequireApproval {
+    fn from_input(value: Value, at: &mut At<'_>) -> Option<Self> {
+        let words = [("first", Self::First), ("each", Self::Each)];
+        bounds::word(&value, at, "rolling-approval-invalid", &words)
+    }
+}
+
+/// The waves, which are there exactly where no size is.
+fn batches(fields: &mut Fields<'_, '_>, has_size: bool) -> Option<Vec<Wave>> {
+    if !has_size && !fields.has("batches") {
+        let detail = "is required, or batches instead";
+        fields.at().field("batch_size").refuse(SIZE_INVALID, detail);
+    }
+    fields.optional_by("batches", |value, at| {
+        if has_size {
+            at.refuse(WAVES_INVALID, "goes instead of batch_size, not with it");
+            return None;
+        }
+        waves(value, at)
+    })
+}
+
+fn waves(value: Value, at: &mut At<'_>) -> Option<Vec<Wave>> {
     let list = value
         .as_array()
         .filter(|list| (1..=WAVES_MAX).contains(&list.len()));
     let Some(list) = list else {
-        let detail = format!("must be a list of 1 to {WAVES_MAX} numbers of hosts or percentages");
-        fields.refuse("batches", CODE, &detail);
+        let detail =
+            format_args!("must be a list of 1 to {WAVES_MAX} numbers of hosts or percentages");
+        at.refuse(WAVES_INVALID, detail);
         return None;
     };
     let (mut waves, mut hosts, mut percent) = (Vec::new(), 0, 0);
     for (index, item) in list.iter().enumerate() {
-        let place = format!("batches/{index}");
         let Some(wave) = wave(item) else {
             let detail = "must be a number of hosts, or a percentage from \"1%\" to \"100%\"";
-            fields.refuse(&place, CODE, detail);
+            at.item(index).refuse(WAVES_INVALID, detail);
             continue;
         };
         let (before, after) = match wave {
@@ -287,11 +274,12 @@ fn waves(fields: &mut Fields<'_>, value: &Value) -> Option<Vec<Wave>> {
             Wave::Percent(after) => (std::mem::replace(&mut percent, after), after),
         };
         if after <= before {
-            fields.refuse(&place, CODE, "must be larger than the one before");
+            let detail = "must be larger than the one before";
+            at.item(index).refuse(WAVES_INVALID, detail);
         }
         waves.push(wave);
     }
-    (waves.len() == list.len()).then_some(waves)
+    Some(waves)
 }
 
 fn wave(item: &Value) -> Option<Wave> {
@@ -306,22 +294,6 @@ fn wave(item: &Value) -> Option<Wave> {
         .contains(&percent)
         .then_some(Wave::Percent(percent))
 }
-
-fn rollback(fields: &mut Fields<'_>) -> Option<What> {
-    let value = fields.value("rollback")?;
-    let read = || -> Result<Option<What>, Vec<Violation>> {
-        let mut inner = Fields::of(value)?;
-        let what = part::what(&mut inner);
-        inner.finish()?;
-        Ok(what)
-    };
-    read().unwrap_or_else(|found| {
-        let found = found.into_iter().map(|one| one.under("/rollback"));
-        fields.refuse_all(found.collect());
-        None
-    })
-}
-
 fn micros(seconds: u64) -> i64 {
     i64::try_from(seconds)
         .unwrap_or(i64::MAX)

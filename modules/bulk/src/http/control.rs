@@ -5,12 +5,11 @@ use axum::response::Response;
 use fleetwright_operations::http::controlled;
 use fleetwright_operations::kind::problem;
 use fleetwright_plugin_api::sdk::{Caller, IfMatch, OptionalJsonBody, PathId, Problem, Server};
-use serde_json::Value;
 use uuid::Uuid;
 
 use crate::actions::control::cancel_of;
 use crate::decide::Control;
-use crate::request;
+use crate::request::CancelRequest;
 use crate::row::BulkKind;
 
 /// Start nothing more. Hosts that run finish, or are ended with `kill`; hosts that wait are skipped as `cancelled`.
@@ -31,10 +30,9 @@ pub async fn cancel(
     Caller(context): Caller,
     PathId(id): PathId<Uuid>,
     seen: IfMatch,
-    OptionalJsonBody(body): OptionalJsonBody<Value>,
+    OptionalJsonBody(body): OptionalJsonBody<CancelRequest>,
 ) -> Result<Response, Problem> {
-    let asked = request::cancel(&body).map_err(Problem::invalid)?;
-    let asked = cancel_of(&server, &context, id, asked).await;
+    let asked = cancel_of(&server, &context, id, body.asked()).await;
     let asked = asked.map_err(problem::<BulkKind>)?;
     controlled::<BulkKind>(&server, &context, id, seen, asked).await
 }

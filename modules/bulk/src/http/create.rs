@@ -8,7 +8,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::actions::retry;
-use crate::request;
+use crate::request::RetryRequest;
 use crate::row::BulkKind;
 
 /// Run one operation on every host a selector selects. The hosts are frozen; with `plan_only` nothing is stored.
@@ -32,7 +32,7 @@ pub async fn create(
     Caller(context): Caller,
     JsonBody(body): JsonBody<Value>,
 ) -> Result<CreatedOf<BulkKind>, Problem> {
-    let created = from_body::<BulkKind>(&server, &context, &body, None).await;
+    let created = from_body::<BulkKind>(&server, &context, body, None).await;
     created.map_err(problem::<BulkKind>)
 }
 
@@ -55,9 +55,8 @@ pub async fn retry(
     State(server): State<Server>,
     Caller(context): Caller,
     PathId(id): PathId<Uuid>,
-    OptionalJsonBody(body): OptionalJsonBody<Value>,
+    OptionalJsonBody(body): OptionalJsonBody<RetryRequest>,
 ) -> Result<CreatedOf<BulkKind>, Problem> {
-    let asked = request::retry(&body).map_err(Problem::invalid)?;
-    let created = retry::retry(&server, &context, id, asked).await;
+    let created = retry::retry(&server, &context, id, body.asked()).await;
     created.map_err(problem::<BulkKind>)
 }

@@ -9,7 +9,7 @@ use fleetwright_operations::create::{Delivery, Draft, accept, from_body, set};
 use fleetwright_operations::http::{controlled, routes};
 use fleetwright_operations::kind::{CreatedOf, problem};
 use fleetwright_operations::names::Texts;
-use fleetwright_operations::request::{NewOperation, new_operation};
+use fleetwright_operations::request::NewOperation;
 use fleetwright_operations::selection::{Order, StoredSelector, select};
 use fleetwright_operations::status::OperationStatus;
 use fleetwright_operations::view::{HostResult, host};
@@ -17,7 +17,7 @@ use fleetwright_operations::{Asked, Header, Kind, Loaded, Names, OperationError,
 use fleetwright_plugin_api::sdk::{
     Batch, CallContext, CallError, Caller, Cell, CommandView, IfMatch, JsonBody, Migration, Module,
     ModuleError, OfflinePolicy, PathId, Payload, Problem, Row, RowError, Server, SetAction,
-    SetControl, Statement, Violation,
+    SetControl, Statement, read,
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -161,8 +161,8 @@ impl Kind for Errand {
         }
     }
 
-    fn read_request(body: &Value) -> Result<NewOperation<()>, Vec<Violation>> {
-        new_operation(body, |_fields, _dry_run| Some(()))
+    fn read_request(body: Value) -> Result<NewOperation<()>, Problem> {
+        read(body)
     }
 
     async fn create(
@@ -301,7 +301,7 @@ async fn create(
     Caller(context): Caller,
     JsonBody(body): JsonBody<Value>,
 ) -> Result<CreatedOf<Errand>, Problem> {
-    let created = from_body::<Errand>(&server, &context, &body, None).await;
+    let created = from_body::<Errand>(&server, &context, body, None).await;
     created.map_err(problem::<Errand>)
 }
 

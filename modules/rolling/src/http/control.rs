@@ -4,11 +4,10 @@ use axum::extract::State;
 use axum::response::Response;
 use fleetwright_operations::http::controlled;
 use fleetwright_plugin_api::sdk::{Caller, IfMatch, OptionalJsonBody, PathId, Problem, Server};
-use serde_json::Value;
 use uuid::Uuid;
 
 use crate::decide::control::Control;
-use crate::request;
+use crate::request::{ApproveRequest, RollingCancelRequest};
 use crate::row::RollingKind;
 
 /// Dispatch nothing more until resumed, and stop the clocks. Hosts that run finish. Pausing a paused one changes nothing.
@@ -71,9 +70,9 @@ pub async fn cancel(
     Caller(context): Caller,
     PathId(id): PathId<Uuid>,
     seen: IfMatch,
-    OptionalJsonBody(body): OptionalJsonBody<Value>,
+    OptionalJsonBody(body): OptionalJsonBody<RollingCancelRequest>,
 ) -> Result<Response, Problem> {
-    let kill = request::cancel(&body).map_err(Problem::invalid)?;
+    let kill = body.kill();
     controlled::<RollingKind>(&server, &context, id, seen, Control::Cancel { kill }).await
 }
 
@@ -97,8 +96,8 @@ pub async fn approve(
     Caller(context): Caller,
     PathId(id): PathId<Uuid>,
     seen: IfMatch,
-    OptionalJsonBody(body): OptionalJsonBody<Value>,
+    OptionalJsonBody(body): OptionalJsonBody<ApproveRequest>,
 ) -> Result<Response, Problem> {
-    let batch = request::approve(&body).map_err(Problem::invalid)?;
+    let batch = body.batch;
     controlled::<RollingKind>(&server, &context, id, seen, Control::Approve { batch }).await
 }

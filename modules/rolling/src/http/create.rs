@@ -30,6 +30,6 @@ pub async fn create(
     Caller(context): Caller,
     JsonBody(body): JsonBody<Value>,
 ) -> Result<CreatedOf<RollingKind>, Problem> {
-    let created = from_body::<RollingKind>(&server, &context, &body, None).await;
+    let created = from_body::<RollingKind>(&server, &context, body, None).await;
     created.map_err(problem::<RollingKind>)
 }

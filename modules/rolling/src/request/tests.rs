@@ -24,16 +24,25 @@ fn with(name: &str, value: Value) -> Value {
 
 /// `(pointer, code)` of each violation.
 fn faults(body: &Value) -> Vec<(String, String)> {
-    new_rolling(body)
+    new_rolling(body.clone())
         .expect_err("must be refused")
+        .into_errors()
         .into_iter()
         .map(|violation| (violation.pointer, violation.code))
         .collect()
 }
 
+fn cancel(body: Value) -> Result<bool, Problem> {
+    read::<RollingCancelRequest>(body).map(|asked| asked.kill())
+}
+
+fn approve(body: Value) -> Result<u64, Problem> {
+    read::<ApproveRequest>(body).map(|asked| asked.batch)
+}
+
 #[test]
 fn a_short_body_gets_the_documented_defaults() {
-    let new = new_rolling(&valid()).unwrap();
+    let new = new_rolling(valid()).unwrap();
     let expected = RollingOptions {
         timeout_seconds: 3600,
         expires_in_seconds: 30 * 24 * 3600,
@@ -79,7 +88,7 @@ fn every_field_is_read() {
     ] {
         body[name] = value;
     }
-    let new = new_rolling(&body).unwrap();
+    let new = new_rolling(body).unwrap();
     let waves = vec![
         Wave::Hosts(1),
         Wave::Percent(10),
@@ -125,6 +134,20 @@ fn every_field_is_read() {
             .collect::<Vec<_>>(),
         [1, 10, 50, 100]
     );
+}
+
+#[test]
+fn null_is_as_good_as_left_out() {
+    let schema = serde_json::to_value(RollingRequest::schema()).unwrap();
+    for name in schema["properties"].as_object().unwrap().keys() {
+        let mut without = valid();
+        without.as_object_mut().unwrap().remove(name);
+        assert_eq!(
+            new_rolling(with(name, Value::Null)),
+            new_rolling(without),
+            "{name}"
+        );
+    }
 }
 
 #[test]
@@ -297,17 +320,17 @@ fn each_wrong_field_is_named() {
 
 #[test]
 fn controls_are_read_and_wrong_ones_refused() {
-    assert_eq!(cancel(&json!({})), Ok(false));
-    assert_eq!(cancel(&json!({"running": "kill"})), Ok(true));
+    assert_eq!(cancel(json!({})), Ok(false));
+    assert_eq!(cancel(json!({"running": "kill"})), Ok(true));
     assert_eq!(
-        cancel(&json!({"running": "stop"})).unwrap_err()[0].code,
+        cancel(json!({"running": "stop"})).unwrap_err().errors()[0].code,
         "rolling-running-invalid"
     );
     assert_eq!(
-        cancel(&json!({"runing": "kill"})).unwrap_err()[0].code,
+        cancel(json!({"runing": "kill"})).unwrap_err().errors()[0].code,
         "unknown-field"
     );
-    assert_eq!(approve(&json!({"batch": 2})), Ok(2));
+    assert_eq!(approve(json!({"batch": 2})), Ok(2));
     for body in [
         json!({}),
         json!({"batch": 0}),
@@ -315,7 +338,11 @@ fn controls_are_read_and_wrong_ones_refused() {
         json!({"batch": 1.5}),
         json!([]),
     ] {
-        assert_eq!(approve(&body).unwrap_err().len(), 1, "{body}");
+        assert_eq!(
+            approve(body.clone()).unwrap_err().errors().len(),
+            1,
+            "{body}"
+        );
     }
 }
 
@@ -323,9 +350,10 @@ fn controls_are_read_and_wrong_ones_refused() {
 fn the_documented_fields_are_the_ones_that_are_read() {
     let schema = serde_json::to_value(RollingRequest::schema()).unwrap();
     for name in schema["properties"].as_object().unwrap().keys() {
-        let known = match new_rolling(&with(name, json!({"x": 1}))) {
+        let known = match new_rolling(with(name, json!({"x": 1}))) {
             Ok(_) => true,
-            Err(found) => found
+            Err(problem) => problem
+                .errors()
                 .iter()
                 .all(|one| one.pointer != format!("/{name}") || one.code != "unknown-field"),
         };
@@ -348,8 +376,8 @@ proptest! {
             3 => json!({ text: number }),
             _ => json!(null),
         };
-        if let Err(found) = new_rolling(&with(name, value)) {
-            prop_assert!(!found.is_empty());
+        if let Err(problem) = new_rolling(with(name, value)) {
+            prop_assert!(!problem.errors().is_empty());
         }
     }
 }
@@ -360,7 +388,8 @@ fn the_example_of_the_document_is_valid() {
     let (_, after) = document.split_once("-d '").unwrap();
     let (example, _) = after.split_once("'\n").unwrap();
     let body: Value = serde_json::from_str(example).unwrap();
-    assert!(new_rolling(&body).is_ok(), "{:?}", new_rolling(&body));
+    let read = new_rolling(body);
+    assert!(read.is_ok(), "{read:?}");
 }
 
 #[test]
