@@ -263,9 +263,8 @@ async fn a_hello_settled_between_marking_and_writing_leaves_one_attempt_to_run()
         .unwrap();
     let mut new = bench.dial(host);
     bench.settle(&new, Vec::new()).await;
-    for terms in marked.values() {
-        bench.dispatcher.write(&pick, "{}", *terms, START_US);
-    }
+    let limits = marked[&waiting[0].id];
+    bench.dispatcher.write(&pick, "{}", limits, START_US);
     bench.run_until_idle().await;
     assert!(old.attempts().is_empty());
     assert_eq!(
