@@ -140,10 +140,10 @@ impl Loop {
 /// The list; cheap to clone.
 #[derive(Clone)]
 pub struct Loops {
-    inner: Arc<Inner>,
+    inner: Arc<LoopTable>,
 }
 
-struct Inner {
+struct LoopTable {
     clock: SharedClock,
     made_us: i64,
     seats: [Mutex<Seat>; EVERY_LOOP.len()],
@@ -206,7 +206,7 @@ impl Loops {
         let made_us = clock.monotonic_us();
         let seats = std::array::from_fn(|_| Mutex::default());
         Self {
-            inner: Arc::new(Inner {
+            inner: Arc::new(LoopTable {
                 clock,
                 made_us,
                 seats,
