@@ -27,7 +27,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::auth::rate::RateLimit;
-use crate::clock::SharedClock;
+use crate::clock::{Now, SharedClock};
 use crate::db::Db;
 use crate::hosts::Hosts;
 use crate::loops::{Loop, Loops};
@@ -159,8 +159,12 @@ impl Agents {
         &self.inner.parts.db
     }
 
+    pub fn now(&self) -> Now {
+        self.inner.parts.clock.now()
+    }
+
     pub fn now_us(&self) -> i64 {
-        self.inner.parts.clock.now_us()
+        self.now().wall_us
     }
 
     pub fn new_id(&self) -> Uuid {

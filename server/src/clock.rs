@@ -75,6 +75,12 @@ pub trait Clock: Send + Sync + 'static {
     }
 }
 
+/// No id that was made at this time of the lease clock or later sorts before this one.
+pub fn first_id_at(lease_us: i64) -> Uuid {
+    let milliseconds = u64::try_from(lease_us / 1_000).unwrap_or_default();
+    Uuid::from_u128(u128::from(milliseconds) << 80)
+}
+
 pub type SharedClock = Arc<dyn Clock>;
 
 /// The machine's clocks.

@@ -123,9 +123,9 @@ impl Server {
         self.now_us().min(self.lease_us())
     }
 
-    /// A new UUIDv7, by the server's clock.
+    /// A new UUIDv7, by the lease clock as the core's: it sorts by when it was made, whatever becomes of the wall clock.
     pub fn new_id(&self) -> Uuid {
-        let milliseconds = u64::try_from(self.now_us() / 1_000).unwrap_or_default();
+        let milliseconds = u64::try_from(self.lease_us() / 1_000).unwrap_or_default();
         // The 74 bits beside the time come from a random UUID's 122.
         let random = Uuid::new_v4().into_bytes();
         let mut tail = [0_u8; 10];

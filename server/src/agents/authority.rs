@@ -35,7 +35,7 @@ pub const SERVER_LIFETIME: Duration = Duration::from_secs(90 * 24 * 3600);
 const BACKDATED_MAX: Duration = Duration::from_secs(3600);
 const BACKDATED_PART: u32 = 24;
 /// The other certificates must be believed by an agent whose clock is a day behind, with as much to spare.
-const SERVER_BACKDATED: Duration = Duration::from_secs(2 * 24 * 3600);
+pub(super) const SERVER_BACKDATED: Duration = Duration::from_secs(2 * 24 * 3600);
 
 const KEY_FILE: &str = "ca.key";
 const CERTIFICATE_FILE: &str = "ca.pem";

@@ -97,7 +97,8 @@ pub async fn create_token(
     new: NewToken,
     respond: impl FnOnce(&mut Tx<'_>, &EnrollmentToken) -> Result<(), DbError> + Send + 'static,
 ) -> Result<CreatedToken, TokenError> {
-    let now_us = agents.now_us();
+    let now = agents.now();
+    let now_us = now.wall_us;
     let id = agents.new_id();
     let token = checked(new, id, &context.principal, now_us).map_err(TokenError::Invalid)?;
     let secret = random_secret();
@@ -107,7 +108,7 @@ pub async fn create_token(
     agents
         .db()
         .write(move |tx| {
-            store::delete_tokens_expired_before_in(tx, now_us - KEPT_AFTER_EXPIRY_US)?;
+            store::delete_tokens_expired_before_in(tx, now.earlier_us() - KEPT_AFTER_EXPIRY_US)?;
             store::insert_token_in(tx, &stored, digest)?;
             let detail = json!({
                 "uses": stored.uses_max,

@@ -8,7 +8,7 @@ use rustls::ServerConfig;
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
-use super::authority::{Authority, AuthorityError, SERVER_LIFETIME};
+use super::authority::{Authority, AuthorityError, SERVER_BACKDATED, SERVER_LIFETIME};
 use super::identity::AgentVerifier;
 
 /// The agent port's certificate, replaced while the port is open.
@@ -33,11 +33,14 @@ impl PortCertificate {
         }))
     }
 
-    /// Replaces the certificate once two thirds of its life are over; returns whether it did.
+    /// Replaces the certificate once two thirds of its life are over, or when the clock was set back so far that it would
+    /// soon be one that is not valid yet; returns whether it did.
     pub fn renew_if_due(&self, authority: &Authority, now_us: i64) -> Result<bool, AuthorityError> {
         use std::sync::atomic::Ordering::Relaxed;
         let lifetime_us = i64::try_from(SERVER_LIFETIME.as_micros()).unwrap_or(i64::MAX);
-        if now_us - self.made_at_us.load(Relaxed) < lifetime_us / 3 * 2 {
+        let set_back_us = i64::try_from(SERVER_BACKDATED.as_micros() / 2).unwrap_or(i64::MAX);
+        let age_us = now_us - self.made_at_us.load(Relaxed);
+        if (-set_back_us..lifetime_us / 3 * 2).contains(&age_us) {
             return Ok(false);
         }
         let certificate = authority.server_certificate(&self.names, now_us)?;
@@ -99,5 +102,8 @@ mod tests {
                 .renew_if_due(&authority, NOW + 61 * day)
                 .unwrap()
         );
+        // The clock was sixty days ahead, and somebody set it right.
+        assert!(certificate.renew_if_due(&authority, NOW).unwrap());
+        assert!(!certificate.renew_if_due(&authority, NOW - day / 2).unwrap());
     }
 }

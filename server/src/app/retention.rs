@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::App;
+use crate::clock::Now;
 use crate::db::DbError;
 use crate::loops::Loop;
 use crate::{audit, auth, commands, http};
@@ -29,16 +30,19 @@ pub async fn sweep(app: &App) -> Result<(), DbError> {
     // A wall clock that was set wrong must not cost what is to be kept.
     let now_us = now.earlier_us();
     let retention = &app.config.retention;
-    let before = |days: u32| now_us.saturating_sub(i64::from(days).saturating_mul(DAY_US));
-    let audit_before_us = before(retention.audit_days);
-    let commands_before_us = before(retention.commands_days);
+    let before = |us: i64, days: u32| us.saturating_sub(i64::from(days).saturating_mul(DAY_US));
+    let audit_before_us = before(now_us, retention.audit_days);
+    let commands_before = Now {
+        wall_us: before(now_us, retention.commands_days),
+        lease_us: before(now.lease_us, retention.commands_days),
+    };
     while http::idempotency::sweep(&app.db, now.lease_us).await? {
         tokio::time::sleep(BATCH_PAUSE).await;
     }
     while auth::sweep(&app.db, now_us).await? {
         tokio::time::sleep(BATCH_PAUSE).await;
     }
-    while commands::retention::sweep(&app.commands, commands_before_us).await? {
+    while commands::retention::sweep(&app.commands, commands_before).await? {
         tokio::time::sleep(BATCH_PAUSE).await;
     }
     commands::retention::sweep_spool(&app.commands).await?;

@@ -174,16 +174,22 @@ pub async fn anchors(db: &Db) -> Result<(Anchor, Anchor), DbError> {
     Ok((read(0)?, read(1)?))
 }
 
-/// Deletes at most `limit` of the oldest rows that are older than `before_us`, and moves the floor. Returns how
-/// many. The newest row always stays.
+/// Deletes at most `limit` of the oldest rows, up to the first that is not older than `before_us`, and moves the floor.
+/// Returns how many. The newest row always stays. A row that was dated while the wall clock was behind takes none before
+/// it along.
 pub fn delete_before(tx: &mut Tx<'_>, before_us: i64, limit: u32) -> Result<u64, DbError> {
     let found = tx.query(
         Statement::new(
-            "SELECT sequence, digest FROM (
+            "WITH oldest AS (
                  SELECT sequence, digest, at FROM audit
                  WHERE sequence < (SELECT sequence FROM audit_anchors WHERE name = 'head')
                  ORDER BY sequence LIMIT $2
-             ) AS oldest WHERE at < $1 ORDER BY sequence DESC LIMIT 1",
+             )
+             SELECT sequence, digest FROM oldest
+             WHERE at < $1 AND NOT EXISTS (
+                 SELECT 1 FROM oldest AS kept WHERE kept.at >= $1 AND kept.sequence < oldest.sequence
+             )
+             ORDER BY sequence DESC LIMIT 1",
         )
         .bind(before_us)
         .bind(limit),

@@ -336,7 +336,9 @@ fn on_finished(state: &mut CommandState, attempt: u32, outcome: &Outcome, now: N
         state.started_at = Some(
             now.wall_us
                 .saturating_sub(duration_us)
-                .max(state.sent_at.unwrap_or(now.wall_us)),
+                .max(state.sent_at.unwrap_or(now.wall_us))
+                // It was sent by a wall clock that has been set back since.
+                .min(now.wall_us),
         );
     }
     match outcome.status {

@@ -8,17 +8,20 @@ use serde_json::json;
 
 use super::service::Commands;
 use super::store::retention as sql;
+use crate::clock::{Now, first_id_at};
 use crate::db::DbError;
 
 /// Commands deleted per transaction.
 const BATCH: u32 = 500;
 
-/// Deletes one batch of what finished before `before_us`. Returns whether there may be more.
-pub async fn sweep(commands: &Commands, before_us: i64) -> Result<bool, DbError> {
+/// Deletes one batch of what finished before that time by the wall clock, and was born before it by the lease clock.
+/// Returns whether there may be more.
+pub async fn sweep(commands: &Commands, before: Now) -> Result<bool, DbError> {
+    let born_before = SetId(first_id_at(before.lease_us));
     commands
         .db()
         .write(move |tx| {
-            let rows = tx.query(sql::select_finished(before_us))?;
+            let rows = tx.query(sql::select_finished(before.wall_us, born_before))?;
             let Some(row) = rows.first() else {
                 return Ok(false);
             };

@@ -124,6 +124,16 @@ on_each_database! {
         assert_eq!((report.rows_checked, report.last_sequence), (1, 5), "the newest row stays");
     }
 
+    async fn an_audit_row_dated_by_a_clock_that_was_behind_takes_no_other_along(database: TestDatabase) {
+        let db = &database.db;
+        append(db, 2, START_US).await;
+        append(db, 1, START_US - 100 * 86_400 * 1_000_000).await;
+        append(db, 2, START_US + 2).await;
+        audit::sweep(db, START_US + 1).await.unwrap();
+        assert_eq!(findings(db).await, []);
+        assert_eq!(verify::run(db).await.unwrap().rows_checked, 4, "the first is old, the second is not");
+    }
+
     async fn an_altered_or_missing_audit_row_is_found(database: TestDatabase) {
         let db = &database.db;
         append(db, 5, START_US).await;

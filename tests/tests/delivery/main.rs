@@ -11,7 +11,7 @@ use fleetwright_plugin_api::wire::{CommandQuery, CommandStatus, SetAction, SetVi
 use fleetwright_protocol::frame::{CommandFrame, JournalEntry, JournalState, Section, Stream};
 use fleetwright_protocol::outcome::{FailureReason, NotStartedReason};
 use fleetwright_protocol::{CommandId, Outcome, ServerFrame};
-use fleetwright_server::clock::ManualClock;
+use fleetwright_server::clock::{ManualClock, Now};
 use fleetwright_server::commands::create::SetError;
 use fleetwright_server::commands::live_output::Heard;
 use fleetwright_server::commands::outputs::PartKey;
@@ -346,6 +346,24 @@ on_each_database! {
         assert_eq!((set.skipped, set.skipped_cancelled), (600, 600));
         let reasons: BTreeSet<_> = station.rows(set.id).await.into_values().collect();
         assert_eq!(reasons, BTreeSet::from([(CommandStatus::Skipped, Some("halted".to_owned()))]));
+    }
+
+    async fn a_set_dated_by_a_clock_that_was_behind_is_kept_as_long_as_any(test: TestDatabase) {
+        const DAY_US: i64 = 86_400 * 1_000_000;
+        seed(&test.db, 1, 0).await;
+        let clock = ManualClock::at(START_US);
+        let station = Station::start(&test.db, clock.clone()).await;
+        clock.step_wall(-100 * DAY_US);
+        let cancel = SetAction::Cancel { kill: false, hosts: None, reason: "cancelled".to_owned() };
+        let (set, _) = station.create_and_control(hosts(1..=1), cancel).await;
+        let set = station.until(set.id, "the end", SetView::is_finished).await;
+        clock.step_wall(100 * DAY_US);
+        let long_ago = Now::both(START_US - 90 * DAY_US);
+        assert!(!retention::sweep(&station.commands, long_ago).await.unwrap());
+        assert_eq!(station.rows(set.id).await.len(), 1);
+        let now = Now::both(START_US + 1_000_000);
+        while retention::sweep(&station.commands, now).await.unwrap() {}
+        assert_eq!(station.rows(set.id).await.len(), 0);
     }
 
     async fn spooled_output_is_kept_only_of_attempts_under_way(test: TestDatabase) {

@@ -4,10 +4,12 @@ use fleetwright_protocol::SetId;
 
 use crate::db::{ColumnKind, Dialect, Statement};
 
-pub fn select_finished(before_us: i64) -> Statement {
-    let sql = "SELECT id FROM command_sets WHERE finished_at IS NOT NULL AND finished_at < $1 \
+/// A set that finished before `before_us` by the wall clock, and whose id is older than `born_before`: ids are made by
+/// the lease clock, so what was dated while the wall clock was behind is not taken for old.
+pub fn select_finished(before_us: i64, born_before: SetId) -> Statement {
+    let sql = "SELECT id FROM command_sets WHERE finished_at IS NOT NULL AND finished_at < $1 AND id < $2 \
         ORDER BY finished_at LIMIT 1";
-    Statement::new(sql).bind(before_us)
+    Statement::new(sql).bind(before_us).bind(born_before)
 }
 
 pub fn select_commands(set_id: SetId, limit: u32) -> Statement {

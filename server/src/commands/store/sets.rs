@@ -203,7 +203,8 @@ pub fn select(dialect: Dialect, ids: &[SetId]) -> Statement {
 /// The statement that lists the open sets: those the dispatcher must look at after a start. One whose hosts were all
 /// skipped is finished from the beginning, and may still lack rows.
 pub fn select_open() -> Statement {
-    let sql = "SELECT id FROM command_sets WHERE finished_at IS NULL OR materialised < total ORDER BY created_at";
+    let sql =
+        "SELECT id FROM command_sets WHERE finished_at IS NULL OR materialised < total ORDER BY id";
     Statement::new(sql)
 }
 
