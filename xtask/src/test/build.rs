@@ -73,10 +73,12 @@ impl Built {
         say(&format!("{compiled} compiled, {fresh} as they were"));
     }
 
-    pub fn add(&mut self, other: Self) {
-        self.programs.extend(other.programs);
-        self.compiled += other.compiled;
-        self.fresh += other.fresh;
+    /// What a later call finds as the earlier ones made or found it counts once.
+    pub fn add(&mut self, later: Self) {
+        self.programs.extend(later.programs);
+        let known = self.compiled + self.fresh;
+        self.compiled += later.compiled;
+        self.fresh += later.fresh.saturating_sub(known);
     }
 }
 
@@ -196,5 +198,22 @@ mod tests {
         assert_eq!(names, expected);
         assert_eq!((built.compiled, built.fresh), (2, 1));
         assert_eq!(built.start(), "cold");
+    }
+
+    #[test]
+    fn what_the_first_call_has_made_does_not_make_the_second_a_warm_start() {
+        let call = |compiled, fresh| Built {
+            programs: Vec::new(),
+            compiled,
+            fresh,
+        };
+        for (first, second, expected) in [
+            (call(400, 0), call(35, 387), (435, 0, "cold")),
+            (call(5, 400), call(1, 390), (6, 400, "warm")),
+        ] {
+            let mut built = first;
+            built.add(second);
+            assert_eq!((built.compiled, built.fresh, built.start()), expected);
+        }
     }
 }
