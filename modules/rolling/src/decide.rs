@@ -29,9 +29,9 @@ pub use step::{Cause, Decision, Effect, SetChange, Step, Target};
 pub use tally::{Counts, Tally};
 pub use threshold::passed_threshold;
 
-/// What to do now.
-pub fn decide(snapshot: &Snapshot<'_>, now_us: i64) -> Decision {
-    if let Some(step) = clock_set_back(snapshot, now_us) {
+/// What to do now, by the lease clock.
+pub fn decide(snapshot: &Snapshot<'_>, lease_us: i64) -> Decision {
+    if let Some(step) = clock_set_back(snapshot, lease_us) {
         return take(step);
     }
     let next = match snapshot.deployment.state {
@@ -40,28 +40,29 @@ pub fn decide(snapshot: &Snapshot<'_>, now_us: i64) -> Decision {
         | State::AwaitingApproval {
             cancelling: true, ..
         }
-        | State::Cancelling => drain(snapshot, now_us),
-        State::Halting => halting(snapshot, now_us),
-        State::RollingBack { cancelling } => rollback::decide(snapshot, cancelling, now_us),
+        | State::Cancelling => drain(snapshot, lease_us),
+        State::Halting => halting(snapshot, lease_us),
+        State::RollingBack { cancelling } => rollback::decide(snapshot, cancelling, lease_us),
         State::AwaitingApproval {
             cancelling: false, ..
         } => {
             return Decision::Wait { until_us: None };
         }
-        State::Queued { cancelling: false } => dispatch(snapshot, now_us),
-        State::Running => running(snapshot, now_us),
+        State::Queued { cancelling: false } => dispatch(snapshot, lease_us),
+        State::Running => running(snapshot, lease_us),
     };
     // No move below is made from a state that does not have it: should one be, standing still is the safe answer.
     next.unwrap_or(Decision::Wait { until_us: None })
 }
 
-/// No wait is longer than it was asked for: one that is was begun before the clock was set back, and begins anew.
-fn clock_set_back(snapshot: &Snapshot<'_>, now_us: i64) -> Option<Step> {
+/// No wait is longer than it was asked for: one that is was begun by a lease clock that was ahead of this one, such as that
+/// of before a restart of the machine or of another server, and begins anew.
+fn clock_set_back(snapshot: &Snapshot<'_>, lease_us: i64) -> Option<Step> {
     if snapshot.deployment.state.is_terminal() {
         return None;
     }
     let mut after = snapshot.deployment.clone();
-    after.limit_waits(snapshot.policy, now_us);
+    after.limit_waits(snapshot.policy, lease_us);
     (after != *snapshot.deployment).then(|| Step {
         deployment: after,
         cause: Cause::ClockSetBack,
@@ -69,7 +70,7 @@ fn clock_set_back(snapshot: &Snapshot<'_>, now_us: i64) -> Option<Step> {
     })
 }
 
-fn running(snapshot: &Snapshot<'_>, now_us: i64) -> Result<Decision, InvalidTransition> {
+fn running(snapshot: &Snapshot<'_>, lease_us: i64) -> Result<Decision, InvalidTransition> {
     let Snapshot {
         policy,
         deployment,
@@ -78,22 +79,22 @@ fn running(snapshot: &Snapshot<'_>, now_us: i64) -> Result<Decision, InvalidTran
     } = *snapshot;
     if let Some(cause) = passed_threshold(snapshot) {
         return match policy.on_threshold {
-            OnThreshold::Halt => halt(snapshot, cause, now_us),
+            OnThreshold::Halt => halt(snapshot, cause, lease_us),
             OnThreshold::Pause => {
-                let step = control::paused(snapshot, PauseCause::Threshold, cause, now_us)?;
+                let step = control::paused(snapshot, PauseCause::Threshold, cause, lease_us)?;
                 Ok(take(step))
             }
         };
     }
     let batch = &deployment.batch;
     if batch.released < policy.partition.end(batch.number) {
-        return Ok(release(snapshot, now_us));
+        return Ok(release(snapshot, lease_us));
     }
     if !batch.finished {
         if counts.open() > 0 {
-            return Ok(give_up(snapshot, now_us));
+            return Ok(give_up(snapshot, lease_us));
         }
-        return finish_batch(snapshot, now_us);
+        return finish_batch(snapshot, lease_us);
     }
     let next = batch.number + 1;
     if policy.needs_approval(next) && deployment.approved < next {
@@ -106,22 +107,26 @@ fn running(snapshot: &Snapshot<'_>, now_us: i64) -> Result<Decision, InvalidTran
         }));
     }
     if let Some(due_us) = batch.delay.due_at_us()
-        && now_us < due_us
+        && lease_us < due_us
     {
         return Ok(Decision::Wait {
             until_us: Some(due_us),
         });
     }
-    dispatch(snapshot, now_us)
+    dispatch(snapshot, lease_us)
 }
 
-fn halt(snapshot: &Snapshot<'_>, cause: Cause, now_us: i64) -> Result<Decision, InvalidTransition> {
+fn halt(
+    snapshot: &Snapshot<'_>,
+    cause: Cause,
+    lease_us: i64,
+) -> Result<Decision, InvalidTransition> {
     let Snapshot {
         deployment, counts, ..
     } = *snapshot;
     let mut after = deployment.clone();
     after.state = after.state.next(Event::Halt)?;
-    after.wait_for_open_hosts(snapshot.policy, now_us);
+    after.wait_for_open_hosts(snapshot.policy, lease_us);
     let change = SetChange::Cancel {
         kill: false,
         halted: true,
@@ -135,19 +140,19 @@ fn halt(snapshot: &Snapshot<'_>, cause: Cause, now_us: i64) -> Result<Decision, 
 }
 
 /// Waits until no host is open, and gives up those that do not answer.
-fn halting(snapshot: &Snapshot<'_>, now_us: i64) -> Result<Decision, InvalidTransition> {
+fn halting(snapshot: &Snapshot<'_>, lease_us: i64) -> Result<Decision, InvalidTransition> {
     if !snapshot.counts.is_finished() || !snapshot.policy.has_rollback {
-        return drain(snapshot, now_us);
+        return drain(snapshot, lease_us);
     }
     match snapshot.started {
         None => Ok(Decision::GatherStarted),
         // Nothing ran, so there is nothing to roll back.
-        Some(0) => drain(snapshot, now_us),
+        Some(0) => drain(snapshot, lease_us),
         Some(hosts) => rollback::begin(snapshot, hosts),
     }
 }
 
-fn drain(snapshot: &Snapshot<'_>, now_us: i64) -> Result<Decision, InvalidTransition> {
+fn drain(snapshot: &Snapshot<'_>, lease_us: i64) -> Result<Decision, InvalidTransition> {
     let Snapshot {
         policy,
         deployment,
@@ -155,7 +160,7 @@ fn drain(snapshot: &Snapshot<'_>, now_us: i64) -> Result<Decision, InvalidTransi
         ..
     } = *snapshot;
     if !counts.is_finished() {
-        return Ok(give_up(snapshot, now_us));
+        return Ok(give_up(snapshot, lease_us));
     }
     let mut after = deployment.clone();
     let effects = close_batch(policy, &mut after, &counts);

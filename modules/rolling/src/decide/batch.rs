@@ -16,7 +16,7 @@ pub const RELEASE_MAX: u64 = 500;
 /// The next batch begins, with as many of its hosts as one transaction may release.
 pub(super) fn dispatch(
     snapshot: &Snapshot<'_>,
-    now_us: i64,
+    lease_us: i64,
 ) -> Result<Decision, InvalidTransition> {
     let Snapshot {
         policy,
@@ -40,7 +40,7 @@ pub(super) fn dispatch(
         batch: number,
         size: batch_size(policy, number),
     }];
-    effects.extend(release_next(policy, &mut after, &counts, now_us));
+    effects.extend(release_next(policy, &mut after, &counts, lease_us));
     Ok(take(Step {
         deployment: after,
         cause: Cause::BatchDispatched { batch: number },
@@ -48,7 +48,7 @@ pub(super) fn dispatch(
     }))
 }
 
-pub(super) fn release(snapshot: &Snapshot<'_>, now_us: i64) -> Decision {
+pub(super) fn release(snapshot: &Snapshot<'_>, lease_us: i64) -> Decision {
     let Snapshot {
         policy,
         deployment,
@@ -56,7 +56,7 @@ pub(super) fn release(snapshot: &Snapshot<'_>, now_us: i64) -> Decision {
         ..
     } = *snapshot;
     let mut after = deployment.clone();
-    let effects = release_next(policy, &mut after, &counts, now_us);
+    let effects = release_next(policy, &mut after, &counts, lease_us);
     take(Step {
         cause: Cause::HostsReleased {
             batch: after.batch.number,
@@ -71,14 +71,14 @@ fn release_next(
     policy: &Policy,
     after: &mut Deployment,
     counts: &Counts,
-    now_us: i64,
+    lease_us: i64,
 ) -> Option<Effect> {
     let batch = &mut after.batch;
     let end = policy.partition.end(batch.number);
     let (from, to) = (batch.released, end.min(batch.released + RELEASE_MAX));
     batch.released = to;
     if to == end {
-        batch.wait = Timer::started(now_us, policy.host_wait_us);
+        batch.wait = Timer::started(lease_us, policy.host_wait_us);
     }
     // A finished set has nothing to release, and takes no more orders.
     let change = SetChange::Release { from, to };
@@ -86,7 +86,7 @@ fn release_next(
 }
 
 /// Hosts of the batch are still open: those that did not start in time are given up.
-pub(super) fn give_up(snapshot: &Snapshot<'_>, now_us: i64) -> Decision {
+pub(super) fn give_up(snapshot: &Snapshot<'_>, lease_us: i64) -> Decision {
     let Snapshot {
         deployment, counts, ..
     } = *snapshot;
@@ -95,7 +95,7 @@ pub(super) fn give_up(snapshot: &Snapshot<'_>, now_us: i64) -> Decision {
         return Decision::Wait { until_us: None };
     }
     match batch.wait.due_at_us() {
-        Some(due_us) if now_us >= due_us => {
+        Some(due_us) if lease_us >= due_us => {
             let change = SetChange::GiveUp {
                 below: batch.released,
             };
@@ -113,7 +113,7 @@ pub(super) fn give_up(snapshot: &Snapshot<'_>, now_us: i64) -> Decision {
 
 pub(super) fn finish_batch(
     snapshot: &Snapshot<'_>,
-    now_us: i64,
+    lease_us: i64,
 ) -> Result<Decision, InvalidTransition> {
     let Snapshot {
         policy,
@@ -125,7 +125,7 @@ pub(super) fn finish_batch(
     let number = after.batch.number;
     let effects = close_batch(policy, &mut after, &counts);
     if number < policy.partition.count() {
-        after.batch.delay = Timer::started(now_us, policy.batch_delay_us);
+        after.batch.delay = Timer::started(lease_us, policy.batch_delay_us);
         return Ok(take(Step {
             deployment: after,
             cause: Cause::BatchFinished { batch: number },

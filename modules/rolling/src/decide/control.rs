@@ -32,16 +32,16 @@ impl Control {
 pub fn control(
     snapshot: &Snapshot<'_>,
     asked: Control,
-    now_us: i64,
+    lease_us: i64,
 ) -> Result<Option<Step>, InvalidTransition> {
     match asked {
         Control::Pause => {
             let (cause, why) = (PauseCause::Operator, Cause::PausedByOperator);
-            let step = paused(snapshot, cause, why, now_us)?;
+            let step = paused(snapshot, cause, why, lease_us)?;
             Ok((step.deployment.state != snapshot.deployment.state).then_some(step))
         }
-        Control::Resume => resumed(snapshot, now_us).map(Some),
-        Control::Cancel { kill } => cancelled(snapshot, kill, now_us),
+        Control::Resume => resumed(snapshot, lease_us).map(Some),
+        Control::Cancel { kill } => cancelled(snapshot, kill, lease_us),
         Control::Approve { batch } => {
             let mut after = snapshot.deployment.clone();
             after.state = after.state.next(Event::Approve { batch })?;
@@ -60,13 +60,13 @@ pub(super) fn paused(
     snapshot: &Snapshot<'_>,
     cause: PauseCause,
     why: Cause,
-    now_us: i64,
+    lease_us: i64,
 ) -> Result<Step, InvalidTransition> {
     let mut after = snapshot.deployment.clone();
     after.state = after.state.next(Event::Pause(cause))?;
-    after.limit_waits(snapshot.policy, now_us);
-    after.batch.delay = after.batch.delay.stopped(now_us);
-    after.batch.wait = after.batch.wait.stopped(now_us);
+    after.limit_waits(snapshot.policy, lease_us);
+    after.batch.delay = after.batch.delay.stopped(lease_us);
+    after.batch.wait = after.batch.wait.stopped(lease_us);
     Ok(Step {
         deployment: after,
         cause: why,
@@ -75,7 +75,7 @@ pub(super) fn paused(
 }
 
 /// Goes on, with the rest of the clocks. Failures that made it stop are accepted.
-fn resumed(snapshot: &Snapshot<'_>, now_us: i64) -> Result<Step, InvalidTransition> {
+fn resumed(snapshot: &Snapshot<'_>, lease_us: i64) -> Result<Step, InvalidTransition> {
     let mut after = snapshot.deployment.clone();
     let was_stopped_by_failures = match after.state {
         State::Paused { cause, .. } => cause == PauseCause::Threshold,
@@ -88,7 +88,7 @@ fn resumed(snapshot: &Snapshot<'_>, now_us: i64) -> Result<Step, InvalidTransiti
         | State::Over { .. } => false,
     };
     after.state = after.state.next(Event::Resume)?;
-    start_clocks(&mut after, now_us);
+    start_clocks(&mut after, lease_us);
     let mut acknowledged = 0;
     if was_stopped_by_failures || is_passed_and_would_pause(snapshot) {
         acknowledged = acknowledge(snapshot, &mut after);
@@ -117,7 +117,7 @@ fn acknowledge(snapshot: &Snapshot<'_>, after: &mut Deployment) -> u64 {
 fn cancelled(
     snapshot: &Snapshot<'_>,
     kill: bool,
-    now_us: i64,
+    lease_us: i64,
 ) -> Result<Option<Step>, InvalidTransition> {
     let mut after = snapshot.deployment.clone();
     let state = after.state;
@@ -126,8 +126,8 @@ fn cancelled(
     if state == after.state && !kill {
         return Ok(None);
     }
-    start_clocks(&mut after, now_us);
-    after.wait_for_open_hosts(snapshot.policy, now_us);
+    start_clocks(&mut after, lease_us);
+    after.wait_for_open_hosts(snapshot.policy, lease_us);
     let change = SetChange::Cancel {
         kill,
         halted: false,
@@ -155,9 +155,9 @@ fn cancelled(
     }))
 }
 
-fn start_clocks(after: &mut Deployment, now_us: i64) {
-    after.batch.delay = after.batch.delay.resumed(now_us);
-    after.batch.wait = after.batch.wait.resumed(now_us);
+fn start_clocks(after: &mut Deployment, lease_us: i64) {
+    after.batch.delay = after.batch.delay.resumed(lease_us);
+    after.batch.wait = after.batch.wait.resumed(lease_us);
 }
 
 /// A finished set takes no more orders, and needs none.

@@ -77,18 +77,18 @@ impl Deployment {
     }
 
     /// Nothing is waited for longer than was asked, whatever the clock has done since.
-    pub(super) fn limit_waits(&mut self, policy: &Policy, now_us: i64) {
+    pub(super) fn limit_waits(&mut self, policy: &Policy, lease_us: i64) {
         let batch = &mut self.batch;
-        batch.delay = batch.delay.limited(now_us, policy.batch_delay_us);
-        batch.wait = batch.wait.limited(now_us, policy.host_wait_us);
+        batch.delay = batch.delay.limited(lease_us, policy.batch_delay_us);
+        batch.wait = batch.wait.limited(lease_us, policy.host_wait_us);
         if let Some(rollback) = &mut self.rollback {
-            rollback.wait = rollback.wait.limited(now_us, policy.host_wait_us);
+            rollback.wait = rollback.wait.limited(lease_us, policy.host_wait_us);
         }
     }
 
     /// A batch that ends before all of it was released is waited for from now on.
-    pub(super) fn wait_for_open_hosts(&mut self, policy: &Policy, now_us: i64) {
-        let begun = Timer::started(now_us, policy.host_wait_us);
+    pub(super) fn wait_for_open_hosts(&mut self, policy: &Policy, lease_us: i64) {
+        let begun = Timer::started(lease_us, policy.host_wait_us);
         let batch = &mut self.batch;
         if batch.number > 0 && !batch.finished && batch.wait == Timer::Off {
             batch.wait = begun;

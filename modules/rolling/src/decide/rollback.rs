@@ -30,7 +30,7 @@ pub(super) fn begin(snapshot: &Snapshot<'_>, hosts: u64) -> Result<Decision, Inv
 pub(super) fn decide(
     snapshot: &Snapshot<'_>,
     cancelling: bool,
-    now_us: i64,
+    lease_us: i64,
 ) -> Result<Decision, InvalidTransition> {
     let (Some(rollback), Some(seen)) = (&snapshot.deployment.rollback, snapshot.rollback) else {
         return Ok(Decision::Wait { until_us: None });
@@ -40,7 +40,7 @@ pub(super) fn decide(
         return finish(snapshot, cancelling, &counts);
     }
     if cancelling {
-        return Ok(give_up(snapshot, rollback, &counts, now_us));
+        return Ok(give_up(snapshot, rollback, &counts, lease_us));
     }
     if rollback.released < rollback.batch_end {
         return Ok(release(
@@ -48,14 +48,14 @@ pub(super) fn decide(
             rollback,
             rollback.batch_end,
             &counts,
-            now_us,
+            lease_us,
         ));
     }
     if counts.open() > 0 {
-        return Ok(give_up(snapshot, rollback, &counts, now_us));
+        return Ok(give_up(snapshot, rollback, &counts, lease_us));
     }
     match seen.next_end {
-        Some(end) => Ok(release(snapshot, rollback, end, &counts, now_us)),
+        Some(end) => Ok(release(snapshot, rollback, end, &counts, lease_us)),
         // Its hosts are held beyond the last batch: that cannot be, and standing still shows it.
         None => Ok(Decision::Wait { until_us: None }),
     }
@@ -89,7 +89,7 @@ fn release(
     rollback: &Rollback,
     end: u64,
     counts: &Counts,
-    now_us: i64,
+    lease_us: i64,
 ) -> Decision {
     let (from, to) = (rollback.released, end.min(rollback.released + RELEASE_MAX));
     let mut after = snapshot.deployment.clone();
@@ -98,7 +98,7 @@ fn release(
         batch_end: end,
         released: to,
         wait: if to == end {
-            Timer::started(now_us, snapshot.policy.host_wait_us)
+            Timer::started(lease_us, snapshot.policy.host_wait_us)
         } else {
             Timer::Off
         },
@@ -111,12 +111,17 @@ fn release(
     })
 }
 
-fn give_up(snapshot: &Snapshot<'_>, rollback: &Rollback, counts: &Counts, now_us: i64) -> Decision {
+fn give_up(
+    snapshot: &Snapshot<'_>,
+    rollback: &Rollback,
+    counts: &Counts,
+    lease_us: i64,
+) -> Decision {
     if counts.queued == 0 || counts.given_up_below >= rollback.released {
         return Decision::Wait { until_us: None };
     }
     match rollback.wait.due_at_us() {
-        Some(due_us) if now_us >= due_us => {
+        Some(due_us) if lease_us >= due_us => {
             let below = rollback.released;
             take(Step {
                 deployment: snapshot.deployment.clone(),

@@ -115,7 +115,7 @@ pub enum Cause {
         total: u64,
     },
     Drained,
-    /// What was waited for by the clock is waited for anew.
+    /// The lease clock is behind where it was: what was waited for by it is waited for anew.
     ClockSetBack,
     RollbackStarted {
         hosts: u64,

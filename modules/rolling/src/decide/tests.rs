@@ -48,7 +48,7 @@ fn first_batch(queued: u64, running: u64, succeeded: u64, failed: u64) -> (Deplo
     (deployment, counts)
 }
 
-fn ask(policy: &Policy, deployment: &Deployment, counts: Counts, now_us: i64) -> Decision {
+fn ask(policy: &Policy, deployment: &Deployment, counts: Counts, lease_us: i64) -> Decision {
     decide(
         &Snapshot {
             policy,
@@ -57,7 +57,7 @@ fn ask(policy: &Policy, deployment: &Deployment, counts: Counts, now_us: i64) ->
             rollback: None,
             started: None,
         },
-        now_us,
+        lease_us,
     )
 }
 
@@ -73,7 +73,7 @@ fn controlled(
     deployment: &Deployment,
     counts: Counts,
     asked: Control,
-    now_us: i64,
+    lease_us: i64,
 ) -> Option<Step> {
     control(
         &Snapshot {
@@ -84,7 +84,7 @@ fn controlled(
             started: None,
         },
         asked,
-        now_us,
+        lease_us,
     )
     .unwrap()
 }

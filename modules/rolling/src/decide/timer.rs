@@ -1,4 +1,4 @@
-//! A clock that can be stopped: a time to wait for, or what is left of it. Times are in microseconds.
+//! A clock that can be stopped: a time to wait for, or what is left of it. Times are microseconds of the lease clock.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,18 +16,18 @@ pub enum Timer {
 }
 
 impl Timer {
-    pub fn started(now_us: i64, for_us: i64) -> Self {
+    pub fn started(lease_us: i64, for_us: i64) -> Self {
         Self::Until {
-            at_us: now_us.saturating_add(for_us),
+            at_us: lease_us.saturating_add(for_us),
         }
     }
 
     /// At most so long from now.
     #[must_use]
-    pub fn limited(self, now_us: i64, for_us: i64) -> Self {
+    pub fn limited(self, lease_us: i64, for_us: i64) -> Self {
         match self {
-            Self::Until { at_us } if at_us.saturating_sub(now_us) > for_us => {
-                Self::started(now_us, for_us)
+            Self::Until { at_us } if at_us.saturating_sub(lease_us) > for_us => {
+                Self::started(lease_us, for_us)
             }
             Self::Off | Self::Until { .. } | Self::Stopped { .. } => self,
         }
@@ -35,19 +35,19 @@ impl Timer {
 
     /// Keeps what is left; nothing if it is over already.
     #[must_use]
-    pub fn stopped(self, now_us: i64) -> Self {
+    pub fn stopped(self, lease_us: i64) -> Self {
         match self {
             Self::Until { at_us } => Self::Stopped {
-                left_us: at_us.saturating_sub(now_us).max(0),
+                left_us: at_us.saturating_sub(lease_us).max(0),
             },
             Self::Off | Self::Stopped { .. } => self,
         }
     }
 
     #[must_use]
-    pub fn resumed(self, now_us: i64) -> Self {
+    pub fn resumed(self, lease_us: i64) -> Self {
         match self {
-            Self::Stopped { left_us } => Self::started(now_us, left_us),
+            Self::Stopped { left_us } => Self::started(lease_us, left_us),
             Self::Off | Self::Until { .. } => self,
         }
     }
