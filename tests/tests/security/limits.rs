@@ -1,0 +1,1 @@
+//! Limits that hold without credentials: memory, connections, answers and addresses.

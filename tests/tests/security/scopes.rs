@@ -1,0 +1,1 @@
+//! What a token makes or keeps open is within the token.

@@ -1,0 +1,1 @@
+//! A secret reaches the host that needs it and stands nowhere else.

@@ -1,0 +1,1 @@
+//! Statements of modules against the databases' own gates.
