@@ -8,6 +8,7 @@ use crate::failure::{Completion, Failure};
 use crate::output::{self, Column};
 use crate::pages::ListArgs;
 use crate::session::Session;
+use crate::table::Cell;
 use crate::{pages, prompt};
 
 #[derive(Subcommand)]
@@ -23,6 +24,13 @@ pub enum TokensAction {
         /// viewer, operator or admin
         #[arg(long, default_value = "operator")]
         role: String,
+        /// What it is narrowed to, such as hosts:read,fleet.bulk,operations (operations: to run something); everything
+        /// the role may do if left out
+        #[arg(long, value_delimiter = ',', value_name = "SCOPES")]
+        scopes: Vec<String>,
+        /// Narrow it to what belongs to this tenant
+        #[arg(long)]
+        tenant: Option<String>,
         /// Such as 30 for a month
         #[arg(long, value_name = "DAYS")]
         expires_in_days: Option<u64>,
@@ -30,7 +38,7 @@ pub enum TokensAction {
         #[arg(long, short)]
         quiet: bool,
     },
-    /// Make a token useless
+    /// Make a token useless, and with it those it has made
     Delete { id: String },
 }
 
@@ -66,14 +74,22 @@ pub enum EnrollmentTokensAction {
     Delete { id: String },
 }
 
-const TOKEN_COLUMNS: [Column; 5] = [
+const TOKEN_COLUMNS: [Column; 7] = [
     Column {
         title: "NAME",
         cell: |token| output::plain(token, "name"),
     },
     Column {
         title: "ROLE",
-        cell: |token| output::plain(token, "role"),
+        cell: |token| output::plain(token, "effective_role"),
+    },
+    Column {
+        title: "SCOPES",
+        cell: |token| output::plain(token, "scopes"),
+    },
+    Column {
+        title: "OWNER",
+        cell: owner,
     },
     Column {
         title: "PREFIX",
@@ -88,6 +104,12 @@ const TOKEN_COLUMNS: [Column; 5] = [
         cell: |token| output::plain(token, "id"),
     },
 ];
+
+/// One without an owner is older than owners are, and outlives whoever made it.
+fn owner(token: &Value) -> Cell {
+    let name = token.pointer("/owner/name").and_then(Value::as_str);
+    Cell::plain(name.unwrap_or("(unknown)"))
+}
 
 const ENROLLMENT_COLUMNS: [Column; 5] = [
     Column {
@@ -124,12 +146,20 @@ pub fn api_tokens(session: &Session, action: TokensAction) -> Result<Completion,
         TokensAction::Create {
             name,
             role,
+            scopes,
+            tenant,
             expires_in_days,
             quiet,
         } => {
             let mut body = Map::new();
             body.insert("name".to_owned(), json!(name));
             body.insert("role".to_owned(), json!(role));
+            if !scopes.is_empty() {
+                body.insert("scopes".to_owned(), json!(scopes));
+            }
+            if let Some(tenant) = tenant {
+                body.insert("tenant".to_owned(), json!(tenant));
+            }
             if let Some(days) = expires_in_days {
                 body.insert(
                     "expires_in_seconds".to_owned(),

@@ -33,7 +33,8 @@ pub enum Cell {
     Bytes(Vec<u8>),
 }
 
-/// Who a request or a loop acts for. Built by the server; a module passes it on unchanged.
+/// Who a request or a loop acts for. Built by the server; a module passes it on unchanged, and the server judges each call by
+/// it and by what the principal may do at that time: never by more than both.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CallContext {
@@ -47,6 +48,8 @@ pub struct CallContext {
     pub role: String,
     /// The tenant a token is bound to; none sees all of them.
     pub tenant: Option<String>,
+    /// What a token is narrowed to, such as `hosts:read`; empty: everything the role may do.
+    pub scopes: Vec<String>,
     /// The client's IP address; empty for loops.
     pub address: String,
     /// The server's handle on this request's `Idempotency-Key`; 0 if it has none.

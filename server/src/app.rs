@@ -9,6 +9,7 @@ use std::sync::Arc;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::auth::identities::Identities;
 use crate::auth::rate::RateLimit;
 use crate::auth::{Auth, AuthStartError};
 use crate::clock::SharedClock;
@@ -106,10 +107,12 @@ impl App {
         });
         let idempotency = Idempotency::default();
         let parts = (db.clone(), clock.clone(), signals.clone());
+        let auth = Auth::start(db.clone(), clock.clone(), &config.data_dir, &config.limits)?;
+        let identities = auth.identities.clone();
         let (licensing, modules) =
-            open_modules(&config, parts, &hosts, &commands, &idempotency).await?;
+            open_modules(&config, parts, &hosts, &commands, &idempotency, identities).await?;
         let app = Self {
-            auth: Auth::start(db.clone(), clock.clone(), &config.data_dir, &config.limits)?,
+            auth,
             request_rate: RateLimit::new(config.limits.requests_per_second, SECOND_US),
             loops: Loops::new(clock.clone()),
             idempotency,
@@ -178,6 +181,7 @@ async fn open_modules(
     hosts: &Hosts,
     commands: &Commands,
     idempotency: &Idempotency,
+    identities: Identities,
 ) -> Result<(Licensing, Modules), StartError> {
     let trusted = TrustedKeys::load(&config.trusted_keys, config.allow_development_keys)?;
     let licensing = Licensing::load(LicensingParts {
@@ -200,6 +204,7 @@ async fn open_modules(
         commands: commands.clone(),
         idempotency: idempotency.clone(),
         licensing: licensing.clone(),
+        identities,
     })
     .await
     .map_err(StartError::Modules)?;

@@ -2,7 +2,10 @@
 
 pub mod actions;
 pub mod bearer;
+pub mod bounds;
 pub mod caller;
+pub mod carried;
+pub mod decide;
 pub mod delegation;
 pub mod first_start;
 pub mod http;
@@ -14,6 +17,7 @@ pub mod role;
 pub mod scope;
 pub mod secret_file;
 pub mod session_token;
+pub mod standing;
 pub mod store;
 
 use std::path::Path;
@@ -26,9 +30,10 @@ use crate::config::Limits;
 use crate::db::{Db, DbError};
 
 pub use caller::{Caller, Principal};
-pub use judge::{Asks, judge};
+pub use judge::{AskedScope, Asks, judge};
 pub use role::Role;
 pub use scope::{Scope, Scopes};
+pub use standing::Standing;
 
 use identities::Identities;
 use passwords::{PasswordError, Passwords};
@@ -74,6 +79,9 @@ pub enum AuthError {
     Stale,
     #[error("the request is not valid")]
     Invalid(Vec<Violation>),
+    /// It would reach further than whoever asks.
+    #[error("the request exceeds the caller's own rights")]
+    Beyond(Vec<Violation>),
     #[error("the password could not be processed: {0}")]
     Password(#[source] PasswordError),
     #[error("a session token could not be signed")]
@@ -114,6 +122,17 @@ impl Auth {
 }
 
 impl Auth {
+    /// Says in the log that there are tokens which no user takes along.
+    pub async fn tell_of_unowned_tokens(&self) -> Result<(), DbError> {
+        if store::tokens::has_unowned(&self.db, self.clock.now_us()).await? {
+            tracing::warn!(
+                "there are API tokens without a known owner, from before owners were kept: nothing that becomes of whoever \
+                 made them ends them; make them anew and revoke them (`fleetwright tokens list`)"
+            );
+        }
+        Ok(())
+    }
+
     /// Stores when API tokens were last used.
     pub async fn store_last_used(&self) -> Result<(), DbError> {
         let used = self.identities.take_used();

@@ -129,6 +129,7 @@ async fn serve(config: Config) -> Result<()> {
     let password = password.as_ref().map(config::Secret::expose);
     let made = first_start::ensure_admin(&app.auth, password).await;
     announce_user(made.map_err(explain).context("the first administrator")?)?;
+    app.auth.tell_of_unowned_tokens().await?;
     let listeners = run::listen(&app)?;
     run::serve(app, agents, workers, listeners).await?;
     Ok(())

@@ -3,13 +3,14 @@
 //!
 //! `scan` finds and checks files, `book` knows what became of them, `loader` loads them, `lifecycle` starts and replaces,
 //! `upkeep` does all of it again and again, `providers` and `routes` say which route leads where, `http/admit` who may come
-//! in and `http/refuse` what the others hear, `dispatch` calls into a module, `watchdog` looks after it, `services` are
+//! in (by `judge`) and `http/refuse` what the others hear, `dispatch` calls into a module, `watchdog` looks after it, `services` are
 //! what it gets of us.
 
 mod activity;
 mod book;
 mod dispatch;
 pub mod http;
+mod judge;
 mod lifecycle;
 mod loaded;
 pub mod loader;
@@ -32,9 +33,10 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use fleetwright_plugin_api::wire::CallContext;
 use futures_util::future::BoxFuture;
 
+use crate::auth::identities::Identities;
+use crate::auth::{Caller, Standing};
 use crate::clock::SharedClock;
 use crate::commands::Commands;
 use crate::db::Db;
@@ -63,6 +65,7 @@ pub struct ModulesParts {
     pub commands: Commands,
     pub idempotency: Idempotency,
     pub licensing: Licensing,
+    pub identities: Identities,
 }
 
 /// A handle on the modules; cheap to clone.
@@ -73,7 +76,7 @@ pub struct Modules {
 
 /// Serves a request of a module with the checks every request gets, as the identity given.
 pub type InProcess = Arc<
-    dyn Fn(::http::Request<Bytes>, CallContext) -> BoxFuture<'static, ::http::Response<Bytes>>
+    dyn Fn(::http::Request<Bytes>, Caller, Standing) -> BoxFuture<'static, ::http::Response<Bytes>>
         + Send
         + Sync,
 >;

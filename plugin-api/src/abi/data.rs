@@ -25,7 +25,7 @@ pub struct Ctx {
     pub address: RString,
     /// The server's handle on the request's `Idempotency-Key`; 0 if it has none.
     pub idempotency: u64,
-    /// Spare; empty.
+    /// JSON `{"scopes": [words]}` of a token that has scopes; else empty.
     pub ext: RVec<u8>,
 }
 

@@ -23,6 +23,14 @@ pub struct RouteDeclaration {
     pub role: Role,
     /// What it does under a lapsed licence.
     pub kind: RouteKind,
+    /// It sets something to work on hosts (creates, retries, resumes, approves an operation, or saves what will launch one): a
+    /// token with scopes needs `operations` for it, beside the scope of its path.
+    #[serde(default)]
+    pub runs: bool,
+    /// The module's methods that do what this route does: whoever has them called in process must be allowed the route. A
+    /// method that no route names serves whoever may call its caller.
+    #[serde(default)]
+    pub calls: Vec<String>,
     /// 1 MiB unless declared, 8 MiB at most. A longer body is answered 413 and never reaches the module.
     #[serde(default = "body_bytes_default")]
     pub body_bytes_max: u32,
@@ -99,6 +107,11 @@ impl RouteDeclaration {
         }
         if !is_route_path(&self.path) {
             return Some("the path must be /fleet/ and plain or {parameter} segments");
+        }
+        if self.kind == RouteKind::Read
+            && (self.runs || !matches!(self.method.as_str(), "GET" | "POST"))
+        {
+            return Some("what stores nothing runs nothing, and is a GET or a POST");
         }
         if !(1..=BODY_BYTES_BOUND).contains(&self.body_bytes_max) {
             return Some("its bodies must be limited to 1 byte at least and 8 MiB at most");

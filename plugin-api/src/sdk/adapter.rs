@@ -1,5 +1,6 @@
 //! Between the boundary's requests and responses and those of axum.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use abi_stable::std_types::{ROption, RResult, RString, RVec};
@@ -12,6 +13,7 @@ use fleetwright_http_kit::{MEDIA_TYPE, Problem, request_id};
 use futures_util::StreamExt as _;
 use http::{HeaderName, HeaderValue, Request, StatusCode, header};
 use http_body_util::BodyExt as _;
+use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 use tower::ServiceExt as _;
@@ -274,7 +276,7 @@ impl From<&CallContext> for Ctx {
             tenant: context.tenant.as_deref().map(RString::from).into(),
             address: RString::from(context.address.as_str()),
             idempotency: context.idempotency,
-            ext: RVec::new(),
+            ext: scopes_out(&context.scopes),
         }
     }
 }
@@ -287,8 +289,66 @@ impl From<&Ctx> for CallContext {
             principal_name: ctx.principal_name.to_string(),
             role: ctx.role.to_string(),
             tenant: ctx.tenant.as_ref().map(ToString::to_string).into_option(),
+            scopes: scopes_in(&ctx.ext),
             address: ctx.address.to_string(),
             idempotency: ctx.idempotency,
         }
+    }
+}
+
+/// What stands in the spare room of a [`Ctx`].
+#[derive(Serialize, Deserialize)]
+struct CtxMore<'a> {
+    #[serde(default)]
+    scopes: Cow<'a, [String]>,
+}
+
+fn scopes_out(scopes: &[String]) -> RVec<u8> {
+    if scopes.is_empty() {
+        return RVec::new();
+    }
+    let scopes = Cow::Borrowed(scopes);
+    // Texts can always be written.
+    let json = serde_json::to_vec(&CtxMore { scopes }).unwrap_or_default();
+    RVec::from(json)
+}
+
+/// What cannot be read is a scope that allows nothing: no scopes at all would allow everything.
+fn scopes_in(ext: &[u8]) -> Vec<String> {
+    if ext.is_empty() {
+        return Vec::new();
+    }
+    match serde_json::from_slice::<CtxMore<'_>>(ext) {
+        Ok(more) => more.scopes.into_owned(),
+        Err(_) => vec![String::new()],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identity_crosses_whole_with_role_scopes_and_tenant() {
+        let scoped = CallContext {
+            request_id: "r".to_owned(),
+            principal: "token:1".to_owned(),
+            principal_name: "ci".to_owned(),
+            role: "operator".to_owned(),
+            tenant: Some("a".to_owned()),
+            scopes: vec!["fleet.bulk".to_owned(), "hosts:read".to_owned()],
+            address: "::1".to_owned(),
+            idempotency: 7,
+        };
+        for context in [scoped, CallContext::default()] {
+            assert_eq!(CallContext::from(&Ctx::from(&context)), context);
+        }
+        let mut unreadable = Ctx::from(&CallContext::default());
+        unreadable.ext = RVec::from(b"{".to_vec());
+        assert_eq!(
+            CallContext::from(&unreadable).scopes,
+            [""],
+            "narrowed to nothing"
+        );
     }
 }

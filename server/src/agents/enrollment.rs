@@ -16,6 +16,8 @@ use super::authority::AuthorityError;
 use super::csr::{Csr, CsrError};
 use super::store::{self, EnrollmentToken};
 use crate::audit::{self, AuditContext};
+use crate::auth::bounds::lock_changer;
+use crate::auth::{AskedScope, Asks, AuthError, Principal, Role, decide, delegation, judge};
 use crate::db::{DbError, Tx};
 use crate::hosts::admission::{self, Admission, AdmissionError, Admitted};
 use crate::hosts::host::Reported;
@@ -57,6 +59,9 @@ pub enum TokenError {
     NotFound,
     #[error("the input is not valid")]
     Invalid(Vec<Violation>),
+    /// It would reach further than whoever asks.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
     #[error(transparent)]
     Db(#[from] DbError),
 }
@@ -90,9 +95,10 @@ pub enum EnrollError {
     Authority(#[from] AuthorityError),
 }
 
-/// Makes a token. `respond` is called in the transaction, to keep the response.
+/// Makes a token within the rights of `by`: it ends no later than they do, and approves hosts only if they may. `respond` is called in the transaction, to keep the response.
 pub async fn create_token(
     agents: &Agents,
+    by: Principal,
     context: AuditContext,
     new: NewToken,
     respond: impl FnOnce(&mut Tx<'_>, &EnrollmentToken) -> Result<(), DbError> + Send + 'static,
@@ -100,14 +106,24 @@ pub async fn create_token(
     let now = agents.now();
     let now_us = now.wall_us;
     let id = agents.new_id();
+    if new.auto_approve && !may_approve(&by) {
+        let detail = "You may not approve hosts.";
+        let found = Violation::new("/auto_approve", decide::BEYOND, detail);
+        return Err(AuthError::Beyond(vec![found]).into());
+    }
+    let asks_for_end = new.expires_in_seconds.is_some();
     let token = checked(new, id, &context.principal, now_us).map_err(TokenError::Invalid)?;
     let secret = random_secret();
     let digest = secret_digest(&secret);
     let text = format!("{PREFIX}{secret}.{}", agents.authority().fingerprint());
-    let stored = token.clone();
-    agents
+    let mut stored = token;
+    let token = agents
         .db()
-        .write(move |tx| {
+        .write(move |tx| -> Result<EnrollmentToken, TokenError> {
+            let bounds = lock_changer(tx, &by, now_us)?;
+            let asked_us = asks_for_end.then_some(stored.expires_at_us);
+            stored.expires_at_us = decide::end_within(&bounds, asked_us, stored.expires_at_us)
+                .map_err(AuthError::Beyond)?;
             store::delete_tokens_expired_before_in(tx, now.earlier_us() - KEPT_AFTER_EXPIRY_US)?;
             store::insert_token_in(tx, &stored, digest)?;
             let detail = json!({
@@ -118,7 +134,8 @@ pub async fn create_token(
             });
             let entry = audit::entry("enrollment_token.create", "enrollment_token", id, detail);
             audit::append(tx, now_us, &context, &entry)?;
-            respond(tx, &stored)
+            respond(tx, &stored)?;
+            Ok(stored)
         })
         .await?;
     Ok(CreatedToken { token, text })
@@ -157,6 +174,10 @@ pub async fn enroll(
         .await?
         .filter(|token| token.expires_at_us > now_us)
         .ok_or(EnrollError::Token)?;
+    // Whoever made it must still be allowed to: it dies with them.
+    let maker = delegation::of(agents.db(), &token.created_by, now_us).await?;
+    let maker = maker.filter(|maker| maker.role == Role::Admin);
+    let approves = maker.as_ref().ok_or(EnrollError::Token).map(may_approve)?;
     let csr = Csr::parse(&request.csr_pem)?;
     let new_id = HostId(agents.new_id());
     let key = csr.key_digest();
@@ -178,7 +199,7 @@ pub async fn enroll(
                 reported,
                 token_id: token.id,
                 tags: token.tags,
-                auto_approve: token.auto_approve,
+                auto_approve: token.auto_approve && approves,
                 new_id,
             };
             let admitted = admission::admit_in(&hosts, tx, &context, admission)?;
@@ -194,6 +215,17 @@ pub async fn enroll(
         admitted,
         certificate_pem,
     })
+}
+
+/// Whether a principal may use the routes that approve hosts.
+fn may_approve(principal: &Principal) -> bool {
+    let asks = Asks {
+        role: Role::Operator,
+        is_read: false,
+        tenants: false,
+        scope: AskedScope::Path,
+    };
+    judge(principal, asks, "/api/v1/hosts/approve").is_ok()
 }
 
 /// The beginning of a token that is safe to show: people match it with what they pasted.

@@ -36,6 +36,13 @@ impl Caller {
             principal_name: self.principal.name.clone(),
             role: self.principal.role.as_str().to_owned(),
             tenant: self.principal.tenant.clone(),
+            scopes: self
+                .principal
+                .scopes
+                .0
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
             address: self.address.clone(),
             idempotency: self
                 .idempotency

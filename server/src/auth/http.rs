@@ -5,6 +5,7 @@ mod sessions;
 mod tokens;
 mod users;
 
+use fleetwright_protocol::Violation;
 use serde_json::Value;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -43,10 +44,19 @@ impl From<AuthError> for Problem {
             ),
             AuthError::Stale => Self::precondition_failed(),
             AuthError::Invalid(found) => Self::invalid(found),
+            AuthError::Beyond(found) => beyond(found),
             AuthError::Password(_) | AuthError::Signing => Self::internal(&error),
             AuthError::Db(error) => error.into(),
         }
     }
+}
+
+/// 403, with what reaches too far.
+fn beyond(found: Vec<Violation>) -> Problem {
+    let first = found.first();
+    let first = first.map(|first| format!(" {}: {}", first.pointer, first.detail));
+    let detail = format!("This exceeds your own rights.{}", first.unwrap_or_default());
+    Problem::forbidden(detail).with_errors(found)
 }
 
 impl FromInput for Role {

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::bearer::{self, TokenDigest};
 use super::session_token::SessionTokens;
 use super::store::{sessions, tokens};
-use super::{Principal, Scopes};
+use super::{Principal, Scopes, delegation};
 use crate::clock::Now;
 use crate::db::{Db, DbError};
 
@@ -24,6 +24,8 @@ pub struct Identities {
     session_tokens: Arc<SessionTokens>,
     tokens: Cache<TokenDigest, Arc<Known>>,
     sessions: Cache<Uuid, Arc<Known>>,
+    /// Who is acted for without a bearer, by principal: calls in process.
+    acting: Cache<String, Arc<(Principal, Option<i64>)>>,
     /// Rises with each invalidation: a look-up that began before one is not remembered.
     epoch: Arc<AtomicU64>,
 }
@@ -55,6 +57,7 @@ impl Identities {
             session_tokens,
             tokens: Cache::new(REMEMBERED_MAX),
             sessions: Cache::new(REMEMBERED_MAX),
+            acting: Cache::new(REMEMBERED_MAX),
             epoch: Arc::default(),
         }
     }
@@ -76,7 +79,7 @@ impl Identities {
             return Ok(None);
         }
         let known = if bearer.starts_with(bearer::API_TOKEN_PREFIX) {
-            self.api_token(bearer::digest(bearer)).await?
+            self.api_token(bearer::digest(bearer), now_us).await?
         } else {
             match self.session_tokens.verify(since_us, bearer) {
                 Some(claim) => {
@@ -96,11 +99,34 @@ impl Identities {
         Ok(Some(known.identity.clone()))
     }
 
+    /// What the principal of that id may do now, without a bearer of its own; none if it is gone.
+    pub async fn acting(&self, principal: &str, now_us: i64) -> Result<Option<Principal>, DbError> {
+        let known = match self.acting.get(principal) {
+            Some(known) => known,
+            None => {
+                let epoch = self.epoch.load(Ordering::SeqCst);
+                let Some(found) = delegation::with_end(&self.db, principal, now_us).await? else {
+                    return Ok(None);
+                };
+                let known = Arc::new(found);
+                self.acting.insert(principal.to_owned(), Arc::clone(&known));
+                if self.epoch.load(Ordering::SeqCst) != epoch {
+                    self.acting.invalidate(principal);
+                }
+                known
+            }
+        };
+        let (principal, end_us) = known.as_ref();
+        let is_over = end_us.is_some_and(|at_us| at_us <= now_us);
+        Ok((!is_over).then(|| principal.clone()))
+    }
+
     /// Call it in the commit (`Tx::after_commit`) of whatever ends or changes a principal.
     pub fn forget_all(&self) {
         self.epoch.fetch_add(1, Ordering::SeqCst);
         self.tokens.invalidate_all();
         self.sessions.invalidate_all();
+        self.acting.invalidate_all();
     }
 
     /// API tokens used since their last use was stored: `(id, last use)`.
@@ -120,7 +146,11 @@ impl Identities {
             .collect()
     }
 
-    async fn api_token(&self, digest: TokenDigest) -> Result<Option<Arc<Known>>, DbError> {
+    async fn api_token(
+        &self,
+        digest: TokenDigest,
+        now_us: i64,
+    ) -> Result<Option<Arc<Known>>, DbError> {
         if let Some(known) = self.tokens.get(&digest) {
             return Ok(Some(known));
         }
@@ -128,15 +158,12 @@ impl Identities {
         let Some(token) = tokens::by_digest(&self.db, &digest).await? else {
             return Ok(None);
         };
-        let principal = Principal {
-            id: format!("token:{}", token.id),
-            name: token.name,
-            role: token.role,
-            tenant: token.tenant,
-            scopes: token.scopes,
+        let (token_id, expires_at_us) = (token.id, token.expires_at_us);
+        let Some(principal) = delegation::of_token(token, now_us) else {
+            return Ok(None);
         };
-        let kind = IdentityKind::ApiToken { token_id: token.id };
-        let known = remembered(principal, kind, token.expires_at_us);
+        let kind = IdentityKind::ApiToken { token_id };
+        let known = remembered(principal, kind, expires_at_us);
         self.tokens.insert(digest, Arc::clone(&known));
         if self.epoch.load(Ordering::SeqCst) != epoch {
             self.tokens.invalidate(&digest);
@@ -151,7 +178,12 @@ impl Identities {
         now_us: i64,
     ) -> Result<Option<Arc<Known>>, DbError> {
         if let Some(known) = self.sessions.get(&session_id) {
-            return Ok(Some(known));
+            // What is remembered was looked up for one user, and answers for no other.
+            let kind = IdentityKind::Session {
+                session_id,
+                user_id,
+            };
+            return Ok((known.identity.kind == kind).then_some(known));
         }
         let epoch = self.epoch.load(Ordering::SeqCst);
         let found = sessions::live(&self.db, session_id, now_us).await?;

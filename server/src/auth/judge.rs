@@ -1,7 +1,7 @@
 //! The one judge of who may use a route: the role, the scopes of the token, the tenant it belongs to. The same for a route
 //! of the core, of which the access table says what it asks, and for a module's, which declares it.
 
-use super::scope::area_of;
+use super::scope::{OPERATIONS, area_of};
 use super::{Principal, Role};
 use crate::http::Problem;
 
@@ -13,6 +13,30 @@ pub struct Asks {
     pub is_read: bool,
     /// It keeps tenants apart. Elsewhere the token of a tenant would see everybody's.
     pub tenants: bool,
+    pub scope: AskedScope,
+}
+
+/// Which scopes a token needs that has any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AskedScope {
+    /// The area of the route's path.
+    Path,
+    /// It runs something on one host and nothing else: `operations`.
+    Operations,
+    /// It runs something by what the area of its path keeps: that area and `operations`.
+    PathAndOperations,
+}
+
+impl AskedScope {
+    /// The areas, of which each must be allowed.
+    pub fn areas(self, path: &str) -> Vec<String> {
+        let operations = || OPERATIONS.to_owned();
+        match self {
+            Self::Path => vec![area_of(path)],
+            Self::Operations => vec![operations()],
+            Self::PathAndOperations => vec![area_of(path), operations()],
+        }
+    }
 }
 
 /// 403 unless role, scopes and tenant all allow it. `path` is the full one.
@@ -25,10 +49,16 @@ pub fn judge(principal: &Principal, asks: Asks, path: &str) -> Result<(), Proble
         let detail = "A tenant's token reaches only what keeps tenants apart.";
         return Err(Problem::forbidden(detail));
     }
-    if !principal.scopes.allow(&area_of(path), asks.is_read) {
-        return Err(Problem::forbidden("This is outside the token's scopes."));
+    let areas = asks.scope.areas(path);
+    let outside = |area: &&String| !principal.scopes.allow(area, asks.is_read);
+    match areas.iter().find(outside) {
+        None => Ok(()),
+        Some(area) => {
+            let suffix = if asks.is_read { ":read" } else { "" };
+            let detail = format!("This is outside the token's scopes: it needs `{area}{suffix}`.");
+            Err(Problem::forbidden(detail))
+        }
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -54,6 +84,15 @@ mod tests {
             role: Role::Operator,
             is_read: false,
             tenants: false,
+            scope: AskedScope::Path,
+        };
+        let runs = Asks {
+            scope: AskedScope::PathAndOperations,
+            ..writes
+        };
+        let runs_one = Asks {
+            scope: AskedScope::Operations,
+            ..writes
         };
         let reads = Asks {
             is_read: true,
@@ -98,6 +137,43 @@ mod tests {
                 false,
             ),
             (principal(Role::Admin, None, &["fleet"]), writes, bulk, true),
+            (principal(Role::Admin, None, &["fleet"]), runs, bulk, false),
+            (
+                principal(Role::Admin, None, &["operations"]),
+                runs,
+                bulk,
+                false,
+            ),
+            (
+                principal(Role::Admin, None, &["operations", "fleet.bulk"]),
+                runs,
+                bulk,
+                true,
+            ),
+            (
+                principal(Role::Admin, None, &["operations:read", "fleet"]),
+                runs,
+                bulk,
+                false,
+            ),
+            (
+                principal(Role::Admin, None, &["hosts"]),
+                runs_one,
+                hosts,
+                false,
+            ),
+            (
+                principal(Role::Admin, None, &["operations"]),
+                runs_one,
+                hosts,
+                true,
+            ),
+            (
+                principal(Role::Viewer, None, &["operations"]),
+                runs_one,
+                hosts,
+                false,
+            ),
             (principal(Role::Admin, Some("a"), &[]), writes, hosts, false),
             (principal(Role::Admin, Some("a"), &[]), apart, bulk, true),
             (principal(Role::Viewer, Some("a"), &[]), apart, bulk, false),

@@ -6,8 +6,12 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+/// The area of whatever sets something to work on hosts, apart from where it is asked for: who may tag and approve hosts may not
+/// run scripts on them.
+pub const OPERATIONS: &str = "operations";
+
 /// Areas a scope may name beside `fleet.<part>`. A test holds them against the route table.
-pub const AREAS: [&str; 13] = [
+pub const AREAS: [&str; 14] = [
     "agent",
     "audit",
     "blobs",
@@ -18,6 +22,7 @@ pub const AREAS: [&str; 13] = [
     "hosts",
     "license",
     "modules",
+    OPERATIONS,
     "plans",
     "tokens",
     "users",
@@ -46,6 +51,30 @@ impl Scopes {
     pub fn allow(&self, area: &str, is_read: bool) -> bool {
         self.0.is_empty() || self.0.iter().any(|scope| scope.covers(area, is_read))
     }
+
+    /// The places of those scopes that reach further than `outer`.
+    pub fn outside(&self, outer: &Self) -> Vec<usize> {
+        let places = self.0.iter().enumerate();
+        let outside = places.filter(|(_, scope)| !outer.allow(&scope.area, scope.read_only));
+        outside.map(|(place, _)| place).collect()
+    }
+
+    /// What both allow; none if that is nothing, which no scopes at all would not say.
+    pub fn meet(&self, other: &Self) -> Option<Self> {
+        if self.0.is_empty() || other.0.is_empty() {
+            let narrower = if self.0.is_empty() { other } else { self };
+            return Some(narrower.clone());
+        }
+        let mut both: Vec<Scope> = Vec::new();
+        for one in &self.0 {
+            for met in other.0.iter().filter_map(|other| one.meet(other)) {
+                if !both.contains(&met) {
+                    both.push(met);
+                }
+            }
+        }
+        (!both.is_empty()).then_some(Self(both))
+    }
 }
 
 impl Scope {
@@ -55,6 +84,20 @@ impl Scope {
                 .strip_prefix(self.area.as_str())
                 .is_some_and(|rest| rest.starts_with('.'));
         within && (is_read || !self.read_only)
+    }
+
+    fn meet(&self, other: &Self) -> Option<Self> {
+        let narrower = if self.covers(&other.area, true) {
+            other
+        } else if other.covers(&self.area, true) {
+            self
+        } else {
+            return None;
+        };
+        Some(Self {
+            area: narrower.area.clone(),
+            read_only: self.read_only || other.read_only,
+        })
     }
 }
 
@@ -152,6 +195,50 @@ mod tests {
                 scopes(texts).allow(area, *is_read),
                 *allowed,
                 "{texts:?} for {area}, read {is_read}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_outside_and_what_both_allow() {
+        type Case = (
+            &'static [&'static str],
+            &'static [&'static str],
+            &'static [usize],
+            Option<&'static [&'static str]>,
+        );
+        let cases: &[Case] = &[
+            (&[], &["hosts"], &[], Some(&["hosts"])),
+            (&["hosts"], &[], &[], Some(&["hosts"])),
+            (
+                &["hosts", "users"],
+                &["hosts:read"],
+                &[0, 1],
+                Some(&["hosts:read"]),
+            ),
+            (
+                &["fleet.bulk", "fleet.bulk:read"],
+                &["fleet"],
+                &[],
+                Some(&["fleet.bulk", "fleet.bulk:read"]),
+            ),
+            (
+                &["fleet"],
+                &["fleet.bulk", "fleet.groups:read"],
+                &[0],
+                Some(&["fleet.bulk", "fleet.groups:read"]),
+            ),
+            (&["fleet.bulk"], &["fleet.bulky"], &[0], None),
+            (&["operations"], &["hosts", "fleet"], &[0], None),
+        ];
+        for (inner, outer, outside, both) in cases {
+            let (inner_scopes, outer_scopes) = (scopes(inner), scopes(outer));
+            let found = inner_scopes.outside(&outer_scopes);
+            assert_eq!(found, *outside, "{inner:?} in {outer:?}");
+            assert_eq!(
+                inner_scopes.meet(&outer_scopes),
+                both.map(scopes),
+                "{inner:?} and {outer:?}"
             );
         }
     }

@@ -97,7 +97,14 @@ impl SessionTokens {
         }
         let claims = decoded.claims;
         let now = lease_us.div_euclid(1_000_000);
-        if now < claims.nbf || now >= claims.exp {
+        if now < claims.nbf || now < claims.iat || now >= claims.exp {
+            return None;
+        }
+        // However it was signed, no token lives longer than ours do.
+        let lifetime = LIFETIME.as_secs().cast_signed();
+        if claims.exp.saturating_sub(claims.iat) > lifetime
+            || claims.exp.saturating_sub(now) > lifetime
+        {
             return None;
         }
         Some(SessionClaim {
@@ -204,6 +211,35 @@ mod tests {
         assert!(!fixture.accepts_claims(|claims| claims["aud"] = json!("other")));
         assert!(!fixture.accepts_claims(|claims| claims["iss"] = json!("other")));
         assert!(!fixture.accepts_claims(|claims| claims["sub"] = json!("nobody")));
+    }
+
+    #[test]
+    fn no_token_lives_longer_than_ours_however_it_was_signed() {
+        let fixture = fixture();
+        let (now, lifetime) = (NOW_US / 1_000_000, LIFETIME.as_secs() as i64);
+        // `(iat, nbf, exp)`, from now.
+        let cases = [
+            ((0, 0, lifetime), true),
+            ((0, 0, lifetime + 1), false),
+            ((-1, -1, lifetime), false),
+            ((-lifetime, -lifetime, 1), false),
+            ((1 - lifetime, 1 - lifetime, 1), true),
+            ((1, 0, lifetime), false),
+            ((i64::MIN, 0, 60), false),
+            ((0, 0, i64::MAX - now), false),
+            ((i64::MAX - now, 0, i64::MAX - now), false),
+        ];
+        for ((iat, nbf, exp), accepted) in cases {
+            let is = fixture.accepts_claims(|claims| {
+                claims["iat"] = json!(now.saturating_add(iat));
+                claims["nbf"] = json!(now + nbf);
+                claims["exp"] = json!(now + exp);
+            });
+            assert_eq!(is, accepted, "iat {iat}, nbf {nbf}, exp {exp}");
+        }
+        assert!(!fixture.accepts_claims(|claims| {
+            claims.as_object_mut().expect("object").remove("iat");
+        }));
     }
 
     #[test]

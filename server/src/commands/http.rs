@@ -10,7 +10,6 @@ use axum::response::{IntoResponse, Response};
 use fleetwright_plugin_api::wire::CommandView;
 use fleetwright_protocol::limits::{EXPIRES_IN_SECONDS_DEFAULT, TIMEOUT_SECONDS_DEFAULT};
 use fleetwright_protocol::{CommandId, ExecutionOptions, HostId, validate};
-use http::HeaderMap;
 use serde::Serialize;
 use serde_json::{Map, Number, Value};
 use utoipa::{IntoParams, ToSchema};
@@ -22,7 +21,7 @@ use super::view::{self, CommandBody, OutputBody};
 use crate::app::AppState;
 use crate::app::rights::end_of_stream;
 use crate::audit::AuditContext;
-use crate::auth::Caller;
+use crate::auth::{Caller, Standing};
 use crate::db::DbError;
 use crate::http::created::Created;
 use crate::http::{
@@ -173,16 +172,15 @@ async fn get_command(
     responses((status = OK, body = OutputBody)))]
 async fn get_output(
     State(app): State<AppState>,
-    caller: Caller,
+    standing: Standing,
     PathId(id): PathId<CommandId>,
-    headers: HeaderMap,
     StrictQuery(query): StrictQuery<OutputQuery>,
 ) -> Result<Response, Problem> {
     if app.commands.get(id).await?.is_none() {
         return Err(Problem::not_found("command"));
     }
     if query.follow == Some(true) {
-        let end = end_of_stream(&app, &headers, caller.principal);
+        let end = end_of_stream(&app, standing);
         return Ok(follow::events(app.commands.clone(), id, end).into_response());
     }
     let stored = app.commands.output(id).await?.unwrap_or_default();

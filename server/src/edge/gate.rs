@@ -13,7 +13,7 @@ use super::access::{self, Access, BodySize, Lookup, Rule};
 use crate::app::{App, AppState};
 use crate::auth::http::identified::Identified;
 use crate::auth::identities::Identity;
-use crate::auth::{self, Asks, Caller, Principal};
+use crate::auth::{self, AskedScope, Asks, Caller, Principal, Role, Standing};
 use crate::http::Problem;
 use crate::http::idempotency::{self, Begin, IdempotencyClaim};
 use crate::http::peer;
@@ -64,7 +64,7 @@ async fn admit(app: &App, mut request: Request) -> Result<Admitted, Problem> {
     if rule.access == Access::Public {
         return Ok(Admitted::Serve(Box::new(request)));
     }
-    let identity = identify(app, request.headers()).await?;
+    let (identity, standing) = identify(app, request.headers()).await?;
     let moment_us = app.clock.monotonic_us();
     app.request_rate
         .take(&identity.principal.id, moment_us)
@@ -88,11 +88,12 @@ async fn admit(app: &App, mut request: Request) -> Result<Admitted, Problem> {
     let caller = caller(identity.principal, claim, &request);
     request.extensions_mut().insert(Identified(identity.kind));
     request.extensions_mut().insert(caller);
+    request.extensions_mut().insert(standing);
     Ok(Admitted::Serve(Box::new(request)))
 }
 
 /// 401 unless there is a valid bearer.
-async fn identify(app: &App, headers: &HeaderMap) -> Result<Identity, Problem> {
+async fn identify(app: &App, headers: &HeaderMap) -> Result<(Identity, Standing), Problem> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
         return Err(Problem::unauthenticated());
@@ -105,7 +106,9 @@ async fn identify(app: &App, headers: &HeaderMap) -> Result<Identity, Problem> {
         .map(|(_, bearer)| bearer.trim())
         .ok_or_else(Problem::unauthenticated)?;
     let found = app.auth.identities.find(bearer, app.clock.now()).await?;
-    found.ok_or_else(Problem::unauthenticated)
+    let found = found.ok_or_else(Problem::unauthenticated)?;
+    let standing = Standing::of_bearer(&app.auth.identities, &app.clock, &found.principal, bearer);
+    Ok((found, standing))
 }
 
 /// 403 unless the caller may use this route of the core.
@@ -115,13 +118,15 @@ pub(super) fn authorise(
     method: &Method,
     path: &str,
 ) -> Result<(), Problem> {
-    let role = match access {
+    let (role, scope) = match access {
         // A module's route says itself whom it serves.
         Access::Public | Access::Authenticated | Access::Fleet => return Ok(()),
-        Access::Role(role) => role,
+        Access::Role(role) => (role, AskedScope::Path),
+        Access::Runs => (Role::Operator, AskedScope::Operations),
     };
     let asks = Asks {
         role,
+        scope,
         is_read: *method == Method::GET || *method == Method::HEAD,
         // Nothing of the core belongs to a tenant.
         tenants: false,
@@ -189,7 +194,7 @@ fn caller(principal: Principal, claim: Option<IdempotencyClaim>, request: &Reque
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::{Role, Scopes};
+    use crate::auth::Scopes;
 
     #[test]
     fn what_asks_for_a_role_is_judged_and_the_rest_is_let_through() {
@@ -226,6 +231,33 @@ mod tests {
                 false,
             ),
             (Role::Viewer, None, scoped, needs, Method::GET, hosts, false),
+            (
+                Role::Operator,
+                None,
+                &["hosts", "commands", "fleet"],
+                Access::Runs,
+                Method::POST,
+                hosts,
+                false,
+            ),
+            (
+                Role::Operator,
+                None,
+                &["operations"],
+                Access::Runs,
+                Method::POST,
+                hosts,
+                true,
+            ),
+            (
+                Role::Viewer,
+                None,
+                &[],
+                Access::Runs,
+                Method::POST,
+                hosts,
+                false,
+            ),
             (
                 Role::Admin,
                 Some("a"),

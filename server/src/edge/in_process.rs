@@ -1,5 +1,5 @@
 //! Requests that a module makes of the server, in process: the same routes and the same rules about roles, scopes and
-//! tenants, with the identity the module passes on instead of a bearer. Nothing here is reachable from outside.
+//! tenants, with the identity the module passes on (`auth::carried`) instead of a bearer. Nothing here is reachable from outside.
 
 use std::sync::Arc;
 
@@ -8,13 +8,12 @@ use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Response};
-use fleetwright_plugin_api::wire::CallContext;
 use http_body_util::BodyExt as _;
 use tower::ServiceExt as _;
 
 use super::access::{self, Lookup};
 use super::gate;
-use crate::auth::{Caller, Principal, Role, Scopes};
+use crate::auth::{Caller, Standing};
 use crate::http::Problem;
 use crate::http::request_id;
 use crate::modules::InProcess;
@@ -22,11 +21,11 @@ use crate::modules::InProcess;
 /// Serves requests with `routes`, which must have no gate of their own.
 pub fn serve(routes: Router) -> InProcess {
     let routes = routes.layer(from_fn(admit));
-    Arc::new(move |request, context| {
+    Arc::new(move |request, caller, standing| {
         let routes = routes.clone();
         Box::pin(async move {
-            let id = context.request_id.clone();
-            request_id::within(id, answer(routes, request, context)).await
+            let id = caller.request_id.clone();
+            request_id::within(id, answer(routes, request, caller, standing)).await
         })
     })
 }
@@ -34,10 +33,12 @@ pub fn serve(routes: Router) -> InProcess {
 async fn answer(
     routes: Router,
     request: http::Request<Bytes>,
-    context: CallContext,
+    caller: Caller,
+    standing: Standing,
 ) -> http::Response<Bytes> {
     let mut request = request.map(Body::from);
-    request.extensions_mut().insert(caller(context));
+    request.extensions_mut().insert(caller);
+    request.extensions_mut().insert(standing);
     let response = match routes.oneshot(request).await {
         Ok(response) => response,
         Err(never) => match never {},
@@ -50,23 +51,6 @@ async fn answer(
         .map(http_body_util::Collected::to_bytes)
         .unwrap_or_default();
     http::Response::from_parts(parts, body)
-}
-
-/// The module's own loops act with what every Pro route asks at most of a person who operates.
-fn caller(context: CallContext) -> Caller {
-    Caller {
-        principal: Principal {
-            id: context.principal,
-            name: context.principal_name,
-            role: Role::from_name(&context.role).unwrap_or(Role::Operator),
-            tenant: context.tenant,
-            scopes: Scopes::default(),
-        },
-        request_id: context.request_id,
-        address: context.address,
-        // The key belongs to the caller's own request, whose answer is not this one.
-        idempotency: None,
-    }
 }
 
 async fn admit(mut request: Request, next: Next) -> Response {

@@ -4,6 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use super::access::{self, Access, BASE};
+use crate::auth::{AskedScope, Role};
 
 /// The methods an OpenAPI path item may hold.
 const METHODS: [&str; 7] = ["get", "put", "post", "delete", "patch", "head", "options"];
@@ -61,11 +62,22 @@ fn complete_operation(operation: &mut Value, method: &str, path: &str) {
         .map(|(_, _, access)| access);
     match access {
         Some(Access::Public) => operation["security"] = json!([]),
-        Some(Access::Role(role)) => operation["x-required-role"] = json!(role),
+        Some(Access::Role(role)) => asks(operation, role, AskedScope::Path.areas(path)),
+        Some(Access::Runs) => asks(
+            operation,
+            Role::Operator,
+            AskedScope::Operations.areas(path),
+        ),
         Some(Access::Authenticated | Access::Fleet) | None => {}
     }
     let is_public = access == Some(Access::Public);
     add_problems(operation, method, is_public, path.contains('{'), false);
+}
+
+/// Says whom a route serves: from which role on, and of tokens with scopes those with all of these.
+fn asks(operation: &mut Value, role: Role, scopes: Vec<String>) {
+    operation["x-required-role"] = json!(role);
+    operation["x-required-scopes"] = json!(scopes);
 }
 
 fn complete_fleet_operation(operation: &mut Value, method: &str) {

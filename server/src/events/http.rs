@@ -17,7 +17,7 @@ use utoipa_axum::routes;
 use super::{EventId, Events, NumberedEvent};
 use crate::app::AppState;
 use crate::app::rights::end_of_stream;
-use crate::auth::{Caller, Principal};
+use crate::auth::{Caller, Principal, Standing};
 
 /// A comment this often keeps proxies from closing a quiet stream; the API promises it.
 pub const COMMENT_INTERVAL: Duration = Duration::from_secs(15);
@@ -36,10 +36,11 @@ pub fn router() -> OpenApiRouter<AppState> {
 pub async fn follow(
     State(app): State<AppState>,
     caller: Caller,
+    standing: Standing,
     headers: HeaderMap,
 ) -> Sse<impl Stream<Item = Result<SseEvent, Infallible>>> {
     let last_seen = last_event_id(&headers);
-    let end = end_of_stream(&app, &headers, caller.principal.clone());
+    let end = end_of_stream(&app, standing);
     let stream = events(&app.events, caller.principal, last_seen);
     sse(stream.take_until(end))
 }

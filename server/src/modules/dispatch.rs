@@ -13,9 +13,11 @@ use fleetwright_plugin_api::sdk::CallError;
 use fleetwright_plugin_api::sdk::adapter::header_of;
 use fleetwright_plugin_api::wire::CallContext;
 
-use super::Modules;
 use super::loaded::{Loaded, Stage};
 use super::providers::Absence;
+use super::{Modules, judge, services};
+use crate::auth::{Caller, Standing, carried};
+use crate::http::Problem;
 use crate::licensing::Access;
 
 /// The HTTP API's request timeout; streams are exempt once they have begun.
@@ -59,14 +61,16 @@ impl Modules {
         }
     }
 
-    /// Another module's method.
+    /// Another module's method, called by the module `from`.
     pub(super) async fn invoke(
         &self,
+        from: &str,
         ctx: Ctx,
-        module: &str,
-        method: RString,
+        (module, method): (&str, RString),
         payload: AbiPayload,
     ) -> Result<AbiPayload, AbiError> {
+        let context = CallContext::from(&ctx);
+        let caller = self.carried(from, context).await?;
         let unavailable = |feature: String, reason: &str| {
             AbiError::from(CallError::Unavailable {
                 feature,
@@ -82,6 +86,7 @@ impl Modules {
         };
         let info = &loaded.info;
         let feature = info.features.first().cloned().unwrap_or_default();
+        judge::method(&caller, info, &method).map_err(CallError::Problem)?;
         if let Access::Nothing(reason) =
             self.parts()
                 .licensing
@@ -100,6 +105,10 @@ impl Modules {
                 format!("module {module} is not serving now"),
             ));
         };
+        let ctx = Ctx {
+            idempotency: ctx.idempotency,
+            ..Ctx::from(&caller.to_context())
+        };
         let answer = router.invoke(ctx, method, payload);
         match self.call(&loaded, request, answer).await {
             Ok(answer) => answer.into_result(),
@@ -114,8 +123,12 @@ impl Modules {
         }
     }
 
-    /// A route of the server, called by a module.
-    pub(super) async fn route(&self, request: AbiRequest) -> Result<AbiResponse, AbiError> {
+    /// A route of the server, called by the module `from`.
+    pub(super) async fn route(
+        &self,
+        from: &str,
+        request: AbiRequest,
+    ) -> Result<AbiResponse, AbiError> {
         let invalid =
             |error: &dyn std::fmt::Display| AbiError::new(error_code::INVALID, error.to_string());
         let Some(serve) = self.registry.in_process.get() else {
@@ -124,7 +137,9 @@ impl Modules {
                 "the server is not serving yet",
             ));
         };
-        let context = CallContext::from(&request.ctx);
+        let caller = self.carried(from, CallContext::from(&request.ctx)).await?;
+        let parts = self.parts();
+        let standing = Standing::carried(&parts.identities, &parts.clock, &caller.principal);
         let mut built = ::http::Request::builder()
             .method(request.method.as_str())
             .uri(request.uri.as_str())
@@ -133,7 +148,7 @@ impl Modules {
         for (name, value) in request.headers.iter().filter_map(header_of) {
             built.headers_mut().append(name, value);
         }
-        let response = serve(built, context).await;
+        let response = serve(built, caller, standing).await;
         let (parts, body) = response.into_parts();
         let headers =
             parts
@@ -151,6 +166,31 @@ impl Modules {
                 stream: ROption::RNone,
             },
             ext: RVec::new(),
+        })
+    }
+
+    /// Who a call in process is for, as the module `from` carries it on.
+    async fn carried(&self, from: &str, context: CallContext) -> Result<Caller, AbiError> {
+        let parts = self.parts();
+        let now_us = parts.clock.now_us();
+        let found = carried::principal(&parts.identities, &context, from, now_us).await;
+        let found = found.map_err(|error| AbiError::from(services::database_error(error)))?;
+        let principal = found.ok_or_else(|| {
+            tracing::warn!(
+                module = from,
+                principal = context.principal,
+                role = context.role,
+                "a call in process was for nobody who may make it"
+            );
+            let detail = "Whoever this is done for may do nothing (any more).";
+            AbiError::from(CallError::Problem(Problem::forbidden(detail)))
+        })?;
+        Ok(Caller {
+            principal,
+            request_id: context.request_id,
+            address: context.address,
+            // The key belongs to the caller's own request, whose answer is not this one.
+            idempotency: None,
         })
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use fleetwright_plugin_api::info::RouteDeclaration;
 use serde_json::{Map, Value, json};
 
-use super::Modules;
+use super::{Modules, judge};
 
 impl Modules {
     /// `{"paths": {…}, "components": {…}}`, to be merged into the core's document.
@@ -61,6 +61,15 @@ fn merge(
                     responses.entry(status).or_insert_with(|| response.clone());
                 }
             }
+            // What the declaration says of rights is what is judged by.
+            if let (Some(known), Some(operation)) =
+                (declared.as_object(), operation.as_object_mut())
+            {
+                let rights = known.iter().filter(|(name, _)| name.starts_with("x-"));
+                for (name, value) in rights {
+                    operation.insert(name.clone(), value.clone());
+                }
+            }
             *declared = operation;
         }
     }
@@ -97,9 +106,10 @@ fn declared_operation(route: &RouteDeclaration) -> Value {
         "responses": {
             "401": problem("No valid credentials"),
             "402": problem("The feature is not licensed or its module is not there"),
-            "403": problem("The role does not allow it"),
+            "403": problem("The role or the token's scopes do not allow it"),
         },
         "x-feature": route.feature,
         "x-role": route.role.as_str(),
+        "x-required-scopes": judge::scopes(route),
     })
 }

@@ -146,7 +146,7 @@ impl ServerApi for Services {
 }
 
 /// What a module is told of the database's trouble.
-fn database_error(error: DbError) -> ServerError {
+pub(super) fn database_error(error: DbError) -> ServerError {
     match error {
         DbError::Unavailable(reason) => ServerError::Unavailable(reason),
         DbError::Unique(what) | DbError::Constraint(what) => ServerError::Constraint {

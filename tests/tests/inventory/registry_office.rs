@@ -12,6 +12,8 @@ use fleetwright_server::agents::enrollment::{
 use fleetwright_server::agents::identity::AgentCertificate;
 use fleetwright_server::agents::{Agents, AgentsParts};
 use fleetwright_server::audit::AuditContext;
+use fleetwright_server::auth::store::{self, User};
+use fleetwright_server::auth::{Role, delegation};
 use fleetwright_server::clock::ManualClock;
 use fleetwright_server::commands::Commands;
 use fleetwright_server::commands::actions::end_with_host;
@@ -62,6 +64,7 @@ impl Machine {
 impl Office {
     /// On the same database and folder again, it is a restart.
     pub async fn open(db: &Db, folder: &Path, clock: &Arc<ManualClock>) -> Self {
+        hire(db).await;
         let connections = Connections::default();
         let parts = HostsParts {
             clock: clock.clone(),
@@ -110,7 +113,9 @@ impl Office {
             tags: vec!["enrolled".into()],
             ..NewToken::default()
         };
-        let created = enrollment::create_token(&self.agents, operator(), new, |_, _| Ok(()));
+        let by = delegation::of(self.agents.db(), &operator().principal, 0);
+        let by = by.await.unwrap().expect("who is hired");
+        let created = enrollment::create_token(&self.agents, by, operator(), new, |_, _| Ok(()));
         created.await.unwrap().text
     }
 
@@ -152,9 +157,28 @@ impl Office {
     }
 }
 
+/// An administrator, whose tokens let machines in.
+const KIM: Uuid = Uuid::from_u128(1);
+
+async fn hire(db: &Db) {
+    let kim = User {
+        id: KIM,
+        name: "kim".to_owned(),
+        role: Role::Admin,
+        disabled: false,
+        revision: 1,
+        created_at_us: 0,
+        updated_at_us: 0,
+    };
+    if store::get(db, KIM).await.unwrap().is_none() {
+        let hired = db.write(move |tx| store::insert(tx, &kim, "no password"));
+        hired.await.unwrap();
+    }
+}
+
 pub fn operator() -> AuditContext {
     AuditContext {
-        principal: "user:1".into(),
+        principal: format!("user:{KIM}"),
         principal_name: "kim".into(),
         ..AuditContext::default()
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use fleetwright_tests::client::{Client, text};
 use fleetwright_tests::wait::{wait_for, wait_until};
 use serde_json::{Value, json};
 
@@ -124,6 +125,123 @@ fn modules_call_each_other_as_the_caller_and_hear_why_one_is_not_there() {
         (absent.status, absent.json()["reason"].as_str()),
         (402, Some("module_not_installed"))
     );
+}
+
+/// What a call in process answers: the status of the route, or of the problem that the call itself ended with.
+fn carried(client: &Client, told: &Value) -> u16 {
+    let answer = client.post("/fleet/x-fixture/carry", told);
+    let of_route = answer.json()["status"].as_u64();
+    of_route
+        .and_then(|status| u16::try_from(status).ok())
+        .unwrap_or(answer.status)
+}
+
+#[test]
+fn a_call_in_process_may_what_its_caller_may_now_and_no_more() {
+    let fleet = start_with_fixture();
+    let scoped = |role: &str, scopes: &[&str]| {
+        let body = json!({"name": "carried", "role": role, "scopes": scopes});
+        let made = fleet.admin.post("/tokens", &body).expect(201);
+        let principal = format!("token:{}", text(&made, "id"));
+        (fleet.admin.with_token(&text(&made, "token")), principal)
+    };
+    let (operator, _) = scoped("operator", &[]);
+    let (narrow, _) = scoped("admin", &["fleet.x-fixture", "hosts:read"]);
+    let (_, gone) = scoped("admin", &[]);
+    let id = gone.trim_start_matches("token:");
+    assert_eq!(fleet.admin.delete(&format!("/tokens/{id}")).status, 204);
+    let admin = &fleet.admin;
+    let cases = [
+        (admin, json!({"route": "GET /audit"}), 200),
+        (&operator, json!({"route": "GET /hosts"}), 200),
+        (&operator, json!({"route": "GET /audit"}), 403),
+        // A role is carried, and adds nothing; one that nobody knows is none.
+        (
+            &operator,
+            json!({"route": "GET /audit", "role": "admin"}),
+            403,
+        ),
+        (admin, json!({"route": "GET /audit", "role": "viewer"}), 403),
+        (admin, json!({"route": "GET /hosts", "role": "root"}), 403),
+        (admin, json!({"route": "GET /hosts", "role": ""}), 403),
+        // Scopes hold, also where they were dropped on the way.
+        (&narrow, json!({"route": "GET /hosts"}), 200),
+        (&narrow, json!({"route": "GET /commands/x"}), 403),
+        (
+            &narrow,
+            json!({"route": "GET /commands/x", "scopes": []}),
+            403,
+        ),
+        (
+            &narrow,
+            json!({"route": "GET /audit", "scopes": ["audit"]}),
+            403,
+        ),
+        (&narrow, json!({"route": "POST /modules/rescan"}), 403),
+        (
+            &narrow,
+            json!({"route": "POST /fleet/x-fixture/notes"}),
+            422,
+        ),
+        (
+            admin,
+            json!({"route": "GET /hosts", "scopes": ["users"]}),
+            403,
+        ),
+        (
+            admin,
+            json!({"route": "GET /hosts", "scopes": ["unheard-of"]}),
+            403,
+        ),
+        // Whoever is gone may nothing, whatever a module has kept of them; and nobody is somebody else's module.
+        (
+            admin,
+            json!({"route": "GET /hosts", "principal": gone}),
+            403,
+        ),
+        (
+            admin,
+            json!({"route": "GET /hosts", "principal": "user:nobody"}),
+            403,
+        ),
+        (
+            admin,
+            json!({"route": "GET /hosts", "principal": "module:bulk"}),
+            403,
+        ),
+        (
+            admin,
+            json!({"route": "GET /hosts", "principal": "module:fixture", "role": ""}),
+            200,
+        ),
+        (
+            admin,
+            json!({"route": "GET /audit", "principal": "module:fixture"}),
+            403,
+        ),
+        // A method asks what the route asks that it is declared with.
+        (admin, json!({"method": "fixture.rule"}), 200),
+        (
+            admin,
+            json!({"method": "fixture.rule", "role": "operator"}),
+            403,
+        ),
+        (
+            admin,
+            json!({"method": "fixture.rule", "scopes": ["fleet.x-fixture:read"]}),
+            403,
+        ),
+        (&operator, json!({"method": "fixture.rule"}), 403),
+        (&operator, json!({"method": "fixture.echo"}), 200),
+        (
+            &operator,
+            json!({"method": "fixture.echo", "role": "root"}),
+            403,
+        ),
+    ];
+    for (client, told, expected) in cases {
+        assert_eq!(carried(client, &told), expected, "{told}");
+    }
 }
 
 #[test]

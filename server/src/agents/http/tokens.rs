@@ -32,10 +32,10 @@ struct CreateEnrollmentToken {
     /// How many hosts may enroll with it; default 1.
     #[schema(minimum = 1, maximum = 100_000)]
     uses: Option<i64>,
-    /// Default an hour.
+    /// Default an hour, or as long as the API token that makes it.
     #[schema(minimum = 60, maximum = 2_592_000)]
     expires_in_seconds: Option<i64>,
-    /// Whether hosts are in without an operator's approval; default no.
+    /// Whether hosts are in without an operator's approval; default no. Only from whoever may approve hosts.
     auto_approve: Option<bool>,
     /// Given to every host that enrolls with it.
     tags: Option<Vec<String>>,
@@ -89,7 +89,7 @@ async fn list_enrollment_tokens(
     Ok(Json(paging.page(rows, |token| token.id, view)))
 }
 
-/// Makes an enrollment token.
+/// Makes an enrollment token. It serves as long as whoever makes it may make one.
 #[utoipa::path(post, path = "/enrollment-tokens", tag = "enrollment",
     request_body = CreateEnrollmentToken, responses((status = CREATED, body = CreatedTokenView)))]
 async fn create_enrollment_token(
@@ -105,9 +105,9 @@ async fn create_enrollment_token(
         tags: body.tags.unwrap_or_default(),
     };
     let context = AuditContext::from(&caller);
-    let (claim, lease_us) = (caller.idempotency, app.clock.lease_us());
+    let (by, claim, lease_us) = (caller.principal, caller.idempotency, app.clock.lease_us());
     let CreatedToken { token, text } =
-        enrollment::create_token(&agents, context, new, move |tx, token| {
+        enrollment::create_token(&agents, by, context, new, move |tx, token| {
             let Some(claim) = claim else { return Ok(()) };
             let headers = [
                 ("content-type".to_owned(), "application/json".to_owned()),
@@ -139,6 +139,7 @@ impl From<TokenError> for Problem {
         match error {
             TokenError::NotFound => Self::not_found("enrollment token"),
             TokenError::Invalid(violations) => Self::invalid(violations),
+            TokenError::Auth(error) => error.into(),
             TokenError::Db(error) => error.into(),
         }
     }

@@ -1,4 +1,4 @@
-//! API tokens: made and revoked by administrators. The secret is shown in the answer that made it and nowhere
+//! API tokens: made and revoked by administrators, and within the rights of whoever makes them (`decide`). The secret is shown in the answer that made it and nowhere
 //! else; a repetition of that request under its idempotency key shows the token without it.
 
 use fleetwright_protocol::Violation;
@@ -8,8 +8,10 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::super::bearer;
-use super::super::store::tokens::{self, ApiToken};
-use super::super::{Auth, AuthError, Role, Scopes};
+use super::super::bounds::lock_maker;
+use super::super::decide::{Bounds, within};
+use super::super::store::tokens::{self, ApiToken, Owner};
+use super::super::{Auth, AuthError, Principal, Role, Scopes};
 use super::check_name;
 use crate::audit::{self, AuditContext};
 use crate::http::Timestamp;
@@ -27,16 +29,30 @@ pub struct TokenView {
     pub name: String,
     /// The first characters, to tell tokens apart.
     pub prefix: String,
+    /// What it was made with.
     pub role: Role,
+    /// What it has now: never more than its owner has.
+    pub effective_role: Role,
     /// Empty: everything the role may do.
     #[schema(value_type = Vec<String>)]
     pub scopes: Scopes,
     pub tenant: Option<String>,
+    /// `user:<uuid>` or `token:<uuid>`.
     pub created_by: String,
+    /// Whose it is, and with whom it dies: the user who made it, or whose token made it. Null for a token from before owners
+    /// were kept: it lives until it is revoked, whatever becomes of whoever made it.
+    pub owner: Option<TokenOwnerView>,
     pub created_at: Timestamp,
     pub expires_at: Option<Timestamp>,
     /// To the minute.
     pub last_used_at: Option<Timestamp>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TokenOwnerView {
+    pub id: Uuid,
+    pub name: String,
+    pub role: Role,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -59,6 +75,12 @@ pub struct NewToken {
 impl From<ApiToken> for TokenView {
     fn from(token: ApiToken) -> Self {
         Self {
+            // One that died with its owner is revoked, so a viewer's is the least there is to show.
+            effective_role: token.effective_role().unwrap_or(Role::Viewer),
+            owner: match token.owner {
+                Owner::Unknown | Owner::Gone(_) => None,
+                Owner::User { id, name, role, .. } => Some(TokenOwnerView { id, name, role }),
+            },
             id: token.id,
             name: token.name,
             prefix: token.prefix,
@@ -73,8 +95,10 @@ impl From<ApiToken> for TokenView {
     }
 }
 
+/// Makes a token that reaches no further than `by`.
 pub async fn create(
     auth: &Auth,
+    by: Principal,
     context: AuditContext,
     claim: Option<IdempotencyClaim>,
     new: NewToken,
@@ -83,31 +107,38 @@ pub async fn create(
     let now = auth.clock.now();
     let now_us = now.wall_us;
     let secret = bearer::new_secret(bearer::API_TOKEN_PREFIX);
-    let lifetime_us = |seconds: u64| {
-        i64::try_from(seconds)
-            .unwrap_or(i64::MAX)
-            .saturating_mul(1_000_000)
-    };
-    let token = ApiToken {
-        id: auth.clock.new_id(),
-        name: new.name,
-        prefix: secret.shown_prefix,
+    let asked = Bounds {
         role: new.role,
         scopes,
         tenant: new.tenant,
-        created_by: context.principal.clone(),
-        created_at_us: now_us,
         expires_at_us: new
             .expires_in_seconds
-            .map(|seconds| now_us.saturating_add(lifetime_us(seconds))),
-        last_used_at_us: None,
+            .map(|seconds| now_us.saturating_add(as_us(seconds))),
     };
+    let (id, name) = (auth.clock.new_id(), new.name);
     auth.db
         .write(move |tx| -> Result<Created, AuthError> {
+            let maker = lock_maker(tx, &by, now_us)?;
+            let made = within(&maker.bounds, asked).map_err(AuthError::Beyond)?;
+            let token = ApiToken {
+                id,
+                name,
+                prefix: secret.shown_prefix,
+                role: made.role,
+                scopes: made.scopes,
+                tenant: made.tenant,
+                created_by: context.principal.clone(),
+                owner: maker.owner,
+                parent_id: maker.token_id,
+                created_at_us: now_us,
+                expires_at_us: made.expires_at_us,
+                last_used_at_us: None,
+            };
             tokens::insert(tx, &token, &secret.digest)?;
             let detail = json!({
                 "name": token.name, "role": token.role, "scopes": token.scopes,
                 "tenant": token.tenant, "expires_at": token.expires_at_us.map(Timestamp),
+                "owner": token.owner.id(),
             });
             let entry = audit::entry("token.create", "token", token.id, detail);
             audit::append(tx, now_us, &context, &entry)?;
@@ -123,20 +154,27 @@ pub async fn create(
         .await
 }
 
+/// Revokes a token, and with it whatever it has made: that reaches no further in time either.
 pub async fn revoke(auth: &Auth, context: AuditContext, id: Uuid) -> Result<(), AuthError> {
     let now_us = auth.clock.now_us();
     let identities = auth.identities.clone();
     auth.db
         .write(move |tx| -> Result<(), AuthError> {
-            if !tokens::revoke(tx, id, now_us)? {
-                return Err(AuthError::NotFound("token"));
-            }
-            let entry = audit::entry("token.revoke", "token", id, json!({}));
+            let revoked = tokens::revoke(tx, id, now_us)?;
+            let revoked = revoked.ok_or(AuthError::NotFound("token"))?;
+            let detail = json!({"tokens_revoked": revoked});
+            let entry = audit::entry("token.revoke", "token", id, detail);
             audit::append(tx, now_us, &context, &entry)?;
             tx.after_commit(move || identities.forget_all());
             Ok(())
         })
         .await
+}
+
+fn as_us(seconds: u64) -> i64 {
+    i64::try_from(seconds)
+        .unwrap_or(i64::MAX)
+        .saturating_mul(1_000_000)
 }
 
 fn check(new: &NewToken) -> Result<Scopes, Vec<Violation>> {

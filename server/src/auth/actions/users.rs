@@ -1,5 +1,6 @@
 //! Users: made, changed and removed by administrators. Any change ends the user's sessions, so that nothing
-//! outlives the rights it was given with.
+//! outlives the rights it was given with; who is deleted or disabled takes their API tokens along. What may be given to a
+//! user, and by whom, is in `decide`.
 
 use fleetwright_protocol::Violation;
 use serde::Serialize;
@@ -7,9 +8,11 @@ use serde_json::json;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::super::bounds::lock_changer;
+use super::super::decide::{Given, may_give};
 use super::super::passwords;
-use super::super::store::{self, User, sessions};
-use super::super::{Auth, AuthError, Role};
+use super::super::store::{self, User, sessions, tokens};
+use super::super::{Auth, AuthError, Principal, Role};
 use super::check_name;
 use crate::audit::{self, AuditContext};
 use crate::db::{DbError, Tx};
@@ -60,6 +63,7 @@ impl From<User> for UserView {
 
 pub async fn create(
     auth: &Auth,
+    by: Principal,
     context: AuditContext,
     claim: Option<IdempotencyClaim>,
     new: NewUser,
@@ -88,6 +92,13 @@ pub async fn create(
     };
     auth.db
         .write(move |tx| -> Result<Created, AuthError> {
+            let given = Given {
+                role: Some(user.role),
+                password: true,
+                enabled: false,
+            };
+            let bounds = lock_changer(tx, &by, now_us)?;
+            may_give(&bounds, given).map_err(AuthError::Beyond)?;
             insert(tx, &user, &hash)?;
             let detail = json!({"name": user.name, "role": user.role});
             let entry = audit::entry("user.create", "user", user.id, detail);
@@ -103,6 +114,7 @@ pub async fn create(
 
 pub async fn change(
     auth: &Auth,
+    by: Principal,
     context: AuditContext,
     id: Uuid,
     if_match: IfMatch,
@@ -125,6 +137,13 @@ pub async fn change(
             if !if_match.matches(user.revision) {
                 return Err(AuthError::Stale);
             }
+            let given = Given {
+                role: change.role.filter(|role| *role > user.role),
+                password: hash.is_some(),
+                enabled: user.disabled && change.disabled == Some(false),
+            };
+            let bounds = lock_changer(tx, &by, now_us)?;
+            may_give(&bounds, given).map_err(AuthError::Beyond)?;
             let before = json!({"role": user.role, "disabled": user.disabled});
             user.role = change.role.unwrap_or(user.role);
             user.disabled = change.disabled.unwrap_or(user.disabled);
@@ -136,10 +155,17 @@ pub async fn change(
             }
             store::update(tx, &user, hash.as_deref())?;
             sessions::end_all(tx, id, now_us)?;
+            // For good: whoever is let in again may have been let out because of them.
+            let revoked = if user.disabled {
+                tokens::revoke_all_of(tx, id, now_us)?
+            } else {
+                0
+            };
             let detail = json!({
                 "before": before,
                 "after": {"role": user.role, "disabled": user.disabled},
                 "password_changed": hash.is_some(),
+                "tokens_revoked": revoked,
             });
             let entry = audit::entry("user.update", "user", id, detail);
             audit::append(tx, now_us, &context, &entry)?;
@@ -159,7 +185,9 @@ pub async fn delete(auth: &Auth, context: AuditContext, id: Uuid) -> Result<(), 
                 return Err(AuthError::LastAdmin);
             }
             store::delete(tx, id)?;
-            let entry = audit::entry("user.delete", "user", id, json!({"name": user.name}));
+            let revoked = tokens::revoke_all_of(tx, id, now_us)?;
+            let detail = json!({"name": user.name, "tokens_revoked": revoked});
+            let entry = audit::entry("user.delete", "user", id, detail);
             audit::append(tx, now_us, &context, &entry)?;
             tx.after_commit(move || identities.forget_all());
             Ok(())

@@ -3,8 +3,8 @@
 use axum::extract::FromRequestParts;
 use http::request::Parts;
 
-use crate::auth::Caller;
 use crate::auth::identities::IdentityKind;
+use crate::auth::{Caller, Standing};
 use crate::http::Problem;
 
 /// 401 where the gate has put no caller, so a route that forgot its access rule fails closed.
@@ -26,6 +26,15 @@ impl<S: Sync> FromRequestParts<S> for Identified {
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
         let found = parts.extensions.get::<Self>().copied();
+        found.ok_or_else(Problem::unauthenticated)
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Standing {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        let found = parts.extensions.get::<Self>().cloned();
         found.ok_or_else(Problem::unauthenticated)
     }
 }

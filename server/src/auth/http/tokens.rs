@@ -18,11 +18,12 @@ pub struct CreateToken {
     #[schema(min_length = 1, max_length = 120)]
     name: String,
     role: Role,
-    /// Areas such as `hosts`, `commands:read`, `fleet`, `fleet.bulk`. Absent or empty: everything the role may do.
+    /// Areas such as `hosts`, `commands:read`, `fleet`, `fleet.bulk`; whatever runs something needs `operations`. Absent or
+    /// empty: everything the role may do, or what the token may that makes this one.
     scopes: Option<Vec<String>>,
     /// A token with a tenant reaches only what belongs to it.
     tenant: Option<String>,
-    /// Absent: until revoked.
+    /// Absent: until revoked, or as long as the token that makes this one.
     #[schema(minimum = 1)]
     expires_in_seconds: Option<u64>,
 }
@@ -48,7 +49,9 @@ pub async fn list(
 
 /// Create an API token
 ///
-/// The answer is the only place where the token is shown.
+/// The answer is the only place where the token is shown. It belongs to whoever makes it, or to the owner of the token that
+/// does: it dies with them, and has no more rights than they have. A token makes none that reaches further than itself in role,
+/// scopes, tenant or time: 403, with what exceeds it. What is left out is its own.
 #[utoipa::path(post, path = "/tokens", tag = "tokens", request_body = CreateToken,
     responses((status = 201, body = CreatedTokenView)))]
 pub async fn create(
@@ -64,10 +67,19 @@ pub async fn create(
         tenant: body.tenant,
         expires_in_seconds: body.expires_in_seconds,
     };
-    Ok(tokens::create(&app.auth, context, caller.idempotency, new).await?)
+    Ok(tokens::create(
+        &app.auth,
+        caller.principal,
+        context,
+        caller.idempotency,
+        new,
+    )
+    .await?)
 }
 
 /// Revoke an API token, at once
+///
+/// The tokens that it has made are revoked with it.
 #[utoipa::path(delete, path = "/tokens/{id}", tag = "tokens", params(("id" = Uuid, Path)),
     responses((status = 204)))]
 pub async fn revoke(

@@ -24,7 +24,8 @@ pub struct CreateUser {
     role: Role,
 }
 
-/// What to change; absent members stay as they are. Any change ends the user's sessions.
+/// What to change; absent members stay as they are. Any change ends the user's sessions; disabling revokes their API tokens,
+/// for good.
 #[derive(ToSchema)]
 pub struct ChangeUser {
     #[schema(min_length = 12, max_length = 1024)]
@@ -56,6 +57,8 @@ pub async fn list(
 }
 
 /// Create a user
+///
+/// Not with a token that has scopes, a tenant or an end: a user has none of these bounds, so it would make more than it is.
 #[utoipa::path(post, path = "/users", tag = "users", request_body = CreateUser,
     responses((status = 201, body = UserView)))]
 pub async fn create(
@@ -69,7 +72,14 @@ pub async fn create(
         password: body.password,
         role: body.role,
     };
-    Ok(users::create(&app.auth, context, caller.idempotency, new).await?)
+    Ok(users::create(
+        &app.auth,
+        caller.principal,
+        context,
+        caller.idempotency,
+        new,
+    )
+    .await?)
 }
 
 /// Show a user
@@ -87,6 +97,8 @@ pub async fn show(
 }
 
 /// Change a user's password, role, or whether they may log in
+///
+/// A token that has scopes, a tenant or an end may disable a user or lower their role, and give them nothing.
 #[utoipa::path(patch, path = "/users/{id}", tag = "users", request_body = ChangeUser,
     params(("id" = Uuid, Path), ("if-match" = Option<String>, Header)),
     responses((status = 200, body = UserView)))]
@@ -103,11 +115,13 @@ pub async fn change(
         role: body.role,
         disabled: body.disabled,
     };
-    let view = users::change(&app.auth, context, id, if_match, change).await?;
+    let view = users::change(&app.auth, caller.principal, context, id, if_match, change).await?;
     Ok(tagged(view))
 }
 
 /// Delete a user
+///
+/// Their sessions end and their API tokens are revoked.
 #[utoipa::path(delete, path = "/users/{id}", tag = "users", params(("id" = Uuid, Path)),
     responses((status = 204)))]
 pub async fn delete(

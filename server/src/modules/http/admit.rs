@@ -13,17 +13,16 @@ use fleetwright_plugin_api::wire::CallContext;
 use http::{HeaderMap, Uri, header};
 
 use super::super::Modules;
+use super::super::judge::{self, BASE};
 use super::super::loaded::{Loaded, Stage};
 use super::super::providers::{Absence, Provider};
-use super::super::routes::{Entry, Found};
+use super::super::routes::Found;
 use super::refuse;
-use crate::auth::{self, Asks, Caller, Role};
+use crate::auth::{self, Caller, Standing};
 use crate::db::DbError;
 use crate::http::Problem;
 use crate::http::idempotency::{Begin, fingerprint};
 use crate::licensing::Access;
-
-const BASE: &str = "/api/v1";
 
 /// Adds the Pro routes to a router that is served under `/api/v1`, behind authentication.
 pub fn mount_fleet_routes<S: Clone + Send + Sync + 'static>(
@@ -51,6 +50,11 @@ impl Modules {
             .get::<Caller>()
             .cloned()
             .ok_or_else(Problem::unauthenticated)?;
+        let standing = request
+            .extensions()
+            .get::<Standing>()
+            .cloned()
+            .ok_or_else(Problem::unauthenticated)?;
         let Admitted {
             loaded,
             body_bytes_max,
@@ -59,7 +63,10 @@ impl Modules {
         let body = read_body(&parts.headers, body, body_bytes_max).await?;
         let begun = self.begin_once(caller, &parts.method, &uri, &parts.headers, &body);
         match begun.await? {
-            Begun::Go(caller) => self.forward(&loaded, caller, &uri, parts, body).await,
+            Begun::Go(caller) => {
+                let whole = (parts, body);
+                self.forward(&loaded, caller, standing, &uri, whole).await
+            }
             Begun::Replay(response) => Ok(response),
         }
     }
@@ -74,7 +81,7 @@ impl Modules {
             }
             Found::Nothing => return Err(Problem::not_found("route")),
         };
-        check_caller(caller, path, entry)?;
+        judge::route(caller, &entry.route, path)?;
         let feature = entry.route.feature.as_str();
         let loaded = match &entry.provider {
             Provider::Missing { module, absence } => {
@@ -163,7 +170,7 @@ impl Modules {
         let table = self.table();
         let may =
             |caller: &Caller| match table.find(method, path.strip_prefix(BASE).unwrap_or(path)) {
-                Found::Route(entry) => check_caller(caller, path, entry).is_ok(),
+                Found::Route(entry) => judge::route(caller, &entry.route, path).is_ok(),
                 Found::OtherMethods(_) | Found::Nothing => false,
             };
         Ok(caller.filter(may).map(|caller| caller.to_context()))
@@ -179,18 +186,6 @@ struct Admitted {
 enum Begun {
     Go(Caller),
     Replay(Response),
-}
-
-/// 403 unless the caller may use the route, by what the route declares.
-fn check_caller(caller: &Caller, path: &str, entry: &Entry<Provider>) -> Result<(), Problem> {
-    let route = &entry.route;
-    let asks = Asks {
-        // A role this server does not know asks for the most.
-        role: Role::from_name(route.role.as_str()).unwrap_or(Role::Admin),
-        is_read: route.kind == RouteKind::Read,
-        tenants: route.tenants,
-    };
-    auth::judge(&caller.principal, asks, path)
 }
 
 async fn read_body(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Problem> {

@@ -1,5 +1,6 @@
 //! The way of a request that was let in: to its module without credentials, and of the answer, also a streamed one, back.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
@@ -14,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::Modules;
 use super::super::loaded::Loaded;
 use super::refuse;
-use crate::auth::Caller;
+use crate::auth::{Caller, Standing};
 use crate::http::Problem;
 
 /// Chunks of a stream that wait for a slow client before the module waits too.
@@ -25,9 +26,9 @@ impl Modules {
         &self,
         loaded: &Arc<Loaded>,
         caller: Caller,
+        standing: Standing,
         uri: &Uri,
-        parts: Parts,
-        body: Bytes,
+        (parts, body): (Parts, Bytes),
     ) -> Result<Response, Problem> {
         let mut forwarded = http::Request::new(body);
         *forwarded.method_mut() = parts.method;
@@ -42,15 +43,15 @@ impl Modules {
         // The key stays taken for as long as the module works, also when the client has gone.
         let held = (request, caller.idempotency);
         match self.call(loaded, held, answer).await {
-            Ok(answer) => Ok(self.response(loaded, answer)),
+            Ok(answer) => Ok(self.response(loaded, standing, answer)),
             Err(failure) => Err(refuse::unanswered(failure)),
         }
     }
 
-    fn response(&self, loaded: &Arc<Loaded>, answer: AbiResponse) -> Response {
+    fn response(&self, loaded: &Arc<Loaded>, standing: Standing, answer: AbiResponse) -> Response {
         let body = match answer.body.stream {
             ROption::RNone => Body::from(Vec::from(answer.body.bytes)),
-            ROption::RSome(stream) => self.stream_body(loaded, stream),
+            ROption::RSome(stream) => self.stream_body(loaded, standing, stream),
         };
         let mut response = Response::new(body);
         // A module answers with what it likes; what is not a status is its defect.
@@ -65,9 +66,10 @@ impl Modules {
     }
 
     /// A task on the modules' threads asks for chunks: the connection's own thread never runs a module's code.
-    fn stream_body(&self, loaded: &Arc<Loaded>, stream: BodyStreamBox) -> Body {
+    fn stream_body(&self, loaded: &Arc<Loaded>, standing: Standing, stream: BodyStreamBox) -> Body {
         let (sender, receiver) = mpsc::channel(CHUNKS_WAITING_MAX);
-        let pump = pump(stream, sender, loaded.streams.clone());
+        let ended = end_of_stream(loaded.streams.clone(), standing);
+        let pump = pump(stream, sender, ended);
         drop(self.registry.runtime.spawn(loaded.activity.watch(pump)));
         let chunks = futures_util::stream::unfold(receiver, |mut receiver| async move {
             receiver
@@ -79,16 +81,25 @@ impl Modules {
     }
 }
 
+/// Until the module serves no more, or whoever opened the stream may no longer have it.
+async fn end_of_stream(replaced: CancellationToken, standing: Standing) {
+    tokio::select! {
+        () = replaced.cancelled() => {}
+        () = standing.ended() => {}
+    }
+}
+
 async fn pump(
     stream: BodyStreamBox,
     sender: mpsc::Sender<std::io::Result<Bytes>>,
-    end: CancellationToken,
+    end: impl Future<Output = ()>,
 ) {
+    let mut end = pin!(end);
     loop {
         let next = tokio::select! {
             next = stream.next() => next,
             () = sender.closed() => return,
-            () = end.cancelled() => return,
+            () = end.as_mut() => return,
         };
         let chunk = match next.into_result() {
             Ok(ROption::RSome(chunk)) => Ok(Bytes::from(Vec::from(chunk))),
@@ -96,7 +107,12 @@ async fn pump(
             Err(error) => Err(std::io::Error::other(error.message.to_string())),
         };
         let failed = chunk.is_err();
-        if sender.send(chunk).await.is_err() || failed {
+        // Also while it waits for a client that does not read.
+        let sent = tokio::select! {
+            sent = sender.send(chunk) => sent,
+            () = end.as_mut() => return,
+        };
+        if sent.is_err() || failed {
             return;
         }
     }

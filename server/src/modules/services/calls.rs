@@ -16,12 +16,11 @@ impl CallApi for Services {
         method: RString,
         payload: AbiPayload,
     ) -> FfiFuture<RResult<AbiPayload, AbiError>> {
-        let modules = self.modules.clone();
+        let me = self.clone();
         let call = async move {
-            modules
-                .invoke(ctx, module.as_str(), method, payload)
-                .await
-                .into()
+            let asked = (module.as_str(), method);
+            let answer = me.modules.invoke(&me.module, ctx, asked, payload);
+            answer.await.into()
         };
         guard::future(self.runtime.clone(), call, |message| {
             RResult::RErr(super::panicked(message))
@@ -29,8 +28,8 @@ impl CallApi for Services {
     }
 
     fn route(&self, request: AbiRequest) -> FfiFuture<RResult<AbiResponse, AbiError>> {
-        let modules = self.modules.clone();
-        let call = async move { modules.route(request).await.into() };
+        let me = self.clone();
+        let call = async move { me.modules.route(&me.module, request).await.into() };
         guard::future(self.runtime.clone(), call, |message| {
             RResult::RErr(super::panicked(message))
         })
