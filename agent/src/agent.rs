@@ -338,6 +338,10 @@ impl Link<'_> {
             Err(EnrollError::Server(error @ ServerError::Refused { .. })) => {
                 tracing::error!(%error, "the certificate is not renewed");
             }
+            // Somebody may be in the server's place: the old certificate and the old trust serve on.
+            Err(error @ (EnrollError::Untrusted(_) | EnrollError::Generation { .. })) => {
+                tracing::error!(%error, "the certificate is NOT renewed; look at the server");
+            }
             Err(error) => {
                 tracing::warn!(%error, "the certificate could not be renewed; trying again")
             }

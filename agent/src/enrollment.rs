@@ -8,6 +8,7 @@ use fleetwright_protocol::enrollment::{
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::authority::{self, Answer, Trusted, Untrusted};
 use crate::config::Config;
 use crate::identity::{self, Identity, IdentityError, Record};
 use crate::server_client::{ServerAddress, ServerClient, ServerError};
@@ -30,6 +31,13 @@ pub enum EnrollError {
     Tls(#[from] TlsError),
     #[error(transparent)]
     Server(#[from] ServerError),
+    /// Nothing of the answer is kept.
+    #[error("the server's answer is not believed, and what is trusted stays as it was: {0}")]
+    Untrusted(#[from] Untrusted),
+    #[error(
+        "the server's answer is not believed: it names generation {named}, and this certificate is of generation {own}"
+    )]
+    Generation { named: i64, own: i64 },
 }
 
 /// What an enrollment came to.
@@ -48,11 +56,17 @@ pub async fn enroll(
     ca: Option<&Path>,
 ) -> Result<Enrolled, EnrollError> {
     let token = token.trim();
-    let trust = trust(token, ca)?;
+    let pem = ca.map(read_authority).transpose()?;
+    let trust = trust(token, pem.as_deref())?;
     let address = ServerAddress::parse(server_url)?;
     private_file::make_folder(&config.data_dir, 0o711).map_err(EnrollError::DataFolder)?;
     let key_pem = identity::key(&config.data_dir)?;
-    let client = ServerClient::new(address, tls::client_config(trust, None)?);
+    let trusted = match (&pem, &trust) {
+        (Some(pem), _) => Trusted::Authorities(pem),
+        (None, Trust::Fingerprint(pin)) => Trusted::Fingerprint(*pin),
+        (None, Trust::Authorities(_)) => return Err(EnrollError::NothingToTrust),
+    };
+    let client = ServerClient::new(address, tls::client_config(trust.clone(), None)?);
     let request = EnrollRequest {
         // The server has no use for the fingerprint.
         token: token.split('.').next().unwrap_or_default().to_owned(),
@@ -62,6 +76,13 @@ pub async fn enroll(
         attributes: config.attributes.clone(),
     };
     let answer: EnrollResponse = post(&client, "/api/v1/agent/enroll", &request).await?;
+    let believed = Answer {
+        host_id: answer.host_id,
+        generation: answer.generation,
+        certificate_pem: &answer.certificate_pem,
+        ca_pem: &answer.ca_pem,
+    };
+    authority::check(&trusted, &key_pem, &believed)?;
     let identity = Identity {
         record: Record {
             host_id: answer.host_id,
@@ -79,7 +100,8 @@ pub async fn enroll(
     })
 }
 
-/// Renews the certificate, with the same key: an answer that is lost can be asked for once more.
+/// Renews the certificate, with the same key: an answer that is lost can be asked for once more. A renewal brings a
+/// certificate; what this agent trusts it does not replace, but by what that has signed.
 pub async fn renew(
     identity: &Identity,
     client: &ServerClient,
@@ -89,6 +111,19 @@ pub async fn renew(
         csr_pem: identity::signing_request(&identity.key_pem)?,
     };
     let answer: RenewResponse = post(client, "/api/v1/agent/renew", &request).await?;
+    let own = identity.record.generation;
+    if answer.generation <= own {
+        let named = answer.generation;
+        return Err(EnrollError::Generation { named, own });
+    }
+    let trusted = Trusted::Authorities(identity.authority_pem.as_bytes());
+    let believed = Answer {
+        host_id: identity.record.host_id,
+        generation: answer.generation,
+        certificate_pem: &answer.certificate_pem,
+        ca_pem: &answer.ca_pem,
+    };
+    authority::check(&trusted, &identity.key_pem, &believed)?;
     let renewed = Identity {
         record: Record {
             generation: answer.generation,
@@ -114,14 +149,17 @@ pub fn tls_of(identity: &Identity) -> Result<std::sync::Arc<rustls::ClientConfig
     tls::client_config(trust, Some(own))
 }
 
-fn trust(token: &str, ca: Option<&Path>) -> Result<Trust, EnrollError> {
+fn read_authority(path: &Path) -> Result<Vec<u8>, EnrollError> {
+    std::fs::read(path).map_err(|error| EnrollError::CaFile {
+        path: path.display().to_string(),
+        error,
+    })
+}
+
+fn trust(token: &str, ca_pem: Option<&[u8]>) -> Result<Trust, EnrollError> {
     let secret_and_pin = token.strip_prefix("fwe_").ok_or(EnrollError::Token)?;
-    if let Some(path) = ca {
-        let pem = std::fs::read(path).map_err(|error| EnrollError::CaFile {
-            path: path.display().to_string(),
-            error,
-        })?;
-        return Ok(Trust::from_pem(&pem)?);
+    if let Some(pem) = ca_pem {
+        return Ok(Trust::from_pem(pem)?);
     }
     let (_, pin) = secret_and_pin
         .split_once('.')
@@ -161,7 +199,7 @@ mod tests {
         assert!(matches!(trust("secret", None), Err(EnrollError::Token)));
         let missing = Path::new("/nonexistent/ca.pem");
         assert!(matches!(
-            trust(&pinned, Some(missing)),
+            read_authority(missing),
             Err(EnrollError::CaFile { .. })
         ));
     }

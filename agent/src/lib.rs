@@ -5,6 +5,7 @@
 pub mod abilities;
 pub mod accounts;
 pub mod agent;
+pub mod authority;
 pub mod backoff;
 pub mod blobs;
 pub mod certificate;

@@ -64,11 +64,8 @@ pub fn prepare(
             ARGUMENT.to_owned(),
             surroundings::text_of(folder.to_owned())?,
         ],
-        environment: surroundings::environment(
-            job.options.environment.iter(),
-            command_id,
-            account.as_ref(),
-        )?,
+        // Never the operation's: this process runs tools as root.
+        environment: surroundings::environment(std::iter::empty(), command_id, account.as_ref())?,
         working_directory: job
             .options
             .working_directory
@@ -207,9 +204,9 @@ mod tests {
         let operation = json!({
             "operation_type": "service_control",
             "parameters": {"service": "web", "action": "restart"},
-            "options": {"dry_run": true, "environment": {"A": "b"}},
+            "options": {"dry_run": true},
         });
-        let job = job::parse(&operation, 77).unwrap();
+        let mut job = job::parse(&operation, 77).unwrap();
         let system = SystemSettings {
             reboot_command: Some(vec!["/bin/false".to_owned()]),
             service_manager: Some(crate::config::ServiceManagerSetting::OpenRc),
@@ -217,10 +214,19 @@ mod tests {
         };
         let id = CommandId(uuid::Uuid::nil());
         let run = folder.path().join("run");
+        // Whatever came by the checks: it is not handed on.
+        let variables = [("PATH", "/theirs"), ("BASH_ENV", "x"), ("PERL5OPT", "-d")];
+        job.options.environment = variables
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into();
+        let spec = prepare(&job, &system, id, &run).unwrap();
+        let names: Vec<&str> = spec.environment.keys().map(String::as_str).collect();
+        assert_eq!(names, ["FLEETWRIGHT_COMMAND_ID", "HOME", "LANG", "PATH"]);
+        assert!(!spec.environment["PATH"].contains("theirs"));
+        job.options.environment.clear();
         let spec = prepare(&job, &system, id, &run).unwrap();
         assert_eq!(spec.arguments, [ARGUMENT, run.to_str().unwrap()]);
         assert_eq!((spec.timeout_ms, spec.leaves_result), (77_000, true));
-        assert_eq!(spec.environment["A"], "b");
         assert_eq!(read(&run), Ok((job, system)));
     }
 }

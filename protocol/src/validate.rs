@@ -1,6 +1,7 @@
 //! Validation of operations: the same rules on the server (every error, with its place) and on the agent
 //! (which trusts nobody). Pure. A plan is `plan`, any other operation `single`; the rules for texts are `rules`.
 
+mod environment;
 mod health;
 mod plan;
 mod rules;
@@ -13,6 +14,7 @@ use crate::limits::TIMEOUT_SECONDS_MAX;
 use crate::operation::{ExecutionOptions, Operation, OperationType};
 use crate::violation::Violation;
 
+pub use environment::takes_environment;
 pub use health::health_check;
 pub use rules::{absolute_path, sha256_hex};
 
@@ -55,11 +57,17 @@ pub fn together(operation: &Operation, options: &ExecutionOptions) -> Vec<Violat
         | Operation::RemovePackage(_)
         | Operation::Reboot(_) => false,
     };
+    let mut found = Vec::new();
     if goes_for_good && options.health_check.is_some() {
         let detail = "a host that was shut down cannot be checked";
-        return vec![Violation::new("/health_check", health::CODE, detail)];
+        found.push(Violation::new("/health_check", health::CODE, detail));
     }
-    Vec::new()
+    if !options.environment.is_empty()
+        && let Some(why) = environment::refusal(operation)
+    {
+        found.push(Violation::new("/environment", environment::CODE, why));
+    }
+    found
 }
 
 /// Checks a run's time limit in seconds.

@@ -1,8 +1,11 @@
-//! Running the system's own tools for an operation: an argument vector, never a shell. What a tool prints is read by us
-//! and passed on to our own output, so that a person sees it too.
+//! Running the system's own tools for an operation: an argument vector, never a shell; from where root alone put them, with
+//! an environment and in a folder that no operation chooses. What a tool prints is read by us and passed on to our own
+//! output, so that a person sees it too.
 
 use std::io::{self, Read, Write};
 use std::process::{Command, Stdio};
+
+use super::surroundings;
 
 /// A tool that prints more than this is cut off for reading; all of it is passed on.
 const READ_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -58,13 +61,15 @@ pub struct SystemTools;
 
 impl Tools for SystemTools {
     fn run(&mut self, argv: &[String]) -> io::Result<ToolOutput> {
+        let argv = located(argv)?;
         let Some((program, arguments)) = argv.split_first() else {
             return Err(io::ErrorKind::InvalidInput.into());
         };
         let mut child = Command::new(program)
             .args(arguments)
-            // What tools say is read by programs: always in one language.
-            .env("LC_ALL", "C.UTF-8")
+            .env_clear()
+            .envs(surroundings::of_tools())
+            .current_dir("/")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -80,6 +85,32 @@ impl Tools for SystemTools {
             stderr: stderr.unwrap_or_default(),
         })
     }
+}
+
+/// The words with the paths of the tools they name: of the first, and of the one that `env` is to run. A path that the
+/// host's owner has written into the settings stays as it is.
+fn located(argv: &[String]) -> io::Result<Vec<String>> {
+    let mut located = argv.to_vec();
+    let sets = |word: &&mut String| word.contains('=');
+    let mut words = located.iter_mut();
+    let mut next = words.next();
+    while let Some(word) = next {
+        let is_env = word == "env";
+        if !word.starts_with('/') {
+            let path =
+                surroundings::tool(word).and_then(|path| path.into_os_string().into_string().ok());
+            *word = path.ok_or_else(|| {
+                let why = format!("there is no {word} in a folder that root alone may change");
+                io::Error::new(io::ErrorKind::NotFound, why)
+            })?;
+        }
+        next = if is_env {
+            words.find(|word| !sets(word))
+        } else {
+            None
+        };
+    }
+    Ok(located)
 }
 
 /// Reads to the end. What cannot be passed on is still read.
@@ -115,5 +146,41 @@ mod tests {
         let failed = SystemTools.run(&argv(&["ls", "/nowhere-at-all"])).unwrap();
         assert!(!failed.succeeded() && failed.last_words().contains("nowhere-at-all"));
         assert!(SystemTools.run(&argv(&["/no/such/tool"])).is_err());
+        assert!(SystemTools.run(&argv(&["no-such-tool"])).is_err());
+    }
+
+    #[test]
+    fn a_tool_runs_from_its_own_folder_and_with_nothing_that_others_set() {
+        let argv = |words: &[&str]| {
+            words
+                .iter()
+                .map(|word| (*word).to_owned())
+                .collect::<Vec<_>>()
+        };
+        let words = located(&argv(&["env", "A=b", "C=d/e", "sh", "-c", "printf"])).unwrap();
+        assert!(
+            words[0].ends_with("/env") && words[0].starts_with('/'),
+            "{words:?}"
+        );
+        assert!(
+            words[3].ends_with("/sh") && words[3].starts_with('/'),
+            "{words:?}"
+        );
+        assert_eq!(words[5], "printf", "what a tool is told is its own matter");
+        assert_eq!(
+            located(&argv(&["/opt/x", "env"])).unwrap(),
+            argv(&["/opt/x", "env"])
+        );
+        let said = SystemTools
+            .run(&argv(&["env", "A=b", "sh", "-c", "pwd; env"]))
+            .unwrap();
+        let lines: Vec<&str> = said.stdout.lines().collect();
+        assert_eq!(lines[0], "/");
+        // A test of this crate is run by cargo, which sets many.
+        assert!(
+            lines.contains(&"A=b") && !said.stdout.contains("CARGO"),
+            "{}",
+            said.stdout
+        );
     }
 }

@@ -9,7 +9,7 @@ use fleetwright_protocol::{AgentFrame, ServerFrame};
 use futures_util::{SinkExt, StreamExt};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, CertifiedIssuer, IsCa,
-    KeyPair,
+    KeyPair, SanType,
 };
 use rustls::RootCertStore;
 use rustls::server::WebPkiClientVerifier;
@@ -107,6 +107,8 @@ impl FakeServer {
         request.params.not_before = at(ends - 86_400);
         request.params.not_after = at(ends);
         request.params.serial_number = Some(generation.into());
+        let name = format!("urn:fleetwright:host:{HOST_ID}:{generation}");
+        request.params.subject_alt_names = vec![SanType::URI(name.as_str().try_into().unwrap())];
         request.signed_by(&self.authority).unwrap().pem()
     }
 

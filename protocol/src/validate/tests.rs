@@ -322,3 +322,67 @@ fn a_host_that_is_off_is_neither_checked_nor_given_another_step() {
         assert!(together(&operation, &ExecutionOptions::default()).is_empty());
     }
 }
+
+#[test]
+fn variables_are_for_scripts_and_their_checks_only() {
+    let script =
+        json!({"name": "s", "operation_type": "run_script", "parameters": {"script": "true"}});
+    let file = json!({"name": "f", "operation_type": "deploy_file", "parameters": {"path": "/x", "content": ""}});
+    let tool = |kind: &str, parameters: serde_json::Value| json!({"name": "t", "operation_type": kind, "parameters": parameters});
+    let service = json!({"service": "x", "action": "start"});
+    let plan = |steps: &[&serde_json::Value]| json!({ "steps": steps });
+    let given = ExecutionOptions {
+        environment: [("A".to_owned(), "b".to_owned())].into(),
+        health_check: Some(health_check(&json!({"script": "true"})).unwrap()),
+        ..ExecutionOptions::default()
+    };
+    let none = ExecutionOptions {
+        health_check: given.health_check.clone(),
+        ..ExecutionOptions::default()
+    };
+    let packages = || json!({"packages": ["x"]});
+    for (kind, parameters, refused) in [
+        ("run_script", json!({"script": "true"}), false),
+        ("deploy_file", json!({"path": "/x", "content": ""}), true),
+        ("service_control", service.clone(), true),
+        ("install_package", packages(), true),
+        ("remove_package", packages(), true),
+        ("reboot", json!({}), true),
+        ("apply_deployment_plan", plan(&[&script]), false),
+        ("apply_deployment_plan", plan(&[&file, &script]), false),
+        ("apply_deployment_plan", plan(&[&file]), true),
+        (
+            "apply_deployment_plan",
+            plan(&[&script, &tool("service_control", service)]),
+            true,
+        ),
+        (
+            "apply_deployment_plan",
+            plan(&[&script, &tool("install_package", packages())]),
+            true,
+        ),
+        (
+            "apply_deployment_plan",
+            plan(&[&script, &tool("reboot", json!({}))]),
+            true,
+        ),
+    ] {
+        let operation = operation(kind, &parameters).unwrap();
+        let found = together(&operation, &given);
+        let codes: Vec<_> = found
+            .iter()
+            .map(|found| (found.pointer.as_str(), found.code.as_str()))
+            .collect();
+        let expected = [("/environment", "operation-environment-invalid")];
+        assert_eq!(
+            codes,
+            &expected[..usize::from(refused)],
+            "{kind} {parameters}"
+        );
+        assert_eq!(takes_environment(&operation), !refused);
+        assert!(
+            together(&operation, &none).is_empty(),
+            "{kind} {parameters}"
+        );
+    }
+}

@@ -1,9 +1,7 @@
 //! Which package manager a host has: what the configuration says, else the family that the system says it belongs to,
 //! else whatever is there.
 
-use std::env;
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use super::apk::Apk;
@@ -14,6 +12,7 @@ use super::family::Family;
 use super::freebsd::Pkg;
 use super::pacman::Pacman;
 use super::zypper::Zypper;
+use crate::operations::surroundings::is_installed;
 
 static DNF: Dnf = Dnf {
     tool: "dnf",
@@ -28,8 +27,6 @@ static FAMILIES: [&dyn Family; 8] = [&Apt, &DNF, &YUM, &Zypper, &Apk, &Pacman, &
 
 /// Where the system says what it is (systemd's os-release).
 const OS_RELEASE: [&str; 2] = ["/etc/os-release", "/usr/lib/os-release"];
-/// Where tools are looked for when the environment does not say.
-const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The package manager of a host.
 #[derive(Clone, Debug)]
@@ -60,14 +57,9 @@ impl Manager {
             .iter()
             .find_map(|path| fs::read_to_string(path).ok())
             .unwrap_or_default();
-        let path = env::var("PATH").unwrap_or_else(|_| PATH_DEFAULT.to_owned());
-        let there = |tool: &str| {
-            path.split(':')
-                .any(|folder| is_program(&Path::new(folder).join(tool)))
-        };
         candidates(&about)
             .into_iter()
-            .find(|family| family.programs().iter().all(|tool| there(tool)))
+            .find(|family| family.programs().iter().all(|tool| is_installed(tool)))
             .map(|family| Self {
                 family,
                 prefix: Vec::new(),
@@ -166,10 +158,6 @@ fn names_of(id: &str) -> Option<&'static [&'static str]> {
         "freebsd" => Some(&["pkg"]),
         _ => None,
     }
-}
-
-fn is_program(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
 
 #[cfg(test)]

@@ -32,6 +32,11 @@ pub async fn retry(
     }
     let operation = validate::operation(&parent.operation_type, &asked.parameters)
         .map_err(OperationError::Invalid)?;
+    // What was allowed when the parent was made may not be any more.
+    let found = validate::together(&operation, &asked.execution);
+    if !found.is_empty() {
+        return Err(OperationError::Invalid(found));
+    }
     let new = NewOperation {
         what: What {
             operation,

@@ -61,6 +61,8 @@ fn every_field_is_read() {
     let digest = format!("sha256:{}", "0".repeat(64));
     let mut body = valid();
     for (name, value) in [
+        ("operation_type", json!("run_script")),
+        ("parameters", json!({"script": "true"})),
         ("timeout_seconds", json!(60)),
         ("expires_in_seconds", json!(120)),
         ("max_concurrency", json!(5)),

@@ -10,7 +10,7 @@ use fleetwright_operations::view::{digest_text, plan, planned};
 use fleetwright_operations::{Asked, OperationError};
 use fleetwright_plugin_api::sdk::{Server, ServerError};
 use fleetwright_plugin_api::wire::{CallContext, OfflinePolicy, SetCreate, SetPreview};
-use fleetwright_protocol::{ExecutionOptions, SetId};
+use fleetwright_protocol::{ExecutionOptions, SetId, validate};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -70,17 +70,21 @@ pub async fn create(
     accept(server, context, draft).await
 }
 
-/// The set that a rollback runs as. It has no health check: that was of the operation it undoes.
+/// The set that a rollback runs as. It has no health check: that was of the operation it undoes, and so are variables that
+/// the rollback's own operation does not take.
 pub(super) fn rollback_set(
     set_id: SetId,
     what: &What,
     execution: &ExecutionOptions,
     options: &RollingOptions,
 ) -> SetCreate {
-    let execution = ExecutionOptions {
+    let mut execution = ExecutionOptions {
         health_check: None,
         ..execution.clone()
     };
+    if !validate::takes_environment(&what.operation) {
+        execution.environment.clear();
+    }
     SetCreate {
         // Hosts that had started are waited for.
         offline: OfflinePolicy::Queue,
