@@ -50,7 +50,7 @@ pub async fn enroll(
     let token = token.trim();
     let trust = trust(token, ca)?;
     let address = ServerAddress::parse(server_url)?;
-    private_file::make_folder(&config.data_dir, 0o711).map_err(EnrollError::DataFolder)?;
+    private_file::make_own_folder(&config.data_dir).map_err(EnrollError::DataFolder)?;
     let key_pem = identity::key(&config.data_dir)?;
     let client = ServerClient::new(address, tls::client_config(trust, None)?);
     let request = EnrollRequest {

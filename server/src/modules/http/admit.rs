@@ -20,7 +20,7 @@ use super::refuse;
 use crate::auth::{self, Asks, Caller, Role};
 use crate::db::DbError;
 use crate::http::Problem;
-use crate::http::idempotency::{Begin, fingerprint};
+use crate::http::idempotency::Begin;
 use crate::licensing::Access;
 
 const BASE: &str = "/api/v1";
@@ -125,7 +125,7 @@ impl Modules {
         let path = uri
             .path_and_query()
             .map_or_else(|| uri.path(), |path| path.as_str());
-        let same = fingerprint(method.as_str(), path, body);
+        let same = parts.idempotency.fingerprint(method.as_str(), path, body);
         let begin = parts
             .idempotency
             .begin(
