@@ -1,6 +1,7 @@
 //! The agent at work: one process per data folder, its core, and the connection kept up around it.
 
 use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,11 +74,12 @@ pub fn lock(data_dir: &Path) -> Result<DataLock, AgentError> {
         path: data_dir.to_owned(),
         error,
     };
-    private_file::make_folder(data_dir, 0o711).map_err(failed)?;
+    private_file::make_own_folder(data_dir).map_err(failed)?;
     let file = File::options()
         .write(true)
         .create(true)
         .truncate(false)
+        .mode(0o600)
         .open(data_dir.join("lock"))
         .map_err(failed)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {

@@ -59,7 +59,7 @@ pub async fn enroll(
     let pem = ca.map(read_authority).transpose()?;
     let trust = trust(token, pem.as_deref())?;
     let address = ServerAddress::parse(server_url)?;
-    private_file::make_folder(&config.data_dir, 0o711).map_err(EnrollError::DataFolder)?;
+    private_file::make_own_folder(&config.data_dir).map_err(EnrollError::DataFolder)?;
     let key_pem = identity::key(&config.data_dir)?;
     let trusted = match (&pem, &trust) {
         (Some(pem), _) => Trusted::Authorities(pem),

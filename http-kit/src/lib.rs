@@ -3,6 +3,7 @@
 //! and its modules: what turns their errors into problems stands beside those errors.
 
 pub mod bounds;
+pub mod concealed;
 pub mod etag;
 mod extract;
 mod fields;

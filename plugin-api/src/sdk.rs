@@ -34,8 +34,8 @@ pub use error::{CallError, ModuleError, ServerError};
 pub use extract::Caller;
 pub use fleetwright_http_kit::{
     At, Fields, FromFields, FromInput, IfMatch, IfNoneMatch, JsonBody, ListQuery, OptionalJsonBody,
-    Page, PageParameters, Paging, PathId, PathIds, Problem, StrictQuery, Timestamp, bounds, etag,
-    from_input, hyphenated, one_of, read, read_with,
+    Page, PageParameters, Paging, PathId, PathIds, Problem, StrictQuery, Timestamp, bounds,
+    concealed, etag, from_input, hyphenated, one_of, read, read_with,
 };
 pub use hosts::Hosts;
 pub use identity::Identity;

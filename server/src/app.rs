@@ -1,9 +1,9 @@
 //! The wiring: every part of the server, made once and handed to whoever needs it. `run` runs it.
 
+pub mod data_folder;
 pub mod retention;
 pub mod rights;
 
-use std::path::Path;
 use std::sync::Arc;
 
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::identities::Identities;
 use crate::auth::rate::RateLimit;
+use crate::auth::secret_file::{random_secret, read_or_create};
 use crate::auth::{Auth, AuthStartError};
 use crate::clock::SharedClock;
 use crate::commands::outputs::Spool;
@@ -63,6 +64,8 @@ pub enum StartError {
         path: String,
         source: std::io::Error,
     },
+    #[error("the key of idempotency records: {0}")]
+    Idempotency(std::io::Error),
     #[error("the folder for outputs: {0}")]
     Outputs(std::io::Error),
     #[error(transparent)]
@@ -82,7 +85,7 @@ impl App {
         clock: SharedClock,
         metrics: Option<PrometheusHandle>,
     ) -> Result<(AppState, Workers), StartError> {
-        make_private_folder(&config.data_dir)?;
+        data_folder::make_private(&config.data_dir, &config.database_url())?;
         let db = Db::open(&config.database_url()).await?;
         db.migrate_core().await?;
         let signals = Signals::default();
@@ -105,7 +108,9 @@ impl App {
             signals: signals.clone(),
             spool,
         });
-        let idempotency = Idempotency::default();
+        let secret = config.data_dir.join("idempotency.key");
+        let secret = read_or_create(&secret, random_secret).map_err(StartError::Idempotency)?;
+        let idempotency = Idempotency::new(&secret);
         let parts = (db.clone(), clock.clone(), signals.clone());
         let auth = Auth::start(db.clone(), clock.clone(), &config.data_dir, &config.limits)?;
         let identities = auth.identities.clone();
@@ -209,17 +214,4 @@ async fn open_modules(
     .await
     .map_err(StartError::Modules)?;
     Ok((licensing, modules))
-}
-
-/// The data folder holds keys: only its owner may look inside.
-pub fn make_private_folder(path: &Path) -> Result<(), StartError> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    let made = std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path);
-    made.map_err(|source| StartError::DataFolder {
-        path: path.display().to_string(),
-        source,
-    })
 }

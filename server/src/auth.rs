@@ -7,6 +7,7 @@ pub mod caller;
 pub mod carried;
 pub mod decide;
 pub mod delegation;
+pub mod first_password;
 pub mod first_start;
 pub mod http;
 pub mod identities;
@@ -35,6 +36,7 @@ pub use role::Role;
 pub use scope::{Scope, Scopes};
 pub use standing::Standing;
 
+use first_password::FirstPassword;
 use identities::Identities;
 use passwords::{PasswordError, Passwords};
 use rate::RateLimit;
@@ -57,6 +59,7 @@ pub struct Auth {
     pub identities: Identities,
     pub passwords: Passwords,
     pub session_tokens: Arc<SessionTokens>,
+    pub first_password: FirstPassword,
     failures_by_name: RateLimit,
     failures_by_address: RateLimit,
 }
@@ -84,6 +87,8 @@ pub enum AuthError {
     Beyond(Vec<Violation>),
     #[error("the password could not be processed: {0}")]
     Password(#[source] PasswordError),
+    #[error("the file for the first password: {0}")]
+    FirstPassword(#[source] std::io::Error),
     #[error("a session token could not be signed")]
     Signing,
     #[error(transparent)]
@@ -112,6 +117,7 @@ impl Auth {
         Ok(Self {
             identities: Identities::new(db.clone(), Arc::clone(&session_tokens)),
             passwords: Passwords::new()?,
+            first_password: FirstPassword::of_folder(data_dir),
             failures_by_name: RateLimit::new(failures, MINUTE_US),
             failures_by_address: RateLimit::new(failures.saturating_mul(ADDRESS_FACTOR), MINUTE_US),
             db,

@@ -37,7 +37,7 @@ pub struct Config {
     pub trusted_keys: Vec<String>,
     pub allow_development_keys: bool,
     pub license_file: Option<PathBuf>,
-    /// First start only; generated and printed once when absent.
+    /// First start only; generated when absent, and kept in a file of the data folder until it is used.
     pub admin_password: Option<Secret>,
     pub tls: Tls,
     pub log: Log,

@@ -1,13 +1,13 @@
 //! The server's command line. Everything it does is in the library.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Parser, Subcommand};
 use fleetwright_server::agents::{Agents, AgentsParts};
-use fleetwright_server::app::{App, make_private_folder};
+use fleetwright_server::app::{App, data_folder};
 use fleetwright_server::auth::first_start::{self, ConsoleUser};
 use fleetwright_server::auth::{Auth, AuthError, Role};
 use fleetwright_server::clock::SystemClock;
@@ -85,6 +85,7 @@ fn execute(arguments: Arguments) -> Result<()> {
         return Ok(probe::child()?);
     }
     let config = load(arguments.config)?;
+    data_folder::keep_new_files_private();
     match arguments.command {
         Command::Serve => on_runtime(serve(config)),
         Command::Migrate => on_runtime(migrate(config)),
@@ -121,14 +122,15 @@ async fn serve(config: Config) -> Result<()> {
     probe::enable(std::env::current_exe()?);
     let password = config.admin_password.clone();
     // It keeps what the clock goes on by.
-    make_private_folder(&config.data_dir)?;
+    data_folder::make_private(&config.data_dir, &config.database_url())?;
     let clock = SystemClock::of_folder(&config.data_dir);
     let (app, workers) = App::build(config, clock, Some(metrics)).await?;
     let agents = Agents::open(AgentsParts::of(&app))?;
     run::stop_on_signals(&app)?;
     let password = password.as_ref().map(config::Secret::expose);
     let made = first_start::ensure_admin(&app.auth, password).await;
-    announce_user(made.map_err(explain).context("the first administrator")?)?;
+    let made = made.map_err(explain).context("the first administrator")?;
+    announce_first(made, app.auth.first_password.path())?;
     app.auth.tell_of_unowned_tokens().await?;
     let listeners = run::listen(&app)?;
     run::serve(app, agents, workers, listeners).await?;
@@ -137,6 +139,7 @@ async fn serve(config: Config) -> Result<()> {
 
 async fn migrate(config: Config) -> Result<()> {
     telemetry::start_logging(&config.log)?;
+    data_folder::make_private(&config.data_dir, &config.database_url())?;
     let db = Db::open(&config.database_url()).await?;
     db.migrate_core().await?;
     db.close().await;
@@ -150,6 +153,7 @@ async fn create_user(config: Config, name: String, role: Role, password_stdin: b
         true => Some(first_line()?),
         false => None,
     };
+    data_folder::make_private(&config.data_dir, &config.database_url())?;
     let db = Db::open(&config.database_url()).await?;
     db.migrate_core().await?;
     let auth = Auth::start(
@@ -164,7 +168,23 @@ async fn create_user(config: Config, name: String, role: Role, password_stdin: b
     Ok(())
 }
 
-/// Standard output, not the log: a log is kept and shipped.
+/// What a server prints is kept in a journal: a password that was made is in a file, and only that is named.
+fn announce_first(made: Option<ConsoleUser>, file: &Path) -> Result<()> {
+    match made {
+        Some(user) if user.generated => {
+            let mut out = std::io::stdout().lock();
+            let (name, file) = (&user.name, file.display());
+            writeln!(
+                out,
+                "made the user `{name}`; the password is in {file} until it is used"
+            )?;
+            Ok(out.flush()?)
+        }
+        made => announce_user(made),
+    }
+}
+
+/// To whoever has typed the command.
 fn announce_user(made: Option<ConsoleUser>) -> Result<()> {
     let Some(user) = made else {
         return Ok(());

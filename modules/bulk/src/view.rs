@@ -54,6 +54,7 @@ pub struct BulkSummary {
 pub struct BulkOperation {
     #[serde(flatten)]
     pub summary: BulkSummary,
+    /// Of scripts, inputs and contents viewers see `{"sha256", "bytes"}`.
     #[schema(value_type = Object)]
     pub parameters: Value,
     /// As asked; a long list of explicit ids is left out and counted in `selector_ids_omitted`.
@@ -62,6 +63,8 @@ pub struct BulkOperation {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub selector_ids_omitted: Option<u64>,
     pub working_directory: Option<String>,
+    /// Viewers see the names, and `{"bytes"}` of each value.
+    #[schema(value_type = Object)]
     pub environment: BTreeMap<String, String>,
     pub run_as: Option<String>,
 }

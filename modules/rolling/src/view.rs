@@ -74,6 +74,7 @@ pub struct RollingSummary {
 pub struct RollingDeployment {
     #[serde(flatten)]
     pub summary: RollingSummary,
+    /// Of scripts, inputs and contents viewers see `{"sha256", "bytes"}`.
     #[schema(value_type = Object)]
     pub parameters: Value,
     /// As asked; a long list of explicit ids is left out and counted in `selector_ids_omitted`.
@@ -85,6 +86,8 @@ pub struct RollingDeployment {
     #[schema(value_type = Option<Object>)]
     pub rollback_operation: Option<Value>,
     pub working_directory: Option<String>,
+    /// Viewers see the names, and `{"bytes"}` of each value.
+    #[schema(value_type = Object)]
     pub environment: BTreeMap<String, String>,
     pub run_as: Option<String>,
     #[schema(value_type = Option<Object>)]

@@ -2,6 +2,7 @@
 //! whole. Who uploaded what is in the database.
 
 use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -54,7 +55,10 @@ impl BlobDigest {
 impl BlobStore {
     /// Makes the folder, and clears what an earlier run left unfinished in it. Blocking; for start-up.
     pub fn open(folder: &Path) -> io::Result<Self> {
-        std::fs::create_dir_all(folder)?;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)?;
         for entry in std::fs::read_dir(folder)? {
             let entry = entry?;
             if entry.file_name().to_string_lossy().ends_with(".partial") {

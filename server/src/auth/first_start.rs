@@ -6,12 +6,11 @@ use rand::RngCore as _;
 use serde_json::json;
 
 use super::actions::users;
+use super::first_password::ADMIN_NAME;
 use super::store::{self, User};
 use super::{Auth, AuthError, Role, passwords};
 use crate::audit::{self, AuditContext};
 
-/// The first administrator's name.
-pub const ADMIN_NAME: &str = "admin";
 /// Random bytes of a generated password: 144 bits, 24 characters.
 const PASSWORD_BYTES: usize = 18;
 
@@ -23,7 +22,8 @@ pub struct ConsoleUser {
     pub generated: bool,
 }
 
-/// Makes the first administrator unless there is a user already.
+/// Makes the first administrator unless there is a user already. A password that is not given is made, and kept in a file
+/// until it was used.
 pub async fn ensure_admin(
     auth: &Auth,
     password: Option<&str>,
@@ -34,7 +34,25 @@ pub async fn ensure_admin(
     if any.await? {
         return Ok(None);
     }
-    create(auth, ADMIN_NAME, Role::Admin, password, true).await
+    if password.is_some() {
+        return create(auth, ADMIN_NAME, Role::Admin, password, true).await;
+    }
+    let password = generated_password();
+    // Before there is the user: an administrator whose password nobody knows could not be helped.
+    auth.first_password
+        .keep(&password)
+        .map_err(AuthError::FirstPassword)?;
+    let made = create(auth, ADMIN_NAME, Role::Admin, Some(&password), true).await;
+    match made {
+        Ok(Some(user)) => Ok(Some(ConsoleUser {
+            generated: true,
+            ..user
+        })),
+        Ok(None) | Err(_) => {
+            auth.first_password.forget();
+            made
+        }
+    }
 }
 
 /// Makes a user at the console. With `only_first`, not if there is one by then.

@@ -45,7 +45,9 @@ impl From<AuthError> for Problem {
             AuthError::Stale => Self::precondition_failed(),
             AuthError::Invalid(found) => Self::invalid(found),
             AuthError::Beyond(found) => beyond(found),
-            AuthError::Password(_) | AuthError::Signing => Self::internal(&error),
+            AuthError::Password(_) | AuthError::FirstPassword(_) | AuthError::Signing => {
+                Self::internal(&error)
+            }
             AuthError::Db(error) => error.into(),
         }
     }

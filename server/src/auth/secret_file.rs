@@ -39,15 +39,16 @@ pub fn read_or_create(
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let content = make()?;
-            create(path, &content)?;
+            replace(path, &content)?;
             Ok(content)
         }
         Err(error) => Err(error),
     }
 }
 
-/// Written beside and linked into place, so that a crash leaves either no file or the whole one.
-fn create(path: &Path, content: &[u8]) -> io::Result<()> {
+/// Writes `path` with mode 0600, durably: beside it and moved into place, so that a crash leaves the file before or the
+/// whole one.
+pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let beside = path.with_extension("new");
     let _ = std::fs::remove_file(&beside);
     let mut file = OpenOptions::new()

@@ -11,7 +11,7 @@ use fleetwright_plugin_api::wire::CommandView;
 use fleetwright_protocol::limits::{EXPIRES_IN_SECONDS_DEFAULT, TIMEOUT_SECONDS_DEFAULT};
 use fleetwright_protocol::{CommandId, ExecutionOptions, HostId, validate};
 use serde::Serialize;
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Number, Value, json};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -26,7 +26,7 @@ use crate::db::DbError;
 use crate::http::created::Created;
 use crate::http::{
     At, FromInput, JsonBody, ListQuery, OptionalJsonBody, Page, PageParameters, PathId, Problem,
-    StrictQuery, from_input, one_of,
+    StrictQuery, concealed, from_input, one_of,
 };
 
 pub fn router() -> OpenApiRouter<AppState> {
@@ -151,20 +151,23 @@ async fn list_commands(
     Ok(Json(paging.page(rows, |view| view.id, body)))
 }
 
-/// One command with its operation and result.
+/// One command with its operation and result. Viewers see of the operation's texts their sizes and digests.
 #[utoipa::path(get, path = "/commands/{id}", tag = "commands", params(("id" = Uuid, Path)),
     responses((status = OK, body = CommandBody)))]
 async fn get_command(
     State(app): State<AppState>,
+    caller: Caller,
     PathId(id): PathId<CommandId>,
-) -> Result<Json<CommandBody>, Problem> {
+) -> Result<Json<Value>, Problem> {
     let found = app
         .commands
         .get(id)
         .await?
         .ok_or_else(|| Problem::not_found("command"))?;
     let operation = app.commands.operation(found.set_id).await?;
-    Ok(Json(view::command(found, operation)))
+    let answer = json!(view::command(found, operation));
+    let role = caller.principal.role.as_str();
+    Ok(Json(concealed::for_reader(role, answer)))
 }
 
 /// The whole stored output, or with `follow` the live one.

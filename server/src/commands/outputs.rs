@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use fleetwright_protocol::frame::{Section, Stream};
@@ -34,7 +35,10 @@ impl Spool {
     /// Creates the directory if it is missing.
     pub fn open(data_dir: &Path) -> io::Result<Self> {
         let directory = data_dir.join("outputs");
-        std::fs::create_dir_all(&directory)?;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&directory)?;
         Ok(Self { directory })
     }
 

@@ -44,7 +44,8 @@ pub struct CommandBody {
     /// A result that came after the command had ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub late_result: Option<Value>,
-    /// `{operation_type, parameters, options}`; only on a single command.
+    /// `{operation_type, parameters, options}`; only on a single command. Of scripts, inputs, contents and variables a
+    /// viewer sees `{"sha256", "bytes"}` or `{"bytes"}` instead of the text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operation: Option<Value>,
 }

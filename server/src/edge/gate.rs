@@ -15,7 +15,7 @@ use crate::auth::http::identified::Identified;
 use crate::auth::identities::Identity;
 use crate::auth::{self, AskedScope, Asks, Caller, Principal, Role, Standing};
 use crate::http::Problem;
-use crate::http::idempotency::{self, Begin, IdempotencyClaim};
+use crate::http::idempotency::{Begin, IdempotencyClaim};
 use crate::http::peer;
 use crate::http::request_id;
 
@@ -164,12 +164,11 @@ async fn begin_idempotent(
         .uri()
         .path_and_query()
         .map_or("", |path| path.as_str());
-    let fingerprint = idempotency::fingerprint(request.method().as_str(), path, &body);
+    let idempotency = &app.idempotency;
+    let fingerprint = idempotency.fingerprint(request.method().as_str(), path, &body);
     *request.body_mut() = Body::from(body);
     let lease_us = app.clock.lease_us();
-    let begin = app
-        .idempotency
-        .begin(&app.db, lease_us, &principal.id, &key, fingerprint);
+    let begin = idempotency.begin(&app.db, lease_us, &principal.id, &key, fingerprint);
     begin.await.map(Some)
 }
 

@@ -8,9 +8,9 @@ use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use aws_lc_rs::hmac;
 use axum::response::{IntoResponse as _, Response};
 use http::{HeaderName, HeaderValue, StatusCode};
-use sha2::{Digest as _, Sha256};
 
 use super::Problem;
 use crate::db::{Db, DbError, Tx};
@@ -23,9 +23,12 @@ const KEY_CHARS_MAX: usize = 255;
 const SWEEP_BATCH: u32 = 500;
 
 /// The keys of requests under way. Cheap to clone.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Idempotency {
     shared: Arc<Shared>,
+    /// What fingerprints are made with: a body may hold a password, and whoever reads the database must not be able to
+    /// try which one.
+    secret: Arc<hmac::Key>,
 }
 
 /// A key that belongs to the request being served. The work's transaction must call [`IdempotencyClaim::store`];
@@ -63,6 +66,28 @@ struct Claim {
 }
 
 impl Idempotency {
+    /// `secret` lives outside the database. With another one than before, what was asked before is another request.
+    pub fn new(secret: &[u8]) -> Self {
+        Self {
+            shared: Arc::default(),
+            secret: Arc::new(hmac::Key::new(hmac::HMAC_SHA256, secret)),
+        }
+    }
+
+    /// What makes a request the same as another: method, path with query, and body. Keyed, so that it tells nothing of the
+    /// body to whoever has not the secret.
+    pub fn fingerprint(&self, method: &str, path_and_query: &str, body: &[u8]) -> Fingerprint {
+        let mut mac = hmac::Context::with_key(&self.secret);
+        for part in [method.as_bytes(), path_and_query.as_bytes(), body] {
+            mac.update(&(part.len() as u64).to_be_bytes());
+            mac.update(part);
+        }
+        let mut fingerprint = Fingerprint::default();
+        // A tag of HMAC-SHA-256 is as long as a fingerprint.
+        fingerprint.copy_from_slice(mac.sign().as_ref());
+        fingerprint
+    }
+
     /// Takes the key for this request, or finds what the first request with it was answered.
     ///
     /// Errors: 400 for a bad key, 409 `in-progress`, 422 `idempotency-mismatch`.
@@ -181,16 +206,6 @@ impl Drop for Claim {
     }
 }
 
-/// What makes a request the same as another: method, path with query, and body.
-pub fn fingerprint(method: &str, path_and_query: &str, body: &[u8]) -> Fingerprint {
-    let mut hash = Sha256::new();
-    for part in [method.as_bytes(), path_and_query.as_bytes(), body] {
-        hash.update((part.len() as u64).to_be_bytes());
-        hash.update(part);
-    }
-    hash.finalize().into()
-}
-
 /// Deletes one batch of expired records. Returns whether there may be more.
 pub async fn sweep(db: &Db, lease_us: i64) -> Result<bool, DbError> {
     db.write(move |tx| {
@@ -244,6 +259,8 @@ fn replay(stored: StoredResponse) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use sha2::{Digest as _, Sha256};
+
     use super::*;
 
     const ONE: Fingerprint = [1; 32];
@@ -251,7 +268,7 @@ mod tests {
 
     #[test]
     fn a_key_in_use_is_refused_until_its_last_claim_is_dropped() {
-        let keys = Idempotency::default();
+        let keys = Idempotency::new(b"secret");
         let claim = keys.take("user:1", "k", ONE).expect("free");
         let copy = claim.clone();
         let refused = |fingerprint| {
@@ -274,7 +291,7 @@ mod tests {
 
     #[test]
     fn a_handle_finds_its_claim_while_it_lives() {
-        let keys = Idempotency::default();
+        let keys = Idempotency::new(b"secret");
         let claim = keys.take("user:1", "k", ONE).expect("free");
         let handle = claim.handle();
         assert_ne!(handle, 0);
@@ -285,11 +302,26 @@ mod tests {
 
     #[test]
     fn method_path_and_body_each_change_the_fingerprint() {
-        let base = fingerprint("POST", "/a", b"b");
-        assert_ne!(base, fingerprint("PUT", "/a", b"b"));
-        assert_ne!(base, fingerprint("POST", "/a?x", b"b"));
-        assert_ne!(base, fingerprint("POST", "/a", b"bc"));
-        assert_ne!(base, fingerprint("POST", "/ab", b""));
+        let keys = Idempotency::new(b"secret");
+        let base = keys.fingerprint("POST", "/a", b"b");
+        assert_eq!(base, keys.fingerprint("POST", "/a", b"b"));
+        assert_ne!(base, keys.fingerprint("PUT", "/a", b"b"));
+        assert_ne!(base, keys.fingerprint("POST", "/a?x", b"b"));
+        assert_ne!(base, keys.fingerprint("POST", "/a", b"bc"));
+        assert_ne!(base, keys.fingerprint("POST", "/ab", b""));
+    }
+
+    #[test]
+    fn a_fingerprint_says_nothing_without_the_secret() {
+        let made = |secret: &[u8]| Idempotency::new(secret).fingerprint("POST", "/a", b"password");
+        assert_ne!(made(b"one"), made(b"another"));
+        // Whoever has the record and tries bodies has only the plain digest to try them with.
+        let mut plain = Sha256::new();
+        for part in [&b"POST"[..], b"/a", b"password"] {
+            plain.update((part.len() as u64).to_be_bytes());
+            plain.update(part);
+        }
+        assert_ne!(made(b"one"), Fingerprint::from(plain.finalize()));
     }
 
     #[test]

@@ -298,9 +298,9 @@ on_each_database! {
 
     async fn an_idempotency_record_is_kept_with_its_work_for_a_day(database: TestDatabase) {
         let db = &database.db;
-        let keys = Idempotency::default();
+        let keys = Idempotency::new(b"secret");
         let value = http_value("k");
-        let print = |body: &[u8]| idempotency::fingerprint("POST", "/x", body);
+        let print = |body: &[u8]| keys.fingerprint("POST", "/x", body);
         let begin = |now_us, body: &'static [u8]| {
             keys.begin(db, now_us, "user:1", &value, print(body))
         };

@@ -3,13 +3,14 @@
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
-use fleetwright_plugin_api::sdk::{Caller, IfNoneMatch, PathId, Problem, Server};
+use fleetwright_plugin_api::sdk::{Caller, IfNoneMatch, PathId, Problem, Server, concealed};
+use serde_json::json;
 use uuid::Uuid;
 
 use crate::kind::{Kind, problem};
 use crate::read;
 
-/// One operation with its counters and what was asked.
+/// One operation with its counters and what was asked; of its texts viewers see sizes and digests.
 pub async fn get<K: Kind>(
     State(server): State<Server>,
     Caller(context): Caller,
@@ -18,7 +19,9 @@ pub async fn get<K: Kind>(
 ) -> Result<Response, Problem> {
     let found = read::detail::<K>(&server, context.tenant.as_deref(), id).await;
     let (loaded, asked) = found.map_err(problem::<K>)?;
-    Ok(seen.reply(loaded.revision(), || K::detail(&loaded, asked)))
+    Ok(seen.reply(loaded.revision(), || {
+        concealed::for_reader(&context.role, json!(K::detail(&loaded, asked)))
+    }))
 }
 
 /// How far it is.

@@ -4,8 +4,10 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use fleetwright_plugin_api::sdk::{JsonBody, ListQuery, PathId, Problem, Server, etag, from_input};
-use serde_json::Value;
+use fleetwright_plugin_api::sdk::{
+    Caller, JsonBody, ListQuery, PathId, Problem, Server, concealed, etag, from_input,
+};
+use serde_json::{Value, json};
 use utoipa::IntoParams;
 use uuid::Uuid;
 
@@ -67,7 +69,7 @@ pub async fn list(
     }))
 }
 
-/// One schedule, with what it launches.
+/// One schedule, with what it launches; of its texts viewers see sizes and digests.
 #[utoipa::path(
     get, path = "/fleet/schedules/{id}", tag = "schedules",
     params(("id" = Uuid, Path)),
@@ -81,11 +83,14 @@ pub async fn list(
 )]
 pub async fn get(
     State(server): State<Server>,
+    Caller(context): Caller,
     PathId(id): PathId<Uuid>,
 ) -> Result<Response, Problem> {
     let (header, work, newest) = read::detail(&server, id).await.map_err(of)?;
     let tag = [(header::ETAG, etag::of(header.revision))];
-    Ok((tag, Json(view::detail(&header, &work, newest.as_ref()))).into_response())
+    let answer = json!(view::detail(&header, &work, newest.as_ref()));
+    let answer = concealed::for_reader(&context.role, answer);
+    Ok((tag, Json(answer)).into_response())
 }
 
 /// A schedule's runs, newest first.

@@ -92,6 +92,7 @@ pub async fn log_in(
             Ok(audit::append(tx, now_us, &context, &entry)?)
         })
         .await?;
+    auth.first_password.used_by(&session.name);
     view(auth, now.lease_us, session, refresh)
 }
 

@@ -131,7 +131,9 @@ pub async fn change(
     };
     let now_us = auth.clock.now_us();
     let identities = auth.identities.clone();
-    auth.db
+    let has_other_password = hash.is_some();
+    let changed = auth
+        .db
         .write(move |tx| -> Result<UserView, AuthError> {
             let mut user = store::lock(tx, id)?.ok_or(AuthError::NotFound("user"))?;
             if !if_match.matches(user.revision) {
@@ -172,14 +174,19 @@ pub async fn change(
             tx.after_commit(move || identities.forget_all());
             Ok(user.into())
         })
-        .await
+        .await?;
+    if has_other_password {
+        auth.first_password.used_by(&changed.name);
+    }
+    Ok(changed)
 }
 
 pub async fn delete(auth: &Auth, context: AuditContext, id: Uuid) -> Result<(), AuthError> {
     let now_us = auth.clock.now_us();
     let identities = auth.identities.clone();
-    auth.db
-        .write(move |tx| -> Result<(), AuthError> {
+    let name = auth
+        .db
+        .write(move |tx| -> Result<String, AuthError> {
             let user = store::lock(tx, id)?.ok_or(AuthError::NotFound("user"))?;
             if !store::has_other_admin(tx, id)? {
                 return Err(AuthError::LastAdmin);
@@ -190,9 +197,11 @@ pub async fn delete(auth: &Auth, context: AuditContext, id: Uuid) -> Result<(), 
             let entry = audit::entry("user.delete", "user", id, detail);
             audit::append(tx, now_us, &context, &entry)?;
             tx.after_commit(move || identities.forget_all());
-            Ok(())
+            Ok(user.name)
         })
-        .await
+        .await?;
+    auth.first_password.used_by(&name);
+    Ok(())
 }
 
 /// Inserts; a taken name is not a defect.

@@ -46,7 +46,7 @@ pub(super) async fn find(
         return Ok(None);
     };
     let fingerprint = Fingerprint::try_from(row.bytes("fingerprint")?)
-        .map_err(|_| row.unexpected("fingerprint", "a SHA-256 digest"))?;
+        .map_err(|_| row.unexpected("fingerprint", "32 bytes"))?;
     let status = u16::try_from(row.integer("status")?)
         .map_err(|_| row.unexpected("status", "an HTTP status"))?;
     let headers = row.json("headers")?;

@@ -21,7 +21,7 @@ use super::refuse;
 use crate::auth::{self, Caller, Standing};
 use crate::db::DbError;
 use crate::http::Problem;
-use crate::http::idempotency::{Begin, fingerprint};
+use crate::http::idempotency::Begin;
 use crate::licensing::Access;
 
 /// Adds the Pro routes to a router that is served under `/api/v1`, behind authentication.
@@ -132,7 +132,7 @@ impl Modules {
         let path = uri
             .path_and_query()
             .map_or_else(|| uri.path(), |path| path.as_str());
-        let same = fingerprint(method.as_str(), path, body);
+        let same = parts.idempotency.fingerprint(method.as_str(), path, body);
         let begin = parts
             .idempotency
             .begin(
