@@ -10,7 +10,7 @@ use fleetwright_server::audit::verify::{self, Finding};
 use fleetwright_server::audit::{self, AuditContext, store as audit_store};
 use fleetwright_server::auth::actions::users::{self, NewUser, UserChange};
 use fleetwright_server::auth::actions::{sessions, tokens};
-use fleetwright_server::auth::{Auth, AuthError, Role, first_start};
+use fleetwright_server::auth::{Auth, AuthError, Principal, Role, delegation, first_start, store};
 use fleetwright_server::clock::{Clock as _, ManualClock};
 use fleetwright_server::config::Limits;
 use fleetwright_server::db::{Db, DbError, Statement};
@@ -65,6 +65,14 @@ impl Desk {
         found.is_some()
     }
 
+    /// Who makes tokens and users.
+    async fn admin(&self) -> Principal {
+        let found = store::by_name(&self.auth.db, "admin").await.unwrap();
+        let id = found.expect("the first administrator").0.id;
+        let found = delegation::of(&self.auth.db, &format!("user:{id}"), START_US).await;
+        found.unwrap().expect("they may log in")
+    }
+
     async fn new_token(&self, expires_in_seconds: Option<u64>) -> (Uuid, String) {
         let new = tokens::NewToken {
             name: "ci".to_owned(),
@@ -73,7 +81,8 @@ impl Desk {
             tenant: None,
             expires_in_seconds,
         };
-        let made = tokens::create(&self.auth, AuditContext::system("test"), None, new).await;
+        let (by, context) = (self.admin().await, AuditContext::system("test"));
+        let made = tokens::create(&self.auth, by, context, None, new).await;
         let body: serde_json::Value = serde_json::from_str(&made.unwrap().body).unwrap();
         let id = body["id"].as_str().unwrap().parse().unwrap();
         (id, body["token"].as_str().unwrap().to_owned())
@@ -236,14 +245,15 @@ on_each_database! {
             password: PASSWORD.to_owned(),
             role: Role::Viewer,
         };
-        users::create(&desk.auth, context(), None, new("ada")).await.unwrap();
-        let taken = users::create(&desk.auth, context(), None, new("ada")).await;
+        let by = desk.admin().await;
+        users::create(&desk.auth, by.clone(), context(), None, new("ada")).await.unwrap();
+        let taken = users::create(&desk.auth, by.clone(), context(), None, new("ada")).await;
         assert!(matches!(taken, Err(AuthError::NameTaken(_))));
         let session = desk.log_in("ada", PASSWORD).await.unwrap();
         assert!(desk.knows(&session.access_token).await);
         let change = UserChange { role: Some(Role::Operator), ..UserChange::default() };
         let id = session.user.id;
-        let changed = users::change(&desk.auth, context(), id, IfMatch::default(), change).await;
+        let changed = users::change(&desk.auth, by, context(), id, IfMatch::default(), change).await;
         assert_eq!(changed.unwrap().revision, 2);
         assert!(!desk.knows(&session.access_token).await);
         let session = desk.log_in("ada", PASSWORD).await.unwrap();
@@ -261,7 +271,8 @@ on_each_database! {
             UserChange { disabled: Some(true), ..UserChange::default() },
             UserChange { role: Some(Role::Operator), ..UserChange::default() },
         ] {
-            let changed = users::change(&desk.auth, context(), id, IfMatch::default(), change).await;
+            let by = desk.admin().await;
+            let changed = users::change(&desk.auth, by, context(), id, IfMatch::default(), change).await;
             assert!(matches!(changed, Err(AuthError::LastAdmin)));
         }
         assert!(matches!(users::delete(&desk.auth, context(), id).await, Err(AuthError::LastAdmin)));

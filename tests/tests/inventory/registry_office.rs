@@ -113,8 +113,9 @@ impl Office {
             tags: vec!["enrolled".into()],
             ..NewToken::default()
         };
-        let by = delegation::of(self.agents.db(), &operator().principal, 0);
-        let by = by.await.unwrap().expect("who is hired");
+        let kim = operator().principal;
+        let by = delegation::of(self.agents.db(), &kim, 0).await;
+        let by = by.unwrap().expect("who is hired");
         let created = enrollment::create_token(&self.agents, by, operator(), new, |_, _| Ok(()));
         created.await.unwrap().text
     }
