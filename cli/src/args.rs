@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
+use crate::blobs::BlobsAction;
 use crate::bulk::BulkAction;
 use crate::commands::CommandsAction;
 use crate::groups::GroupsAction;
@@ -82,6 +83,11 @@ pub enum Command {
     Commands {
         #[command(subcommand)]
         action: CommandsAction,
+    },
+    /// Uploaded content of deployed files
+    Blobs {
+        #[command(subcommand)]
+        action: BlobsAction,
     },
     /// The server's modules
     Modules {

@@ -35,9 +35,9 @@ pub fn login(connection: &ConnectionArgs, args: &LoginArgs) -> Result<Completion
         .as_ref()
         .map(|ca| std::fs::read(ca).map_err(Failure::file(ca.display().to_string())));
     let roots = roots.transpose()?;
-    let credentials = match &connection.token {
+    let credentials = match connection.given_token()? {
         Some(token) => Credentials {
-            token: Some(token.clone()),
+            token: Some(token),
             ..Credentials::default()
         },
         None => with_password(&Client::new(&server, None, roots.as_deref())?, args)?,

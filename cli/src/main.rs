@@ -2,6 +2,7 @@
 //! server's database or files.
 
 mod args;
+mod blobs;
 mod bulk;
 mod client;
 mod commands;
@@ -92,6 +93,7 @@ fn with_session(session: Session, command: Command) -> Result<Completion, Failur
             LicenseAction::Vendor(action) => license::vendor(action),
         },
         Command::Modules { action } => modules::run(&session, action),
+        Command::Blobs { action } => blobs::blobs(&session, action),
         Command::Tokens { action } => tokens::api_tokens(&session, action),
         Command::EnrollmentTokens { action } => tokens::enrollment_tokens(&session, action),
         // Done before there was a session.

@@ -12,9 +12,12 @@ pub struct ConnectionArgs {
     /// Address of the server, such as https://fleet.example.com
     #[arg(long, global = true, env = "FLEETWRIGHT_SERVER", value_name = "URL")]
     pub server: Option<String>,
-    /// API token
+    /// API token. Everybody on this machine sees what stands on a command line: better `--token-file` or the variable
     #[arg(long, global = true, env = "FLEETWRIGHT_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
+    /// Read the API token from this file (first line; `-`: standard input)
+    #[arg(long, global = true, value_name = "FILE", conflicts_with = "token")]
+    pub token_file: Option<PathBuf>,
     /// Trust these certificates (PEM) instead of the machine's
     #[arg(long, global = true, env = "FLEETWRIGHT_CA", value_name = "FILE")]
     pub ca: Option<PathBuf>,
@@ -41,9 +44,34 @@ impl ConnectionArgs {
         }
     }
 
+    /// The token that was given, in whatever way.
+    pub fn given_token(&self) -> Result<Option<String>, Failure> {
+        let Some(path) = &self.token_file else {
+            return Ok(self.token.clone());
+        };
+        let text = if path.as_os_str() == "-" {
+            let mut line = String::new();
+            let read = std::io::stdin().read_line(&mut line);
+            read.map_err(Failure::file("standard input"))?;
+            line
+        } else {
+            std::fs::read_to_string(path).map_err(Failure::file(path.display().to_string()))?
+        };
+        let token = text.lines().next().unwrap_or_default().trim();
+        if token.is_empty() {
+            let detail = format!("there is no token in {}", path.display());
+            return Err(Failure::Settings(detail));
+        }
+        Ok(Some(token.to_owned()))
+    }
+
     pub fn resolve(&self) -> Result<Connection, Failure> {
         let stored = credentials::read(&self.config_path()?)?.unwrap_or_default();
-        decide(self, stored).ok_or_else(|| {
+        let given = Self {
+            token: self.given_token()?,
+            ..self.clone()
+        };
+        decide(&given, stored).ok_or_else(|| {
             Failure::Settings(
                 "no server given: use --server URL, FLEETWRIGHT_SERVER, or sign in with `fleetwright login`".to_owned(),
             )
@@ -83,6 +111,7 @@ mod tests {
         ConnectionArgs {
             server: server.map(str::to_owned),
             token: token.map(str::to_owned),
+            token_file: None,
             ca: None,
             config: None,
         }

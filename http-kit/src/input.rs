@@ -19,6 +19,9 @@ use crate::{Problem, Timestamp};
 const KEY_CHARS_SHOWN: usize = 64;
 /// Of a value that is not of its field's type.
 pub(crate) const MISTYPED: &str = "invalid-field";
+/// Of any text that has no limit of its own: a kernel hands no longer variable or argument to a program, and everything
+/// else that is read as a text is far shorter. Scripts and contents are read by the rules of operations.
+const TEXT_BYTES_MAX: usize = 128 * 1024;
 /// Digits and hyphens of the one form of a UUID that is read: each thing has one name.
 const HYPHENATED_CHARS: usize = 36;
 
@@ -253,7 +256,8 @@ impl FromInput for Map<String, Value> {
 impl FromInput for String {
     fn from_input(value: Value, at: &mut At<'_>) -> Option<Self> {
         match value {
-            Value::String(text) => Some(text),
+            Value::String(text) if text.len() <= TEXT_BYTES_MAX => Some(text),
+            Value::String(_) => at.mistyped(&format!("at most {TEXT_BYTES_MAX} bytes")),
             Value::Null
             | Value::Bool(_)
             | Value::Number(_)

@@ -15,7 +15,7 @@ mod query;
 pub mod request_id;
 mod timestamp;
 
-pub use bounds::one_of;
+pub use bounds::{Reason, one_of};
 pub use etag::{IfMatch, IfNoneMatch};
 pub use extract::{JsonBody, OptionalJsonBody, PathId, PathIds, require_json};
 pub use fields::{Fields, FromFields};

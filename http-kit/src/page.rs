@@ -18,6 +18,9 @@ pub const LIMIT_DEFAULT: u32 = 50;
 pub const LIMIT_MAX: u32 = 500;
 /// Bytes of the digest: half of SHA-256, ample against taking one list for another.
 const DIGEST_BYTES: usize = 16;
+/// Bytes of the items of a page, as they are written, unless the first alone is larger: what a client asks for in one answer
+/// and a server holds for it at a time.
+pub const PAGE_BYTES_MAX: usize = 1024 * 1024;
 /// Longest cursor looked at; ours are a fraction of it.
 const CURSOR_CHARS_MAX: usize = 2_048;
 
@@ -70,7 +73,7 @@ impl Paging {
 
     /// Cuts a page out of `rows`, which were read with a limit of one more: the extra row says that there is more.
     /// `position` is where the page after a given row starts.
-    pub fn page<Row, T, P: Serialize>(
+    pub fn page<Row, T: Serialize, P: Serialize>(
         &self,
         mut rows: Vec<Row>,
         position: impl Fn(&Row) -> P,
@@ -79,15 +82,35 @@ impl Paging {
         let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
         let has_more = rows.len() > limit;
         rows.truncate(limit);
-        let next = rows.last().filter(|_| has_more).map(position);
-        self.page_until(rows.into_iter().map(view).collect(), next.as_ref())
+        let next = rows.last().filter(|_| has_more).map(&position);
+        self.page_until(rows, next, position, view)
     }
 
-    /// A page that somebody else has cut; `next` is where the next one starts, if there is one.
-    pub fn page_until<T, P: Serialize>(&self, items: Vec<T>, next: Option<&P>) -> Page<T> {
+    /// A page of all of `rows`; `next` is where the next one starts, if there is one. It ends before a row that would make
+    /// it too large, so the next one starts there.
+    pub fn page_until<Row, T: Serialize, P: Serialize>(
+        &self,
+        rows: impl IntoIterator<Item = Row>,
+        next: Option<P>,
+        position: impl Fn(&Row) -> P,
+        mut view: impl FnMut(Row) -> T,
+    ) -> Page<T> {
+        let (mut items, mut bytes) = (Vec::new(), 0_usize);
+        let mut before = None;
+        for row in rows {
+            let after = position(&row);
+            let item = view(row);
+            bytes = bytes.saturating_add(written_bytes(&item));
+            if bytes > PAGE_BYTES_MAX && !items.is_empty() {
+                let next_cursor = before.map(|position| self.seal(&position));
+                return Page { items, next_cursor };
+            }
+            items.push(item);
+            before = Some(after);
+        }
         Page {
             items,
-            next_cursor: next.map(|position| self.seal(position)),
+            next_cursor: next.map(|position| self.seal(&position)),
         }
     }
 
@@ -112,6 +135,27 @@ impl Paging {
     fn tag(&self, text: &[u8]) -> ListDigest {
         short(Sha256::new().chain_update(self.list).chain_update(text))
     }
+}
+
+/// How many bytes this is as JSON.
+fn written_bytes(item: &impl Serialize) -> usize {
+    struct Count(usize);
+
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 = self.0.saturating_add(bytes.len());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let mut count = Count(0);
+    // What cannot be written is told where the page is.
+    let _ = serde_json::to_writer(&mut count, item);
+    count.0
 }
 
 /// Of the list at `path` with the filters among `parameters`, in whatever order a client writes them.
@@ -214,5 +258,32 @@ mod tests {
         assert_eq!(more.items, [1, 2]);
         let next = more.next_cursor.expect("more");
         assert_eq!(at(&paging, &next).after::<i64>().expect("ours"), Some(2));
+    }
+
+    #[test]
+    fn a_page_ends_before_it_is_too_large_and_the_next_goes_on_there() {
+        let filters = Map::new();
+        let all = |sizes: &[usize]| {
+            let paging = Paging::new(Some(500), None, digest("/l", &filters));
+            let (mut after, mut pages) = (0, Vec::new());
+            loop {
+                let rows: Vec<(usize, usize)> =
+                    sizes.iter().copied().enumerate().skip(after).collect();
+                let page = paging.page(rows, |row| row.0 + 1, |row| "x".repeat(row.1));
+                pages.push(page.items.iter().map(String::len).collect::<Vec<_>>());
+                let Some(cursor) = page.next_cursor else {
+                    return pages;
+                };
+                after = at(&paging, &cursor).after().expect("ours").expect("given");
+            }
+        };
+        let half = PAGE_BYTES_MAX / 2;
+        assert_eq!(all(&[1, 2, 3]), [[1, 2, 3]]);
+        assert_eq!(all(&[half, half, 1]), [vec![half], vec![half, 1]]);
+        // One that is too large alone is a page, and the last of them ends the list.
+        let large = PAGE_BYTES_MAX * 2;
+        assert_eq!(all(&[large, large]), [[large], [large]]);
+        assert_eq!(all(&[1, large, 1]), [[1], [large], [1]]);
+        assert_eq!(all(&[]), [Vec::<usize>::new()]);
     }
 }

@@ -34,7 +34,7 @@ pub use error::{CallError, ModuleError, ServerError};
 pub use extract::Caller;
 pub use fleetwright_http_kit::{
     At, Fields, FromFields, FromInput, IfMatch, IfNoneMatch, JsonBody, ListQuery, OptionalJsonBody,
-    Page, PageParameters, Paging, PathId, PathIds, Problem, StrictQuery, Timestamp, bounds,
+    Page, PageParameters, Paging, PathId, PathIds, Problem, Reason, StrictQuery, Timestamp, bounds,
     concealed, etag, from_input, hyphenated, one_of, read, read_with,
 };
 pub use hosts::Hosts;

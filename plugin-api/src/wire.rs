@@ -56,6 +56,24 @@ pub struct CallContext {
     pub idempotency: u64,
 }
 
+/// The method by which the server asks a module which uploaded content it keeps something for. Content is removed only where
+/// every module has answered.
+pub const BLOBS_IN_USE: &str = "blobs_in_use";
+
+/// What [`BLOBS_IN_USE`] is asked with: digests in lower-case hex, at most 500.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlobsAsked {
+    /// The digests.
+    pub sha256: Vec<String>,
+}
+
+/// Its answer: those that something is kept for which may still be run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlobsInUse {
+    /// Some of those asked for.
+    pub in_use: Vec<String>,
+}
+
 /// The stable statuses of a command (a host's row in a set).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

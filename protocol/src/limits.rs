@@ -26,6 +26,12 @@ pub const HEARTBEAT_SECONDS_DEFAULT: u64 = 10;
 pub const PLAN_STEPS_MAX: usize = 1_000;
 /// Packages in one operation; far above real use, below an argv that the kernel refuses.
 pub const PACKAGES_MAX: usize = 200;
+/// Why something is done: room for a change ticket and a sentence; it is shown in lists and kept in the audit log.
+pub const REASON_CHARS_MAX: usize = 500;
+/// What a machine says to its users before it goes down: as much as a reason.
+pub const POWER_MESSAGE_CHARS_MAX: usize = 500;
+/// The name of a step of a plan: one line of a list.
+pub const STEP_NAME_CHARS_MAX: usize = 120;
 /// A run may take at most a week.
 pub const TIMEOUT_SECONDS_MAX: u64 = 7 * 24 * 3600;
 pub const TIMEOUT_SECONDS_DEFAULT: u64 = 3600;

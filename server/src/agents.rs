@@ -3,6 +3,7 @@
 //! `conversation`; what agents report about their hosts goes to `hosts`, about commands to `commands`.
 
 pub mod authority;
+pub mod blob_upkeep;
 pub mod blobs;
 pub mod connect;
 pub mod connection;
@@ -51,6 +52,8 @@ pub struct AgentsParts {
     pub agent_names: Vec<String>,
     /// How long an agent's certificate is good for.
     pub certificate_lifetime: Duration,
+    /// Of uploaded content altogether.
+    pub blob_bytes_max: u64,
 }
 
 /// A handle on the authority, enrollment and blobs; cheap to clone.
@@ -86,6 +89,11 @@ impl AgentsParts {
             data_dir: app.config.data_dir.clone(),
             agent_names: app.config.agent_names.clone(),
             certificate_lifetime: Duration::from_secs(app.config.agent_certificate_seconds),
+            blob_bytes_max: app
+                .config
+                .limits
+                .blobs_mebibytes
+                .saturating_mul(1024 * 1024),
         }
     }
 }
@@ -100,7 +108,7 @@ impl Agents {
             inner: Arc::new(AgentsState {
                 certificate: PortCertificate::new(&authority, names, now_us)?,
                 authority,
-                blobs: BlobStore::open(&parts.data_dir.join("blobs"))?,
+                blobs: BlobStore::open(&parts.data_dir.join("blobs"), parts.blob_bytes_max)?,
                 failures: RateLimit::new(FAILURES_MAX, FAILURES_PERIOD_US),
                 parts,
             }),

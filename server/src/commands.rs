@@ -6,6 +6,7 @@
 //! do it. Nothing is loaded at start-up but the ids of open sets.
 
 pub mod actions;
+pub mod blobs;
 pub mod control;
 pub mod create;
 pub mod decide;

@@ -76,6 +76,8 @@ pub struct Retention {
     pub audit_days: u32,
     /// Commands with their outputs and sets.
     pub commands_days: u32,
+    /// Uploaded content, after it was last uploaded or seen referred to.
+    pub blobs_days: u32,
 }
 
 /// What one principal may ask of the server.
@@ -88,7 +90,14 @@ pub struct Limits {
     pub failed_logins_per_minute: u32,
     /// An agent that has not been heard of for this long is disconnected. Longer than two of its heartbeats.
     pub agent_silent_seconds: u64,
+    /// Uploaded content altogether.
+    pub blobs_mebibytes: u64,
 }
+
+/// Content is uploaded for what is run next; a pipeline that runs weekly finds it again.
+const BLOBS_DAYS_DEFAULT: u32 = 8;
+/// Hundreds of the largest: what a small machine's disk has to spare.
+const BLOBS_MEBIBYTES_DEFAULT: u64 = 10 * 1024;
 
 /// Text that is never shown.
 #[derive(Clone, Deserialize, PartialEq, Eq)]
@@ -147,6 +156,7 @@ impl Default for Retention {
         Self {
             audit_days: 90,
             commands_days: 90,
+            blobs_days: BLOBS_DAYS_DEFAULT,
         }
     }
 }
@@ -159,6 +169,7 @@ impl Default for Limits {
             // A person mistypes a few times; a guesser needs millions.
             failed_logins_per_minute: 10,
             agent_silent_seconds: PEER_SILENT_SECONDS_MAX,
+            blobs_mebibytes: BLOBS_MEBIBYTES_DEFAULT,
         }
     }
 }
@@ -222,7 +233,13 @@ impl Config {
         if self.tls.cert.is_some() != self.tls.key.is_some() {
             return refuse("tls.cert and tls.key belong together: set both or neither");
         }
-        if self.retention.audit_days == 0 || self.retention.commands_days == 0 {
+        if [
+            self.retention.audit_days,
+            self.retention.commands_days,
+            self.retention.blobs_days,
+        ]
+        .contains(&0)
+        {
             return refuse("retention is at least one day");
         }
         if !(2..=PEER_SILENT_SECONDS_MAX).contains(&self.limits.agent_silent_seconds) {

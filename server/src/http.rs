@@ -9,5 +9,5 @@ pub mod peer;
 
 pub use fleetwright_http_kit::{
     At, FromInput, JsonBody, ListQuery, OptionalJsonBody, Page, PageParameters, PathId, Problem,
-    StrictQuery, Timestamp, concealed, etag, from_input, one_of, request_id,
+    Reason, StrictQuery, Timestamp, concealed, etag, from_input, one_of, request_id,
 };

@@ -44,13 +44,15 @@ pub enum Loop {
     Notices,
     /// Deletes what has been kept long enough.
     Retention,
+    /// Removes uploaded content that nothing refers to.
+    Blobs,
     /// Stores when API tokens were last used.
     TokenUse,
     /// Folds histograms together.
     Metrics,
 }
 
-const EVERY_LOOP: [Loop; 15] = [
+const EVERY_LOOP: [Loop; 16] = [
     Loop::Presence,
     Loop::LastSeen,
     Loop::HostSilence,
@@ -64,6 +66,7 @@ const EVERY_LOOP: [Loop; 15] = [
     Loop::Reports,
     Loop::Notices,
     Loop::Retention,
+    Loop::Blobs,
     Loop::TokenUse,
     Loop::Metrics,
 ];
@@ -84,6 +87,7 @@ impl Loop {
             Self::Reports => "reports",
             Self::Notices => "notices",
             Self::Retention => "retention",
+            Self::Blobs => "blobs",
             Self::TokenUse => "token_use",
             Self::Metrics => "metrics",
         }
@@ -105,8 +109,8 @@ impl Loop {
             Self::LastSeen | Self::TokenUse => 60,
             // Everything kept is kept for a day at least, so a quarter of an hour is soon enough.
             Self::Retention => 15 * 60,
-            // The certificate lives for months.
-            Self::Certificate => 3_600,
+            // The certificate lives for months, and content is kept for days.
+            Self::Certificate | Self::Blobs => 3_600,
         };
         Some(Duration::from_secs(seconds))
     }
@@ -125,6 +129,7 @@ impl Loop {
             | Self::ModuleWatchdog
             | Self::Notices
             | Self::Retention
+            | Self::Blobs
             | Self::TokenUse
             | Self::Metrics => false,
         }

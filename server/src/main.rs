@@ -127,7 +127,9 @@ async fn serve(config: Config) -> Result<()> {
     let (app, workers) = App::build(config, clock, Some(metrics)).await?;
     let agents = Agents::open(AgentsParts::of(&app))?;
     run::stop_on_signals(&app)?;
+    // A variable that was left empty is none.
     let password = password.as_ref().map(config::Secret::expose);
+    let password = password.filter(|text| !text.is_empty());
     let made = first_start::ensure_admin(&app.auth, password).await;
     let made = made.map_err(explain).context("the first administrator")?;
     announce_first(made, app.auth.first_password.path())?;

@@ -7,6 +7,7 @@
 //! what it gets of us.
 
 mod activity;
+mod blobs;
 mod book;
 mod dispatch;
 pub mod http;

@@ -15,10 +15,10 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::task::TaskTracker;
 
-use crate::agents::Agents;
 use crate::agents::authority::AuthorityError;
 use crate::agents::connection::watch_silence;
 use crate::agents::http::{AgentsState, agent_router};
+use crate::agents::{Agents, blob_upkeep};
 use crate::app::{AppState, retention};
 use crate::commands::workers::Workers;
 use crate::config::Tls;
@@ -155,6 +155,10 @@ fn spawn_loops(app: &AppState, agents: &Agents, tasks: &TaskTracker) {
     until_shutdown(app, tasks, watch_silence(commands, silent, loops.clone()));
     let swept = app.clone();
     until_shutdown(app, tasks, async move { retention::run(&swept).await });
+    let (owner, stored) = (app.clone(), agents.clone());
+    until_shutdown(app, tasks, async move {
+        blob_upkeep::run(&owner, &stored).await
+    });
     let (used, place) = (app.clone(), loops.take(Loop::TokenUse));
     let storing = place.every(move || store_last_used(used.clone()));
     until_shutdown(app, tasks, storing);

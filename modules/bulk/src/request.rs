@@ -1,11 +1,9 @@
 //! Request bodies, as they are read and documented: every violation with its place, not the first. Pure. The selector is
 //! only known to be an object here: the groups module reads it.
 
-use fleetwright_operations::request::{
-    NewOperation, Reason, expires_in_seconds, offline, timeout_seconds,
-};
+use fleetwright_operations::request::{NewOperation, expires_in_seconds, offline, timeout_seconds};
 use fleetwright_plugin_api::sdk::{
-    At, Fields, FromFields, FromInput, Problem, bounds, from_input, read,
+    At, Fields, FromFields, FromInput, Problem, Reason, bounds, from_input, read,
 };
 use fleetwright_plugin_api::wire::{CommandStatus, OfflinePolicy};
 use fleetwright_protocol::limits::{EXPIRES_IN_SECONDS_DEFAULT, TIMEOUT_SECONDS_DEFAULT};

@@ -1,6 +1,7 @@
 //! What other modules call in process: a selector is resolved to raw ids, or brought into the form in which it is stored.
 
 use fleetwright_plugin_api::sdk::{CallError, Payload, ServerError};
+use fleetwright_plugin_api::wire::{BLOBS_IN_USE, BlobsInUse};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -40,6 +41,8 @@ pub async fn invoke(engine: &Engine, method: &str, payload: Payload) -> Result<P
     match method {
         "select" => select(engine, payload.json).await,
         "stored" => stored(engine, payload.json).await,
+        // Groups name hosts, and no content.
+        BLOBS_IN_USE => Ok(Payload::json(json!(BlobsInUse::default()))),
         other => Err(CallError::unknown_method(other)),
     }
 }

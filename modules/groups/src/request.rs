@@ -7,6 +7,7 @@ mod tests;
 
 use fleetwright_plugin_api::sdk::{At, FromInput, Problem, from_input, hyphenated, read};
 use fleetwright_protocol::Violation;
+use fleetwright_protocol::text::is_unseen;
 use fleetwright_selector::{EXPLICIT_HOST_IDS_MAX, Selector, ValidSelector, code};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -161,7 +162,7 @@ impl FromInput for Name {
             at.refuse(CODE, detail);
         } else if name.trim().is_empty() {
             at.refuse(CODE, "The name must not be blank.");
-        } else if name.chars().any(is_control) {
+        } else if name.chars().any(is_unseen) {
             at.refuse(CODE, "The name must not have control characters.");
         }
         Some(Self(name))
@@ -178,7 +179,7 @@ impl FromInput for Description {
             at.refuse(CODE, detail);
         }
         let is_break = |character: char| matches!(character, '\n' | '\r' | '\t');
-        if text.chars().any(|c| is_control(c) && !is_break(c)) {
+        if text.chars().any(|c| is_unseen(c) && !is_break(c)) {
             at.refuse(CODE, "The description must not have control characters.");
         }
         Some(Self(text))
@@ -229,10 +230,4 @@ impl FromInput for Written {
 
 fn told(violation: fleetwright_selector::Violation) -> Violation {
     Violation::new(violation.pointer, violation.code, violation.detail)
-}
-
-/// Control characters, and those that reorder what a person sees.
-fn is_control(character: char) -> bool {
-    character.is_control()
-        || matches!(character, '\u{061C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }

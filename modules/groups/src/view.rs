@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::catalog::Group;
 use crate::engine::{MemberPage, Selected};
+use crate::inventory::HostLine;
 
 /// The answer of `POST /fleet/select`.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -118,8 +119,9 @@ pub fn group(group: &Group) -> GroupView {
 }
 
 pub fn members(page: MemberPage, paging: &Paging) -> MemberPageView {
-    let last = page.items.last().map(|(id, _)| *id).filter(|_| page.more);
-    let items = page.items.into_iter().map(|(id, line)| {
+    let place = |(id, _): &(Uuid, Option<HostLine>)| *id;
+    let last = page.items.last().map(place).filter(|_| page.more);
+    let paged = paging.page_until(page.items, last, place, |(id, line)| {
         let (fqdn, states) = line.map_or((None, None), |line| {
             (line.fqdn, Some((line.status, line.approval_status)))
         });
@@ -131,7 +133,6 @@ pub fn members(page: MemberPage, paging: &Paging) -> MemberPageView {
             approval_status,
         }
     });
-    let paged = paging.page_until(items.collect(), last.as_ref());
     MemberPageView {
         items: paged.items,
         next_cursor: paged.next_cursor,

@@ -3,7 +3,7 @@
 //! written, and the caller's side, is in `calls`.
 
 use fleetwright_plugin_api::sdk::{CallError, IfMatch, Payload, Server, ServerError};
-use fleetwright_plugin_api::wire::CallContext;
+use fleetwright_plugin_api::wire::{BLOBS_IN_USE, BlobsAsked, BlobsInUse, CallContext};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -15,13 +15,16 @@ use crate::kind::{Kind, problem};
 use crate::{read, store};
 
 /// `check {request}` → `{}`, or what is wrong with it but for its selector; `create {id, request}` → `{id, status, total}`;
-/// `status {ids}` → `{operations: [{id, status, …counters}]}`; `cancel {id, kill}` → `{id, status}`.
+/// `blobs_in_use` is the server's question; `status {ids}` → `{operations: [{id, status, …counters}]}`; `cancel {id, kill}` → `{id, status}`.
 pub async fn invoke<K: Kind>(
     server: &Server,
     context: CallContext,
     method: &str,
     payload: Payload,
 ) -> Result<Payload, CallError> {
+    if method == BLOBS_IN_USE {
+        return blobs_in_use::<K>(server, payload).await;
+    }
     // As the caller, but without its idempotency record, which belongs to the caller's own answer.
     let context = CallContext {
         idempotency: 0,
@@ -37,6 +40,19 @@ pub async fn invoke<K: Kind>(
     };
     let json = answer.map_err(|error| CallError::Problem(problem::<K>(error)))?;
     Ok(Payload::json(json))
+}
+
+/// What is delivered is a command set's, which the server knows itself; a kind may keep what it would send later.
+async fn blobs_in_use<K: Kind>(server: &Server, payload: Payload) -> Result<Payload, CallError> {
+    let asked: BlobsAsked = serde_json::from_value(payload.json)
+        .map_err(|error| ServerError::Invalid(error.to_string()))?;
+    let mut answer = BlobsInUse::default();
+    for digest in asked.sha256 {
+        if store::keeps_for_later::<K>(server.db(), &digest).await? {
+            answer.in_use.push(digest);
+        }
+    }
+    Ok(Payload::json(json!(answer)))
 }
 
 async fn create<K: Kind>(

@@ -86,12 +86,11 @@ pub async fn list<K: Kind>(
     limit: u32,
 ) -> Result<Listed<K>, OperationError> {
     let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
-    let place = |header: &Header<K>| (header.created_at_us, header.id);
     let mut items: Vec<Loaded<K>> = Vec::new();
     for _read in 0..READS_PER_PAGE_MAX {
         let headers = store::list(server.db(), status.map(K::stored_as), &listing, limit).await?;
         let at_end = headers.len() < wanted;
-        let last = headers.last().map(place);
+        let last = headers.last().map(place::<K>);
         for loaded in with_sets(server, headers).await? {
             if status.is_none_or(|status| status == K::status(&loaded)) {
                 items.push(loaded);
@@ -110,6 +109,11 @@ pub async fn list<K: Kind>(
     }
     let next = listing.before;
     Ok(Listed { items, next })
+}
+
+/// Where an operation stands in lists.
+pub fn place<K: Kind>(header: &Header<K>) -> (i64, Uuid) {
+    (header.created_at_us, header.id)
 }
 
 /// A page of an operation's hosts in their frozen order, with what its rollback did on each.

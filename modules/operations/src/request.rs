@@ -17,7 +17,7 @@ use utoipa::{PartialSchema, ToSchema};
 use crate::selection::Expected;
 use parts::{AskedFields, RunFields, WhatFields};
 
-pub use parts::{Reason, expires_in_seconds, offline, timeout_seconds};
+pub use parts::{expires_in_seconds, offline, timeout_seconds};
 
 /// What is run, as the client sent it.
 #[derive(Clone, Debug, PartialEq)]

@@ -110,6 +110,28 @@ pub async fn with_asked<K: Kind>(
     Ok(Some((header_of(row)?, asked)))
 }
 
+/// Whether one that is not over keeps this text (a digest in lower-case hex) among what it may send later.
+pub async fn keeps_for_later<K: Kind>(db: &Database, digest: &str) -> Result<bool, ServerError> {
+    if K::Large::NAMES.is_empty() {
+        return Ok(false);
+    }
+    let names = K::NAMES;
+    let kept: Vec<String> = K::Large::NAMES
+        .iter()
+        .map(|column| format!("{column} LIKE $1"))
+        .collect();
+    let open: Vec<String> = names.open.iter().map(|word| format!("'{word}'")).collect();
+    let sql = format!(
+        "SELECT id FROM {} WHERE {} IN ({}) AND ({}) LIMIT 1",
+        names.table,
+        names.status_column,
+        open.join(", "),
+        kept.join(" OR "),
+    );
+    let statement = Statement::new(sql).bind(format!("%{digest}%"));
+    Ok(db.read_one(statement).await?.first().is_some())
+}
+
 /// Those of the operations that are there and the tenant's, in no order.
 pub async fn headers_of<K: Kind>(
     db: &Database,

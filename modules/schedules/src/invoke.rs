@@ -1,6 +1,7 @@
 //! What other modules call in process: groups asks which schedules name a group before it deletes it.
 
 use fleetwright_plugin_api::sdk::{CallError, Payload, Server, ServerError};
+use fleetwright_plugin_api::wire::{BLOBS_IN_USE, BlobsAsked, BlobsInUse};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -16,7 +17,7 @@ struct NamingCall {
     group_id: Uuid,
 }
 
-/// `naming_group {group_id}` → `{schedules: [{id, name}]}`, at most a hundred.
+/// `naming_group {group_id}` → `{schedules: [{id, name}]}`, at most a hundred. `blobs_in_use` is the server's question.
 pub async fn invoke(server: &Server, method: &str, payload: Payload) -> Result<Payload, CallError> {
     match method {
         "naming_group" => {
@@ -28,6 +29,17 @@ pub async fn invoke(server: &Server, method: &str, payload: Payload) -> Result<P
                 .map(|(id, name)| json!({ "id": id, "name": name }))
                 .collect();
             Ok(Payload::json(json!({ "schedules": schedules })))
+        }
+        BLOBS_IN_USE => {
+            let asked: BlobsAsked = serde_json::from_value(payload.json)
+                .map_err(|error| ServerError::Invalid(error.to_string()))?;
+            let mut answer = BlobsInUse::default();
+            for digest in asked.sha256 {
+                if store::names_blob(server.db(), &digest).await? {
+                    answer.in_use.push(digest);
+                }
+            }
+            Ok(Payload::json(json!(answer)))
         }
         other => Err(CallError::unknown_method(other)),
     }

@@ -340,14 +340,10 @@ fn check_work(fields: &mut Fields<'_, '_>, work: [&Option<Map<String, Value>>; 3
 
 impl FromInput for Name {
     fn from_input(value: Value, at: &mut At<'_>) -> Option<Self> {
-        let name = String::from_input(value, at)?;
-        let characters = name.chars().count();
-        if !(1..=NAME_CHARS_MAX).contains(&characters)
-            || name.trim().is_empty()
-            || name.chars().any(char::is_control)
-        {
-            let detail = format_args!("must be 1 to {NAME_CHARS_MAX} printable characters");
-            at.refuse("schedule-name-invalid", detail);
+        const CODE: &str = "schedule-name-invalid";
+        let name = bounds::line(CODE, 1..=NAME_CHARS_MAX)(value, at)?;
+        if !name.is_empty() && name.trim().is_empty() {
+            at.refuse(CODE, "must not be blank");
         }
         Some(Self(name))
     }

@@ -210,6 +210,16 @@ pub async fn naming_group(
         .collect()
 }
 
+/// Whether what a schedule launches, or its rollback, names this content (a digest in lower-case hex).
+pub async fn names_blob(db: &Database, digest: &str) -> Result<bool, ServerError> {
+    let sql =
+        "SELECT id FROM schedules_schedule WHERE parameters LIKE $1 OR options LIKE $1 LIMIT 1";
+    let table = db
+        .read_one(Statement::new(sql).bind(format!("%{digest}%")))
+        .await?;
+    Ok(table.first().is_some())
+}
+
 pub async fn header(db: &Database, id: Uuid) -> Result<Option<Header>, ServerError> {
     let sql = format!("SELECT {HEADER_COLUMNS} FROM schedules_schedule WHERE id = $1");
     let table = db.read_one(Statement::new(sql).bind(id)).await?;

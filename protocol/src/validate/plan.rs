@@ -6,8 +6,9 @@ use serde_json::Value;
 
 use super::shape::{names, under};
 use super::single;
-use crate::limits::PLAN_STEPS_MAX;
+use crate::limits::{PLAN_STEPS_MAX, STEP_NAME_CHARS_MAX};
 use crate::operation::{DeploymentPlan, OnFailure, OperationType, PlanStep, StepCondition};
+use crate::text;
 use crate::violation::Violation;
 
 pub(super) fn plan(value: &Value) -> Result<DeploymentPlan, Vec<Violation>> {
@@ -74,8 +75,9 @@ fn step(value: &Value, seen: &BTreeSet<String>) -> Result<PlanStep, Vec<Violatio
         .get("name")
         .and_then(Value::as_str)
         .unwrap_or_default();
-    if name.is_empty() || name.chars().count() > 120 || name.chars().any(char::is_control) {
-        found.push(invalid("/name", "must be 1 to 120 printable characters"));
+    if name.is_empty() || !text::is_line(name, STEP_NAME_CHARS_MAX) {
+        let detail = format!("must be 1 to {STEP_NAME_CHARS_MAX} printable characters");
+        found.push(invalid("/name", &detail));
     }
     let on_failure = optional::<OnFailure>(object.get("on_failure"), "/on_failure", &mut found);
     let when = optional::<StepCondition>(object.get("when"), "/when", &mut found);

@@ -6,10 +6,11 @@ use serde_json::Value;
 
 use super::rules::{self, sha256_hex};
 use super::shape::{shape, under};
-use crate::limits::PACKAGES_MAX;
+use crate::limits::{PACKAGES_MAX, POWER_MESSAGE_CHARS_MAX};
 use crate::operation::{
     DeployFile, Operation, OperationType, Packages, PowerChange, RunScript, ServiceControl,
 };
+use crate::text;
 use crate::violation::Violation;
 
 /// What may be left out of the operations on packages, and of those on the machine's power.
@@ -220,13 +221,15 @@ fn power_change(change: &PowerChange) -> Vec<Violation> {
             detail,
         ));
     }
-    if let Some(message) = &change.message {
-        rules::no_nul(
-            &mut found,
+    if let Some(message) = &change.message
+        && !text::is_line(message, POWER_MESSAGE_CHARS_MAX)
+    {
+        let detail = format!("must be at most {POWER_MESSAGE_CHARS_MAX} printable characters");
+        found.push(Violation::new(
             "/message",
             "operation-parameter-invalid",
-            message,
-        );
+            detail,
+        ));
     }
     found
 }

@@ -2,6 +2,7 @@
 
 use uuid::Uuid;
 
+use super::blobs::BlobDigest;
 use crate::db::{Db, DbError, Row, RowError, Statement, Tx};
 
 /// An enrollment token as it is kept: of its secret, only the digest.
@@ -95,7 +96,20 @@ pub fn delete_tokens_expired_before_in(tx: &mut Tx<'_>, time_us: i64) -> Result<
     tx.execute(Statement::new(sql).bind(time_us))
 }
 
-/// Remembers who uploaded a blob first; returns whether it is new.
+/// Uploaded content as it is listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blob {
+    pub sha256: BlobDigest,
+    pub size_bytes: i64,
+    pub created_by: String,
+    pub created_at_us: i64,
+    /// When it was last uploaded or seen referred to.
+    pub used_at_us: i64,
+}
+
+const BLOB_COLUMNS: &str = "sha256, size_bytes, created_by, created_at, used_at";
+
+/// Remembers who uploaded a blob first, and that it was uploaded now; returns whether it is new.
 pub fn insert_blob_in(
     tx: &mut Tx<'_>,
     sha256: [u8; 32],
@@ -103,14 +117,84 @@ pub fn insert_blob_in(
     created_by: &str,
     now_us: i64,
 ) -> Result<bool, DbError> {
-    let sql = "INSERT INTO blobs (sha256, size_bytes, created_by, created_at) VALUES ($1, $2, $3, $4) \
-               ON CONFLICT (sha256) DO NOTHING";
+    if use_blob_in(tx, sha256, now_us)? {
+        return Ok(false);
+    }
+    let sql = format!("INSERT INTO blobs ({BLOB_COLUMNS}) VALUES ($1, $2, $3, $4, $5)");
     let statement = Statement::new(sql)
         .bind(sha256)
         .bind(size_bytes)
         .bind(created_by)
+        .bind(now_us)
         .bind(now_us);
     Ok(tx.execute(statement)? == 1)
+}
+
+/// Remembers that a blob is in use; whether there is one.
+pub fn use_blob_in(tx: &mut Tx<'_>, sha256: [u8; 32], now_us: i64) -> Result<bool, DbError> {
+    let sql = "UPDATE blobs SET used_at = $1 WHERE sha256 = $2";
+    Ok(tx.execute(Statement::new(sql).bind(now_us).bind(sha256))? == 1)
+}
+
+/// Whether there was such a blob.
+pub fn delete_blob_in(tx: &mut Tx<'_>, sha256: [u8; 32]) -> Result<bool, DbError> {
+    let sql = "DELETE FROM blobs WHERE sha256 = $1";
+    Ok(tx.execute(Statement::new(sql).bind(sha256))? == 1)
+}
+
+/// Whether it was there, last used at that time.
+pub fn delete_unused_blob_in(
+    tx: &mut Tx<'_>,
+    sha256: [u8; 32],
+    used_at_us: i64,
+) -> Result<bool, DbError> {
+    let sql = "DELETE FROM blobs WHERE sha256 = $1 AND used_at = $2";
+    Ok(tx.execute(Statement::new(sql).bind(sha256).bind(used_at_us))? == 1)
+}
+
+pub async fn blob(db: &Db, sha256: [u8; 32]) -> Result<Option<Blob>, DbError> {
+    let sql = format!("SELECT {BLOB_COLUMNS} FROM blobs WHERE sha256 = $1");
+    let rows = db.read(Statement::new(sql).bind(sha256)).await?;
+    Ok(rows.first().map(blob_of).transpose()?)
+}
+
+/// Newest first: at most `limit` blobs uploaded before the one at that place.
+pub async fn blobs_page(
+    db: &Db,
+    before: Option<(i64, BlobDigest)>,
+    limit: u32,
+) -> Result<Vec<Blob>, DbError> {
+    // No place is after this one.
+    let (time_us, sha256) = before.unwrap_or((i64::MAX, BlobDigest([0xff; 32])));
+    let sql = format!(
+        "SELECT {BLOB_COLUMNS} FROM blobs WHERE (created_at, sha256) < ($1, $2) \
+         ORDER BY created_at DESC, sha256 DESC LIMIT $3"
+    );
+    let statement = Statement::new(sql).bind(time_us).bind(sha256.0).bind(limit);
+    let rows = db.read(statement).await?;
+    Ok(rows.iter().map(blob_of).collect::<Result<_, _>>()?)
+}
+
+/// Those last used before that time, the longest unused first.
+pub async fn blobs_unused(db: &Db, before_us: i64, limit: u32) -> Result<Vec<Blob>, DbError> {
+    let sql =
+        format!("SELECT {BLOB_COLUMNS} FROM blobs WHERE used_at < $1 ORDER BY used_at LIMIT $2");
+    let rows = db
+        .read(Statement::new(sql).bind(before_us).bind(limit))
+        .await?;
+    Ok(rows.iter().map(blob_of).collect::<Result<_, _>>()?)
+}
+
+fn blob_of(row: Row<'_>) -> Result<Blob, RowError> {
+    let sha256 = <[u8; 32]>::try_from(row.bytes("sha256")?)
+        .map_err(|_| row.unexpected("sha256", "32 bytes"))?;
+    Ok(Blob {
+        sha256: BlobDigest(sha256),
+        size_bytes: row.integer("size_bytes")?,
+        created_by: row.text("created_by")?.to_owned(),
+        created_at_us: row.integer("created_at")?,
+        used_at_us: row.integer("used_at")?,
+    })
 }
 
 fn by_secret(secret_sha256: [u8; 32]) -> Statement {

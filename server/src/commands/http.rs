@@ -26,7 +26,7 @@ use crate::db::DbError;
 use crate::http::created::Created;
 use crate::http::{
     At, FromInput, JsonBody, ListQuery, OptionalJsonBody, Page, PageParameters, PathId, Problem,
-    StrictQuery, concealed, from_input, one_of,
+    Reason, StrictQuery, concealed, from_input, one_of,
 };
 
 pub fn router() -> OpenApiRouter<AppState> {
@@ -59,8 +59,9 @@ struct RunCommand {
     /// How long it may wait for its host; default a day.
     #[schema(value_type = Option<u64>)]
     expires_in_seconds: Option<Number>,
-    /// Why, for the audit log.
-    reason: Option<String>,
+    /// Why, for the audit log. At most 500 characters.
+    #[schema(value_type = Option<String>, max_length = 500)]
+    reason: Option<Reason>,
 }
 
 #[derive(Debug, IntoParams)]
@@ -259,7 +260,7 @@ fn new_command(body: RunCommand) -> Result<NewCommand, Problem> {
         options,
         timeout_seconds,
         expires_in_seconds,
-        reason: body.reason,
+        reason: body.reason.map(|reason| reason.0),
     })
 }
 

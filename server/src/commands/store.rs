@@ -1,6 +1,7 @@
 //! All SQL of command sets and commands. Functions that take a [`Tx`] run inside the caller's transaction.
 
 pub mod batches;
+pub mod blobs;
 pub mod reads;
 pub mod retention;
 pub mod sets;

@@ -97,6 +97,18 @@ impl Modules {
         if loaded.stage() == Stage::Failed {
             return Err(unavailable(feature, Absence::Failed.as_str()));
         }
+        self.invoke_loaded(&loaded, ctx, method, payload).await
+    }
+
+    /// A method of a module that is there, whatever is licensed.
+    pub(super) async fn invoke_loaded(
+        &self,
+        loaded: &Arc<Loaded>,
+        ctx: Ctx,
+        method: RString,
+        payload: AbiPayload,
+    ) -> Result<AbiPayload, AbiError> {
+        let module = loaded.info.name.as_str();
         // Counted before it is looked at: who replaces the module waits for all that may still find it serving.
         let request = loaded.activity.request();
         let Some(router) = loaded.serving() else {
@@ -110,7 +122,7 @@ impl Modules {
             ..Ctx::from(&caller.to_context())
         };
         let answer = router.invoke(ctx, method, payload);
-        match self.call(&loaded, request, answer).await {
+        match self.call(loaded, request, answer).await {
             Ok(answer) => answer.into_result(),
             Err(CallFailure::Deadline) => Err(AbiError::new(
                 error_code::UNAVAILABLE,

@@ -1,5 +1,7 @@
 //! Which version of each module this installation has had: an older one is refused.
 
+use std::collections::BTreeSet;
+
 use semver::Version;
 
 use crate::db::{Db, DbError, Statement};
@@ -13,6 +15,14 @@ pub async fn newest_version(db: &Db, name: &str) -> Result<Option<Version>, DbEr
         .map(|row| row.text("version").map(str::to_owned))
         .transpose()?;
     Ok(text.and_then(|text| Version::parse(&text).ok()))
+}
+
+/// Every module that was ever loaded here, by name.
+pub async fn installed(db: &Db) -> Result<BTreeSet<String>, DbError> {
+    let rows = db.read(Statement::new("SELECT name FROM installed_modules"));
+    let rows = rows.await?;
+    let names = rows.iter().map(|row| Ok(row.text("name")?.to_owned()));
+    names.collect()
 }
 
 pub async fn record(

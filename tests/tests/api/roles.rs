@@ -32,6 +32,10 @@ fn required_role(method: &str, path: &str) -> &'static str {
     {
         return "admin";
     }
+    // What is uploaded is what may be run.
+    if path.starts_with("/blobs") {
+        return "operator";
+    }
     // These only evaluate.
     let asks = ["/fleet/select", "/fleet/schedules/preview"];
     if method == "get" || asks.contains(&path) {

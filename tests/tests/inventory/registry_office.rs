@@ -81,6 +81,7 @@ impl Office {
             hosts: hosts.clone(),
             data_dir: folder.to_owned(),
             agent_names: Vec::new(),
+            blob_bytes_max: u64::MAX,
         });
         let (commands, _workers) = work_of_commands::prepare(CommandsParts {
             db: db.clone(),

@@ -61,8 +61,7 @@ pub async fn list(
     let listed = read::list(&engine, &filter, limit(&paging)).await;
     let (groups, more) = listed.map_err(of)?;
     let last = groups.last().map(|group| group.id).filter(|_| more);
-    let items = groups.iter().map(|group| view::group(group)).collect();
-    let page = paging.page_until(items, last.as_ref());
+    let page = paging.page_until(groups, last, |group| group.id, |group| view::group(&group));
     Ok(Json(GroupPage {
         items: page.items,
         next_cursor: page.next_cursor,

@@ -5,7 +5,7 @@ use axum::extract::State;
 use fleetwright_plugin_api::sdk::{
     Caller, ListQuery, Page, PathId, PathIds, Problem, Server, StrictQuery, from_input,
 };
-use fleetwright_plugin_api::wire::CallContext;
+use fleetwright_plugin_api::wire::{CallContext, CommandView};
 use fleetwright_protocol::HostId;
 use uuid::Uuid;
 
@@ -45,13 +45,12 @@ pub async fn hosts<K: Kind>(
     let loaded = found.map_err(problem::<K>)?;
     let rows = read::hosts(&server, &loaded, status, cursor, paging.limit()).await;
     let (rows, mut rolled_back) = rows.map_err(problem::<K>)?;
-    let items = rows.items.into_iter().map(|row| {
+    let after = |row: &CommandView| row.ordinal + 1;
+    let page = paging.page_until(rows.items, rows.next_cursor, after, |row| {
         let rolled_back = rolled_back.remove(&row.host_id);
         K::host(&loaded, row, rolled_back)
     });
-    Ok(Json(
-        paging.page_until(items.collect(), rows.next_cursor.as_ref()),
-    ))
+    Ok(Json(page))
 }
 
 /// What one host printed: all that is stored of both streams.

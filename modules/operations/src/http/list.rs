@@ -5,7 +5,7 @@ use axum::extract::State;
 use fleetwright_plugin_api::sdk::{Caller, ListQuery, Page, Problem, Server, from_input};
 
 use crate::filters::{self, Filters};
-use crate::kind::{Kind, problem};
+use crate::kind::{Kind, Loaded, problem};
 use crate::read;
 use crate::store::Listing;
 
@@ -38,6 +38,12 @@ pub async fn list<K: Kind>(
     };
     let listed = read::list::<K>(&server, listing, status, paging.limit()).await;
     let listed = listed.map_err(problem::<K>)?;
-    let items = listed.items.iter().map(K::summary).collect();
-    Ok(Json(paging.page_until(items, listed.next.as_ref())))
+    let place = |loaded: &Loaded<K>| read::place(&loaded.header);
+    let view = |loaded| K::summary(&loaded);
+    Ok(Json(paging.page_until(
+        listed.items,
+        listed.next,
+        place,
+        view,
+    )))
 }

@@ -4,15 +4,13 @@
 
 use std::collections::BTreeMap;
 
-use fleetwright_plugin_api::sdk::{At, Fields, FromInput, bounds, from_input};
+use fleetwright_plugin_api::sdk::{At, Fields, FromInput, Reason, bounds, from_input};
 use fleetwright_plugin_api::wire::OfflinePolicy;
 use fleetwright_protocol::limits::EXPIRES_IN_SECONDS_MAX;
 use fleetwright_protocol::{ExecutionOptions, HealthCheck, Operation, validate};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-/// Room for a change ticket and a sentence; it is shown in lists.
-const REASON_CHARS_MAX: usize = 500;
 /// Of either field that says what the selector is expected to select.
 const EXPECTATION: &str = "selection-expectation-invalid";
 
@@ -63,9 +61,6 @@ pub(super) struct AskedFields {
     pub(super) expected_count: Option<u64>,
 }
 
-/// Why, for people.
-pub struct Reason(pub String);
-
 impl RunFields {
     pub(super) fn read(fields: &mut Fields<'_, '_>) -> Self {
         Self {
@@ -109,17 +104,6 @@ impl AskedFields {
             expected_count: fields
                 .optional_by("expected_count", bounds::whole(EXPECTATION, 0..=i64::MAX)),
         }
-    }
-}
-
-impl FromInput for Reason {
-    fn from_input(value: Value, at: &mut At<'_>) -> Option<Self> {
-        let text = String::from_input(value, at)?;
-        if text.chars().count() > REASON_CHARS_MAX || text.chars().any(char::is_control) {
-            let detail = format_args!("must be at most {REASON_CHARS_MAX} printable characters");
-            at.refuse("operation-reason-invalid", detail);
-        }
-        Some(Self(text))
     }
 }
 

@@ -8,7 +8,7 @@ use fleetwright_plugin_api::sdk::{Caller, ListQuery, PathId, Problem, Server};
 use uuid::Uuid;
 
 use crate::row::{LoadedDeployment, RollingKind};
-use crate::store::history;
+use crate::store::history::{self, Move};
 use crate::view::{self, RollingBatchPage, RollingTracePage};
 
 /// Its batches, those to come too, in order.
@@ -35,12 +35,16 @@ pub async fn batches(
     let count = loaded.header.own.policy.partition.count();
     let last = count.min(after.saturating_add(u64::from(paging.limit())));
     let numbers = after.saturating_add(1)..=last;
-    let items = numbers.map(|number| {
-        let row = rows.iter().find(|row| row.number == number);
-        view::batch(&loaded, number, row)
-    });
     let next = (last < count).then_some(last);
-    let page = paging.page_until(items.collect(), next.as_ref());
+    let page = paging.page_until(
+        numbers,
+        next,
+        |number| *number,
+        |number| {
+            let row = rows.iter().find(|row| row.number == number);
+            view::batch(&loaded, number, row)
+        },
+    );
     Ok(Json(RollingBatchPage {
         items: page.items,
         next_cursor: page.next_cursor,
@@ -69,9 +73,9 @@ pub async fn trace(
     let after: i64 = paging.after()?.unwrap_or_default();
     let moves = history::trace(server.db(), id, after, paging.limit()).await?;
     let full = moves.len() == usize::try_from(paging.limit()).unwrap_or(usize::MAX);
-    let next = moves.last().filter(|_| full).map(|last| last.generation);
-    let items = moves.into_iter().map(view::moved).collect();
-    let page = paging.page_until(items, next.as_ref());
+    let place = |entry: &Move| entry.generation;
+    let next = moves.last().filter(|_| full).map(place);
+    let page = paging.page_until(moves, next, place, view::moved);
     Ok(Json(RollingTracePage {
         items: page.items,
         next_cursor: page.next_cursor,

@@ -14,7 +14,8 @@ use uuid::Uuid;
 use crate::actions::read;
 use crate::http::problem::of;
 use crate::request;
-use crate::store::{ListFilter, name_key};
+use crate::store::runs::Run;
+use crate::store::{Header, ListFilter, name_key};
 use crate::view::{self, PreviewView, RunPage, SchedulePage};
 
 /// The filters of the list; all must hold.
@@ -54,15 +55,11 @@ pub async fn list(
     };
     let listed = read::list(&server, &filter, paging.limit()).await;
     let (schedules, more) = listed.map_err(of)?;
-    let last = schedules
-        .last()
-        .map(|(header, _)| header.id)
-        .filter(|_| more);
-    let items = schedules
-        .iter()
-        .map(|(header, newest)| view::summary(header, newest.as_ref()))
-        .collect();
-    let page = paging.page_until(items, last.as_ref());
+    let place = |(header, _): &(Header, Option<Run>)| header.id;
+    let last = schedules.last().map(place).filter(|_| more);
+    let page = paging.page_until(schedules, last, place, |(header, newest)| {
+        view::summary(&header, newest.as_ref())
+    });
     Ok(Json(SchedulePage {
         items: page.items,
         next_cursor: page.next_cursor,
@@ -113,8 +110,9 @@ pub async fn runs(
 ) -> Result<Json<RunPage>, Problem> {
     let found = read::runs_of(&server, id, paging.after()?, paging.limit()).await;
     let (runs, more) = found.map_err(of)?;
-    let last = runs.last().map(|run| run.nominal_us).filter(|_| more);
-    let page = paging.page_until(runs.iter().map(view::run).collect(), last.as_ref());
+    let place = |run: &Run| run.nominal_us;
+    let last = runs.last().map(place).filter(|_| more);
+    let page = paging.page_until(runs, last, place, |run| view::run(&run));
     Ok(Json(RunPage {
         items: page.items,
         next_cursor: page.next_cursor,
