@@ -20,6 +20,7 @@ use crate::db::{Db, DbError, Statement};
 use crate::events::{Events, Signals};
 use crate::hosts::{Hosts, HostsParts};
 use crate::http::idempotency::Idempotency;
+use crate::http::streams::Streams;
 use crate::licensing::trust::TrustError;
 use crate::licensing::{Licensing, LicensingParts, TrustedKeys};
 use crate::links::Connections;
@@ -44,6 +45,7 @@ pub struct App {
     pub modules: Modules,
     pub idempotency: Idempotency,
     pub request_rate: RateLimit,
+    pub streams: Streams,
     pub loops: Loops,
     /// Absent in tests: one process has one recorder.
     pub metrics: Option<PrometheusHandle>,
@@ -105,12 +107,14 @@ impl App {
             spool,
         });
         let idempotency = Idempotency::default();
+        let streams = Streams::default();
         let parts = (db.clone(), clock.clone(), signals.clone());
-        let (licensing, modules) =
-            open_modules(&config, parts, &hosts, &commands, &idempotency).await?;
+        let shared = (&idempotency, &streams);
+        let (licensing, modules) = open_modules(&config, parts, &hosts, &commands, shared).await?;
         let app = Self {
             auth: Auth::start(db.clone(), clock.clone(), &config.data_dir, &config.limits)?,
             request_rate: RateLimit::new(config.limits.requests_per_second, SECOND_US),
+            streams,
             loops: Loops::new(clock.clone()),
             idempotency,
             licensing,
@@ -177,7 +181,7 @@ async fn open_modules(
     (db, clock, signals): (Db, SharedClock, Signals),
     hosts: &Hosts,
     commands: &Commands,
-    idempotency: &Idempotency,
+    (idempotency, streams): (&Idempotency, &Streams),
 ) -> Result<(Licensing, Modules), StartError> {
     let trusted = TrustedKeys::load(&config.trusted_keys, config.allow_development_keys)?;
     let licensing = Licensing::load(LicensingParts {
@@ -199,6 +203,7 @@ async fn open_modules(
         hosts: hosts.clone(),
         commands: commands.clone(),
         idempotency: idempotency.clone(),
+        streams: streams.clone(),
         licensing: licensing.clone(),
     })
     .await

@@ -1,6 +1,7 @@
 //! Who is calling and what they may do: users, sessions, API tokens, roles and scopes.
 
 pub mod actions;
+pub mod attempts;
 pub mod bearer;
 pub mod caller;
 pub mod delegation;
@@ -30,15 +31,10 @@ pub use judge::{Asks, judge};
 pub use role::Role;
 pub use scope::{Scope, Scopes};
 
+use attempts::Attempts;
 use identities::Identities;
 use passwords::{PasswordError, Passwords};
-use rate::RateLimit;
 use session_token::SessionTokens;
-
-const MINUTE_US: i64 = 60_000_000;
-/// Failed log-ins of one address count against all names together this many times less strictly: an office
-/// shares an address.
-const ADDRESS_FACTOR: u32 = 10;
 
 /// Rows deleted in one transaction.
 const SWEEP_BATCH: u32 = 500;
@@ -52,8 +48,7 @@ pub struct Auth {
     pub identities: Identities,
     pub passwords: Passwords,
     pub session_tokens: Arc<SessionTokens>,
-    failures_by_name: RateLimit,
-    failures_by_address: RateLimit,
+    attempts: Attempts,
 }
 
 /// Why something of this part could not be done.
@@ -100,12 +95,10 @@ impl Auth {
     ) -> Result<Self, AuthStartError> {
         let session_tokens = SessionTokens::from_file(&data_dir.join("session.key"))?;
         let session_tokens = Arc::new(session_tokens);
-        let failures = limits.failed_logins_per_minute;
         Ok(Self {
             identities: Identities::new(db.clone(), Arc::clone(&session_tokens)),
             passwords: Passwords::new()?,
-            failures_by_name: RateLimit::new(failures, MINUTE_US),
-            failures_by_address: RateLimit::new(failures.saturating_mul(ADDRESS_FACTOR), MINUTE_US),
+            attempts: Attempts::new(limits.failed_logins_per_minute),
             db,
             clock,
             session_tokens,

@@ -182,7 +182,12 @@ async fn get_output(
         return Err(Problem::not_found("command"));
     }
     if query.follow == Some(true) {
+        let place = app.streams.take(&caller.principal.id)?;
         let end = end_of_stream(&app, &headers, caller.principal);
+        let end = async move {
+            let _held = place;
+            end.await;
+        };
         return Ok(follow::events(app.commands.clone(), id, end).into_response());
     }
     let stored = app.commands.output(id).await?.unwrap_or_default();
