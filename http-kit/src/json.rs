@@ -11,6 +11,10 @@ use crate::Problem;
 /// Nesting the API accepts, as it promises. Well below what the parser's stack takes.
 pub const DEPTH_MAX: usize = 64;
 
+/// Members of one object. The largest objects of the API name some hundreds of things; long lists are arrays. A body of
+/// nothing but unknown fields costs no more than this to look through.
+pub const MEMBERS_MAX: usize = 10_000;
+
 /// Parses a document; 400 `malformed` if it is not one.
 pub fn parse(bytes: &[u8]) -> Result<Value, Problem> {
     let text =
@@ -95,6 +99,10 @@ impl<'de> Visitor<'de> for Strict {
         let mut members = Map::new();
         while let Some(key) = access.next_key::<String>()? {
             let value = access.next_value_seed(self.deeper()?)?;
+            if members.len() == MEMBERS_MAX {
+                let detail = format_args!("an object of more than {MEMBERS_MAX} members");
+                return Err(de::Error::custom(detail));
+            }
             if members.contains_key(&key) {
                 return Err(de::Error::custom("a key is there twice"));
             }
@@ -134,6 +142,17 @@ mod tests {
             assert_eq!(problem.code(), "malformed", "{:?}", case.get(..20));
         }
         assert!(parse(nested(DEPTH_MAX).as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn an_object_has_an_end() {
+        let object = |members: usize| {
+            let members: Vec<String> = (0..members).map(|index| format!("\"{index}\":0")).collect();
+            format!("{{\"in\":{{{}}}}}", members.join(","))
+        };
+        assert!(parse(object(MEMBERS_MAX).as_bytes()).is_ok());
+        let problem = parse(object(MEMBERS_MAX + 1).as_bytes()).expect_err("too many");
+        assert_eq!(problem.code(), "malformed");
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub use extract::{JsonBody, OptionalJsonBody, PathId, PathIds, require_json};
 pub use fields::{Fields, FromFields};
 pub use input::{At, FromInput, hyphenated, read, read_with};
 pub use page::{LIMIT_DEFAULT, LIMIT_MAX, Page, Paging};
-pub use problem::{ERRORS_MAX, MEDIA_TYPE, Problem};
+pub use problem::{BODY_BYTES_MAX, ERRORS_MAX, MEDIA_TYPE, Problem};
 pub use query::{ListQuery, PageParameters, StrictQuery};
 pub use serde_json::{Number, Value};
 pub use timestamp::Timestamp;

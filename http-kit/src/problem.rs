@@ -1,13 +1,15 @@
 //! The one shape of every error a client sees: RFC 9457 problem details. Bodies say what the client can act on;
 //! causes go to the log.
 
+mod size;
+
 use std::borrow::Cow;
 use std::fmt;
 
 use axum::response::{IntoResponse, Response};
 use fleetwright_protocol::Violation;
 use http::{HeaderName, HeaderValue, StatusCode, header};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::request_id;
 
@@ -15,6 +17,8 @@ pub const MEDIA_TYPE: &str = "application/problem+json";
 
 /// Errors listed in one problem; a body of 1 MiB can hold a hundred thousand. How many more there are is said.
 pub const ERRORS_MAX: usize = 100;
+/// Bytes of a body, whatever is wrong: an answer to nonsense is smaller than what nonsense there can be.
+pub const BODY_BYTES_MAX: usize = 64 * 1024;
 /// Where a customer gets a feature that is not there.
 const UPGRADE_URL: &str = "https://fleetwright.example/upgrade";
 /// What the kit writes itself: no further member may have such a name.
@@ -294,23 +298,26 @@ impl Problem {
         &self.parts.headers
     }
 
-    /// The body, as it is sent. `instance` is the request being served.
+    /// The body, as it is sent: at most [`BODY_BYTES_MAX`], where texts are cut and errors only counted if need be.
+    /// `instance` is the request being served.
     pub fn body(&self) -> Value {
         let parts = &self.parts;
-        let mut body = parts.extensions.clone();
+        let mut body = size::bounded(&parts.extensions);
         body.insert("type".into(), format!("/problems/{}", parts.code).into());
         body.insert("title".into(), title(&parts.code, parts.status).into());
         body.insert("status".into(), parts.status.as_u16().into());
-        body.insert("detail".into(), parts.detail.clone().into());
+        body.insert("detail".into(), size::detail(&parts.detail).into());
         body.insert("code".into(), parts.code.as_ref().into());
         if let Some(id) = request_id::current() {
             body.insert("instance".into(), id.into());
         }
-        if !parts.errors.is_empty() {
-            body.insert("errors".into(), json!(parts.errors));
+        let errors = size::listed(&parts.errors);
+        let omitted = parts.errors_omitted + parts.errors.len() - errors.len();
+        if !errors.is_empty() {
+            body.insert("errors".into(), errors.into());
         }
-        if parts.errors_omitted > 0 {
-            body.insert("errors_omitted".into(), parts.errors_omitted.into());
+        if omitted > 0 {
+            body.insert("errors_omitted".into(), omitted.into());
         }
         Value::Object(body)
     }
@@ -387,6 +394,8 @@ fn title(code: &str, status: StatusCode) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -436,6 +445,45 @@ mod tests {
         assert_eq!(body["errors_omitted"], 150);
         assert_eq!(body["detail"], "/0: d (and 249 more)");
         assert_eq!(Problem::from_body(&body).body(), body);
+    }
+
+    #[test]
+    fn a_body_is_never_large_whatever_is_told_in_it() {
+        let long = "\u{1}\"\\x\u{1f980}".repeat(200_000);
+        let found = |text: &str| -> Vec<Violation> {
+            let violations = (0..100).map(|_| Violation::new(format!("/{text}"), "c", text));
+            violations.collect()
+        };
+        let problems = [
+            Problem::malformed(long.clone()),
+            Problem::invalid(found(&long)),
+            Problem::invalid(found(&"~".repeat(1_000))),
+            Problem::invalid(found(&long)).and_invalid(found(&long)),
+            Problem::invalid(found(&long)).under(&long),
+            Problem::conflict("c", "d")
+                .with_extension("hosts", vec![long.clone(); 3])
+                .with_extension(&long, 1)
+                .with_extension("kept", "x"),
+        ];
+        for problem in problems {
+            let body = problem.body();
+            let bytes = body.to_string().len();
+            assert!(
+                bytes <= BODY_BYTES_MAX,
+                "{bytes} bytes of {}",
+                problem.code()
+            );
+            let listed = body["errors"].as_array().map_or(0, Vec::len);
+            let omitted = body["errors_omitted"].as_u64().unwrap_or(0);
+            let all = problem.errors().len() + problem.errors_omitted();
+            assert_eq!(listed as u64 + omitted, all as u64, "all are counted");
+            assert!(all == 0 || listed > 0);
+            if all == 0 && problem.code() == "c" {
+                assert_eq!((&body["kept"], &body["hosts"]), (&json!("x"), &Value::Null));
+            }
+        }
+        let whole = "what is short is told whole ".repeat(50);
+        assert_eq!(Problem::malformed(whole.clone()).body()["detail"], whole);
     }
 
     #[test]

@@ -27,10 +27,11 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::auth::rate::RateLimit;
+use crate::auth::rate::{Key, RateLimit};
 use crate::clock::{Now, SharedClock};
 use crate::db::Db;
 use crate::hosts::Hosts;
+use crate::http::peer;
 use crate::loops::{Loop, Loops};
 use authority::{Authority, AuthorityError};
 use blobs::BlobStore;
@@ -179,24 +180,11 @@ impl Agents {
         self.inner.parts.clock.new_id()
     }
 
-    /// How many seconds an address that failed to enroll too often must wait. Nobody else waits: thousands of agents
-    /// with a valid token may sit behind one address.
-    pub fn must_wait_seconds(&self, address: IpAddr) -> Option<u64> {
-        let key = address.to_string();
+    /// Counts a failed enrollment of an address, or says after how many seconds to come again. A valid token is asked for
+    /// no limit: thousands of agents may sit behind one address, together with one that tries in vain.
+    fn count_failed_enrollment(&self, address: IpAddr) -> Result<(), u64> {
+        let key = Key::of(&[&peer::network(address).to_string()]);
         let now_us = self.inner.parts.clock.monotonic_us();
-        match self.inner.failures.take(&key, now_us) {
-            Ok(()) => {
-                self.inner.failures.refund(&key);
-                None
-            }
-            Err(seconds) => Some(seconds),
-        }
-    }
-
-    /// Counts a failed enrollment.
-    pub fn enrollment_failed(&self, address: IpAddr) {
-        let now_us = self.inner.parts.clock.monotonic_us();
-        // None left is what the next attempt is told.
-        let _ = self.inner.failures.take(&address.to_string(), now_us);
+        self.inner.failures.take(key, now_us)
     }
 }

@@ -22,6 +22,7 @@ use crate::db::{Db, DbError, Statement};
 use crate::events::{Events, Signals};
 use crate::hosts::{Hosts, HostsParts};
 use crate::http::idempotency::Idempotency;
+use crate::http::streams::Streams;
 use crate::licensing::trust::TrustError;
 use crate::licensing::{Licensing, LicensingParts, TrustedKeys};
 use crate::links::Connections;
@@ -46,6 +47,7 @@ pub struct App {
     pub modules: Modules,
     pub idempotency: Idempotency,
     pub request_rate: RateLimit,
+    pub streams: Streams,
     pub loops: Loops,
     /// Absent in tests: one process has one recorder.
     pub metrics: Option<PrometheusHandle>,
@@ -111,14 +113,16 @@ impl App {
         let secret = config.data_dir.join("idempotency.key");
         let secret = read_or_create(&secret, random_secret).map_err(StartError::Idempotency)?;
         let idempotency = Idempotency::new(&secret);
+        let streams = Streams::default();
         let parts = (db.clone(), clock.clone(), signals.clone());
         let auth = Auth::start(db.clone(), clock.clone(), &config.data_dir, &config.limits)?;
         let identities = auth.identities.clone();
-        let (licensing, modules) =
-            open_modules(&config, parts, &hosts, &commands, &idempotency, identities).await?;
+        let shared = (&idempotency, &streams, identities);
+        let (licensing, modules) = open_modules(&config, parts, &hosts, &commands, shared).await?;
         let app = Self {
             auth,
             request_rate: RateLimit::new(config.limits.requests_per_second, SECOND_US),
+            streams,
             loops: Loops::new(clock.clone()),
             idempotency,
             licensing,
@@ -185,8 +189,7 @@ async fn open_modules(
     (db, clock, signals): (Db, SharedClock, Signals),
     hosts: &Hosts,
     commands: &Commands,
-    idempotency: &Idempotency,
-    identities: Identities,
+    (idempotency, streams, identities): (&Idempotency, &Streams, Identities),
 ) -> Result<(Licensing, Modules), StartError> {
     let trusted = TrustedKeys::load(&config.trusted_keys, config.allow_development_keys)?;
     let licensing = Licensing::load(LicensingParts {
@@ -208,6 +211,7 @@ async fn open_modules(
         hosts: hosts.clone(),
         commands: commands.clone(),
         idempotency: idempotency.clone(),
+        streams: streams.clone(),
         licensing: licensing.clone(),
         identities,
     })

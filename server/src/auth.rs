@@ -1,6 +1,7 @@
 //! Who is calling and what they may do: users, sessions, API tokens, roles and scopes.
 
 pub mod actions;
+pub mod attempts;
 pub mod bearer;
 pub mod bounds;
 pub mod caller;
@@ -36,16 +37,11 @@ pub use role::Role;
 pub use scope::{Scope, Scopes};
 pub use standing::Standing;
 
+use attempts::Attempts;
 use first_password::FirstPassword;
 use identities::Identities;
 use passwords::{PasswordError, Passwords};
-use rate::RateLimit;
 use session_token::SessionTokens;
-
-const MINUTE_US: i64 = 60_000_000;
-/// Failed log-ins of one address count against all names together this many times less strictly: an office
-/// shares an address.
-const ADDRESS_FACTOR: u32 = 10;
 
 /// Rows deleted in one transaction.
 const SWEEP_BATCH: u32 = 500;
@@ -60,8 +56,7 @@ pub struct Auth {
     pub passwords: Passwords,
     pub session_tokens: Arc<SessionTokens>,
     pub first_password: FirstPassword,
-    failures_by_name: RateLimit,
-    failures_by_address: RateLimit,
+    attempts: Attempts,
 }
 
 /// Why something of this part could not be done.
@@ -113,13 +108,11 @@ impl Auth {
     ) -> Result<Self, AuthStartError> {
         let session_tokens = SessionTokens::from_file(&data_dir.join("session.key"))?;
         let session_tokens = Arc::new(session_tokens);
-        let failures = limits.failed_logins_per_minute;
         Ok(Self {
             identities: Identities::new(db.clone(), Arc::clone(&session_tokens)),
             passwords: Passwords::new()?,
             first_password: FirstPassword::of_folder(data_dir),
-            failures_by_name: RateLimit::new(failures, MINUTE_US),
-            failures_by_address: RateLimit::new(failures.saturating_mul(ADDRESS_FACTOR), MINUTE_US),
+            attempts: Attempts::new(limits.failed_logins_per_minute),
             db,
             clock,
             session_tokens,

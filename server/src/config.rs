@@ -3,6 +3,9 @@
 
 mod environment;
 mod load;
+mod network;
+
+pub use network::{Network, NetworkError, first_of};
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -14,6 +17,8 @@ use serde::{Deserialize, Serialize};
 const AGENT_CERTIFICATE_SECONDS_DEFAULT: u64 = 24 * 3600;
 /// Shorter, and an agent would do little but renew; longer, and a stolen one would be worth having.
 const AGENT_CERTIFICATE_SECONDS: std::ops::RangeInclusive<u64> = 10..=30 * 24 * 3600;
+/// Nobody asks for it by hand, so it may be too long to be guessed.
+const METRICS_TOKEN_BYTES_MIN: usize = 16;
 /// Where the file is unless `--config` says otherwise.
 pub const FILE_DEFAULT: &str = "/etc/fleetwright/server.toml";
 
@@ -26,6 +31,12 @@ pub struct Config {
     pub agent_listen: SocketAddr,
     /// Names and addresses by which agents reach the agent port: the SANs of its certificate.
     pub agent_names: Vec<String>,
+    /// Proxies whose word counts for where a request of an operator comes from.
+    pub trusted_proxies: Vec<Network>,
+    /// Where `/metrics` is, instead of on the operators' port.
+    pub metrics_listen: Option<SocketAddr>,
+    /// What whoever asks for `/metrics` must show as a bearer token.
+    pub metrics_token: Option<Secret>,
     /// How long an agent's certificate is good for; agents renew at two thirds of it.
     pub agent_certificate_seconds: u64,
     /// `sqlite://…` or `postgres://…`; see [`Config::database_url`] for the default.
@@ -86,7 +97,7 @@ pub struct Retention {
 pub struct Limits {
     /// Requests a second per principal, with as much again at once; 0 turns the limit off.
     pub requests_per_second: u32,
-    /// Failed log-ins a minute per name and address.
+    /// Failed log-ins a minute per name and address; `auth/attempts` has what follows from it.
     pub failed_logins_per_minute: u32,
     /// An agent that has not been heard of for this long is disconnected. Longer than two of its heartbeats.
     pub agent_silent_seconds: u64,
@@ -126,6 +137,9 @@ impl Default for Config {
             listen: loopback(8080),
             agent_listen: loopback(8443),
             agent_names: vec!["localhost".to_owned(), "127.0.0.1".to_owned()],
+            trusted_proxies: Vec::new(),
+            metrics_listen: None,
+            metrics_token: None,
             agent_certificate_seconds: AGENT_CERTIFICATE_SECONDS_DEFAULT,
             database_url: None,
             data_dir: PathBuf::from("/var/lib/fleetwright"),
@@ -199,6 +213,12 @@ impl Config {
         put("listen", Some(quoted(&self.listen)));
         put("agent_listen", Some(quoted(&self.agent_listen)));
         put("agent_names", Some(list(&self.agent_names).into()));
+        let proxies = toml::Value::try_from(&self.trusted_proxies);
+        put("trusted_proxies", proxies.ok());
+        let own = self.metrics_listen.as_ref();
+        put("metrics_listen", own.map(|address| quoted(address)));
+        let hidden = self.metrics_token.as_ref();
+        put("metrics_token", hidden.map(|hidden| quoted(hidden)));
         put(
             "agent_certificate_seconds",
             i64::try_from(self.agent_certificate_seconds)
@@ -252,6 +272,12 @@ impl Config {
         }
         if !AGENT_CERTIFICATE_SECONDS.contains(&self.agent_certificate_seconds) {
             return refuse("agent_certificate_seconds is between 10 and 2592000 (30 days)");
+        }
+        let is_short = |token: &Secret| token.expose().len() < METRICS_TOKEN_BYTES_MIN;
+        if self.metrics_token.as_ref().is_some_and(is_short) {
+            return Err(ConfigError::Value(format!(
+                "metrics_token must have at least {METRICS_TOKEN_BYTES_MIN} characters"
+            )));
         }
         if self.data_dir.as_os_str().is_empty() {
             return refuse("data_dir must not be empty");
@@ -362,6 +388,9 @@ mod tests {
                 ("FLEETWRIGHT_ALLOW_DEVELOPMENT_KEYS", "true"),
                 ("FLEETWRIGHT_AGENT_NAMES", "a.example, 10.0.0.1"),
                 ("FLEETWRIGHT_ADMIN_PASSWORD", "12345"),
+                ("FLEETWRIGHT_TRUSTED_PROXIES", "10.0.0.0/8,::1"),
+                ("FLEETWRIGHT_METRICS_LISTEN", "127.0.0.1:9100"),
+                ("FLEETWRIGHT_METRICS_TOKEN", "1234567890123456"),
                 // The command line's, which may be set in the same shell.
                 ("FLEETWRIGHT_SERVER", "https://fleet.example"),
                 ("FLEETWRIGHT_TOKEN", "fwt_x"),
@@ -375,6 +404,8 @@ mod tests {
         assert_eq!(config.retention.audit_days, 7);
         assert!(config.allow_development_keys);
         assert_eq!(config.agent_names, ["a.example", "10.0.0.1"]);
+        assert_eq!(config.trusted_proxies.len(), 2);
+        assert!(config.metrics_listen.is_some() && config.metrics_token.is_some());
         let password = config.admin_password.expect("set");
         assert_eq!(password.expose(), "12345", "a number stays text");
     }
@@ -392,11 +423,13 @@ mod tests {
         assert!(load("", &[("FLEETWRIGHT_LOG__LEVLE", "x")]).is_err());
         assert!(load("", &[("FLEETWRIGHT_LISTEN", "nowhere")]).is_err());
         assert!(load("[tls]\ncert = \"x\"", &[]).is_err(), "half of a pair");
+        assert!(load("trusted_proxies = [\"10.0.0.0/33\"]", &[]).is_err());
+        assert!(load("metrics_token = \"short\"", &[]).is_err());
     }
 
     #[test]
     fn shown_settings_hold_no_secret() {
-        let text = "admin_password = \"hunter2\"\ndatabase_url = \
+        let text = "admin_password = \"hunter2\"\nmetrics_token = \"hunter2-for-metrics\"\ndatabase_url = \
                     \"postgres://me:hunter2@db/x?password=hunter2&sslmode=require\"";
         let config = load(text, &[]).expect("valid");
         let shown = config.shown();

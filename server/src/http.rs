@@ -3,9 +3,11 @@
 
 pub mod created;
 mod failure;
+pub mod forwarded;
 pub mod idempotency;
 pub mod limits;
 pub mod peer;
+pub mod streams;
 
 pub use fleetwright_http_kit::{
     At, FromInput, JsonBody, ListQuery, OptionalJsonBody, Page, PageParameters, PathId, Problem,

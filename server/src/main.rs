@@ -117,6 +117,7 @@ fn on_runtime(work: impl Future<Output = Result<()>>) -> Result<()> {
 
 async fn serve(config: Config) -> Result<()> {
     telemetry::start_logging(&config.log)?;
+    run::raise_descriptor_limit();
     let metrics = telemetry::start_metrics()?;
     fleetwright_server::install_crypto();
     probe::enable(std::env::current_exe()?);

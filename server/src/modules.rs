@@ -44,6 +44,7 @@ use crate::db::Db;
 use crate::events::Signals;
 use crate::hosts::Hosts;
 use crate::http::idempotency::Idempotency;
+use crate::http::streams::Streams;
 use crate::licensing::{Licensing, TrustedKeys};
 
 use activity::Activity;
@@ -65,6 +66,7 @@ pub struct ModulesParts {
     pub hosts: Hosts,
     pub commands: Commands,
     pub idempotency: Idempotency,
+    pub streams: Streams,
     pub licensing: Licensing,
     pub identities: Identities,
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustls::ServerConfig;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -23,18 +24,27 @@ use crate::app::{AppState, retention};
 use crate::commands::workers::Workers;
 use crate::config::Tls;
 use crate::edge::router;
-use crate::edge::serve::{self, ConnectionLimits};
+use crate::edge::serve::{self, ConnectionLimits, Served};
 use crate::hosts::presence;
 use crate::loops::Loop;
 
 /// From the signal to the end; what is not finished by then is cut.
 const DRAIN: Duration = Duration::from_secs(20);
 
+/// Descriptors for the database, modules, blobs and outputs.
+const DESCRIPTORS_KEPT: usize = 256;
+/// Fewer connections would serve nobody; what is missing is told by the log when it happens.
+const CONNECTIONS_MIN: usize = 64;
+/// Of the connections there may be, those of operators, where there are few.
+const OPERATORS_PART: usize = 4;
+
 /// What the server listens on.
 #[derive(Debug)]
 pub struct Listeners {
     pub operators: TcpListener,
     pub agents: TcpListener,
+    /// Where `/metrics` has an address of its own.
+    pub metrics: Option<TcpListener>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +71,7 @@ pub fn listen(app: &AppState) -> Result<Listeners, RunError> {
     let listeners = Listeners {
         operators: bind(app.config.listen)?,
         agents: bind(app.config.agent_listen)?,
+        metrics: app.config.metrics_listen.map(bind).transpose()?,
     };
     let path = app.config.data_dir.join("addresses.json");
     write_addresses(&path, &listeners).map_err(|source| RunError::Addresses {
@@ -84,23 +95,7 @@ pub async fn serve(
     workers.start(&app.loops);
     let tasks = TaskTracker::new();
     spawn_loops(&app, &agents, &tasks);
-    tasks.spawn(serve::serve(
-        listeners.operators,
-        tls,
-        router::router(app.clone(), agents.clone()),
-        ConnectionLimits::OPERATORS,
-        app.shutdown.clone(),
-    ));
-    tasks.spawn(serve::serve(
-        listeners.agents,
-        Some(agent_tls),
-        agent_router(AgentsState {
-            app: app.clone(),
-            agents,
-        }),
-        ConnectionLimits::AGENTS,
-        app.shutdown.clone(),
-    ));
+    spawn_ports(&app, agents, listeners, (tls, agent_tls), &tasks);
     tell_supervisor(NotifyState::Ready);
     app.shutdown.cancelled().await;
     tell_supervisor(NotifyState::Stopping);
@@ -113,6 +108,71 @@ pub async fn serve(
     app.db.close().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Serves every port, with as many connections as the process may have descriptors for.
+fn spawn_ports(
+    app: &AppState,
+    agents: Agents,
+    listeners: Listeners,
+    (tls, agent_tls): (Option<Arc<ServerConfig>>, Arc<ServerConfig>),
+    tasks: &TaskTracker,
+) {
+    let descriptors = descriptors_for_connections();
+    let operators = ConnectionLimits::OPERATORS.within(descriptors / OPERATORS_PART);
+    let left = descriptors.saturating_sub(operators.places.connections_max);
+    let trusted_proxies = app.config.trusted_proxies.clone();
+    let state = AgentsState {
+        app: app.clone(),
+        agents: agents.clone(),
+    };
+    let mut ports = vec![
+        Served {
+            listener: listeners.operators,
+            tls,
+            router: router::router(app.clone(), agents),
+            limits: operators,
+            trusted_proxies,
+        },
+        // What passes TLS on cannot say whom it passes it on for.
+        Served {
+            listener: listeners.agents,
+            tls: Some(agent_tls),
+            router: agent_router(state),
+            limits: ConnectionLimits::AGENTS.within(left),
+            trusted_proxies: Vec::new(),
+        },
+    ];
+    ports.extend(listeners.metrics.map(|listener| Served {
+        listener,
+        tls: None,
+        router: router::metrics_router(app.clone()),
+        limits: ConnectionLimits::METRICS,
+        trusted_proxies: Vec::new(),
+    }));
+    for port in ports {
+        tasks.spawn(serve::serve(port, app.shutdown.clone()));
+    }
+}
+
+/// How many descriptors connections may have: as many as the system lets this process have, but for files.
+fn descriptors_for_connections() -> usize {
+    let limit = getrlimit(Resource::Nofile).current;
+    let limit = limit.and_then(|limit| usize::try_from(limit).ok());
+    let left = limit.unwrap_or(usize::MAX).saturating_sub(DESCRIPTORS_KEPT);
+    left.max(CONNECTIONS_MIN)
+}
+
+/// Takes as many descriptors as the system allows without a privilege; what a shell starts has a thousand.
+pub fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, wanted) {
+        tracing::warn!(%error, "the limit of open files could not be raised");
+    }
 }
 
 /// Tells systemd, if it has started this server, how far it is.
@@ -206,17 +266,20 @@ fn announce(listeners: &Listeners, tls: bool) {
         .is_ok_and(|address| !address.ip().is_loopback());
     if is_open && !tls {
         tracing::warn!(
-            "operators connect without TLS from other machines: set tls.cert and tls.key, or put a proxy with TLS in front"
+            "operators connect without TLS from other machines: set tls.cert and tls.key, or put a proxy with TLS in front and name it in trusted_proxies"
         );
     }
 }
 
 /// Replaced in one step, so that a reader never sees half of it.
 fn write_addresses(path: &Path, listeners: &Listeners) -> io::Result<()> {
-    let document = json!({
+    let mut document = json!({
         "listen": listeners.operators.local_addr()?.to_string(),
         "agent_listen": listeners.agents.local_addr()?.to_string(),
     });
+    if let Some(metrics) = &listeners.metrics {
+        document["metrics_listen"] = metrics.local_addr()?.to_string().into();
+    }
     let beside = path.with_extension("json.new");
     std::fs::write(&beside, format!("{document}\n"))?;
     std::fs::rename(&beside, path)

@@ -1,29 +1,56 @@
 //! Passwords: hashed with argon2id, few at a time because each takes 19 MiB and tens of milliseconds.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use argon2::Argon2;
 use argon2::password_hash::{PasswordHash, PasswordHasher as _, PasswordVerifier as _, SaltString};
 use fleetwright_protocol::Violation;
 use rand::RngCore as _;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::rate::Key;
 
 /// Hashes at a time: one per core of the small machine; more only wait for the same cores.
 const CONCURRENT_MAX: usize = 2;
 /// Log-ins that may wait for a turn: about two seconds' worth.
 const WAITING_MAX: usize = 32;
+/// Of these, those of one address: half, so that nobody alone keeps everybody else out.
+const WAITING_OF_ADDRESS_MAX: usize = 16;
+/// Places beside them, for who is known: a crowd of strangers does not take them.
+const KEPT_PLACES: usize = 16;
 /// NIST SP 800-63B asks for at least 8; 12 costs a person little and a guesser much.
 pub const CHARS_MIN: usize = 12;
 /// Bounds what one hash reads.
 pub const CHARS_MAX: usize = 1_024;
+
+/// How many of each address wait.
+type Counts = HashMap<Key, usize>;
 
 /// Hashes and checks passwords off the request threads.
 #[derive(Clone)]
 pub struct Passwords {
     turns: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
+    kept: Arc<Semaphore>,
+    by_address: Arc<Mutex<Counts>>,
     /// Checked for unknown names, so that they take as long as known ones.
     decoy: Arc<str>,
+}
+
+/// Who waits for a turn.
+#[derive(Clone, Copy, Debug)]
+pub enum Asker {
+    /// Has been let in before.
+    Known,
+    /// Anybody, at this address.
+    Stranger(Key),
+}
+
+/// A place among those who wait. It counts until the work is over, also when nobody waits for the work any more.
+struct Place {
+    _permit: OwnedSemaphorePermit,
+    by_address: Option<(Key, Arc<Mutex<Counts>>)>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -39,13 +66,15 @@ impl Passwords {
         Ok(Self {
             turns: Arc::new(Semaphore::new(CONCURRENT_MAX)),
             waiting: Arc::new(Semaphore::new(WAITING_MAX)),
+            kept: Arc::new(Semaphore::new(KEPT_PLACES)),
+            by_address: Arc::default(),
             decoy: hash("a password nobody has")?.into(),
         })
     }
 
     /// The PHC text to store.
     pub async fn hash(&self, password: String) -> Result<String, PasswordError> {
-        self.in_turn(move || hash(&password)).await?
+        self.in_turn(Asker::Known, move || hash(&password)).await?
     }
 
     /// Whether `password` is the one behind `stored`; without `stored`, never, and as slowly.
@@ -53,9 +82,10 @@ impl Passwords {
         &self,
         password: String,
         stored: Option<String>,
+        asker: Asker,
     ) -> Result<bool, PasswordError> {
         let decoy = Arc::clone(&self.decoy);
-        self.in_turn(move || {
+        self.in_turn(asker, move || {
             let text = stored.as_deref().unwrap_or(&decoy);
             let parsed = PasswordHash::new(text).map_err(failed)?;
             let same = Argon2::default().verify_password(password.as_bytes(), &parsed);
@@ -64,23 +94,68 @@ impl Passwords {
         .await?
     }
 
+    /// The work keeps its place and its turn to its end: a client that hangs up does not make room for one more.
     async fn in_turn<T: Send + 'static>(
         &self,
+        asker: Asker,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, PasswordError> {
-        let _place = self
-            .waiting
-            .try_acquire()
-            .map_err(|_| PasswordError::Busy)?;
-        let _turn = self
-            .turns
-            .acquire()
-            .await
-            .map_err(|_| PasswordError::Busy)?;
-        tokio::task::spawn_blocking(work)
+        let place = self.place(asker).ok_or(PasswordError::Busy)?;
+        let turns = Arc::clone(&self.turns);
+        let turn = turns.acquire_owned().await;
+        let turn = turn.map_err(|_| PasswordError::Busy)?;
+        let held = move || {
+            let done = work();
+            drop((place, turn));
+            done
+        };
+        tokio::task::spawn_blocking(held)
             .await
             .map_err(|error| PasswordError::Failed(error.to_string()))
     }
+
+    fn place(&self, asker: Asker) -> Option<Place> {
+        let Asker::Stranger(address) = asker else {
+            let kept = Arc::clone(&self.kept).try_acquire_owned();
+            let permit = kept.or_else(|_| Arc::clone(&self.waiting).try_acquire_owned());
+            return permit.ok().map(|permit| Place {
+                _permit: permit,
+                by_address: None,
+            });
+        };
+        // As many keys as there are places, at most.
+        let mut counts = lock(&self.by_address);
+        let count = counts.get(&address).copied().unwrap_or(0);
+        if count >= WAITING_OF_ADDRESS_MAX {
+            return None;
+        }
+        let permit = Arc::clone(&self.waiting).try_acquire_owned().ok()?;
+        counts.insert(address, count + 1);
+        Some(Place {
+            _permit: permit,
+            by_address: Some((address, Arc::clone(&self.by_address))),
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let Some((address, counts)) = &self.by_address else {
+            return;
+        };
+        let mut counts = lock(counts);
+        match counts.get_mut(address) {
+            Some(count) if *count > 1 => *count -= 1,
+            Some(_) | None => {
+                counts.remove(address);
+            }
+        }
+    }
+}
+
+/// Nothing panics while it holds the lock, so what is in it is whole.
+fn lock(counts: &Mutex<Counts>) -> MutexGuard<'_, Counts> {
+    counts.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What is wrong with a password someone wants to set.
@@ -121,7 +196,7 @@ mod tests {
         let stored = passwords.hash(right.to_owned()).await.expect("hashed");
         assert!(stored.starts_with("$argon2id$"));
         let verify = |password: &str, stored: Option<&String>| {
-            passwords.verify(password.to_owned(), stored.cloned())
+            passwords.verify(password.to_owned(), stored.cloned(), Asker::Known)
         };
         assert!(verify(right, Some(&stored)).await.expect("checked"));
         assert!(!verify("wrong", Some(&stored)).await.expect("checked"));
@@ -132,6 +207,58 @@ mod tests {
         );
         let again = passwords.hash(right.to_owned()).await.expect("hashed");
         assert_ne!(stored, again, "each hash has its own salt");
+    }
+
+    #[tokio::test]
+    async fn strangers_take_neither_all_places_nor_those_kept_for_who_is_known() {
+        let passwords = Passwords::new().expect("hashing works");
+        let strangers = |address: &str, count: usize| -> Vec<Option<Place>> {
+            let asker = Asker::Stranger(Key::of(&[address]));
+            (0..count).map(|_| passwords.place(asker)).collect()
+        };
+        let taken = |places: &[Option<Place>]| places.iter().flatten().count();
+        let one = strangers("192.0.2.1", 40);
+        assert_eq!(taken(&one), WAITING_OF_ADDRESS_MAX);
+        let others: Vec<_> = (0..40)
+            .flat_map(|number| strangers(&number.to_string(), 1))
+            .collect();
+        assert_eq!(taken(&others), WAITING_MAX - WAITING_OF_ADDRESS_MAX);
+        let known: Vec<_> = (0..40).map(|_| passwords.place(Asker::Known)).collect();
+        assert_eq!(taken(&known), KEPT_PLACES);
+        drop((one, others, known));
+        assert!(lock(&passwords.by_address).is_empty());
+        assert_eq!(taken(&strangers("192.0.2.1", 40)), WAITING_OF_ADDRESS_MAX);
+    }
+
+    #[tokio::test]
+    async fn whoever_hangs_up_makes_no_room_for_more_work_at_once() {
+        let passwords = Passwords::new().expect("hashing works");
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let wait = Arc::new(Mutex::new(wait));
+        let work = || {
+            let wait = Arc::clone(&wait);
+            move || {
+                let _ = lock_any(&wait).recv();
+            }
+        };
+        for _ in 0..CONCURRENT_MAX {
+            let mut asked = Box::pin(passwords.in_turn(Asker::Known, work()));
+            assert!(futures_util::poll!(asked.as_mut()).is_pending());
+            // The client is gone; the work goes on.
+            drop(asked);
+        }
+        assert_eq!(passwords.turns.available_permits(), 0);
+        let mut next = Box::pin(passwords.in_turn(Asker::Known, || ()));
+        assert!(
+            futures_util::poll!(next.as_mut()).is_pending(),
+            "no turn is free"
+        );
+        drop(go);
+        next.await.expect("a turn came");
+    }
+
+    fn lock_any<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+        mutex.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     #[test]

@@ -176,6 +176,7 @@ async fn get_command(
     responses((status = OK, body = OutputBody)))]
 async fn get_output(
     State(app): State<AppState>,
+    caller: Caller,
     standing: Standing,
     PathId(id): PathId<CommandId>,
     StrictQuery(query): StrictQuery<OutputQuery>,
@@ -184,7 +185,12 @@ async fn get_output(
         return Err(Problem::not_found("command"));
     }
     if query.follow == Some(true) {
+        let place = app.streams.take(&caller.principal.id)?;
         let end = end_of_stream(&app, standing);
+        let end = async move {
+            let _held = place;
+            end.await;
+        };
         return Ok(follow::events(app.commands.clone(), id, end).into_response());
     }
     let stored = app.commands.output(id).await?.unwrap_or_default();

@@ -24,6 +24,8 @@ pub enum Access {
 /// How large a body a route reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodySize {
+    /// 16 KiB: anybody may send it, and it holds a name and a password at their limits, every character escaped.
+    Credentials,
     /// 1 MiB.
     Plain,
     /// 8 MiB: the route takes a selector or host ids.
@@ -35,6 +37,7 @@ pub enum BodySize {
 impl BodySize {
     pub fn bytes_max(self) -> usize {
         match self {
+            Self::Credentials => 16 * 1024,
             Self::Plain => 1024 * 1024,
             Self::Selection => 8 * 1024 * 1024,
             Self::Blob => 32 * 1024 * 1024,
@@ -123,6 +126,8 @@ static RULES: LazyLock<Rules> = LazyLock::new(|| {
             BodySize::Selection
         } else if BLOB_PATHS.contains(path) {
             BodySize::Blob
+        } else if *access == Access::Public {
+            BodySize::Credentials
         } else {
             BodySize::Plain
         };
@@ -207,6 +212,18 @@ mod tests {
         assert_eq!(other, Lookup::OtherMethod { public: true });
         assert_eq!(rule(&Method::GET, "/api/v1/nonsense"), Lookup::Unknown);
         assert_eq!(rule(&Method::GET, "/api/v1/fleetish"), Lookup::Unknown);
+    }
+
+    #[test]
+    fn whoever_nobody_knows_sends_little() {
+        for (method, path, access) in table() {
+            let method = Method::from_bytes(method.as_bytes()).expect("a method");
+            let Lookup::Known(rule) = rule(&method, &format!("{BASE}{path}")) else {
+                panic!("{path} is in the table");
+            };
+            let is_small = rule.body.bytes_max() <= 64 * 1024;
+            assert_eq!(is_small, access == Access::Public, "{method} {path}");
+        }
     }
 
     #[test]

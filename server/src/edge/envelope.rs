@@ -1,10 +1,11 @@
 //! What surrounds every request: its id, its time limit, a net under panics, the safety headers, and the books
 //! (metrics, log).
 
+use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use futures_util::FutureExt as _;
@@ -12,8 +13,10 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use super::access::{self, Access, BodySize, Lookup};
 use crate::app::AppState;
+use crate::config::Network;
 use crate::http::Problem;
-use crate::http::{limits, request_id};
+use crate::http::peer::ClientAddress;
+use crate::http::{forwarded, limits, request_id};
 use crate::telemetry;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -28,6 +31,7 @@ pub async fn envelop(State(app): State<AppState>, request: Request, next: Next) 
         .get::<MatchedPath>()
         .map_or_else(|| "none".to_owned(), |path| path.as_str().to_owned());
     let limit = time_limit(&request, &pattern);
+    let request = from_client(request, &app.config.trusted_proxies);
     let mut response = request_id::within(id.clone(), serve(request, next, limit)).await;
     let headers = response.headers_mut();
     if let Ok(value) = HeaderValue::try_from(&id) {
@@ -37,13 +41,26 @@ pub async fn envelop(State(app): State<AppState>, request: Request, next: Next) 
     let status = response.status();
     let took_us = app.clock.monotonic_us().saturating_sub(started_us);
     let took = Duration::from_micros(took_us.unsigned_abs());
-    telemetry::count_request(method.as_str(), &pattern, status.as_u16(), took);
+    telemetry::count_request(&method, &pattern, status.as_u16(), took);
     if status.is_server_error() {
-        tracing::warn!(request_id = %id, %method, route = %pattern, status = status.as_u16(), "answered");
+        let method = telemetry::method_label(&method);
+        tracing::warn!(request_id = %id, method, route = %pattern, status = status.as_u16(), "answered");
     } else {
-        tracing::debug!(request_id = %id, %method, route = %pattern, status = status.as_u16(), "answered");
+        let method = telemetry::method_label(&method);
+        tracing::debug!(request_id = %id, method, route = %pattern, status = status.as_u16(), "answered");
     }
     response
+}
+
+/// Says where a request comes from that a trusted proxy has handed on.
+fn from_client(mut request: Request, trusted: &[Network]) -> Request {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    let peer = peer.map(|ConnectInfo(address)| address.ip());
+    if let Some(peer) = peer.filter(|_| !trusted.is_empty()) {
+        let client = forwarded::client(peer, request.headers(), trusted);
+        request.extensions_mut().insert(ClientAddress(client));
+    }
+    request
 }
 
 async fn serve(request: Request, next: Next, limit: Duration) -> Response {

@@ -10,9 +10,11 @@ use http::{HeaderMap, HeaderName, Method, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
 use super::access::{self, Access, BodySize, Lookup, Rule};
+use super::serve::Seat;
 use crate::app::{App, AppState};
 use crate::auth::http::identified::Identified;
 use crate::auth::identities::Identity;
+use crate::auth::rate::Key;
 use crate::auth::{self, AskedScope, Asks, Caller, Principal, Role, Standing};
 use crate::http::Problem;
 use crate::http::idempotency::{Begin, IdempotencyClaim};
@@ -62,12 +64,17 @@ async fn admit(app: &App, mut request: Request) -> Result<Admitted, Problem> {
     };
     DefaultBodyLimit::max(rule.body.bytes_max()).apply(&mut request);
     if rule.access == Access::Public {
+        refuse_declared_too_large(&request, rule)?;
         return Ok(Admitted::Serve(Box::new(request)));
     }
     let (identity, standing) = identify(app, request.headers()).await?;
     let moment_us = app.clock.monotonic_us();
+    let key = Key::of(&[&identity.principal.id]);
+    if let Some(seat) = request.extensions().get::<Seat>() {
+        seat.keep_for(key);
+    }
     app.request_rate
-        .take(&identity.principal.id, moment_us)
+        .take(key, moment_us)
         .map_err(crate::http::limits::rate_limited)?;
     authorise(
         &identity.principal,

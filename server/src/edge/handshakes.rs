@@ -6,7 +6,7 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::{Builder, Runtime};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -38,7 +38,10 @@ impl Handshakes {
     }
 
     /// Ends with the future that waits for it.
-    pub async fn shake(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    pub async fn shake<S>(&self, stream: S) -> io::Result<TlsStream<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let acceptor = self.acceptor.clone();
         let shaken = async move {
             let shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await;

@@ -1,12 +1,16 @@
 //! Liveness, readiness, metrics: for machines that watch the server.
 
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::{StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 use serde_json::{Value, json};
 
 use crate::app::{App, AppState};
+use crate::auth::bearer;
+use crate::config::Secret;
+use crate::http::Problem;
 use crate::loops::Condition;
 use crate::telemetry;
 
@@ -54,7 +58,13 @@ fn loops(app: &App) -> Vec<Value> {
     .collect()
 }
 
-pub async fn metrics(State(app): State<AppState>) -> Response {
+/// What happened since the start, for whoever has the token if there is one.
+pub async fn metrics(State(app): State<AppState>, headers: HeaderMap) -> Result<Response, Problem> {
+    if let Some(token) = &app.config.metrics_token
+        && !shows(&headers, token)
+    {
+        return Err(Problem::unauthenticated());
+    }
     telemetry::set_agents_online(app.agents_online());
     for seen in app.loops.look() {
         telemetry::set_loop(&telemetry::LoopFigures {
@@ -71,7 +81,17 @@ pub async fn metrics(State(app): State<AppState>) -> Response {
         .as_ref()
         .map_or_else(String::new, |metrics| metrics.render());
     let media_type = "text/plain; version=0.0.4; charset=utf-8";
-    ([(header::CONTENT_TYPE, media_type)], text).into_response()
+    Ok(([(header::CONTENT_TYPE, media_type)], text).into_response())
+}
+
+/// Whether this bearer token is shown. Digests are compared, in the same time wherever they differ.
+fn shows(headers: &HeaderMap, token: &Secret) -> bool {
+    let shown = headers.get(header::AUTHORIZATION);
+    let shown = shown.and_then(|value| value.to_str().ok()?.split_once(' '));
+    shown.is_some_and(|(scheme, shown)| {
+        let [shown, token] = [shown.trim(), token.expose()].map(bearer::digest);
+        scheme.eq_ignore_ascii_case("bearer") && verify_slices_are_equal(&shown, &token).is_ok()
+    })
 }
 
 #[cfg(test)]

@@ -68,15 +68,27 @@ pub fn router(app: AppState, agents: Agents) -> Router {
         .method_not_allowed_fallback(wrong_method);
     app.modules
         .set_in_process(in_process::serve(inside.with_state(app.clone())));
-    Router::new()
+    let mut root = Router::new()
         .nest(BASE, api)
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
-        .route("/metrics", get(health::metrics))
-        .route("/docs", get(for_people))
-        .fallback(unknown)
+        .route("/docs", get(for_people));
+    if app.config.metrics_listen.is_none() {
+        root = root.route("/metrics", get(health::metrics));
+    }
+    root.fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(app.clone(), gate::gate))
+        .layer(from_fn_with_state(app.clone(), envelope::envelop))
+        .with_state(app)
+}
+
+/// `/metrics` alone, for an address of its own.
+pub fn metrics_router(app: AppState) -> Router {
+    Router::new()
+        .route("/metrics", get(health::metrics))
+        .fallback(unknown)
+        .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(app.clone(), envelope::envelop))
         .with_state(app)
 }

@@ -1,8 +1,10 @@
 //! The accept loop for both ports: plain or TLS, HTTP/1.1 with upgrades, with small buffers and hard limits. Not a
 //! router: who may do what is decided above it. What is known of the peer travels as request extensions:
-//! `ConnectInfo<SocketAddr>` and, over mTLS, [`PeerCertificate`].
+//! `ConnectInfo<SocketAddr>`, the connection's [`Seat`] and, over mTLS, [`PeerCertificate`].
 
 mod counted;
+mod pace;
+mod places;
 mod unread;
 
 use std::convert::Infallible;
@@ -24,14 +26,20 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
 use self::counted::Counted;
+use self::places::{NoPlace, Place, Places};
 use super::handshakes::Handshakes;
+use crate::agents::identity::AgentCertificate;
+use crate::auth::rate::Key;
+use crate::config::Network;
 use crate::http::peer::PeerCertificate;
+
+pub use self::places::{PlaceLimits, Seat};
 
 /// Connections that may wait to be accepted: a whole fleet that dials in at once, spread over a few seconds.
 const BACKLOG: u32 = 4_096;
@@ -43,8 +51,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// What a port allows.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionLimits {
-    /// Connections at a time, upgraded ones included; more wait in the kernel's queue.
-    pub connections_max: usize,
+    /// Whose connections, and how many.
+    pub places: PlaceLimits,
     /// The read buffer of a connection: the longest request head.
     pub head_bytes_max: usize,
     /// Requests under way may take this long after the shutdown signal.
@@ -52,19 +60,75 @@ pub struct ConnectionLimits {
 }
 
 impl ConnectionLimits {
-    /// People, pipelines and their event streams: a head holds an 8 KiB URI, a cookie and a token.
+    /// People, pipelines and their event streams: a head holds an 8 KiB URI, a cookie and a token. Half of the places are
+    /// for callers who have signed in; a request shows that within moments, so a newcomer has no time of its own.
     pub const OPERATORS: Self = Self {
-        connections_max: 4_096,
+        places: PlaceLimits {
+            connections_max: 4_096,
+            newcomers_max: 2_048,
+            newcomers_of_address_max: 512,
+            of_principal_max: 512,
+            grace: Duration::ZERO,
+        },
         head_bytes_max: 64 * 1024,
         drain: Duration::from_secs(15),
     };
     /// Agents: the stretch target of 50,000 and room for those that reconnect before their old socket is gone. Their
-    /// heads are small, and the least the HTTP library allows is 8 KiB.
+    /// heads are small, and the least the HTTP library allows is 8 KiB. They may all have one address, and after an outage
+    /// they come at once and wait for each other's handshakes: so their time as newcomers is a long one. A host has one
+    /// connection, and a few more for downloads and while the network changes.
     pub const AGENTS: Self = Self {
-        connections_max: 60_000,
+        places: PlaceLimits {
+            connections_max: 60_000,
+            newcomers_max: 12_288,
+            newcomers_of_address_max: 10_240,
+            of_principal_max: 8,
+            grace: Duration::from_secs(10),
+        },
         head_bytes_max: 8 * 1024,
         drain: Duration::from_secs(5),
     };
+    /// Whoever collects metrics.
+    pub const METRICS: Self = Self {
+        places: PlaceLimits {
+            connections_max: 64,
+            newcomers_max: 64,
+            newcomers_of_address_max: 16,
+            of_principal_max: 64,
+            grace: Duration::ZERO,
+        },
+        ..Self::OPERATORS
+    };
+}
+
+impl ConnectionLimits {
+    /// The same in proportion, with so many connections at most.
+    #[must_use]
+    pub fn within(self, connections_max: usize) -> Self {
+        let places = self.places;
+        if places.connections_max <= connections_max {
+            return self;
+        }
+        let fewer = |count: usize| (count * connections_max / places.connections_max).max(1);
+        Self {
+            places: PlaceLimits {
+                connections_max,
+                newcomers_max: fewer(places.newcomers_max),
+                newcomers_of_address_max: fewer(places.newcomers_of_address_max),
+                ..places
+            },
+            ..self
+        }
+    }
+}
+
+/// Everything a port is served with.
+pub struct Served {
+    pub listener: TcpListener,
+    pub tls: Option<Arc<ServerConfig>>,
+    pub router: Router,
+    pub limits: ConnectionLimits,
+    pub trusted_proxies: Vec<Network>,
 }
 
 /// Binds with a queue that is long enough for a fleet.
@@ -79,33 +143,34 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Accepts until `shutdown`, then finishes the requests under way. Upgraded connections are their owners' to end.
-pub async fn serve(
-    listener: TcpListener,
-    tls: Option<Arc<ServerConfig>>,
-    router: Router,
-    limits: ConnectionLimits,
-    shutdown: CancellationToken,
-) {
+pub async fn serve(served: Served, shutdown: CancellationToken) {
+    let (listener, limits) = (served.listener, served.limits);
     let port = Port {
-        handshakes: tls.map(|tls| Handshakes::start(tls.into())),
-        router,
+        handshakes: served.tls.map(|tls| Handshakes::start(tls.into())),
+        router: served.router,
         http: http_builder(limits),
         shutdown: shutdown.clone(),
     };
     let port = Arc::new(port);
-    let room = Arc::new(Semaphore::new(limits.connections_max));
+    let places = Places::new(limits.places, served.trusted_proxies);
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
             biased;
             () = shutdown.cancelled() => break,
-            accepted = accept(&listener, &room) => accepted,
+            accepted = accept(&listener, &places) => accepted,
         };
-        let Some((stream, address, permit)) = accepted else {
-            tokio::time::sleep(ACCEPT_PAUSE).await;
-            continue;
-        };
-        connections.spawn(port.clone().connection(stream, address, permit));
+        match accepted {
+            Ok(Some((stream, address, place))) => {
+                connections.spawn(port.clone().connection(stream, address, place));
+            }
+            // Closed, so that its client knows.
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
     }
     drop(listener);
     connections.close();
@@ -118,6 +183,14 @@ pub async fn serve(
     }
 }
 
+/// What requests are told of the other end of their connection.
+struct Peer {
+    address: SocketAddr,
+    certificate: Option<PeerCertificate>,
+    seat: Seat,
+    is_cut_short: Arc<AtomicBool>,
+}
+
 struct Port {
     /// None on a port without TLS.
     handshakes: Option<Handshakes>,
@@ -127,16 +200,26 @@ struct Port {
 }
 
 impl Port {
-    async fn connection(
-        self: Arc<Self>,
-        stream: TcpStream,
-        address: SocketAddr,
-        permit: OwnedSemaphorePermit,
-    ) {
+    async fn connection(self: Arc<Self>, stream: TcpStream, address: SocketAddr, place: Place) {
         // Frames and answers are written whole; waiting to coalesce them only adds delay.
         let _ = stream.set_nodelay(true);
+        let seat = place.seat();
+        tokio::select! {
+            () = self.transport(Counted::new(stream, place), address, &seat) => {}
+            () = seat.until_ended() => tracing::debug!(%address, "a connection made room for others"),
+        }
+    }
+
+    async fn transport(&self, stream: Counted<TcpStream>, address: SocketAddr, seat: &Seat) {
+        let is_cut_short = stream.is_cut_short();
+        let peer = Peer {
+            address,
+            certificate: None,
+            seat: seat.clone(),
+            is_cut_short,
+        };
         let Some(handshakes) = &self.handshakes else {
-            return self.http(Counted::new(stream, permit), address, None).await;
+            return self.http(stream, peer).await;
         };
         match handshakes.shake(stream).await {
             Ok(stream) => {
@@ -146,31 +229,37 @@ impl Port {
                     .peer_certificates()
                     .and_then(<[_]>::first)
                     .map(|certificate| PeerCertificate(Arc::new(certificate.clone().into_owned())));
-                self.http(Counted::new(stream, permit), address, certificate)
-                    .await;
+                if let Some(host) = certificate.as_ref().and_then(known_host) {
+                    seat.keep_for(host);
+                }
+                self.http(
+                    stream,
+                    Peer {
+                        certificate,
+                        ..peer
+                    },
+                )
+                .await;
             }
             Err(error) => tracing::debug!(%address, %error, "a TLS handshake failed"),
         }
     }
 
     /// In a box, so that the handshake's state is not kept while the connection lives.
-    fn http<S>(
-        &self,
-        stream: Counted<S>,
-        address: SocketAddr,
-        certificate: Option<PeerCertificate>,
-    ) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>
+    fn http<S>(&self, stream: S, peer: Peer) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let router = self.router.clone();
-        let is_cut_short = stream.is_cut_short();
+        let address = peer.address;
         let service = service_fn(move |mut request: http::Request<Incoming>| {
             request.extensions_mut().insert(ConnectInfo(address));
-            if let Some(certificate) = &certificate {
+            request.extensions_mut().insert(peer.seat.clone());
+            if let Some(certificate) = &peer.certificate {
                 request.extensions_mut().insert(certificate.clone());
             }
-            answer(router.clone(), request, Arc::clone(&is_cut_short))
+            let is_cut_short = Arc::clone(&peer.is_cut_short);
+            answer(router.clone(), request, is_cut_short, peer.seat.clone())
         });
         let connection = self.http.serve_connection(TokioIo::new(stream), service);
         Box::pin(async move {
@@ -198,12 +287,14 @@ async fn answer(
     router: Router,
     request: http::Request<Incoming>,
     is_cut_short: Arc<AtomicBool>,
+    seat: Seat,
 ) -> Result<Response, Infallible> {
     let waits_to_be_asked = request.headers().contains_key(header::EXPECT);
     let (parts, body) = request.into_parts();
-    let (body, unread) = unread::watch(body);
+    let (body, unread) = unread::watch(body, seat.clone());
     let request = http::Request::from_parts(parts, axum::body::Body::new(body));
     let mut response = router.oneshot(request).await?;
+    seat.set_served(false);
     let is_clean = if waits_to_be_asked {
         unread.nothing_left()
     } else {
@@ -217,20 +308,27 @@ async fn answer(
     Ok(response)
 }
 
-/// Takes room for a connection, then accepts one. `None` if the system could not.
+/// Waits for room, then accepts. `None` for a connection of an address that has its share.
 async fn accept(
     listener: &TcpListener,
-    room: &Arc<Semaphore>,
-) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    // The semaphore is never closed.
-    let permit = room.clone().acquire_owned().await.ok()?;
-    match listener.accept().await {
-        Ok((stream, address)) => Some((stream, address, permit)),
-        Err(error) => {
-            tracing::warn!(%error, "a connection could not be accepted");
-            None
+    places: &Arc<Places>,
+) -> io::Result<Option<(TcpStream, SocketAddr, Place)>> {
+    places.room().await;
+    let (stream, address) = listener.accept().await?;
+    loop {
+        match places.take(address.ip(), Instant::now()) {
+            Ok(place) => return Ok(Some((stream, address, place))),
+            Err(NoPlace::OfAddress) => return Ok(None),
+            // Whoever was to go has become known meanwhile.
+            Err(NoPlace::Yet) => places.room().await,
         }
     }
+}
+
+/// Whom a certificate of our authority names.
+fn known_host(certificate: &PeerCertificate) -> Option<Key> {
+    let host = AgentCertificate::parse(&certificate.0)?.host_id;
+    Some(Key::of(&["host", &host.to_string()]))
 }
 
 fn http_builder(limits: ConnectionLimits) -> http1::Builder {

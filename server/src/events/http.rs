@@ -18,6 +18,7 @@ use super::{EventId, Events, NumberedEvent};
 use crate::app::AppState;
 use crate::app::rights::end_of_stream;
 use crate::auth::{Caller, Principal, Standing};
+use crate::http::Problem;
 
 /// A comment this often keeps proxies from closing a quiet stream; the API promises it.
 pub const COMMENT_INTERVAL: Duration = Duration::from_secs(15);
@@ -38,11 +39,12 @@ pub async fn follow(
     caller: Caller,
     standing: Standing,
     headers: HeaderMap,
-) -> Sse<impl Stream<Item = Result<SseEvent, Infallible>>> {
+) -> Result<Sse<impl Stream<Item = Result<SseEvent, Infallible>>>, Problem> {
     let last_seen = last_event_id(&headers);
+    let place = app.streams.take(&caller.principal.id)?;
     let end = end_of_stream(&app, standing);
     let stream = events(&app.events, caller.principal, last_seen);
-    sse(stream.take_until(end))
+    Ok(sse(place.hold(stream.take_until(end))))
 }
 
 /// An SSE response with the comments the API promises.

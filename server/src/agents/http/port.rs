@@ -36,11 +36,15 @@ use crate::agents::renewal::{self, RenewalError};
 use crate::audit::AuditContext;
 use crate::hosts::labels;
 use crate::http::Problem;
-use crate::http::peer::PeerCertificate;
+use crate::http::limits;
+use crate::http::peer::{self, PeerCertificate};
 use crate::http::request_id;
 
-/// A signing request, facts, tags and attributes at their limits, with room to spare.
-const BODY_BYTES_MAX: usize = 256 * 1024;
+/// A signing request, and facts, tags and attributes of a host that has very many of them. Nobody has been identified
+/// when it is read.
+const ENROLL_BYTES_MAX: usize = 64 * 1024;
+/// A signing request.
+const RENEW_BYTES_MAX: usize = 16 * 1024;
 /// Promised by the API. A connection's conversation and a blob's content come after the answer and are not counted.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Of a WebSocket: an idle connection holds one such buffer, and there are ten thousand of them. Most frames are far
@@ -49,13 +53,16 @@ const READ_BUFFER_BYTES: usize = 4 * 1024;
 /// Frames that wait for a slow reader; beyond a frame of the largest size and this, the connection is dropped.
 const WRITE_BUFFER_BYTES_MAX: usize = 2 * FRAME_BYTES_MAX;
 
+fn at_most(bytes: usize) -> DefaultBodyLimit {
+    DefaultBodyLimit::max(bytes)
+}
+
 pub(super) fn router(state: AgentsState) -> Router {
     let routes = Router::new()
-        .route("/enroll", post(enroll))
-        .route("/renew", post(renew))
+        .route("/enroll", post(enroll).layer(at_most(ENROLL_BYTES_MAX)))
+        .route("/renew", post(renew).layer(at_most(RENEW_BYTES_MAX)))
         .route("/connect", get(connect))
         .route("/blobs/{sha256}", get(blob))
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn_with_state(state.clone(), within_limits));
     Router::new()
         .nest("/api/v1/agent", routes)
@@ -92,26 +99,21 @@ async fn enroll(
     ConnectInfo(address): ConnectInfo<SocketAddr>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    if let Some(seconds) = agents.must_wait_seconds(address.ip()) {
-        let detail = "Too many enrollments from this address have failed.";
-        let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate-limited", detail);
-        return Err(problem.with_retry_after(seconds));
-    }
     let body: EnrollRequest = read(body)?;
     let request = enrollment::EnrollRequest {
         token: body.token,
         csr_pem: body.csr_pem,
         reported: labels::harmless(body.facts, body.tags, body.attributes),
     };
-    let from = address.ip().to_string();
+    let from = peer::without_port(address);
     let request_id = request_id::current().unwrap_or_default();
-    let enrolled = enrollment::enroll(&agents, from, request_id, request)
-        .await
-        .inspect_err(|error| {
-            if matches!(error, EnrollError::Token) {
-                agents.enrollment_failed(address.ip());
-            }
-        })?;
+    let enrolled = enrollment::enroll(&agents, from, request_id, request).await;
+    let enrolled = enrolled.map_err(|error| match error {
+        EnrollError::Token => agents
+            .count_failed_enrollment(address.ip())
+            .map_or_else(limits::rate_limited, |()| EnrollError::Token.into()),
+        error => error.into(),
+    })?;
     let view = EnrollResponse {
         host_id: enrolled.admitted.host_id,
         certificate_pem: enrolled.certificate_pem,
@@ -132,7 +134,7 @@ async fn renew(
     let csr = Csr::parse(&body.csr_pem)?;
     let context = AuditContext {
         request_id: request_id::current().unwrap_or_default(),
-        address: address.ip().to_string(),
+        address: peer::without_port(address),
         ..AuditContext::system("agents")
     };
     let renewed = renewal::renew(&agents, certificate, &csr, context).await?;

@@ -8,10 +8,12 @@ use serde_json::json;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::super::attempts::Attempt;
 use super::super::bearer::{self, NewSecret};
+use super::super::passwords::Asker;
 use super::super::session_token::{self, SessionClaim};
 use super::super::store::sessions::SessionUser;
-use super::super::store::{self, sessions};
+use super::super::store::{self, User, sessions};
 use super::super::{Auth, AuthError, Role};
 use crate::audit::{self, AuditContext};
 use crate::db::Tx;
@@ -48,30 +50,21 @@ pub async fn log_in(
 ) -> Result<SessionView, AuthError> {
     let now = auth.clock.now();
     let (now_us, moment_us) = (now.wall_us, auth.clock.monotonic_us());
-    let by_name = format!("{address}\n{name}");
-    let throttled = |retry_after_seconds| AuthError::Throttled {
-        retry_after_seconds,
-    };
-    auth.failures_by_name
-        .take(&by_name, moment_us)
+    let attempt = auth
+        .attempts
+        .begin(address, &name, moment_us)
         .map_err(throttled)?;
-    auth.failures_by_address
-        .take(address, moment_us)
-        .map_err(throttled)?;
-    let found = if super::check_name("", &name).is_none() {
-        store::by_name(&auth.db, &name).await?
-    } else {
-        None
-    };
-    let (user, stored) = found.unzip();
-    let is_right = auth.passwords.verify(password, stored).await?;
-    let Some(user) = user.filter(|_| is_right) else {
+    let found = verified(auth, &attempt, &name, password)
+        .await
+        // Nobody has looked at the password.
+        .inspect_err(|_| auth.attempts.give_back(&attempt))?;
+    let Some(user) = found else {
         tracing::warn!(address, "a log-in was refused");
         return Err(AuthError::Refused);
     };
     // Only failures count against the limits.
-    auth.failures_by_name.refund(&by_name);
-    auth.failures_by_address.refund(address);
+    auth.attempts.give_back(&attempt);
+    auth.attempts.remember(address, &name);
     let session = SessionUser {
         session_id: auth.clock.new_id(),
         user_id: user.id,
@@ -96,7 +89,30 @@ pub async fn log_in(
     view(auth, now.lease_us, session, refresh)
 }
 
-/// Exchanges a refresh token for new tokens.
+/// The user of this name, if it is the right password.
+async fn verified(
+    auth: &Auth,
+    attempt: &Attempt,
+    name: &str,
+    password: String,
+) -> Result<Option<User>, AuthError> {
+    let found = if super::check_name("", name).is_none() {
+        store::by_name(&auth.db, name).await?
+    } else {
+        None
+    };
+    let (user, stored) = found.unzip();
+    let asker = if attempt.is_familiar() {
+        Asker::Known
+    } else {
+        Asker::Stranger(attempt.address())
+    };
+    let is_right = auth.passwords.verify(password, stored, asker).await?;
+    Ok(user.filter(|_| is_right))
+}
+
+/// Exchanges a refresh token for new tokens. A valid one is asked for no limit: the failures of others do not end a
+/// session.
 pub async fn refresh(
     auth: &Auth,
     request_id: &str,
@@ -106,15 +122,13 @@ pub async fn refresh(
     let now = auth.clock.now();
     let (now_us, moment_us) = (now.wall_us, auth.clock.monotonic_us());
     if !token.starts_with(bearer::REFRESH_TOKEN_PREFIX) || token.len() > bearer::BEARER_CHARS_MAX {
-        return Err(AuthError::Refused);
+        return Err(refused(auth, address, moment_us));
     }
-    let throttled = |retry_after_seconds| AuthError::Throttled {
-        retry_after_seconds,
-    };
-    auth.failures_by_address
-        .take(address, moment_us)
-        .map_err(throttled)?;
     let digest = bearer::digest(token);
+    // Looked up before the one writer is asked: nothing that is no token costs everybody's writes.
+    if !sessions::is_refresh_token(&auth.db, &digest).await? {
+        return Err(refused(auth, address, moment_us));
+    }
     let fresh = bearer::new_secret(bearer::REFRESH_TOKEN_PREFIX);
     let fresh_digest = fresh.digest;
     let peer = address.to_owned();
@@ -143,9 +157,21 @@ pub async fn refresh(
             Ok(Some(session))
         })
         .await?;
-    let session = session.ok_or(AuthError::Refused)?;
-    auth.failures_by_address.refund(&peer);
+    let session = session.ok_or_else(|| refused(auth, &peer, moment_us))?;
+    auth.attempts.remember(&peer, &session.name);
     view(auth, now.lease_us, session, fresh)
+}
+
+/// Counts a refresh token that is none.
+fn refused(auth: &Auth, address: &str, moment_us: i64) -> AuthError {
+    let counted = auth.attempts.count_failure(address, moment_us);
+    counted.map_or_else(throttled, |()| AuthError::Refused)
+}
+
+fn throttled(retry_after_seconds: u64) -> AuthError {
+    AuthError::Throttled {
+        retry_after_seconds,
+    }
 }
 
 /// Ends the session; its tokens are refused from now on.

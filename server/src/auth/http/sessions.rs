@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use fleetwright_protocol::Violation;
 use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -9,9 +10,12 @@ use uuid::Uuid;
 
 use crate::app::AppState;
 use crate::audit::AuditContext;
+use crate::auth::actions::NAME_CHARS_MAX;
 use crate::auth::actions::sessions::{self, SessionView};
+use crate::auth::bearer::BEARER_CHARS_MAX;
 use crate::auth::http::identified::Identified;
 use crate::auth::identities::IdentityKind;
+use crate::auth::passwords;
 use crate::auth::{Caller, Role, Scopes};
 use crate::http::peer::Peer;
 use crate::http::{JsonBody, Problem, from_input};
@@ -29,6 +33,21 @@ pub struct Refresh {
 
 from_input!(LogIn { username, password });
 from_input!(Refresh { refresh_token });
+
+/// 422 for what can be no credential: nothing is looked up, hashed or kept for it.
+fn check_lengths(texts: &[(&str, &str, usize)]) -> Result<(), Problem> {
+    let too_long = |(pointer, text, chars_max): &(&str, &str, usize)| {
+        let is_too_long = text.len() > *chars_max && text.chars().count() > *chars_max;
+        let detail = format!("is longer than {chars_max} characters");
+        is_too_long.then(|| Violation::new(*pointer, "invalid-field", detail))
+    };
+    let found: Vec<Violation> = texts.iter().filter_map(too_long).collect();
+    if found.is_empty() {
+        Ok(())
+    } else {
+        Err(Problem::invalid(found))
+    }
+}
 
 #[derive(Serialize, ToSchema)]
 pub struct Me {
@@ -52,6 +71,10 @@ pub async fn log_in(
     peer: Peer,
     JsonBody(body): JsonBody<LogIn>,
 ) -> Result<Json<SessionView>, Problem> {
+    check_lengths(&[
+        ("/username", &body.username, NAME_CHARS_MAX),
+        ("/password", &body.password, passwords::CHARS_MAX),
+    ])?;
     let view = sessions::log_in(
         &app.auth,
         &peer.request_id,
@@ -72,6 +95,8 @@ pub async fn refresh(
     peer: Peer,
     JsonBody(body): JsonBody<Refresh>,
 ) -> Result<Json<SessionView>, Problem> {
+    let token = ("/refresh_token", &*body.refresh_token, BEARER_CHARS_MAX);
+    check_lengths(&[token])?;
     let view = sessions::refresh(
         &app.auth,
         &peer.request_id,

@@ -60,6 +60,12 @@ pub fn insert_refresh_token(
     Ok(())
 }
 
+/// Whether there is such a token, used or not.
+pub async fn is_refresh_token(db: &Db, digest: &TokenDigest) -> Result<bool, DbError> {
+    let statement = Statement::new("SELECT 1 FROM refresh_tokens WHERE token_sha256 = $1");
+    Ok(!db.read(statement.bind(digest)).await?.is_empty())
+}
+
 pub fn lock_refresh_token(
     tx: &mut Tx<'_>,
     digest: &TokenDigest,

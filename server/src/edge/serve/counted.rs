@@ -1,4 +1,5 @@
-//! The stream under a connection: it counts as one for as long as it lives, and it ends without losing the last answer.
+//! The stream under a connection: it has a place for as long as it lives, it does not wait for ever for a peer that does not
+//! read, and it ends without losing the last answer.
 
 use std::io;
 use std::pin::Pin;
@@ -8,18 +9,22 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Sleep, sleep};
+
+use super::pace::Pace;
+use super::places::Place;
 
 /// A client that is still sending is listened to for so long, and so far, after the answer that ends its connection: what
 /// is closed with bytes unread takes the answer with it (RFC 9112, 9.6).
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// A stream that counts as a connection for as long as it lives, also after an upgrade.
+/// A stream that has a place for as long as it lives, also after an upgrade. It stands below TLS, so that a handshake is
+/// under the same rules.
 pub struct Counted<S> {
     stream: S,
-    _permit: OwnedSemaphorePermit,
+    _place: Place,
+    pace: Pace,
     /// The last answer left a part of its request unread.
     is_cut_short: Arc<AtomicBool>,
     is_shut: bool,
@@ -28,10 +33,11 @@ pub struct Counted<S> {
 }
 
 impl<S> Counted<S> {
-    pub fn new(stream: S, permit: OwnedSemaphorePermit) -> Self {
+    pub fn new(stream: S, place: Place) -> Self {
         Self {
             stream,
-            _permit: permit,
+            _place: place,
+            pace: Pace::default(),
             is_cut_short: Arc::default(),
             is_shut: false,
             linger: None,
@@ -42,6 +48,24 @@ impl<S> Counted<S> {
     /// Set by who answers without having read the whole request.
     pub fn is_cut_short(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.is_cut_short)
+    }
+}
+
+impl<S> Counted<S> {
+    /// The outcome of a write, or an error when the peer has been behind for too long.
+    fn at_a_pace(
+        &mut self,
+        context: &mut Context<'_>,
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        match written {
+            Poll::Ready(Ok(bytes)) => {
+                self.pace.took(bytes);
+                written
+            }
+            Poll::Ready(Err(_)) => written,
+            Poll::Pending => self.pace.poll_behind(context).map(Err),
+        }
     }
 }
 
@@ -81,11 +105,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Counted<S> {
         context: &mut Context<'_>,
         buffer: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, buffer)
+        let written = Pin::new(&mut self.stream).poll_write(context, buffer);
+        self.at_a_pace(context, written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        // Whoever flushes has written all there was.
+        ready!(Pin::new(&mut self.stream).poll_flush(context))?;
+        self.pace.caught_up();
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -104,7 +132,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Counted<S> {
         context: &mut Context<'_>,
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, buffers)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, buffers);
+        self.at_a_pace(context, written)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -13,6 +13,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::Notify;
 use tokio_rustls::TlsConnector;
 
@@ -35,7 +36,14 @@ fn start(tls: Option<Arc<ServerConfig>>, router: Router, limits: ConnectionLimit
     let listener = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
     let address = listener.local_addr().unwrap();
     let shutdown = CancellationToken::new();
-    let served = tokio::spawn(serve(listener, tls, router, limits, shutdown.clone()));
+    let port = Served {
+        listener,
+        tls,
+        router,
+        limits,
+        trusted_proxies: Vec::new(),
+    };
+    let served = tokio::spawn(serve(port, shutdown.clone()));
     Running {
         address,
         shutdown,
@@ -164,31 +172,122 @@ async fn agents_are_known_by_certificates_of_our_authority_only() {
     }
 }
 
-#[tokio::test]
-async fn a_connection_over_the_limit_waits_for_room() {
-    let limits = ConnectionLimits {
-        connections_max: 1,
+/// As the gate does for a caller who has shown who it is.
+async fn keep(Extension(seat): Extension<Seat>) -> &'static str {
+    seat.keep_for(Key::of(&["somebody"]));
+    "kept"
+}
+
+fn small(connections_max: usize) -> ConnectionLimits {
+    ConnectionLimits {
+        places: PlaceLimits {
+            connections_max,
+            newcomers_max: connections_max,
+            newcomers_of_address_max: connections_max,
+            ..ConnectionLimits::OPERATORS.places
+        },
         ..ConnectionLimits::OPERATORS
-    };
-    let running = start(None, Router::new().route("/", get(who)), limits);
-    let first = TcpStream::connect(running.address).await.unwrap();
-    let (mut sender, connection) = client::handshake(TokioIo::new(first)).await.unwrap();
-    let first = tokio::spawn(connection);
-    let request = http::Request::get("/").header("host", "test");
+    }
+}
+
+type Asker = client::SendRequest<Empty<Bytes>>;
+
+async fn kept_open(address: SocketAddr) -> (Asker, tokio::task::JoinHandle<hyper::Result<()>>) {
+    let stream = TcpStream::connect(address).await.unwrap();
+    let (sender, connection) = client::handshake(TokioIo::new(stream)).await.unwrap();
+    (sender, tokio::spawn(connection))
+}
+
+async fn status(asker: &mut Asker, path: &str) -> hyper::Result<StatusCode> {
+    let request = http::Request::get(path).header("host", "test");
     let request = request.body(Empty::<Bytes>::new()).unwrap();
+    let response = asker.send_request(request).await?;
+    let status = response.status();
+    response.into_body().collect().await?;
+    Ok(status)
+}
+
+#[tokio::test]
+async fn a_connection_over_the_limit_waits_for_who_is_known_to_leave() {
+    let router = Router::new().route("/", get(who)).route("/keep", get(keep));
+    let running = start(None, router, small(1));
+    let (mut known, connection) = kept_open(running.address).await;
     // Served and kept open: it holds the only place.
-    assert_eq!(sender.send_request(request).await.unwrap().status(), 200);
+    assert_eq!(status(&mut known, "/keep").await.unwrap(), 200);
     let mut second = tokio::spawn(plain(running.address, "/"));
     let waits = tokio::time::timeout(Duration::from_millis(200), &mut second).await;
     assert!(waits.is_err(), "served although there is no room");
-    drop(sender);
-    first.await.unwrap().unwrap();
-    let (status, _) = tokio::time::timeout(PATIENCE, second)
+    drop(known);
+    connection.await.unwrap().unwrap();
+    let served = tokio::time::timeout(PATIENCE, second).await.unwrap();
+    assert_eq!(served.unwrap().unwrap().0, 200);
+}
+
+#[tokio::test]
+async fn a_crowd_of_strangers_shuts_out_nobody() {
+    let router = Router::new().route("/", get(who)).route("/keep", get(keep));
+    let running = start(None, router, small(8));
+    let (mut known, _connection) = kept_open(running.address).await;
+    assert_eq!(status(&mut known, "/keep").await.unwrap(), 200);
+    let mut crowd = Vec::new();
+    for _ in 0..200 {
+        crowd.push(TcpStream::connect(running.address).await.unwrap());
+    }
+    let served = tokio::time::timeout(PATIENCE, plain(running.address, "/")).await;
+    assert_eq!(served.unwrap().unwrap().0, 200, "the newest comes in");
+    assert_eq!(
+        status(&mut known, "/").await.unwrap(),
+        200,
+        "and the known one stays"
+    );
+}
+
+#[tokio::test]
+async fn strangers_without_a_handshake_make_room_for_an_agent() {
+    let folder = tempfile::tempdir().unwrap();
+    let now_us = crate::clock::SystemClock::shared().now_us();
+    let ours = Authority::open(folder.path(), now_us).unwrap();
+    let certificate = PortCertificate::new(&ours, Vec::new(), now_us).unwrap();
+    let tls = server_config(&ours, certificate).unwrap();
+    let running = start(Some(tls), Router::new().route("/", get(who)), small(8));
+    let mut crowd = Vec::new();
+    for _ in 0..200 {
+        crowd.push(TcpStream::connect(running.address).await.unwrap());
+    }
+    let agent = over_tls(running.address, connector(&ours, Some(&ours), now_us));
+    let answer = tokio::time::timeout(PATIENCE, agent).await.unwrap();
+    assert!(answer.is_some_and(|answer| answer.contains("00000005")));
+}
+
+#[tokio::test]
+async fn few_descriptors_are_shared_in_proportion() {
+    let limits = ConnectionLimits::AGENTS.within(600).places;
+    assert_eq!((limits.connections_max, limits.newcomers_max), (600, 122));
+    let whole = ConnectionLimits::OPERATORS.within(100_000).places;
+    assert_eq!(whole.connections_max, 4_096);
+}
+
+/// More than the buffers of both sides hold.
+const ENDLESS_BYTES: usize = 64 * 1024 * 1024;
+
+#[tokio::test]
+async fn whoever_asks_and_does_not_read_is_let_go() {
+    let endless = async || vec![b'x'; ENDLESS_BYTES];
+    let router = Router::new().route("/", get(endless));
+    let running = start(None, router, small(1));
+    let mut asked = TcpStream::connect(running.address).await.unwrap();
+    let request = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+    asked.write_all(request).await.unwrap();
+    asked.readable().await.unwrap();
+    // Its answer has begun. When it has been let go, the shutdown has nobody to wait for.
+    running.shutdown.cancel();
+    tokio::time::timeout(ConnectionLimits::OPERATORS.drain / 2, running.served)
         .await
-        .unwrap()
-        .unwrap()
+        .expect("it was waited for")
         .unwrap();
-    assert_eq!(status, 200);
+    let mut answer = Vec::new();
+    let _ = asked.read_to_end(&mut answer).await;
+    assert!(answer.len() < ENDLESS_BYTES, "all of it was sent");
 }
 
 #[tokio::test]

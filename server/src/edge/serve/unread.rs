@@ -10,6 +10,8 @@ use std::time::Duration;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 
+use super::places::Seat;
+
 /// Read away for the sake of the connection: most bodies are smaller, and a new connection with its handshake costs
 /// about as much as so many bytes.
 const BYTES_MAX: u64 = 256 * 1024;
@@ -23,17 +25,21 @@ pub struct Watched {
     /// None at its end.
     body: Option<Incoming>,
     rest: Rest,
+    /// Told when the whole body is here: then the client waits for the server.
+    seat: Seat,
 }
 
 /// The other end of a [`Watched`] body.
 pub struct Unread(Rest);
 
 /// `body` for the handler, and what tells afterwards how much of it was left.
-pub fn watch(body: Incoming) -> (Watched, Unread) {
+pub fn watch(body: Incoming, seat: Seat) -> (Watched, Unread) {
     let rest = Rest::default();
+    seat.set_served(body.is_end_stream());
     let watched = Watched {
         body: Some(body),
         rest: Arc::clone(&rest),
+        seat,
     };
     (watched, Unread(rest))
 }
@@ -89,6 +95,7 @@ impl Body for Watched {
         let next = Pin::new(body).poll_frame(context);
         if matches!(next, Poll::Ready(None | Some(Err(_)))) {
             self.body = None;
+            self.seat.set_served(true);
         }
         next
     }

@@ -17,6 +17,7 @@ use super::super::loaded::Loaded;
 use super::refuse;
 use crate::auth::{Caller, Standing};
 use crate::http::Problem;
+use crate::http::streams::StreamPlace;
 
 /// Chunks of a stream that wait for a slow client before the module waits too.
 const CHUNKS_WAITING_MAX: usize = 4;
@@ -40,18 +41,28 @@ impl Modules {
             return Err(refuse::not_serving(loaded));
         };
         let answer = router.handle(abi_request(&caller.to_context(), forwarded));
+        let principal = caller.principal.id;
         // The key stays taken for as long as the module works, also when the client has gone.
         let held = (request, caller.idempotency);
         match self.call(loaded, held, answer).await {
-            Ok(answer) => Ok(self.response(loaded, standing, answer)),
+            Ok(answer) => self.response(loaded, (standing, &principal), answer),
             Err(failure) => Err(refuse::unanswered(failure)),
         }
     }
 
-    fn response(&self, loaded: &Arc<Loaded>, standing: Standing, answer: AbiResponse) -> Response {
+    /// 429 for a stream of somebody who has too many.
+    fn response(
+        &self,
+        loaded: &Arc<Loaded>,
+        (standing, principal): (Standing, &str),
+        answer: AbiResponse,
+    ) -> Result<Response, Problem> {
         let body = match answer.body.stream {
             ROption::RNone => Body::from(Vec::from(answer.body.bytes)),
-            ROption::RSome(stream) => self.stream_body(loaded, standing, stream),
+            ROption::RSome(stream) => {
+                let place = self.parts().streams.take(principal)?;
+                self.stream_body(loaded, (standing, place), stream)
+            }
         };
         let mut response = Response::new(body);
         // A module answers with what it likes; what is not a status is its defect.
@@ -62,11 +73,16 @@ impl Modules {
                 response.headers_mut().append(name, value);
             }
         }
-        response
+        Ok(response)
     }
 
     /// A task on the modules' threads asks for chunks: the connection's own thread never runs a module's code.
-    fn stream_body(&self, loaded: &Arc<Loaded>, standing: Standing, stream: BodyStreamBox) -> Body {
+    fn stream_body(
+        &self,
+        loaded: &Arc<Loaded>,
+        (standing, place): (Standing, StreamPlace),
+        stream: BodyStreamBox,
+    ) -> Body {
         let (sender, receiver) = mpsc::channel(CHUNKS_WAITING_MAX);
         let ended = end_of_stream(loaded.streams.clone(), standing);
         let pump = pump(stream, sender, ended);
@@ -77,7 +93,7 @@ impl Modules {
                 .await
                 .map(|chunk: std::io::Result<Bytes>| (chunk, receiver))
         });
-        Body::from_stream(chunks)
+        Body::from_stream(place.hold(chunks))
     }
 }
 
