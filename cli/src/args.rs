@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
+use crate::audit::AuditAction;
 use crate::bulk::BulkAction;
 use crate::commands::CommandsAction;
 use crate::groups::GroupsAction;
@@ -21,7 +22,7 @@ use crate::tokens::{EnrollmentTokensAction, TokensAction};
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done; of an operation that was watched, every host succeeded
-  1  the operation finished and not every host succeeded
+  1  the operation finished and not every host succeeded; the audit log does not verify
   2  wrong usage
   3  the server refused or could not be reached
   4  the feature is not available (not licensed, or its module is not there)
@@ -97,6 +98,11 @@ pub enum Command {
     Module {
         #[command(subcommand)]
         action: ModuleAction,
+    },
+    /// The audit log: look, check, keep signed heads of it
+    Audit {
+        #[command(subcommand)]
+        action: AuditAction,
     },
     /// API tokens
     Tokens {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::{self, AuditStartError};
 use crate::auth::rate::RateLimit;
 use crate::auth::{Auth, AuthStartError};
 use crate::clock::SharedClock;
@@ -69,6 +70,8 @@ pub enum StartError {
     #[error("the threads for modules: {0}")]
     Modules(std::io::Error),
     #[error(transparent)]
+    Audit(#[from] AuditStartError),
+    #[error(transparent)]
     Auth(#[from] AuthStartError),
     #[error(transparent)]
     Db(#[from] DbError),
@@ -84,6 +87,7 @@ impl App {
         make_private_folder(&config.data_dir)?;
         let db = Db::open(&config.database_url()).await?;
         db.migrate_core().await?;
+        audit::open(&db, &config.data_dir, clock.now_us()).await?;
         let signals = Signals::default();
         let events = Events::new(clock.new_id());
         let connections = Connections::default();

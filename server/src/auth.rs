@@ -12,7 +12,6 @@ pub mod passwords;
 pub mod rate;
 pub mod role;
 pub mod scope;
-pub mod secret_file;
 pub mod session_token;
 pub mod store;
 
@@ -21,6 +20,7 @@ use std::sync::Arc;
 
 use fleetwright_protocol::Violation;
 
+use crate::audit::attempts::Attempts;
 use crate::clock::SharedClock;
 use crate::config::Limits;
 use crate::db::{Db, DbError};
@@ -52,6 +52,7 @@ pub struct Auth {
     pub identities: Identities,
     pub passwords: Passwords,
     pub session_tokens: Arc<SessionTokens>,
+    pub attempts: Attempts,
     failures_by_name: RateLimit,
     failures_by_address: RateLimit,
 }
@@ -104,6 +105,7 @@ impl Auth {
         Ok(Self {
             identities: Identities::new(db.clone(), Arc::clone(&session_tokens)),
             passwords: Passwords::new()?,
+            attempts: Attempts::default(),
             failures_by_name: RateLimit::new(failures, MINUTE_US),
             failures_by_address: RateLimit::new(failures.saturating_mul(ADDRESS_FACTOR), MINUTE_US),
             db,

@@ -44,13 +44,17 @@ pub enum Loop {
     Notices,
     /// Deletes what has been kept long enough.
     Retention,
+    /// Signs the newest row of the audit log.
+    AuditHead,
+    /// Writes down how many sign-ins were refused.
+    Attempts,
     /// Stores when API tokens were last used.
     TokenUse,
     /// Folds histograms together.
     Metrics,
 }
 
-const EVERY_LOOP: [Loop; 15] = [
+const EVERY_LOOP: [Loop; 17] = [
     Loop::Presence,
     Loop::LastSeen,
     Loop::HostSilence,
@@ -64,6 +68,8 @@ const EVERY_LOOP: [Loop; 15] = [
     Loop::Reports,
     Loop::Notices,
     Loop::Retention,
+    Loop::AuditHead,
+    Loop::Attempts,
     Loop::TokenUse,
     Loop::Metrics,
 ];
@@ -84,6 +90,8 @@ impl Loop {
             Self::Reports => "reports",
             Self::Notices => "notices",
             Self::Retention => "retention",
+            Self::AuditHead => "audit_head",
+            Self::Attempts => "attempts",
             Self::TokenUse => "token_use",
             Self::Metrics => "metrics",
         }
@@ -102,11 +110,11 @@ impl Loop {
             // As the Prometheus exporter recommends for histograms.
             Self::Metrics => 5,
             // Last-seen times may be this old after a crash; the API says `last_used_at` is to the minute.
-            Self::LastSeen | Self::TokenUse => 60,
+            Self::LastSeen | Self::TokenUse | Self::Attempts => 60,
             // Everything kept is kept for a day at least, so a quarter of an hour is soon enough.
             Self::Retention => 15 * 60,
-            // The certificate lives for months.
-            Self::Certificate => 3_600,
+            // The certificate lives for months. What is done to the audit log from outside shows against the last head.
+            Self::Certificate | Self::AuditHead => 3_600,
         };
         Some(Duration::from_secs(seconds))
     }
@@ -125,6 +133,8 @@ impl Loop {
             | Self::ModuleWatchdog
             | Self::Notices
             | Self::Retention
+            | Self::AuditHead
+            | Self::Attempts
             | Self::TokenUse
             | Self::Metrics => false,
         }

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Parser, Subcommand};
 use fleetwright_server::agents::{Agents, AgentsParts};
 use fleetwright_server::app::{App, make_private_folder};
+use fleetwright_server::audit;
 use fleetwright_server::auth::first_start::{self, ConsoleUser};
 use fleetwright_server::auth::{Auth, AuthError, Role};
 use fleetwright_server::clock::SystemClock;
@@ -151,12 +152,10 @@ async fn create_user(config: Config, name: String, role: Role, password_stdin: b
     };
     let db = Db::open(&config.database_url()).await?;
     db.migrate_core().await?;
-    let auth = Auth::start(
-        db.clone(),
-        SystemClock::shared(),
-        &config.data_dir,
-        &config.limits,
-    )?;
+    let clock = SystemClock::shared();
+    make_private_folder(&config.data_dir)?;
+    audit::open(&db, &config.data_dir, clock.now_us()).await?;
+    let auth = Auth::start(db.clone(), clock, &config.data_dir, &config.limits)?;
     let made = first_start::create(&auth, &name, role, password.as_deref(), false).await;
     announce_user(made.map_err(explain)?)?;
     db.close().await;

@@ -88,6 +88,7 @@ const TABLE: &[(&str, &str, Access)] = &[
     ("GET", "/license", VIEWER),
     ("PUT", "/license", ADMIN),
     ("GET", "/audit", ADMIN),
+    ("GET", "/audit/head", ADMIN),
     ("GET", "/audit/verify", ADMIN),
     ("GET", "/events", VIEWER),
 ];

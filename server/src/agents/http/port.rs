@@ -34,6 +34,8 @@ use crate::agents::generations::Denial;
 use crate::agents::identity::AgentCertificate;
 use crate::agents::renewal::{self, RenewalError};
 use crate::audit::AuditContext;
+use crate::audit::attempts::{Attempt, Refused};
+use crate::auth::actions::refusals;
 use crate::hosts::labels;
 use crate::http::Problem;
 use crate::http::peer::PeerCertificate;
@@ -88,7 +90,7 @@ async fn within_limits(
 }
 
 async fn enroll(
-    State(AgentsState { agents, .. }): State<AgentsState>,
+    State(AgentsState { app, agents }): State<AgentsState>,
     ConnectInfo(address): ConnectInfo<SocketAddr>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
@@ -105,13 +107,18 @@ async fn enroll(
     };
     let from = address.ip().to_string();
     let request_id = request_id::current().unwrap_or_default();
-    let enrolled = enrollment::enroll(&agents, from, request_id, request)
-        .await
-        .inspect_err(|error| {
-            if matches!(error, EnrollError::Token) {
-                agents.enrollment_failed(address.ip());
-            }
-        })?;
+    let enrolled = enrollment::enroll(&agents, from.clone(), request_id.clone(), request).await;
+    if let Err(EnrollError::Token) = enrolled {
+        agents.enrollment_failed(address.ip());
+        let refused = Refused {
+            attempt: Attempt::Enrollment,
+            user: None,
+            address: from,
+            throttled: false,
+        };
+        refusals::note(&app.auth, &request_id, refused).await;
+    }
+    let enrolled = enrolled?;
     let view = EnrollResponse {
         host_id: enrolled.admitted.host_id,
         certificate_pem: enrolled.certificate_pem,

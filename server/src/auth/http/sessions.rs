@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::app::AppState;
 use crate::audit::AuditContext;
+use crate::auth::actions::refusals;
 use crate::auth::actions::sessions::{self, SessionView};
 use crate::auth::http::identified::Identified;
 use crate::auth::identities::IdentityKind;
@@ -52,7 +53,7 @@ pub async fn log_in(
     peer: Peer,
     JsonBody(body): JsonBody<LogIn>,
 ) -> Result<Json<SessionView>, Problem> {
-    let view = sessions::log_in(
+    let view = refusals::log_in(
         &app.auth,
         &peer.request_id,
         &peer.address,
@@ -72,7 +73,7 @@ pub async fn refresh(
     peer: Peer,
     JsonBody(body): JsonBody<Refresh>,
 ) -> Result<Json<SessionView>, Problem> {
-    let view = sessions::refresh(
+    let view = refusals::refresh(
         &app.auth,
         &peer.request_id,
         &peer.address,
