@@ -97,6 +97,7 @@ impl App {
             signals: signals.clone(),
             events: events.clone(),
             connections: connections.clone(),
+            names: config.host_names,
         })
         .await?;
         let spool = Spool::open(&config.data_dir).map_err(StartError::Outputs)?;

@@ -39,6 +39,7 @@ pub(super) fn core(dialect: Dialect) -> Vec<MigrationText> {
         (6, "0006_given_up"),
         (7, "0007_max_concurrency"),
         (10, "0010_audit_key"),
+        (13, "0013_host_claims"),
     )
 }
 

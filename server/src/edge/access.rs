@@ -76,6 +76,7 @@ const TABLE: &[(&str, &str, Access)] = &[
     ("POST", "/hosts/{id}/approve", OPERATOR),
     ("POST", "/hosts/{id}/reject", OPERATOR),
     ("POST", "/hosts/approve", OPERATOR),
+    ("POST", "/hosts/{id}/accept", OPERATOR),
     ("PUT", "/blobs/{sha256}", OPERATOR),
     ("GET", "/hosts/{id}/commands", VIEWER),
     ("POST", "/hosts/{id}/commands", OPERATOR),
