@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
+use crate::audit::AuditAction;
 use crate::blobs::BlobsAction;
 use crate::bulk::BulkAction;
 use crate::commands::CommandsAction;
@@ -22,7 +23,7 @@ use crate::tokens::{EnrollmentTokensAction, TokensAction};
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done; of an operation that was watched, every host succeeded
-  1  the operation finished and not every host succeeded
+  1  the operation finished and not every host succeeded; the audit log does not verify
   2  wrong usage
   3  the server refused or could not be reached
   4  the feature is not available (not licensed, or its module is not there)
@@ -103,6 +104,11 @@ pub enum Command {
     Module {
         #[command(subcommand)]
         action: ModuleAction,
+    },
+    /// The audit log: look, check, keep signed heads of it
+    Audit {
+        #[command(subcommand)]
+        action: AuditAction,
     },
     /// API tokens
     Tokens {

@@ -162,6 +162,17 @@ impl Client {
         })
     }
 
+    /// A POST that is refused if what it is about has changed since it was read.
+    pub fn post_if(&self, path: &str, body: &Value, if_match: &str) -> Result<Value, ClientError> {
+        self.call(&Call {
+            method: Method::POST,
+            path,
+            body: Some(body),
+            idempotency_key: None,
+            if_match: Some(if_match),
+        })
+    }
+
     /// A POST that creates: safe to repeat, because all attempts carry the same fresh key.
     pub fn create(&self, path: &str, body: &Value) -> Result<Value, ClientError> {
         let key = uuid::Uuid::new_v4().to_string();

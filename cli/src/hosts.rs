@@ -1,6 +1,7 @@
 //! `fleetwright hosts`: the inventory, approval, tags, and one operation on one host.
 
 mod admission;
+mod claims;
 pub mod find;
 mod tags;
 
@@ -52,6 +53,9 @@ pub enum HostsAction {
         /// All hosts that wait for approval
         #[arg(long, conflicts_with = "hosts")]
         pending: bool,
+        /// Give them the tags and attributes that they claim now
+        #[arg(long)]
+        accept_tags: bool,
     },
     /// Cut hosts off
     Reject {
@@ -66,6 +70,14 @@ pub enum HostsAction {
         add: Vec<String>,
         #[arg(long, value_delimiter = ',', value_name = "TAG")]
         remove: Vec<String>,
+        /// Give them the tags and attributes that they claim now
+        #[arg(long)]
+        accept: bool,
+    },
+    /// Call hosts what they call themselves now
+    AcceptNames {
+        #[arg(required = true)]
+        hosts: Vec<String>,
     },
     /// Forget a host
     Delete { host: String },
@@ -129,9 +141,19 @@ pub fn run(session: &Session, action: HostsAction) -> Result<Completion, Failure
             output::items(session, &hosts, &COLUMNS)?;
         }
         HostsAction::Show { host, watch } => show(session, &host, watch)?,
-        HostsAction::Approve { hosts, pending } => admission::approve(session, &hosts, pending)?,
+        HostsAction::Approve {
+            hosts,
+            pending,
+            accept_tags,
+        } => admission::approve(session, &hosts, pending, accept_tags)?,
         HostsAction::Reject { hosts } => admission::reject(session, &hosts)?,
-        HostsAction::Tag { hosts, add, remove } => tags::tag(session, &hosts, &add, &remove)?,
+        HostsAction::Tag {
+            hosts,
+            add,
+            remove,
+            accept,
+        } => tags::tag(session, &hosts, &add, &remove, accept)?,
+        HostsAction::AcceptNames { hosts } => claims::accept_names(session, &hosts)?,
         HostsAction::Delete { host } => delete(session, &host)?,
         HostsAction::Run {
             host,

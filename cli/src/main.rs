@@ -2,6 +2,7 @@
 //! server's database or files.
 
 mod args;
+mod audit;
 mod blobs;
 mod bulk;
 mod client;
@@ -41,6 +42,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use crate::args::{Args, Command};
+use crate::audit::AuditAction;
 use crate::failure::{Completion, Failure};
 use crate::license::LicenseAction;
 use crate::session::Session;
@@ -67,6 +69,9 @@ fn dispatch(args: Args) -> Result<Completion, Failure> {
         Command::Login(login) => login::login(&args.connection, &login),
         Command::Logout => login::logout(&args.connection),
         Command::Module { action } => module::run(action),
+        Command::Audit {
+            action: AuditAction::CheckHead(check),
+        } => audit::check_head(&check),
         Command::License {
             action: LicenseAction::Vendor(action),
         } => license::vendor(action),
@@ -92,6 +97,7 @@ fn with_session(session: Session, command: Command) -> Result<Completion, Failur
             LicenseAction::Install { file } => license::install(&session, &file),
             LicenseAction::Vendor(action) => license::vendor(action),
         },
+        Command::Audit { action } => audit::run(&session, action),
         Command::Modules { action } => modules::run(&session, action),
         Command::Blobs { action } => blobs::blobs(&session, action),
         Command::Tokens { action } => tokens::api_tokens(&session, action),

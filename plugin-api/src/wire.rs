@@ -421,10 +421,10 @@ pub struct HostRecord {
     pub reserved: bool,
     /// When it was enrolled.
     pub created_at_us: i64,
-    /// Its fully qualified name, as it says itself.
+    /// Its fully qualified name, as it was when it was approved or a person accepted it.
     #[serde(default)]
     pub fqdn: Option<String>,
-    /// Its short name, as it says itself.
+    /// Its short name, likewise.
     #[serde(default)]
     pub hostname: Option<String>,
     /// The kind of system: `linux`, unless the agent's configuration says otherwise.
@@ -457,12 +457,18 @@ pub struct HostRecord {
     /// Without prefix lengths and zones.
     #[serde(default)]
     pub ipv6: Vec<String>,
-    /// Its agent's and the operators' together, sorted, each once.
+    /// What people set, sorted, each once.
     #[serde(default)]
     pub tags: Vec<String>,
-    /// Its agent's and the operators' together; an operator's value wins.
+    /// What people set.
     #[serde(default)]
     pub attributes: BTreeMap<String, String>,
+    /// What its agent says itself, sorted, each once: a claim.
+    #[serde(default)]
+    pub agent_tags: Vec<String>,
+    /// What its agent says itself: a claim.
+    #[serde(default)]
+    pub agent_attributes: BTreeMap<String, String>,
 }
 
 /// One entry of the inventory feed.

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::{self, AuditStartError};
 use crate::auth::identities::Identities;
 use crate::auth::rate::RateLimit;
-use crate::auth::secret_file::{random_secret, read_or_create};
 use crate::auth::{Auth, AuthStartError};
 use crate::clock::SharedClock;
 use crate::commands::outputs::Spool;
@@ -28,6 +28,7 @@ use crate::licensing::{Licensing, LicensingParts, TrustedKeys};
 use crate::links::Connections;
 use crate::loops::{Loops, Seen};
 use crate::modules::{Modules, ModulesParts};
+use crate::secret_file::{random_secret, read_or_create};
 
 /// What the limit of requests is counted over.
 const SECOND_US: i64 = 1_000_000;
@@ -75,6 +76,8 @@ pub enum StartError {
     #[error("the threads for modules: {0}")]
     Modules(std::io::Error),
     #[error(transparent)]
+    Audit(#[from] AuditStartError),
+    #[error(transparent)]
     Auth(#[from] AuthStartError),
     #[error(transparent)]
     Db(#[from] DbError),
@@ -90,6 +93,7 @@ impl App {
         data_folder::make_private(&config.data_dir, &config.database_url())?;
         let db = Db::open(&config.database_url()).await?;
         db.migrate_core().await?;
+        audit::open(&db, &config.data_dir, clock.now_us()).await?;
         let signals = Signals::default();
         let events = Events::new(clock.new_id());
         let connections = Connections::default();
@@ -99,6 +103,7 @@ impl App {
             signals: signals.clone(),
             events: events.clone(),
             connections: connections.clone(),
+            names: config.host_names,
         })
         .await?;
         let spool = Spool::open(&config.data_dir).map_err(StartError::Outputs)?;

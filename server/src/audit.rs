@@ -1,11 +1,18 @@
 //! The audit log: one row per mutation by a principal, written in that mutation's transaction, each row holding
-//! the digest of the one before it.
+//! the digest of the one before it under a key that is not in the database. Sign-ins that were refused are rows too.
 
+pub mod attempts;
 mod chain;
 mod context;
+pub mod heads;
 pub mod http;
+pub mod key;
+mod open;
+mod retention;
 pub mod store;
 pub mod verify;
+
+use std::sync::Arc;
 
 use fleetwright_plugin_api::wire::AuditEntry;
 
@@ -13,6 +20,9 @@ use crate::db::{Db, DbError, Tx};
 
 pub use chain::{Digest, GENESIS};
 pub use context::AuditContext;
+pub use key::AuditKey;
+pub use open::{AuditStartError, open};
+pub use retention::sweep;
 
 /// Adds a row to the log as part of `tx`: the row exists if and only if the mutation does.
 pub fn append(
@@ -39,14 +49,8 @@ pub fn entry(
     }
 }
 
-/// Rows deleted in one transaction.
-const SWEEP_BATCH: u32 = 500;
-
-/// Deletes one batch of rows older than `before_us`. Returns whether there may be more.
-pub async fn sweep(db: &Db, before_us: i64) -> Result<bool, DbError> {
-    db.write(move |tx| {
-        let deleted = store::delete_before(tx, before_us, SWEEP_BATCH)?;
-        Ok(deleted >= u64::from(SWEEP_BATCH))
-    })
-    .await
+/// The key that [`open`] gave to the database.
+fn key_of(db: &Db) -> Result<Arc<AuditKey>, DbError> {
+    let missing = || DbError::Unfit("the audit log's key has not been read".to_owned());
+    db.held().ok_or_else(missing)
 }

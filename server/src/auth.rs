@@ -17,7 +17,6 @@ pub mod passwords;
 pub mod rate;
 pub mod role;
 pub mod scope;
-pub mod secret_file;
 pub mod session_token;
 pub mod standing;
 pub mod store;
@@ -27,6 +26,7 @@ use std::sync::Arc;
 
 use fleetwright_protocol::Violation;
 
+use crate::audit::attempts::Attempts as RefusedAttempts;
 use crate::clock::SharedClock;
 use crate::config::Limits;
 use crate::db::{Db, DbError};
@@ -57,6 +57,8 @@ pub struct Auth {
     pub session_tokens: Arc<SessionTokens>,
     pub first_password: FirstPassword,
     attempts: Attempts,
+    /// Refused ones, until they are in the audit log.
+    pub refused: RefusedAttempts,
 }
 
 /// Why something of this part could not be done.
@@ -113,6 +115,7 @@ impl Auth {
             passwords: Passwords::new()?,
             first_password: FirstPassword::of_folder(data_dir),
             attempts: Attempts::new(limits.failed_logins_per_minute),
+            refused: RefusedAttempts::default(),
             db,
             clock,
             session_tokens,

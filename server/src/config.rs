@@ -54,6 +54,18 @@ pub struct Config {
     pub log: Log,
     pub retention: Retention,
     pub limits: Limits,
+    pub host_names: HostNames,
+}
+
+/// What an approved host is called when its agent begins to call it something else.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HostNames {
+    /// What it was called when it was approved, until a person accepts the new name.
+    #[default]
+    Pinned,
+    /// What its agent says.
+    Live,
 }
 
 /// HTTPS for operators; both or neither.
@@ -152,6 +164,7 @@ impl Default for Config {
             log: Log::default(),
             retention: Retention::default(),
             limits: Limits::default(),
+            host_names: HostNames::default(),
         }
     }
 }
@@ -245,6 +258,7 @@ impl Config {
         put("log", toml::Value::try_from(&self.log).ok());
         put("retention", toml::Value::try_from(&self.retention).ok());
         put("limits", toml::Value::try_from(&self.limits).ok());
+        put("host_names", toml::Value::try_from(self.host_names).ok());
         table.to_string()
     }
 

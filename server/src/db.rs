@@ -133,6 +133,18 @@ impl Db {
         self.inner.writer.on_doubt(recovery);
     }
 
+    /// Keeps something that every write may need and that must not be in the database, such as a key: see [`Tx::held`]
+    /// and [`Db::held`]. Once; a second one is ignored.
+    pub fn hold<T: Send + Sync + 'static>(&self, held: Arc<T>) {
+        self.inner.writer.hold(held);
+    }
+
+    /// What [`Db::hold`] was given, if it is of this type.
+    pub fn held<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        let held = self.inner.writer.held()?;
+        Arc::clone(held).downcast().ok()
+    }
+
     /// Finishes queued writes and closes every connection.
     pub async fn close(&self) {
         self.inner.writer.stop().await;

@@ -3,7 +3,9 @@
 
 pub mod actions;
 pub mod admission;
+pub mod claims;
 pub mod deletion;
+mod events;
 pub mod feed;
 mod hellos;
 pub mod host;
@@ -21,6 +23,7 @@ use fleetwright_plugin_api::wire::HostChanges;
 use fleetwright_protocol::{Heartbeat, HostId};
 
 use crate::clock::SharedClock;
+use crate::config::HostNames;
 use crate::db::{Db, DbError, Tx};
 use crate::events::{Events, Signals};
 use crate::links::Connections;
@@ -39,6 +42,7 @@ pub struct HostsParts {
     pub signals: Signals,
     pub events: Events,
     pub connections: Connections,
+    pub names: HostNames,
 }
 
 /// A handle on the inventory; cheap to clone.

@@ -46,13 +46,17 @@ pub enum Loop {
     Retention,
     /// Removes uploaded content that nothing refers to.
     Blobs,
+    /// Signs the newest row of the audit log.
+    AuditHead,
+    /// Writes down how many sign-ins were refused.
+    Attempts,
     /// Stores when API tokens were last used.
     TokenUse,
     /// Folds histograms together.
     Metrics,
 }
 
-const EVERY_LOOP: [Loop; 16] = [
+const EVERY_LOOP: [Loop; 18] = [
     Loop::Presence,
     Loop::LastSeen,
     Loop::HostSilence,
@@ -67,6 +71,8 @@ const EVERY_LOOP: [Loop; 16] = [
     Loop::Notices,
     Loop::Retention,
     Loop::Blobs,
+    Loop::AuditHead,
+    Loop::Attempts,
     Loop::TokenUse,
     Loop::Metrics,
 ];
@@ -88,6 +94,8 @@ impl Loop {
             Self::Notices => "notices",
             Self::Retention => "retention",
             Self::Blobs => "blobs",
+            Self::AuditHead => "audit_head",
+            Self::Attempts => "attempts",
             Self::TokenUse => "token_use",
             Self::Metrics => "metrics",
         }
@@ -106,11 +114,12 @@ impl Loop {
             // As the Prometheus exporter recommends for histograms.
             Self::Metrics => 5,
             // Last-seen times may be this old after a crash; the API says `last_used_at` is to the minute.
-            Self::LastSeen | Self::TokenUse => 60,
+            Self::LastSeen | Self::TokenUse | Self::Attempts => 60,
             // Everything kept is kept for a day at least, so a quarter of an hour is soon enough.
             Self::Retention => 15 * 60,
-            // The certificate lives for months, and content is kept for days.
-            Self::Certificate | Self::Blobs => 3_600,
+            // The certificate lives for months, and content is kept for days. What is done to the audit log from outside
+            // shows against the last head.
+            Self::Certificate | Self::Blobs | Self::AuditHead => 3_600,
         };
         Some(Duration::from_secs(seconds))
     }
@@ -130,6 +139,8 @@ impl Loop {
             | Self::Notices
             | Self::Retention
             | Self::Blobs
+            | Self::AuditHead
+            | Self::Attempts
             | Self::TokenUse
             | Self::Metrics => false,
         }

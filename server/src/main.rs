@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Parser, Subcommand};
 use fleetwright_server::agents::{Agents, AgentsParts};
 use fleetwright_server::app::{App, data_folder};
+use fleetwright_server::audit;
 use fleetwright_server::auth::first_start::{self, ConsoleUser};
 use fleetwright_server::auth::{Auth, AuthError, Role};
 use fleetwright_server::clock::SystemClock;
@@ -159,12 +160,9 @@ async fn create_user(config: Config, name: String, role: Role, password_stdin: b
     data_folder::make_private(&config.data_dir, &config.database_url())?;
     let db = Db::open(&config.database_url()).await?;
     db.migrate_core().await?;
-    let auth = Auth::start(
-        db.clone(),
-        SystemClock::shared(),
-        &config.data_dir,
-        &config.limits,
-    )?;
+    let clock = SystemClock::shared();
+    audit::open(&db, &config.data_dir, clock.now_us()).await?;
+    let auth = Auth::start(db.clone(), clock, &config.data_dir, &config.limits)?;
     let made = first_start::create(&auth, &name, role, password.as_deref(), false).await;
     announce_user(made.map_err(explain)?)?;
     db.close().await;

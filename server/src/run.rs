@@ -21,6 +21,7 @@ use crate::agents::connection::watch_silence;
 use crate::agents::http::{AgentsState, agent_router};
 use crate::agents::{Agents, blob_upkeep};
 use crate::app::{AppState, retention};
+use crate::audit::heads;
 use crate::commands::workers::Workers;
 use crate::config::Tls;
 use crate::edge::router;
@@ -105,6 +106,7 @@ pub async fn serve(
     if tokio::time::timeout(DRAIN, tasks.wait()).await.is_err() {
         tracing::warn!(left = tasks.len(), "not everything ended in time");
     }
+    write_attempts(app.clone()).await;
     app.db.close().await;
     tracing::info!("stopped");
     Ok(())
@@ -222,6 +224,12 @@ fn spawn_loops(app: &AppState, agents: &Agents, tasks: &TaskTracker) {
     let (used, place) = (app.clone(), loops.take(Loop::TokenUse));
     let storing = place.every(move || store_last_used(used.clone()));
     until_shutdown(app, tasks, storing);
+    let (counted, place) = (app.clone(), loops.take(Loop::Attempts));
+    let writing = place.every(move || write_attempts(counted.clone()));
+    until_shutdown(app, tasks, writing);
+    let (signed, place) = (app.clone(), loops.take(Loop::AuditHead));
+    let signing = place.every(move || sign_audit_head(signed.clone()));
+    until_shutdown(app, tasks, signing);
     if let Some(metrics) = app.metrics.clone() {
         let folding = loops.take(Loop::Metrics).every(move || {
             metrics.run_upkeep();
@@ -234,6 +242,19 @@ fn spawn_loops(app: &AppState, agents: &Agents, tasks: &TaskTracker) {
 async fn store_last_used(app: AppState) {
     if let Err(error) = app.auth.store_last_used().await {
         tracing::warn!(%error, "the last use of API tokens could not be stored");
+    }
+}
+
+async fn write_attempts(app: AppState) {
+    let now_us = app.clock.now_us();
+    if let Err(error) = app.auth.refused.flush(&app.db, now_us).await {
+        tracing::warn!(%error, "refused attempts could not be written to the audit log");
+    }
+}
+
+async fn sign_audit_head(app: AppState) {
+    if let Err(error) = heads::stamp(&app.db, app.clock.now_us()).await {
+        tracing::error!(%error, "the audit log's newest row was not signed: look at GET /api/v1/audit/verify");
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 
+use fleetwright_server::audit;
 use fleetwright_server::db::Db;
 use tempfile::TempDir;
 
@@ -13,6 +14,8 @@ pub struct TestDatabase {
     pub db: Db,
     /// For a second handle on the same database, as after a restart.
     pub url: String,
+    /// Where the audit log's key is.
+    pub keys: TempDir,
     _folder: Option<TempDir>,
 }
 
@@ -53,10 +56,14 @@ where
     runtime.block_on(async {
         let db = Db::open(&url).await.expect("the database opens");
         db.migrate_core().await.expect("the migrations apply");
+        let keys = tempfile::tempdir().expect("a folder");
+        let opened = audit::open(&db, keys.path(), 0).await;
+        opened.expect("the audit log gets its key");
         let keep = db.clone();
         body(TestDatabase {
             db,
             url,
+            keys,
             _folder: folder,
         })
         .await;

@@ -16,6 +16,7 @@ pub mod server;
 pub mod strikes;
 pub mod world;
 
+use fleetwright_server::audit;
 use fleetwright_server::db::Db;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -51,6 +52,8 @@ impl Simulator {
         let db = runtime.block_on(async {
             let db = Db::open(&url).await.expect("the database opens");
             db.migrate_core().await.expect("the migrations apply");
+            let opened = audit::open(&db, folder.path(), 0).await;
+            opened.expect("the audit log gets its key");
             db
         });
         Self {

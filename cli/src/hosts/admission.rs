@@ -7,7 +7,12 @@ use crate::failure::Failure;
 use crate::session::Session;
 use crate::{output, pages, prompt};
 
-pub fn approve(session: &Session, hosts: &[String], pending: bool) -> Result<(), Failure> {
+pub fn approve(
+    session: &Session,
+    hosts: &[String],
+    pending: bool,
+    accept_tags: bool,
+) -> Result<(), Failure> {
     let ids = if pending {
         let waiting = pages::collect(
             &session.client,
@@ -18,9 +23,13 @@ pub fn approve(session: &Session, hosts: &[String], pending: bool) -> Result<(),
         if waiting.is_empty() {
             return output::line("no host waits for approval");
         }
+        let with = match accept_tags {
+            true => ", with the tags and attributes that they claim",
+            false => "",
+        };
         prompt::confirm(
             session,
-            &format!("Approve {} hosts ({})?", names.len(), some_of(&names)),
+            &format!("Approve {} hosts ({}){with}?", names.len(), some_of(&names)),
         )?;
         waiting
             .iter()
@@ -34,9 +43,10 @@ pub fn approve(session: &Session, hosts: &[String], pending: bool) -> Result<(),
     };
     // The server takes 8 MiB here; a page of ids at a time is well below it.
     for chunk in ids.chunks(1_000) {
-        session
-            .client
-            .post("/hosts/approve", &json!({ "host_ids": chunk }))?;
+        session.client.post(
+            "/hosts/approve",
+            &json!({ "host_ids": chunk, "accept_tags": accept_tags }),
+        )?;
     }
     output::note(session, &format!("approved {}", hosts_word(ids.len())))
 }

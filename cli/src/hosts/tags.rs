@@ -1,7 +1,8 @@
-//! The tags an operator gives to hosts. Those an agent claims for itself are not touched.
+//! The tags people give to hosts.
 
 use serde_json::{Value, json};
 
+use super::claims;
 use super::find::{name_of, resolve};
 use crate::client::ClientError;
 use crate::failure::Failure;
@@ -16,14 +17,23 @@ pub fn tag(
     hosts: &[String],
     add: &[String],
     remove: &[String],
+    accept: bool,
 ) -> Result<(), Failure> {
-    if add.is_empty() && remove.is_empty() {
+    let is_edit = !add.is_empty() || !remove.is_empty();
+    if !is_edit && !accept {
         return Err(Failure::Input(
-            "nothing to do: use --add TAG or --remove TAG".to_owned(),
+            "nothing to do: use --add TAG, --remove TAG or --accept".to_owned(),
         ));
     }
     for host in hosts {
-        let changed = tag_host(session, &resolve(session, host)?, add, remove)?;
+        let id = resolve(session, host)?;
+        let mut changed = Value::Null;
+        if accept {
+            changed = claims::accept_tags(session, &id, host)?;
+        }
+        if is_edit {
+            changed = tag_host(session, &id, add, remove)?;
+        }
         let shown = format!("{}: {}", name_of(&changed), output::field(&changed, "tags"));
         output::note(session, &shown)?;
     }
@@ -53,7 +63,7 @@ fn tag_host(
 
 fn retagged(host: &Value, add: &[String], remove: &[String]) -> Vec<String> {
     let known = host
-        .get("operator_tags")
+        .get("tags")
         .and_then(Value::as_array)
         .into_iter()
         .flatten()
@@ -74,7 +84,7 @@ mod tests {
 
     #[test]
     fn tags_are_added_and_removed_without_doubles() {
-        let host = json!({"tags": ["agent", "web", "old"], "operator_tags": ["web", "old"]});
+        let host = json!({"tags": ["web", "old"], "agent_tags": ["agent"]});
         let tags = retagged(&host, &["web".into(), "blue".into()], &["old".into()]);
         assert_eq!(tags, ["blue", "web"]);
     }

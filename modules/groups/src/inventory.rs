@@ -172,9 +172,11 @@ fn fields(record: &HostRecord) -> HostFields {
         status: Some(record.status.clone()),
         approval_status: Some(record.approval_status.clone()),
         tags: record.tags.clone(),
+        agent_tags: record.agent_tags.clone(),
         ipv4: record.ipv4.clone(),
         ipv6: record.ipv6.clone(),
         attributes: record.attributes.clone(),
+        agent_attributes: record.agent_attributes.clone(),
         cpu_count: record.cpu_count.map(i64::from),
         memory_total_mb: record
             .memory_total_mb

@@ -247,7 +247,7 @@ fn version_comparison(op: Op) -> Option<Comparison> {
 fn closed_words(field: &TextField) -> Option<&'static [&'static str]> {
     match field {
         TextField::Fact(fact) => fact.accepted_words(),
-        TextField::Id | TextField::Attribute(_) => None,
+        TextField::Id | TextField::Attribute(_) | TextField::AgentAttribute(_) => None,
     }
 }
 

@@ -28,8 +28,10 @@ pub enum TextField {
     /// The host id in its lower-case hyphenated form; always known.
     Id,
     Fact(Fact),
-    /// `attributes.<key>`; the key is compared exactly.
+    /// `attributes.<key>`, what people set; the key is compared exactly.
     Attribute(String),
+    /// `agent_attributes.<key>`, what the agent says itself.
+    AgentAttribute(String),
 }
 
 /// A text field with a fixed name.
@@ -49,7 +51,10 @@ pub enum Fact {
 /// A field with any number of texts; never unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ListField {
+    /// What people set.
     Tags,
+    /// What the agent says itself.
+    AgentTags,
     Ipv4,
     Ipv6,
 }
@@ -72,9 +77,11 @@ pub enum BoolField {
 
 /// The names of all fixed fields, for messages and completion.
 pub(crate) const FIELD_NAMES: &str = "id fqdn hostname platform platform_release platform_version architecture agent_version status \
-     approval_status tags group ipv4 ipv6 cpu_count memory_total_mb kvm_available reserved created_at last_seen_at attributes.<key>";
+     approval_status tags agent_tags group ipv4 ipv6 cpu_count memory_total_mb kvm_available reserved created_at last_seen_at \
+     attributes.<key> agent_attributes.<key>";
 
-const ATTRIBUTE_PREFIX: &str = "attributes.";
+pub(crate) const ATTRIBUTE_PREFIX: &str = "attributes.";
+pub(crate) const AGENT_ATTRIBUTE_PREFIX: &str = "agent_attributes.";
 
 impl Field {
     /// The field of that name; `None` if there is none. Names are lower case.
@@ -87,13 +94,12 @@ impl Field {
         if name == "id" {
             return text(TextField::Id);
         }
+        let usable = |key: &str| !key.is_empty() && key.len() <= ATTRIBUTE_KEY_BYTES_MAX;
         if let Some(key) = name.strip_prefix(ATTRIBUTE_PREFIX) {
-            let usable = !key.is_empty() && key.len() <= ATTRIBUTE_KEY_BYTES_MAX;
-            return if usable {
-                text(TextField::Attribute(key.to_owned()))
-            } else {
-                None
-            };
+            return text(TextField::Attribute(key.to_owned())).filter(|_| usable(key));
+        }
+        if let Some(key) = name.strip_prefix(AGENT_ATTRIBUTE_PREFIX) {
+            return text(TextField::AgentAttribute(key.to_owned())).filter(|_| usable(key));
         }
         if let Some(fact) = Fact::ALL.into_iter().find(|fact| fact.name() == name) {
             return text(TextField::Fact(fact));
@@ -164,12 +170,13 @@ impl Fact {
 }
 
 impl ListField {
-    pub const ALL: [Self; 3] = [Self::Tags, Self::Ipv4, Self::Ipv6];
+    pub const ALL: [Self; 4] = [Self::Tags, Self::AgentTags, Self::Ipv4, Self::Ipv6];
 
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Tags => "tags",
+            Self::AgentTags => "agent_tags",
             Self::Ipv4 => "ipv4",
             Self::Ipv6 => "ipv6",
         }
@@ -234,6 +241,7 @@ impl fmt::Display for TextField {
             Self::Id => formatter.write_str("id"),
             Self::Fact(fact) => formatter.write_str(fact.name()),
             Self::Attribute(key) => write!(formatter, "{ATTRIBUTE_PREFIX}{key}"),
+            Self::AgentAttribute(key) => write!(formatter, "{AGENT_ATTRIBUTE_PREFIX}{key}"),
         }
     }
 }
@@ -251,12 +259,10 @@ mod tests {
             let field = Field::parse(name).unwrap_or_else(|| panic!("{name} is a field"));
             assert_eq!(field.to_string(), name);
         }
-        assert_eq!(
-            Field::parse("attributes.rack.row")
-                .map(|field| field.to_string())
-                .as_deref(),
-            Some("attributes.rack.row")
-        );
+        for name in ["attributes.rack.row", "agent_attributes.rack.row"] {
+            let field = Field::parse(name).unwrap_or_else(|| panic!("{name} is a field"));
+            assert_eq!(field.to_string(), name);
+        }
     }
 
     #[test]
@@ -267,6 +273,8 @@ mod tests {
             "tag",
             "attributes",
             "attributes.",
+            "agent_attributes.",
+            "operator_tags",
             "tenant_id",
             "group ",
         ] {

@@ -22,10 +22,16 @@ pub struct HostFields {
     pub status: Option<String>,
     /// `pending`, `approved` or `rejected`.
     pub approval_status: Option<String>,
+    /// What people set.
     pub tags: Vec<String>,
+    /// What the agent says itself: a claim.
+    pub agent_tags: Vec<String>,
     pub ipv4: Vec<String>,
     pub ipv6: Vec<String>,
+    /// What people set.
     pub attributes: BTreeMap<String, String>,
+    /// What the agent says itself: a claim.
+    pub agent_attributes: BTreeMap<String, String>,
     pub cpu_count: Option<i64>,
     pub memory_total_mb: Option<i64>,
     pub kvm_available: Option<bool>,
@@ -51,10 +57,8 @@ impl HostFields {
         match field {
             TextField::Id => Some(Cow::Owned(self.id.hyphenated().to_string())),
             TextField::Fact(fact) => self.fact(*fact).map(Cow::Borrowed),
-            TextField::Attribute(key) => self
-                .attributes
-                .get(key)
-                .map(|value| Cow::Borrowed(value.as_str())),
+            TextField::Attribute(key) => value_of(&self.attributes, key),
+            TextField::AgentAttribute(key) => value_of(&self.agent_attributes, key),
         }
     }
 
@@ -78,6 +82,7 @@ impl HostFields {
     pub fn list(&self, field: ListField) -> &[String] {
         match field {
             ListField::Tags => &self.tags,
+            ListField::AgentTags => &self.agent_tags,
             ListField::Ipv4 => &self.ipv4,
             ListField::Ipv6 => &self.ipv6,
         }
@@ -100,4 +105,10 @@ impl HostFields {
             BoolField::Reserved => self.reserved,
         }
     }
+}
+
+fn value_of<'a>(attributes: &'a BTreeMap<String, String>, key: &str) -> Option<Cow<'a, str>> {
+    attributes
+        .get(key)
+        .map(|value| Cow::Borrowed(value.as_str()))
 }

@@ -4,6 +4,7 @@
 //! Each host has a slot, a small number that is given to another host once it is removed. Bitmaps are over slots, so they hold for
 //! one state of the index only.
 
+mod attributes;
 mod dictionary;
 mod evaluate;
 mod explain;
@@ -11,7 +12,7 @@ mod numbers;
 mod per_field;
 mod posting;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use roaring::RoaringBitmap;
@@ -20,6 +21,7 @@ use uuid::Uuid;
 use crate::field::{BoolField, Fact, ListField, NumberField};
 use crate::host::HostFields;
 
+use attributes::AttributeColumns;
 use dictionary::{Dictionary, ValueId};
 use numbers::NumberColumn;
 use per_field::{BoolColumn, PerBool, PerFact, PerList, PerNumber};
@@ -39,8 +41,8 @@ pub struct Index {
     lists: PerList<Dictionary>,
     numbers: PerNumber<NumberColumn>,
     bools: PerBool<BoolColumn>,
-    /// By attribute key; no key without a host that has it.
-    attributes: HashMap<Arc<str>, Dictionary>,
+    attributes: AttributeColumns,
+    agent_attributes: AttributeColumns,
 }
 
 /// What is needed to take a host out of the columns again.
@@ -51,6 +53,7 @@ struct Record {
     lists: PerList<Box<[ValueId]>>,
     numbers: PerNumber<Option<i64>>,
     attributes: Box<[(Arc<str>, ValueId)]>,
+    agent_attributes: Box<[(Arc<str>, ValueId)]>,
 }
 
 impl Index {
@@ -185,27 +188,13 @@ impl Index {
                 self.bools.get_mut(field).insert(slot, value);
             }
         }
-        let mut attributes = Vec::with_capacity(host.attributes.len());
-        for (key, value) in &host.attributes {
-            // One copy of each key for all hosts.
-            let shared = self
-                .attributes
-                .get_key_value(key.as_str())
-                .map(|(shared, _)| Arc::clone(shared));
-            let key = shared.unwrap_or_else(|| Arc::from(key.as_str()));
-            let value_id = self
-                .attributes
-                .entry(Arc::clone(&key))
-                .or_default()
-                .insert(slot, value);
-            attributes.push((key, value_id));
-        }
         Record {
             id: host.id,
             facts,
             lists,
             numbers,
-            attributes: attributes.into_boxed_slice(),
+            attributes: self.attributes.insert(slot, &host.attributes),
+            agent_attributes: self.agent_attributes.insert(slot, &host.agent_attributes),
         }
     }
 
@@ -232,13 +221,7 @@ impl Index {
         for field in BoolField::ALL {
             self.bools.get_mut(field).remove(slot);
         }
-        for (key, value_id) in &record.attributes {
-            if let Some(column) = self.attributes.get_mut(key) {
-                column.remove(slot, *value_id);
-                if column.known().is_empty() {
-                    self.attributes.remove(key);
-                }
-            }
-        }
+        self.attributes.remove(slot, &record.attributes);
+        self.agent_attributes.remove(slot, &record.agent_attributes);
     }
 }

@@ -156,6 +156,8 @@ pub fn host_record(id: HostId) -> HostRecord {
         ipv6: Vec::new(),
         tags: Vec::new(),
         attributes: BTreeMap::new(),
+        agent_tags: Vec::new(),
+        agent_attributes: BTreeMap::new(),
     }
 }
 

@@ -1,30 +1,61 @@
-//! How rows are chained: each row's digest covers its own fields and the digest of the row before it. Pure.
+//! How rows are chained: each row's digest covers its own fields and the digest of the row before it, under the log's key.
+//! Rows from before there was a key have a plain SHA-256. Pure.
 
 use sha2::{Digest as _, Sha256};
 
 use super::AuditContext;
+use super::key::AuditKey;
 
 pub type Digest = [u8; 32];
 
 /// What the first row follows.
 pub const GENESIS: Digest = [0; 32];
+/// What a row follows that was written when the newest one was not what the server had left there: it vouches for nothing
+/// before it, and whoever checks the log finds the place.
+pub(super) const BROKEN: Digest = [0xff; 32];
 
-/// The digest of a row. Every field is written with its length, so no two rows share an encoding.
-pub(super) fn digest(
-    previous: &Digest,
-    sequence: i64,
-    at_us: i64,
-    context: &AuditContext,
-    entry: (&str, &str, &str, &str),
-) -> Digest {
-    let (action, target_kind, target_id, detail) = entry;
+/// Takes the bytes of a message, piece by piece.
+pub(super) type MacInput<'a> = dyn FnMut(&[u8]) + 'a;
+
+/// Everything that a row's digest covers but the row before it.
+#[derive(Clone, Copy)]
+pub(super) struct Covered<'a> {
+    pub sequence: i64,
+    pub at_us: i64,
+    pub context: &'a AuditContext,
+    /// `action, target_kind, target_id, detail`.
+    pub entry: (&'a str, &'a str, &'a str, &'a str),
+}
+
+/// The digest of a row under the key.
+pub(super) fn keyed(key: &AuditKey, previous: &Digest, covered: Covered<'_>) -> Digest {
+    key.mac(|input| {
+        input(b"fleetwright-audit-2");
+        feed(input, previous, covered);
+    })
+}
+
+/// The digest of a row from before there was a key.
+pub(super) fn plain(previous: &Digest, covered: Covered<'_>) -> Digest {
     let mut hash = Sha256::new();
     hash.update(b"fleetwright-audit-1");
-    hash.update(previous);
-    hash.update(sequence.to_be_bytes());
-    hash.update(at_us.to_be_bytes());
+    feed(&mut |bytes| hash.update(bytes), previous, covered);
+    hash.finalize().into()
+}
+
+/// Every field with its length, so that no two rows share an encoding.
+fn feed(input: &mut MacInput<'_>, previous: &Digest, covered: Covered<'_>) {
+    let Covered {
+        sequence,
+        at_us,
+        context,
+        entry: (action, target_kind, target_id, detail),
+    } = covered;
+    input(previous);
+    input(&sequence.to_be_bytes());
+    input(&at_us.to_be_bytes());
     let tenant = context.tenant.as_deref();
-    hash.update([u8::from(tenant.is_some())]);
+    input(&[u8::from(tenant.is_some())]);
     for field in [
         context.request_id.as_str(),
         &context.principal,
@@ -36,22 +67,33 @@ pub(super) fn digest(
         target_id,
         detail,
     ] {
-        hash.update((field.len() as u64).to_be_bytes());
-        hash.update(field.as_bytes());
+        input(&(field.len() as u64).to_be_bytes());
+        input(field.as_bytes());
     }
-    hash.finalize().into()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audit::key::tests::key;
+
+    /// With a key and without, both have to tell rows apart.
+    fn digests(context: &AuditContext, entry: (&str, &str, &str, &str)) -> [Digest; 2] {
+        let covered = Covered {
+            sequence: 1,
+            at_us: 0,
+            context,
+            entry,
+        };
+        [plain(&GENESIS, covered), keyed(&key(1), &GENESIS, covered)]
+    }
 
     #[test]
     fn moving_text_between_fields_changes_the_digest() {
         let context = AuditContext::default();
-        let one = digest(&GENESIS, 1, 0, &context, ("ab", "c", "d", "{}"));
-        let other = digest(&GENESIS, 1, 0, &context, ("a", "bc", "d", "{}"));
-        assert_ne!(one, other);
+        let one = digests(&context, ("ab", "c", "d", "{}"));
+        let other = digests(&context, ("a", "bc", "d", "{}"));
+        assert!(one.iter().zip(&other).all(|(one, other)| one != other));
     }
 
     #[test]
@@ -62,9 +104,21 @@ mod tests {
             ..AuditContext::default()
         };
         let fields = ("a", "b", "c", "{}");
-        assert_ne!(
-            digest(&GENESIS, 1, 0, &none, fields),
-            digest(&GENESIS, 1, 0, &empty, fields)
-        );
+        let (one, other) = (digests(&none, fields), digests(&empty, fields));
+        assert!(one.iter().zip(&other).all(|(one, other)| one != other));
+    }
+
+    #[test]
+    fn without_the_key_no_digest_is_made() {
+        let context = AuditContext::default();
+        let covered = Covered {
+            sequence: 1,
+            at_us: 0,
+            context: &context,
+            entry: ("a", "b", "c", "{}"),
+        };
+        let mine = keyed(&key(1), &GENESIS, covered);
+        assert_ne!(mine, keyed(&key(2), &GENESIS, covered));
+        assert_ne!(mine, plain(&GENESIS, covered));
     }
 }

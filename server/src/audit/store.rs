@@ -1,11 +1,15 @@
 //! The audit log's rows and its two anchors: `head`, the newest row, and `floor`, the newest row that retention
-//! has deleted. With both, a row missing at either end is noticed too.
+//! has deleted. With both, a row missing at either end is noticed too. Both are authenticated under the log's key, which is
+//! not in the database.
+
+pub mod heads;
 
 use fleetwright_plugin_api::wire::{AuditEntry, Cell};
 
 use super::AuditContext;
-use super::chain::{self, Digest};
-use crate::db::{Db, DbError, Row, RowError, Statement, Tx};
+use super::chain::{self, BROKEN, Covered, Digest};
+use super::key::{AuditKey, Which};
+use crate::db::{Db, DbError, Row, RowError, Rows, Statement, Tx};
 
 /// A stored row.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,19 +27,27 @@ pub struct AuditRow {
 
 impl AuditRow {
     /// What the row's digest must be after a row with digest `previous`.
-    pub fn expected_digest(&self, previous: &Digest) -> Digest {
-        chain::digest(
-            previous,
-            self.sequence,
-            self.at_us,
-            &self.context,
-            (
+    pub fn keyed_digest(&self, key: &AuditKey, previous: &Digest) -> Digest {
+        chain::keyed(key, previous, self.covered())
+    }
+
+    /// The same for a row from before there was a key.
+    pub fn plain_digest(&self, previous: &Digest) -> Digest {
+        chain::plain(previous, self.covered())
+    }
+
+    fn covered(&self) -> Covered<'_> {
+        Covered {
+            sequence: self.sequence,
+            at_us: self.at_us,
+            context: &self.context,
+            entry: (
                 &self.action,
                 &self.target_kind,
                 &self.target_id,
                 &self.detail,
             ),
-        )
+        }
     }
 }
 
@@ -58,6 +70,24 @@ pub struct Anchor {
     pub digest: Digest,
 }
 
+/// An anchor as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredAnchor {
+    pub anchor: Anchor,
+    /// What authenticates it; `None` of a log that never had a key.
+    pub mac: Option<Vec<u8>>,
+    /// The key that `mac` was made with.
+    pub key_id: Option<String>,
+}
+
+impl StoredAnchor {
+    /// Whether the holder of the key put it there. The beginning of a log needs nobody's word.
+    pub(super) fn is_vouched(&self, key: &AuditKey, which: Which) -> bool {
+        let is_beginning = which == Which::Floor && self.anchor.sequence == 0;
+        is_beginning || key.vouches(which, &self.anchor, self.mac.as_deref())
+    }
+}
+
 const COLUMNS: &str = "sequence, at, request_id, principal, principal_name, tenant, address, action, \
     target_kind, target_id, detail, digest";
 
@@ -67,13 +97,20 @@ pub(super) fn append(
     context: &AuditContext,
     entry: &AuditEntry,
 ) -> Result<(), DbError> {
-    let lock = tx.dialect().for_update();
-    let head = tx.query(Statement::new(format!(
-        "SELECT sequence, digest FROM audit_anchors WHERE name = 'head'{lock}"
-    )))?;
-    let head = anchor(head.first())?;
+    let no_key = || DbError::Unfit("the audit log's key has not been read".to_owned());
+    let key: std::sync::Arc<AuditKey> = tx.held().ok_or_else(no_key)?;
+    let head = anchor_in(tx, Which::Head)?;
+    let previous = if head.is_vouched(&key, Which::Head) {
+        head.anchor.digest
+    } else {
+        tracing::error!(
+            sequence = head.anchor.sequence,
+            "the audit log is not as this server left it, or its key was changed: look at GET /api/v1/audit/verify"
+        );
+        BROKEN
+    };
     let mut row = AuditRow {
-        sequence: head.sequence + 1,
+        sequence: head.anchor.sequence + 1,
         at_us: now_us,
         context: context.clone(),
         action: entry.action.clone(),
@@ -82,16 +119,58 @@ pub(super) fn append(
         detail: entry.detail.to_string(),
         digest: Vec::new(),
     };
-    let digest = row.expected_digest(&head.digest);
+    let digest = row.keyed_digest(&key, &previous);
     row.digest = digest.to_vec();
     let sequence = row.sequence;
     insert(tx, row)?;
-    tx.execute(
-        Statement::new("UPDATE audit_anchors SET sequence = $1, digest = $2 WHERE name = 'head'")
-            .bind(sequence)
-            .bind(digest),
+    let moved = set_anchor(
+        tx,
+        &key,
+        Which::Head,
+        Anchor { sequence, digest },
+        &head.anchor,
     )?;
-    Ok(())
+    match moved {
+        true => Ok(()),
+        false => Err(DbError::Unavailable(
+            "the audit log moved under this write".to_owned(),
+        )),
+    }
+}
+
+/// An anchor, locked until the transaction ends.
+pub(super) fn anchor_in(tx: &mut Tx<'_>, which: Which) -> Result<StoredAnchor, DbError> {
+    let lock = tx.dialect().for_update();
+    let found = tx.query(
+        Statement::new(format!(
+            "SELECT sequence, digest, mac, key_id FROM audit_anchors WHERE name = $1{lock}"
+        ))
+        .bind(which.name()),
+    )?;
+    stored_anchor(found.first())
+}
+
+/// Moves an anchor that is still where it was seen, and authenticates it. Returns whether it was there.
+pub(super) fn set_anchor(
+    tx: &mut Tx<'_>,
+    key: &AuditKey,
+    which: Which,
+    to: Anchor,
+    from: &Anchor,
+) -> Result<bool, DbError> {
+    let changed = tx.execute(
+        Statement::new(
+            "UPDATE audit_anchors SET sequence = $1, digest = $2, mac = $3, key_id = $4 \
+             WHERE name = $5 AND sequence = $6",
+        )
+        .bind(to.sequence)
+        .bind(to.digest)
+        .bind(key.seal(which, &to))
+        .bind(key.id.as_str())
+        .bind(which.name())
+        .bind(from.sequence),
+    )?;
+    Ok(changed > 0)
 }
 
 fn insert(tx: &mut Tx<'_>, row: AuditRow) -> Result<(), DbError> {
@@ -156,7 +235,9 @@ pub async fn page(
     }
     bound.push(Cell::Integer(limit.into()));
     let sql = format!(
-        "SELECT {COLUMNS} FROM audit WHERE sequence < $1{conditions} ORDER BY sequence DESC LIMIT ${}",
+        "SELECT {COLUMNS} FROM audit WHERE sequence < $1 \
+         AND sequence > (SELECT sequence FROM audit_anchors WHERE name = 'floor'){conditions} \
+         ORDER BY sequence DESC LIMIT ${}",
         bound.len()
     );
     let statement = bound.into_iter().fold(Statement::new(sql), Statement::bind);
@@ -165,54 +246,77 @@ pub async fn page(
 }
 
 /// `(floor, head)`.
-pub async fn anchors(db: &Db) -> Result<(Anchor, Anchor), DbError> {
-    let named = |name: &str| {
-        Statement::new("SELECT sequence, digest FROM audit_anchors WHERE name = $1").bind(name)
+pub async fn anchors(db: &Db) -> Result<(StoredAnchor, StoredAnchor), DbError> {
+    let named = |which: Which| {
+        Statement::new("SELECT sequence, digest, mac, key_id FROM audit_anchors WHERE name = $1")
+            .bind(which.name())
     };
-    let found = db.read_all(vec![named("floor"), named("head")]).await?;
-    let read = |index: usize| anchor(found.get(index).and_then(|rows| rows.first()));
+    let found = db
+        .read_all(vec![named(Which::Floor), named(Which::Head)])
+        .await?;
+    let read = |index: usize| stored_anchor(found.get(index).and_then(|rows| rows.first()));
     Ok((read(0)?, read(1)?))
 }
 
-/// Deletes at most `limit` of the oldest rows, up to the first that is not older than `before_us`, and moves the floor.
-/// Returns how many. The newest row always stays. A row that was dated while the wall clock was behind takes none before
-/// it along.
-pub fn delete_before(tx: &mut Tx<'_>, before_us: i64, limit: u32) -> Result<u64, DbError> {
-    let found = tx.query(
-        Statement::new(
-            "WITH oldest AS (
-                 SELECT sequence, digest, at FROM audit
-                 WHERE sequence < (SELECT sequence FROM audit_anchors WHERE name = 'head')
-                 ORDER BY sequence LIMIT $2
-             )
-             SELECT sequence, digest FROM oldest
-             WHERE at < $1 AND NOT EXISTS (
-                 SELECT 1 FROM oldest AS kept WHERE kept.at >= $1 AND kept.sequence < oldest.sequence
-             )
-             ORDER BY sequence DESC LIMIT 1",
-        )
-        .bind(before_us)
-        .bind(limit),
-    )?;
-    if found.is_empty() {
-        return Ok(0);
-    }
-    let last = anchor(found.first())?;
-    tx.execute(
-        Statement::new("UPDATE audit_anchors SET sequence = $1, digest = $2 WHERE name = 'floor'")
-            .bind(last.sequence)
-            .bind(last.digest),
-    )?;
-    tx.execute(Statement::new("DELETE FROM audit WHERE sequence <= $1").bind(last.sequence))
+/// The oldest row after `floor` that is not older than `before_us`: nothing from there on is deleted. A row that was dated
+/// while the wall clock was behind takes none before it along.
+pub async fn first_kept(db: &Db, floor: i64, before_us: i64) -> Result<Option<i64>, DbError> {
+    let sql =
+        "SELECT sequence FROM audit WHERE sequence > $1 AND at >= $2 ORDER BY sequence LIMIT 1";
+    let found = db
+        .read(Statement::new(sql).bind(floor).bind(before_us))
+        .await?;
+    Ok(found
+        .first()
+        .map(|row| row.integer("sequence"))
+        .transpose()?)
 }
 
-fn anchor(row: Option<Row<'_>>) -> Result<Anchor, DbError> {
+/// When a row was written, and its digest; `None` if it is not there.
+pub async fn row_at(db: &Db, sequence: i64) -> Result<Option<(i64, Vec<u8>)>, DbError> {
+    one_row(&db.read(row_statement(sequence)).await?)
+}
+
+pub(super) fn row_at_in(tx: &mut Tx<'_>, sequence: i64) -> Result<Option<(i64, Vec<u8>)>, DbError> {
+    one_row(&tx.query(row_statement(sequence))?)
+}
+
+fn row_statement(sequence: i64) -> Statement {
+    Statement::new("SELECT at, digest FROM audit WHERE sequence = $1").bind(sequence)
+}
+
+fn one_row(rows: &Rows) -> Result<Option<(i64, Vec<u8>)>, DbError> {
+    let Some(row) = rows.first() else {
+        return Ok(None);
+    };
+    Ok(Some((row.integer("at")?, row.bytes("digest")?.to_vec())))
+}
+
+/// Deletes at most `limit` of the rows up to the floor. Returns how many.
+pub fn delete_to_floor(tx: &mut Tx<'_>, limit: u32) -> Result<u64, DbError> {
+    tx.execute(
+        Statement::new(
+            "DELETE FROM audit WHERE sequence IN (
+                 SELECT sequence FROM audit
+                 WHERE sequence <= (SELECT sequence FROM audit_anchors WHERE name = 'floor')
+                 ORDER BY sequence LIMIT $1
+             )",
+        )
+        .bind(limit),
+    )
+}
+
+fn stored_anchor(row: Option<Row<'_>>) -> Result<StoredAnchor, DbError> {
     let missing = || DbError::Unfit("the audit log has lost its anchors".to_owned());
     let row = row.ok_or_else(missing)?;
     let digest = Digest::try_from(row.bytes("digest")?).map_err(|_| missing())?;
-    Ok(Anchor {
-        sequence: row.integer("sequence")?,
-        digest,
+    Ok(StoredAnchor {
+        anchor: Anchor {
+            sequence: row.integer("sequence")?,
+            digest,
+        },
+        mac: row.optional_bytes("mac")?.map(<[u8]>::to_vec),
+        key_id: row.optional_text("key_id")?.map(str::to_owned),
     })
 }
 

@@ -1,5 +1,6 @@
 //! What can be done about sessions, users and API tokens: each in one transaction with its audit row.
 
+pub mod refusals;
 pub mod sessions;
 pub mod tokens;
 pub mod users;

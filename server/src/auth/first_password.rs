@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::secret_file;
+use crate::secret_file;
 
 /// The first administrator's name.
 pub const ADMIN_NAME: &str = "admin";

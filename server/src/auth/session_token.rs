@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::secret_file;
+use crate::secret_file;
 
 /// How long a token lives; security.md allows at most 15 minutes.
 pub const LIFETIME: Duration = Duration::from_secs(15 * 60);

@@ -4,6 +4,7 @@
 //! A write that fails undoes itself alone. While nothing else of its transaction is to be kept, that is a rollback of
 //! the whole; only a write that runs after a kept one is given a savepoint.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -29,6 +30,7 @@ pub struct Tx<'a> {
     connection: &'a mut Connection,
     dialect: Dialect,
     hooks: Vec<Box<dyn FnOnce() + Send>>,
+    held: Option<&'a Held>,
     /// Set when there is no transaction to run in: every statement then fails with this.
     broken: Option<&'a str>,
 }
@@ -60,6 +62,11 @@ impl Tx<'_> {
         }
     }
 
+    /// What was given to [`Db::hold`](super::Db::hold), if it is of this type.
+    pub fn held<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        self.held.and_then(|held| Arc::clone(held).downcast().ok())
+    }
+
     /// Runs `hook` once the transaction is on disk, before its caller is answered; never if it is not. Hooks run
     /// in commit order, on the writer's thread: they must be quick and must not wait.
     pub fn after_commit(&mut self, hook: impl FnOnce() + Send + 'static) {
@@ -77,9 +84,13 @@ impl Tx<'_> {
 /// Brings what memory holds in line with what is stored. It runs on the writer's thread, so it may read but not write.
 pub type Recovery = Box<dyn Fn() -> BoxFuture<'static, Result<(), DbError>> + Send + Sync>;
 
+/// Something that writes need and that must not be in the database, such as a key. Its type is its owner's business.
+pub(super) type Held = Arc<dyn Any + Send + Sync>;
+
 pub(super) struct Writer {
     queue: mpsc::Sender<Message>,
     recovery: Arc<OnceLock<Recovery>>,
+    held: Arc<OnceLock<Held>>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
 }
 
@@ -98,11 +109,13 @@ impl Writer {
     pub(super) fn start(target: Target, connection: Connection) -> Result<Self, DbError> {
         let (queue, receiver) = mpsc::channel(QUEUE_MAX);
         let recovery = Arc::new(OnceLock::new());
+        let held = Arc::new(OnceLock::new());
         let writer = Loop {
             target,
             connection,
             runtime: Handle::current(),
             recovery: Arc::clone(&recovery),
+            held: Arc::clone(&held),
             in_doubt: false,
         };
         let body = move || writer.run(receiver);
@@ -113,6 +126,7 @@ impl Writer {
         Ok(Self {
             queue,
             recovery,
+            held,
             thread: Mutex::new(Some(thread)),
         })
     }
@@ -153,6 +167,15 @@ impl Writer {
         let _ = self.recovery.set(recovery);
     }
 
+    pub(super) fn hold(&self, held: Held) {
+        // The first one stands; there is one application.
+        let _ = self.held.set(held);
+    }
+
+    pub(super) fn held(&self) -> Option<&Held> {
+        self.held.get()
+    }
+
     pub(super) async fn stop(&self) {
         let _ = self.queue.send(Message::Stop).await;
         let thread = self.thread.lock().ok().and_then(|mut slot| slot.take());
@@ -189,6 +212,7 @@ struct Loop {
     connection: Connection,
     runtime: Handle,
     recovery: Arc<OnceLock<Recovery>>,
+    held: Arc<OnceLock<Held>>,
     /// A commit was sent and never answered: it may have taken effect without its hooks.
     in_doubt: bool,
 }
@@ -263,6 +287,7 @@ impl Loop {
             connection: &mut self.connection,
             dialect: self.target.dialect(),
             hooks: Vec::new(),
+            held: self.held.get(),
             broken: None,
         };
         let ran = catch_unwind(AssertUnwindSafe(|| job(&mut tx)));
@@ -319,6 +344,7 @@ impl Loop {
             connection: &mut self.connection,
             dialect: self.target.dialect(),
             hooks: Vec::new(),
+            held: self.held.get(),
             broken: Some(reason),
         };
         if let Ok((_, answer)) = catch_unwind(AssertUnwindSafe(|| job(&mut tx))) {
@@ -392,6 +418,7 @@ mod tests {
             connection,
             runtime: runtime.handle().clone(),
             recovery: Arc::default(),
+            held: Arc::default(),
             in_doubt: false,
         };
         let (sender, mut receiver) = oneshot::channel();

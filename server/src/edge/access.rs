@@ -82,6 +82,7 @@ const TABLE: &[(&str, &str, Access)] = &[
     ("POST", "/hosts/{id}/reject", OPERATOR),
     ("POST", "/hosts/approve", OPERATOR),
     ("GET", "/blobs", OPERATOR),
+    ("POST", "/hosts/{id}/accept", OPERATOR),
     ("PUT", "/blobs/{sha256}", OPERATOR),
     ("DELETE", "/blobs/{sha256}", OPERATOR),
     ("GET", "/hosts/{id}/commands", VIEWER),
@@ -95,6 +96,7 @@ const TABLE: &[(&str, &str, Access)] = &[
     ("GET", "/license", VIEWER),
     ("PUT", "/license", ADMIN),
     ("GET", "/audit", ADMIN),
+    ("GET", "/audit/head", ADMIN),
     ("GET", "/audit/verify", ADMIN),
     ("GET", "/events", VIEWER),
 ];

@@ -7,12 +7,13 @@ use fleetwright_protocol::{HostId, Violation};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
+use super::events::changed_event;
 use super::host::{Approval, Host, Labels};
-use super::{Hosts, labels, store};
+use super::{Hosts, claims, labels, store};
 use crate::audit::{self, AuditContext};
 use crate::db::{DbError, Tx};
-use crate::events::{Event, Visibility};
 
+pub(crate) use super::events::publish;
 pub use super::reports::{record_facts, record_hello, record_offline, save_journal_in};
 pub use super::store::missing_in;
 
@@ -42,11 +43,13 @@ pub struct HostPatch {
     pub reserved: Option<bool>,
 }
 
-/// Lets a host in. Also lifts a lock, and lets a rejected host in after all.
+/// Lets a host in, with `accept_tags` taking over the tags and attributes that it claims. Also lifts a lock, and lets a
+/// rejected host in after all. What it is called then it stays called.
 pub async fn approve_host(
     hosts: &Hosts,
     context: AuditContext,
     id: HostId,
+    accept_tags: bool,
 ) -> Result<Host, HostError> {
     let handle = hosts.clone();
     hosts
@@ -58,7 +61,8 @@ pub async fn approve_host(
                     "The host is already approved.",
                 ));
             }
-            decide_approval(&handle, tx, &context, &host, Approval::Approved)
+            let decided = claims::let_in(&host, accept_tags).map_err(HostError::Invalid)?;
+            decide_approval(&handle, tx, &context, &host, decided)
         })
         .await
 }
@@ -79,7 +83,10 @@ pub async fn reject_host(
                     "The host is already rejected.",
                 ));
             }
-            decide_approval(&handle, tx, &context, &host, Approval::Rejected)
+            let mut decided = host.clone();
+            decided.approval = Approval::Rejected;
+            decided.identity.locked_reason = None;
+            decide_approval(&handle, tx, &context, &host, decided)
         })
         .await
 }
@@ -91,11 +98,13 @@ pub struct Approved {
     pub unchanged: usize,
 }
 
-/// Lets many hosts in; all of them or, if one is unknown, none. Repeated, it changes nothing more.
+/// Lets many hosts in; all of them or, if one is unknown or claims more than can be taken over, none. Repeated, it changes
+/// nothing more.
 pub async fn approve_hosts(
     hosts: &Hosts,
     context: AuditContext,
     ids: Vec<HostId>,
+    accept_tags: bool,
 ) -> Result<Approved, HostError> {
     if ids.is_empty() || ids.len() > APPROVE_MAX {
         let detail = format!("must hold between 1 and {APPROVE_MAX} ids");
@@ -112,17 +121,19 @@ pub async fn approve_hosts(
             if known.len() < wanted.len() {
                 return Err(HostError::Invalid(unknown(&ids, &known)));
             }
-            let waiting: Vec<HostId> = known
-                .iter()
-                .filter(|host| waits(host))
-                .map(|host| host.id)
-                .collect();
+            let waiting = known.iter().filter(|host| waits(host));
+            let decided: Vec<Host> = waiting
+                .map(|host| {
+                    claims::let_in(host, accept_tags)
+                        .map_err(|found| HostError::Invalid(placed(&ids, host.id, found)))
+                })
+                .collect::<Result<_, _>>()?;
             let outcome = Approved {
-                approved: waiting.len(),
-                unchanged: known.len() - waiting.len(),
+                approved: decided.len(),
+                unchanged: known.len() - decided.len(),
             };
-            if !waiting.is_empty() {
-                approve_in(&handle, tx, &context, waiting)?;
+            if !decided.is_empty() {
+                approve_in(&handle, tx, &context, &decided, accept_tags)?;
             }
             Ok(outcome)
         })
@@ -160,7 +171,7 @@ pub async fn patch_host(
                 return Ok(host);
             }
             host.revision = store::take_revisions(tx, 1)?;
-            store::save_labels_in(tx, id, host.revision, &host.labels, &host.reported)?;
+            store::save_labels_in(tx, id, host.revision, &host.labels)?;
             let detail = json!({"before": digest(&before), "after": digest(&host.labels)});
             audit::append(
                 tx,
@@ -185,20 +196,28 @@ fn decide_approval(
     tx: &mut Tx<'_>,
     context: &AuditContext,
     host: &Host,
-    approval: Approval,
+    mut decided: Host,
 ) -> Result<Host, HostError> {
+    let approval = decided.approval;
     let (action, kind) = match approval {
         Approval::Approved => ("host.approve", "host.approved"),
         Approval::Rejected | Approval::Pending => ("host.reject", "host.rejected"),
     };
     let id = host.id;
-    let mut decided = host.clone();
     decided.revision = store::take_revisions(tx, 1)?;
-    decided.approval = approval;
-    decided.identity.locked_reason = None;
-    store::save_approval_in(tx, &[id], decided.revision, approval)?;
-    let detail =
+    store::save_approval_in(
+        tx,
+        std::slice::from_ref(&decided),
+        decided.revision,
+        approval,
+    )?;
+    let mut detail =
         json!({"before": host.approval.as_str(), "locked": host.identity.locked_reason.is_some()});
+    if decided.labels != host.labels {
+        store::save_labels_in(tx, id, decided.revision, &decided.labels)?;
+        detail["tags"] = json!(decided.labels.tags);
+        detail["attributes"] = json!(decided.labels.attributes);
+    }
     audit::append(
         tx,
         hosts.now_us(),
@@ -222,13 +241,20 @@ fn approve_in(
     hosts: &Hosts,
     tx: &mut Tx<'_>,
     context: &AuditContext,
-    ids: Vec<HostId>,
+    decided: &[Host],
+    accept_tags: bool,
 ) -> Result<(), DbError> {
+    let ids: Vec<HostId> = decided.iter().map(|host| host.id).collect();
     let first = store::take_revisions(tx, ids.len())?;
-    store::save_approval_in(tx, &ids, first, Approval::Approved)?;
+    store::save_approval_in(tx, decided, first, Approval::Approved)?;
+    if accept_tags {
+        for (revision, host) in (first..).zip(decided) {
+            store::save_labels_in(tx, host.id, revision, &host.labels)?;
+        }
+    }
     let mut all = Sha256::new();
     ids.iter().for_each(|id| all.update(id.as_bytes()));
-    let detail = json!({"count": ids.len(), "ids_sha256": hex::encode(all.finalize())});
+    let detail = json!({"count": ids.len(), "ids_sha256": hex::encode(all.finalize()), "accept_tags": accept_tags});
     // One request is one mutation: its row names the hosts by count and digest, each host's own by its revision.
     audit::append(
         tx,
@@ -243,6 +269,17 @@ fn approve_in(
         hosts.parts().events.publish(changed_event(ids.len()));
     });
     Ok(())
+}
+
+/// What is wrong with one of the hosts, by its place in the request.
+fn placed(ids: &[HostId], id: HostId, found: Vec<Violation>) -> Vec<Violation> {
+    let index = ids.iter().position(|one| *one == id).unwrap_or_default();
+    let at_host = |one: Violation| Violation {
+        pointer: format!("/host_ids/{index}"),
+        detail: format!("{}: {}", one.pointer.trim_start_matches('/'), one.detail),
+        ..one
+    };
+    found.into_iter().map(at_host).collect()
 }
 
 /// Every id that is not among the known hosts, by its place in the request.
@@ -283,37 +320,4 @@ fn checked(patch: HostPatch) -> Result<HostPatch, Vec<Violation>> {
 fn digest(labels: &Labels) -> String {
     let text = json!([labels.tags, labels.attributes, labels.reserved]).to_string();
     hex::encode(Sha256::digest(text))
-}
-
-/// Tells the watching people once `tx` is on disk.
-pub(crate) fn publish(
-    hosts: &Hosts,
-    tx: &mut Tx<'_>,
-    kind: &'static str,
-    id: HostId,
-    data: serde_json::Value,
-) {
-    let events = hosts.parts().events.clone();
-    tx.after_commit(move || events.publish(host_event(kind, id, data)));
-}
-
-pub(super) fn host_event(kind: &'static str, id: HostId, data: serde_json::Value) -> Event {
-    Event {
-        kind,
-        subject_kind: "host",
-        subject_id: id.to_string(),
-        data,
-        visibility: Visibility::role(crate::auth::Role::Viewer),
-    }
-}
-
-/// For changes of many hosts at once: read the list again.
-pub(super) fn changed_event(count: usize) -> Event {
-    Event {
-        kind: "hosts.changed",
-        subject_kind: "hosts",
-        subject_id: String::new(),
-        data: json!({"count": count}),
-        visibility: Visibility::role(crate::auth::Role::Viewer),
-    }
 }

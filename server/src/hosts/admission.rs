@@ -6,7 +6,7 @@ use fleetwright_protocol::HostId;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::actions::publish;
+use super::events::publish;
 use super::host::{Approval, Host, Identity, Issued, KeyDigest, Labels, Reported};
 use super::{Hosts, store};
 use crate::audit::{self, AuditContext};
@@ -239,6 +239,8 @@ fn new_in(hosts: &Hosts, tx: &mut Tx<'_>, admission: &Admission) -> Result<Host,
             tags: admission.tags.clone(),
             ..Labels::default()
         },
+        // The token's maker lets the host in, and by that name.
+        pinned: admission.auto_approve.then(|| admission.reported.names()),
         identity: Identity {
             current: Issued {
                 generation: 1,
@@ -269,12 +271,16 @@ fn returned_in(
     host.labels.tags.extend(admission.tags.iter().cloned());
     host.labels.tags.sort_unstable();
     host.labels.tags.dedup();
+    // A known host keeps its name, whatever token it comes back with.
+    if approval == Approval::Approved && host.pinned.is_none() {
+        host.pinned = Some(host.reported.names());
+    }
     let (id, revision) = (host.id, host.revision);
-    store::save_approval_in(tx, &[id], revision, approval)?;
+    store::save_approval_in(tx, std::slice::from_ref(&host), revision, approval)?;
     store::save_identity_in(tx, id, revision, &host.identity)?;
     store::save_enrolled_with_in(tx, id, admission.token_id)?;
-    store::save_labels_in(tx, id, revision, &host.labels, &host.reported)?;
-    store::save_reported_in(tx, id, revision, &host.reported, &host.labels)?;
+    store::save_labels_in(tx, id, revision, &host.labels)?;
+    store::save_reported_in(tx, revision, &host)?;
     Ok(host)
 }
 

@@ -28,7 +28,7 @@ pub async fn delete_host(
             end_commands(tx, id)?;
             let revision = store::take_revisions(tx, 1)?;
             store::delete_in(tx, id, revision)?;
-            let detail = json!({"fqdn": host.reported.facts.fqdn});
+            let detail = json!({"fqdn": host.names().fqdn});
             audit::append(
                 tx,
                 handle.now_us(),

@@ -46,6 +46,7 @@ pub async fn changes(db: &Db, after_revision: i64, limit: u32) -> Result<HostCha
 
 pub fn record(host: &Host) -> HostRecord {
     let facts = &host.reported.facts;
+    let names = host.names();
     HostRecord {
         id: host.id,
         revision: host.revision,
@@ -53,8 +54,8 @@ pub fn record(host: &Host) -> HostRecord {
         status: status_name(host.online).to_owned(),
         reserved: host.labels.reserved,
         created_at_us: host.created_at_us,
-        fqdn: facts.fqdn.clone(),
-        hostname: facts.hostname.clone(),
+        fqdn: names.fqdn,
+        hostname: names.hostname,
         platform: facts.platform.clone(),
         platform_release: facts.platform_release.clone(),
         platform_version: facts.platform_version.clone(),
@@ -65,8 +66,10 @@ pub fn record(host: &Host) -> HostRecord {
         kvm_available: facts.kvm_available,
         ipv4: facts.ipv4.clone(),
         ipv6: facts.ipv6.clone(),
-        tags: host.tags(),
-        attributes: host.attributes(),
+        tags: host.labels.tags.clone(),
+        attributes: host.labels.attributes.clone(),
+        agent_tags: host.reported.tags.clone(),
+        agent_attributes: host.reported.attributes.clone(),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fleetwright_protocol::{Facts, HostId, JournalId};
+use serde::{Deserialize, Serialize};
 
 /// Whether the operator let the host in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,9 +57,27 @@ pub struct Reported {
     pub facts: Facts,
     pub tags: Vec<String>,
     pub attributes: BTreeMap<String, String>,
+    /// What of it was more than is kept, and is cut: a person must know.
+    pub cut: Vec<String>,
 }
 
-/// What the operator says about it.
+impl Reported {
+    pub fn names(&self) -> Names {
+        Names {
+            fqdn: self.facts.fqdn.clone(),
+            hostname: self.facts.hostname.clone(),
+        }
+    }
+}
+
+/// What a host is called.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Names {
+    pub fqdn: Option<String>,
+    pub hostname: Option<String>,
+}
+
+/// What people say about it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Labels {
     pub tags: Vec<String>,
@@ -77,6 +96,9 @@ pub struct Host {
     pub last_seen_us: Option<i64>,
     pub reported: Reported,
     pub labels: Labels,
+    /// What it was called when it was approved, or when a person accepted a new name. `None` before that: a host that waits
+    /// for approval is called what it says.
+    pub pinned: Option<Names>,
     pub identity: Identity,
     pub journal_id: Option<JournalId>,
     /// The enrollment token of the latest enrollment.
@@ -84,36 +106,39 @@ pub struct Host {
 }
 
 impl Host {
-    pub fn tags(&self) -> Vec<String> {
-        effective_tags(&self.labels, &self.reported)
+    /// What it is called, and selected by.
+    pub fn names(&self) -> Names {
+        match &self.pinned {
+            Some(pinned) => pinned.clone(),
+            None => self.reported.names(),
+        }
     }
 
-    pub fn attributes(&self) -> BTreeMap<String, String> {
-        effective_attributes(&self.labels, &self.reported)
+    /// What it says it is called, if it is not called so: it waits for a person.
+    pub fn pending_names(&self) -> Option<Names> {
+        let said = self.reported.names();
+        let pinned = self.pinned.as_ref()?;
+        (*pinned != said).then_some(said)
     }
 }
 
-/// The operator's and the agent's tags together, sorted, each once.
-pub fn effective_tags(labels: &Labels, reported: &Reported) -> Vec<String> {
-    let all: BTreeSet<&String> = labels.tags.iter().chain(&reported.tags).collect();
-    all.into_iter().cloned().collect()
-}
-
-/// The operator's and the agent's attributes together; the operator's value wins.
-pub fn effective_attributes(labels: &Labels, reported: &Reported) -> BTreeMap<String, String> {
-    let mut all = reported.attributes.clone();
-    all.extend(labels.attributes.clone());
-    all
+/// What people say once they have taken over what the agent says: its tags are added, and of its attributes those that
+/// nobody has set.
+pub fn accepted(labels: &Labels, reported: &Reported) -> Labels {
+    let tags: BTreeSet<&String> = labels.tags.iter().chain(&reported.tags).collect();
+    let mut attributes = reported.attributes.clone();
+    attributes.extend(labels.attributes.clone());
+    Labels {
+        tags: tags.into_iter().cloned().collect(),
+        attributes,
+        reserved: labels.reserved,
+    }
 }
 
 /// What people search hosts by: the FQDN, or the host name where there is none, in lower case.
-pub fn search_name(facts: &Facts) -> String {
-    facts
-        .fqdn
-        .as_ref()
-        .or(facts.hostname.as_ref())
-        .map(|name| name.to_lowercase())
-        .unwrap_or_default()
+pub fn search_name(names: &Names) -> String {
+    let name = names.fqdn.as_ref().or(names.hostname.as_ref());
+    name.map(|name| name.to_lowercase()).unwrap_or_default()
 }
 
 pub fn status_name(online: bool) -> &'static str {
@@ -136,6 +161,7 @@ pub(crate) mod tests {
             last_seen_us: None,
             reported: Reported::default(),
             labels: Labels::default(),
+            pinned: None,
             identity: Identity {
                 current: Issued { generation: 1, key },
                 next: None,
@@ -154,7 +180,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_operator_adds_tags_and_overrides_attributes() {
+    fn what_is_accepted_is_added_to_what_people_said_and_overrides_none_of_it() {
         let labels = Labels {
             tags: vec!["web".into(), "db".into()],
             attributes: map(&[("site", "hq")]),
@@ -165,23 +191,52 @@ pub(crate) mod tests {
             attributes: map(&[("site", "unknown"), ("rack", "7")]),
             ..Reported::default()
         };
-        assert_eq!(effective_tags(&labels, &reported), ["agent", "db", "web"]);
-        assert_eq!(
-            effective_attributes(&labels, &reported),
-            map(&[("site", "hq"), ("rack", "7")])
-        );
+        let after = accepted(&labels, &reported);
+        assert_eq!(after.tags, ["agent", "db", "web"]);
+        assert_eq!(after.attributes, map(&[("site", "hq"), ("rack", "7")]));
+        assert_eq!(accepted(&after, &reported), after);
     }
 
     #[test]
     fn the_search_name_falls_back_to_the_host_name() {
-        let mut facts = Facts {
+        let mut names = Names {
             hostname: Some("Web-1".into()),
-            ..Facts::default()
+            fqdn: None,
         };
-        assert_eq!(search_name(&facts), "web-1");
-        facts.fqdn = Some("Web-1.Example.ORG".into());
-        assert_eq!(search_name(&facts), "web-1.example.org");
-        assert_eq!(search_name(&Facts::default()), "");
+        assert_eq!(search_name(&names), "web-1");
+        names.fqdn = Some("Web-1.Example.ORG".into());
+        assert_eq!(search_name(&names), "web-1.example.org");
+        assert_eq!(search_name(&Names::default()), "");
+    }
+
+    #[test]
+    fn a_host_is_called_what_was_pinned_and_what_it_says_since_waits() {
+        let called = |fqdn: Option<&str>| Names {
+            fqdn: fqdn.map(str::to_owned),
+            hostname: None,
+        };
+        let mut host = host(1);
+        host.reported.facts.fqdn = Some("web-1".into());
+        assert_eq!(
+            (host.names(), host.pending_names()),
+            (called(Some("web-1")), None)
+        );
+        host.pinned = Some(host.names());
+        host.reported.facts.fqdn = Some("db-1".into());
+        let pending = Some(called(Some("db-1")));
+        assert_eq!(
+            (host.names(), host.pending_names()),
+            (called(Some("web-1")), pending)
+        );
+        // Nothing said is no way out, and nothing pinned no way in.
+        host.reported.facts.fqdn = None;
+        assert_eq!(
+            (host.names(), host.pending_names()),
+            (called(Some("web-1")), Some(called(None)))
+        );
+        host.pinned = Some(Names::default());
+        host.reported.facts.fqdn = Some("db-1".into());
+        assert_eq!(host.names(), called(None));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use utoipa_axum::routes;
 use uuid::Uuid;
 
 use super::actions::{self, Approved, HostError, HostPatch};
+use super::claims::{self, Accept};
 use super::host::{Approval, Host};
 use super::store::listing::{self, HostFilter, Position};
 use super::view::{self, HostView};
@@ -23,7 +24,9 @@ use crate::audit::AuditContext;
 use crate::auth::Caller;
 use crate::commands::actions::end_with_host;
 use crate::http::etag::{self, IfMatch};
-use crate::http::{JsonBody, ListQuery, Page, PageParameters, PathId, Problem, from_input};
+use crate::http::{
+    JsonBody, ListQuery, OptionalJsonBody, Page, PageParameters, PathId, Problem, from_input,
+};
 
 /// The longest filter text looked at: no tag and no host name is longer.
 const FILTER_CHARS_MAX: usize = 256;
@@ -35,6 +38,7 @@ pub fn router() -> OpenApiRouter<AppState> {
         .routes(routes!(approve_host))
         .routes(routes!(reject_host))
         .routes(routes!(approve_hosts))
+        .routes(routes!(accept_claims))
 }
 
 #[derive(Debug, Default, IntoParams)]
@@ -44,7 +48,7 @@ struct HostFilters {
     status: Option<String>,
     /// `pending`, `approved` or `rejected`.
     approval_status: Option<String>,
-    /// A tag the host has.
+    /// A tag that people gave the host.
     tag: Option<String>,
     /// The beginning of the FQDN or host name, in any case; or a whole host id.
     q: Option<String>,
@@ -52,9 +56,9 @@ struct HostFilters {
 
 #[derive(Debug, ToSchema)]
 struct PatchHost {
-    /// Replaces the operator's tags; what the agent says itself stays.
+    /// Replaces the tags that people gave it; what the agent says itself is apart.
     tags: Option<Vec<String>>,
-    /// Replaces the operator's attributes; what the agent says itself stays.
+    /// Replaces the attributes that people gave it; what the agent says itself is apart.
     attributes: Option<BTreeMap<String, String>>,
     /// Kept free of placements.
     reserved: Option<bool>,
@@ -65,6 +69,22 @@ struct ApproveHosts {
     /// At most 5,000.
     #[schema(value_type = Vec<Uuid>)]
     host_ids: Vec<HostId>,
+    /// Takes over the tags and attributes that the hosts claim, as they are now.
+    accept_tags: Option<bool>,
+}
+
+#[derive(Debug, Default, ToSchema)]
+struct ApproveHost {
+    /// Takes over the tags and attributes that the host claims, as they are now.
+    accept_tags: Option<bool>,
+}
+
+#[derive(Debug, ToSchema)]
+struct AcceptClaims {
+    /// Its tags and attributes: they are added to those that people set.
+    tags: Option<bool>,
+    /// What it calls itself.
+    names: Option<bool>,
 }
 
 from_input!(HostFilters {
@@ -78,7 +98,12 @@ from_input!(PatchHost {
     attributes,
     reserved
 });
-from_input!(ApproveHosts { host_ids });
+from_input!(ApproveHosts {
+    host_ids,
+    accept_tags
+});
+from_input!(ApproveHost { accept_tags });
+from_input!(AcceptClaims { tags, names });
 
 #[derive(Debug, Serialize, ToSchema)]
 struct ApprovedView {
@@ -158,15 +183,38 @@ async fn delete_host(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Lets a host in; also lifts a lock.
+/// Lets a host in, by the name it has now; also lifts a lock.
 #[utoipa::path(post, path = "/hosts/{id}/approve", tag = "hosts", params(("id" = Uuid, Path)),
-    responses((status = OK, body = HostView)))]
+    request_body = ApproveHost, responses((status = OK, body = HostView)))]
 async fn approve_host(
     State(app): State<AppState>,
     caller: Caller,
     PathId(id): PathId<HostId>,
+    OptionalJsonBody(body): OptionalJsonBody<ApproveHost>,
 ) -> Result<Response, Problem> {
-    let host = actions::approve_host(&app.hosts, AuditContext::from(&caller), id).await?;
+    let accept_tags = body.accept_tags.unwrap_or_default();
+    let context = AuditContext::from(&caller);
+    let host = actions::approve_host(&app.hosts, context, id, accept_tags).await?;
+    Ok(answer(&app.hosts, host))
+}
+
+/// Takes over what a host says of itself, as it is now. Honours `If-Match`.
+#[utoipa::path(post, path = "/hosts/{id}/accept", tag = "hosts", params(("id" = Uuid, Path)),
+    request_body = AcceptClaims, responses((status = OK, body = HostView)))]
+async fn accept_claims(
+    State(app): State<AppState>,
+    caller: Caller,
+    PathId(id): PathId<HostId>,
+    if_match: IfMatch,
+    JsonBody(body): JsonBody<AcceptClaims>,
+) -> Result<Response, Problem> {
+    let accept = Accept {
+        tags: body.tags.unwrap_or_default(),
+        names: body.names.unwrap_or_default(),
+    };
+    let context = AuditContext::from(&caller);
+    let is_expected = move |revision| if_match.matches(revision);
+    let host = claims::accept(&app.hosts, context, id, accept, is_expected).await?;
     Ok(answer(&app.hosts, host))
 }
 
@@ -194,7 +242,13 @@ async fn approve_hosts(
     let Approved {
         approved,
         unchanged,
-    } = actions::approve_hosts(&app.hosts, context, body.host_ids).await?;
+    } = actions::approve_hosts(
+        &app.hosts,
+        context,
+        body.host_ids,
+        body.accept_tags.unwrap_or_default(),
+    )
+    .await?;
     Ok(Json(ApprovedView {
         approved,
         unchanged,
@@ -231,7 +285,7 @@ async fn one_by_id(
             && filter
                 .tag
                 .as_ref()
-                .is_none_or(|tag| host.tags().contains(tag))
+                .is_none_or(|tag| host.labels.tags.contains(tag))
     });
     let items = found.into_iter().map(|host| view::listed(hosts, host));
     Ok(Json(Page {

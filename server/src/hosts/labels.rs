@@ -66,8 +66,10 @@ pub fn attributes(
     if found.is_empty() { Ok(()) } else { Err(found) }
 }
 
-/// What an agent says, within the limits and without a character that could fool a terminal or a reader.
+/// What an agent says, within the limits and without a character that could fool a terminal or a reader. What is more than
+/// that is cut, and `cut` says where.
 pub fn harmless(facts: Facts, tags: Vec<String>, attributes: BTreeMap<String, String>) -> Reported {
+    let cut = cut(&facts, &tags, &attributes);
     let mut tags: Vec<String> = tags.iter().map(|tag| escaped(tag.trim())).collect();
     cap_list(&mut tags);
     // Cutting may have left a space at the end.
@@ -84,7 +86,26 @@ pub fn harmless(facts: Facts, tags: Vec<String>, attributes: BTreeMap<String, St
         facts: harmless_facts(facts),
         tags,
         attributes: cap_map(attributes),
+        cut,
     }
+}
+
+/// Where an agent says more than is kept.
+fn cut(facts: &Facts, tags: &[String], attributes: &BTreeMap<String, String>) -> Vec<String> {
+    let is_long = |text: &String| text.chars().nth(FACT_CHARS_MAX).is_some();
+    let tags_cut = tags.len() > FACT_ENTRIES_MAX || tags.iter().any(is_long);
+    let attribute_cut = |(name, value): (&String, &String)| {
+        is_long(name) || is_long(value) || name.trim().len() > ATTRIBUTE_NAME_BYTES_MAX
+    };
+    let attributes_cut =
+        attributes.len() > FACT_ENTRIES_MAX || attributes.iter().any(attribute_cut);
+    let cut = [
+        ("tags", tags_cut),
+        ("attributes", attributes_cut),
+        ("facts", facts.clone().capped() != *facts),
+    ];
+    let cut = cut.into_iter().filter(|(_, is_cut)| *is_cut);
+    cut.map(|(what, _)| what.to_owned()).collect()
 }
 
 pub fn harmless_facts(facts: Facts) -> Facts {
@@ -226,7 +247,7 @@ mod tests {
             }
             // Saying the same again changes nothing.
             let again = harmless(reported.facts.clone(), reported.tags.clone(), reported.attributes.clone());
-            prop_assert_eq!(again, reported);
+            prop_assert_eq!(Reported { cut: reported.cut.clone(), ..again }, reported);
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use fleetwright_protocol::HostId;
 use tokio_util::sync::CancellationToken;
 
-use super::actions::{changed_event, host_event};
+use super::events::{changed_event, host_event};
 use super::{Hosts, store};
 use crate::db::DbError;
 use crate::loops::{Loop, Loops, Place};

@@ -7,11 +7,14 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use fleetwright_protocol::frame::Hello;
 use fleetwright_protocol::{Facts, Heartbeat, HostId, JournalId, facts};
+use serde_json::json;
 use tokio::sync::oneshot;
 
+use super::events::publish;
 use super::hellos::{Answer, News};
 use super::host::{Host, Reported};
 use super::{Hosts, labels, store};
+use crate::config::HostNames;
 use crate::db::{DbError, Tx};
 
 pub use super::hellos::HelloRecorded;
@@ -74,9 +77,11 @@ pub async fn record_facts(hosts: &Hosts, id: HostId, facts: Facts) -> Result<(),
             };
             let mut reported = host.reported.clone();
             reported.facts = facts;
-            if reported != host.reported {
+            let after = said(&handle, &host, reported);
+            if after != host {
                 let revision = store::take_revisions(tx, 1)?;
-                store::save_reported_in(tx, id, revision, &reported, &host.labels)?;
+                store::save_reported_in(tx, revision, &after)?;
+                tell(&handle, tx, &host, &after);
                 handle.announce(tx, revision);
                 // The next `hello` is compared with what is stored then.
                 tx.after_commit(move || handle.registry().set_reported(id, UNKNOWN));
@@ -146,18 +151,18 @@ fn store_batch_in(
     let ids: Vec<HostId> = news.iter().map(|news| news.id).collect();
     let stored = store::get_many_in(tx, &ids)?;
     let stored: HashMap<HostId, Host> = stored.into_iter().map(|host| (host.id, host)).collect();
-    let differs = |news: &&News| {
-        let host = stored.get(&news.id);
-        host.is_some_and(|host| host.reported != news.reported)
+    let changed = |news: &News| {
+        let host = stored.get(&news.id)?;
+        let after = said(hosts, host, news.reported.clone());
+        (after != *host).then_some((host, after))
     };
-    let changed: Vec<&News> = news.iter().filter(differs).collect();
+    let changed: Vec<(&Host, Host)> = news.iter().filter_map(changed).collect();
     if !changed.is_empty() {
         let first = store::take_revisions(tx, changed.len())?;
         let mut last = first;
-        for (revision, news) in (first..).zip(changed) {
-            if let Some(host) = stored.get(&news.id) {
-                store::save_reported_in(tx, news.id, revision, &news.reported, &host.labels)?;
-            }
+        for (revision, (before, after)) in (first..).zip(&changed) {
+            store::save_reported_in(tx, revision, after)?;
+            tell(hosts, tx, before, after);
             last = revision;
         }
         hosts.announce(tx, last);
@@ -193,13 +198,50 @@ fn store_batch_in(
     Ok(recorded)
 }
 
+/// The host once its agent has said this of it.
+fn said(hosts: &Hosts, host: &Host, reported: Reported) -> Host {
+    let pinned = match (hosts.parts().names, &host.pinned) {
+        (HostNames::Live, Some(_)) => Some(reported.names()),
+        (HostNames::Live | HostNames::Pinned, pinned) => pinned.clone(),
+    };
+    Host {
+        reported,
+        pinned,
+        ..host.clone()
+    }
+}
+
+/// What an agent says and is not believed, or not kept, is told to people.
+fn tell(hosts: &Hosts, tx: &mut Tx<'_>, before: &Host, after: &Host) {
+    let id = after.id;
+    if let Some(names) = after.pending_names()
+        && before.pending_names().as_ref() != Some(&names)
+    {
+        tracing::warn!(
+            host_id = %id, fqdn = ?names.fqdn, hostname = ?names.hostname,
+            "a host calls itself something else than when it was approved: it keeps its name until a person accepts the new one"
+        );
+        publish(hosts, tx, "host.names_pending", id, json!(names));
+    }
+    let cut = &after.reported.cut;
+    if !cut.is_empty() && before.reported.cut != *cut {
+        tracing::warn!(host_id = %id, ?cut, "a host says more of itself than is kept");
+        publish(hosts, tx, "host.claims_cut", id, json!({ "cut": cut }));
+    }
+}
+
 /// Odd, and so never [`UNKNOWN`].
 fn digest(reported: &Reported, journal: JournalId) -> i64 {
     let mut hasher = DefaultHasher::new();
     journal.hash(&mut hasher);
     // The order of the fields and of the maps is fixed, so equal reports have equal texts.
-    serde_json::json!([reported.facts, reported.tags, reported.attributes])
-        .to_string()
-        .hash(&mut hasher);
+    json!([
+        reported.facts,
+        reported.tags,
+        reported.attributes,
+        reported.cut
+    ])
+    .to_string()
+    .hash(&mut hasher);
     hasher.finish().cast_signed() | 1
 }

@@ -9,8 +9,7 @@ use fleetwright_protocol::{Facts, HostId, JournalId};
 use serde_json::json;
 
 use super::host::{
-    Approval, Host, Identity, Issued, KeyDigest, Labels, Reported, effective_tags, search_name,
-    status_name,
+    Approval, Host, Identity, Issued, KeyDigest, Labels, Names, Reported, search_name, status_name,
 };
 use crate::db::{ColumnKind, Db, DbError, Row, RowError, Rows, Statement, Tx};
 
@@ -20,7 +19,7 @@ pub use missing::missing_in;
 const COLUMNS: &str = "id, revision, approval_status, status, reserved, created_at, last_seen_at, fqdn, hostname, \
      platform, platform_release, platform_version, architecture, agent_version, cpu_count, memory_total_mb, \
      kvm_available, ipv4, ipv6, tags, agent_tags, attributes, agent_attributes, certificate_generation, \
-     certificate_key, next_generation, next_key, locked_reason, journal_id, enrolled_with";
+     certificate_key, next_generation, next_key, locked_reason, journal_id, enrolled_with, pinned_names, agent_cut";
 
 /// A deleted host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +85,7 @@ pub async fn revision(db: &Db) -> Result<i64, DbError> {
 }
 
 pub fn insert_in(tx: &mut Tx<'_>, host: &Host) -> Result<(), DbError> {
-    let places: Vec<String> = (1..=31).map(|number| format!("${number}")).collect();
+    let places: Vec<String> = (1..=33).map(|number| format!("${number}")).collect();
     let sql = format!(
         "INSERT INTO hosts ({COLUMNS}, search_name) VALUES ({})",
         places.join(", ")
@@ -107,40 +106,38 @@ pub fn insert_in(tx: &mut Tx<'_>, host: &Host) -> Result<(), DbError> {
     let statement = bind_identity(statement, &host.identity)
         .bind(host.journal_id)
         .bind(host.enrolled_with)
-        .bind(search_name(&host.reported.facts));
+        .bind(pinned_text(host.pinned.as_ref()))
+        .bind(json!(host.reported.cut).to_string())
+        .bind(search_name(&host.names()));
     tx.execute(statement)?;
-    replace_tags(tx, host.id, &host.tags())
+    replace_tags(tx, host.id, &host.labels.tags)
 }
 
-/// Saves what the agent says. `labels` are the operator's, to keep the tag index right.
-pub fn save_reported_in(
-    tx: &mut Tx<'_>,
-    id: HostId,
-    revision: i64,
-    reported: &Reported,
-    labels: &Labels,
-) -> Result<(), DbError> {
+/// Saves what the agent says, and what the host is called from now on.
+pub fn save_reported_in(tx: &mut Tx<'_>, revision: i64, host: &Host) -> Result<(), DbError> {
+    let reported = &host.reported;
     let sql = "UPDATE hosts SET fqdn = $1, hostname = $2, platform = $3, platform_release = $4, \
                platform_version = $5, architecture = $6, agent_version = $7, cpu_count = $8, memory_total_mb = $9, \
                kvm_available = $10, ipv4 = $11, ipv6 = $12, agent_tags = $13, agent_attributes = $14, \
-               search_name = $15, revision = $16 WHERE id = $17";
+               search_name = $15, revision = $16, pinned_names = $17, agent_cut = $18 WHERE id = $19";
     let statement = bind_facts(Statement::new(sql), &reported.facts)
         .bind(json!(reported.tags).to_string())
         .bind(json!(reported.attributes).to_string())
-        .bind(search_name(&reported.facts))
+        .bind(search_name(&host.names()))
         .bind(revision)
-        .bind(id);
+        .bind(pinned_text(host.pinned.as_ref()))
+        .bind(json!(reported.cut).to_string())
+        .bind(host.id);
     tx.execute(statement)?;
-    replace_tags(tx, id, &effective_tags(labels, reported))
+    Ok(())
 }
 
-/// Saves what the operator says. `reported` is the agent's part, to keep the tag index right.
+/// Saves what people say.
 pub fn save_labels_in(
     tx: &mut Tx<'_>,
     id: HostId,
     revision: i64,
     labels: &Labels,
-    reported: &Reported,
 ) -> Result<(), DbError> {
     let sql =
         "UPDATE hosts SET tags = $1, attributes = $2, reserved = $3, revision = $4 WHERE id = $5";
@@ -151,13 +148,14 @@ pub fn save_labels_in(
         .bind(revision)
         .bind(id);
     tx.execute(statement)?;
-    replace_tags(tx, id, &effective_tags(labels, reported))
+    replace_tags(tx, id, &labels.tags)
 }
 
-/// Sets one approval for many hosts and unlocks them. The first host gets revision `first`, the next one more.
+/// Sets one approval for many hosts and unlocks them, and keeps what each is called. The first host gets revision `first`,
+/// the next one more.
 pub fn save_approval_in(
     tx: &mut Tx<'_>,
-    ids: &[HostId],
+    hosts: &[Host],
     first: i64,
     approval: Approval,
 ) -> Result<(), DbError> {
@@ -166,15 +164,26 @@ pub fn save_approval_in(
         &[
             ("host_id", ColumnKind::Bytes),
             ("new_revision", ColumnKind::Integer),
+            ("new_pinned", ColumnKind::Text),
+            ("new_search", ColumnKind::Text),
         ],
     );
     let sql = format!(
-        "UPDATE hosts SET approval_status = $2, locked_reason = NULL, revision = wanted.new_revision \
+        "UPDATE hosts SET approval_status = $2, locked_reason = NULL, revision = wanted.new_revision, \
+         pinned_names = wanted.new_pinned, search_name = wanted.new_search \
          FROM {source} AS wanted WHERE hosts.id = wanted.host_id"
     );
     let rows: Vec<_> = (first..)
-        .zip(ids)
-        .map(|(revision, id)| json!([hex::encode(id.as_bytes()), revision]))
+        .zip(hosts)
+        .map(|(revision, host)| {
+            let pinned = pinned_text(host.pinned.as_ref());
+            json!([
+                hex::encode(host.id.as_bytes()),
+                revision,
+                pinned,
+                search_name(&host.names())
+            ])
+        })
         .collect();
     tx.execute(
         Statement::new(sql)
@@ -382,6 +391,10 @@ fn bind_facts(statement: Statement, facts: &Facts) -> Statement {
         .bind(json!(facts.ipv6).to_string())
 }
 
+fn pinned_text(pinned: Option<&Names>) -> Option<String> {
+    pinned.map(|names| json!(names).to_string())
+}
+
 fn bind_identity(statement: Statement, identity: &Identity) -> Statement {
     statement
         .bind(identity.current.generation)
@@ -410,11 +423,16 @@ fn host(row: Row<'_>) -> Result<Host, RowError> {
             facts: facts(row)?,
             tags: row.json("agent_tags")?,
             attributes: row.json("agent_attributes")?,
+            cut: row.json("agent_cut")?,
         },
         labels: Labels {
             tags: row.json("tags")?,
             attributes: row.json("attributes")?,
             reserved: row.flag("reserved")?,
+        },
+        pinned: match row.optional_text("pinned_names")? {
+            Some(_) => Some(row.json("pinned_names")?),
+            None => None,
         },
         identity: Identity {
             current: Issued {

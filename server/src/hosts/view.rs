@@ -38,17 +38,31 @@ pub struct HostView {
     pub kvm_available: Option<bool>,
     pub ipv4: Vec<String>,
     pub ipv6: Vec<String>,
-    /// The operator's and the agent's together.
+    /// What people gave it; `PATCH` replaces them.
     pub tags: Vec<String>,
-    /// The operator's and the agent's together; the operator's value wins.
+    /// What people gave it; `PATCH` replaces them.
     pub attributes: BTreeMap<String, String>,
-    /// The part that `PATCH` replaces.
+    /// What its agent says of itself, a claim: selected by under this name only, until a person accepts it.
+    pub agent_tags: Vec<String>,
+    /// What its agent says of itself, a claim: selected by under this name only, until a person accepts it.
+    pub agent_attributes: BTreeMap<String, String>,
+    /// What it says it is called since it was approved. It is not called so until a person accepts it.
+    pub pending_names: Option<NamesView>,
+    /// Of what its agent says more than is kept, and is cut: `tags`, `attributes`, `facts`.
+    pub agent_cut: Vec<String>,
+    /// The same as `tags`.
     pub operator_tags: Vec<String>,
-    /// The part that `PATCH` replaces.
+    /// The same as `attributes`.
     pub operator_attributes: BTreeMap<String, String>,
     /// What the agent last said of its load; only for a single host that is online.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub heartbeat: Option<HeartbeatView>,
+}
+
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct NamesView {
+    pub fqdn: Option<String>,
+    pub hostname: Option<String>,
 }
 
 /// Kept in memory only.
@@ -74,8 +88,11 @@ pub fn listed(hosts: &Hosts, host: Host) -> HostView {
         .map(|meta| meta.last_seen_us)
         .filter(|seen| *seen > 0)
         .max(host.last_seen_us);
-    let tags = host.tags();
-    let attributes = host.attributes();
+    let names = host.names();
+    let pending_names = host.pending_names().map(|names| NamesView {
+        fqdn: names.fqdn,
+        hostname: names.hostname,
+    });
     let facts = host.reported.facts;
     HostView {
         id: host.id,
@@ -86,8 +103,8 @@ pub fn listed(hosts: &Hosts, host: Host) -> HostView {
         locked_reason: host.identity.locked_reason,
         created_at: Timestamp(host.created_at_us),
         last_seen_at: seen.map(Timestamp),
-        fqdn: facts.fqdn,
-        hostname: facts.hostname,
+        fqdn: names.fqdn,
+        hostname: names.hostname,
         platform: facts.platform,
         platform_release: facts.platform_release,
         platform_version: facts.platform_version,
@@ -98,8 +115,12 @@ pub fn listed(hosts: &Hosts, host: Host) -> HostView {
         kvm_available: facts.kvm_available,
         ipv4: facts.ipv4,
         ipv6: facts.ipv6,
-        tags,
-        attributes,
+        tags: host.labels.tags.clone(),
+        attributes: host.labels.attributes.clone(),
+        agent_tags: host.reported.tags,
+        agent_attributes: host.reported.attributes,
+        pending_names,
+        agent_cut: host.reported.cut,
         operator_tags: host.labels.tags,
         operator_attributes: host.labels.attributes,
         heartbeat: None,

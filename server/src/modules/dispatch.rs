@@ -97,6 +97,10 @@ impl Modules {
         if loaded.stage() == Stage::Failed {
             return Err(unavailable(feature, Absence::Failed.as_str()));
         }
+        let ctx = Ctx {
+            idempotency: ctx.idempotency,
+            ..Ctx::from(&caller.to_context())
+        };
         self.invoke_loaded(&loaded, ctx, method, payload).await
     }
 
@@ -116,10 +120,6 @@ impl Modules {
                 error_code::UNAVAILABLE,
                 format!("module {module} is not serving now"),
             ));
-        };
-        let ctx = Ctx {
-            idempotency: ctx.idempotency,
-            ..Ctx::from(&caller.to_context())
         };
         let answer = router.invoke(ctx, method, payload);
         match self.call(loaded, request, answer).await {

@@ -14,6 +14,7 @@ use fleetwright_server::commands::outputs::Spool;
 use fleetwright_server::commands::workers::ByHand;
 use fleetwright_server::commands::{Commands, control, create};
 use fleetwright_server::commands::{CommandsParts, workers as work_of_commands};
+use fleetwright_server::config::HostNames;
 use fleetwright_server::db::{Db, DbError, Statement};
 use fleetwright_server::events::{Events, Signals};
 use fleetwright_server::hosts::host::{
@@ -43,6 +44,7 @@ impl Server {
             signals: Signals::default(),
             events: Events::new(Uuid::nil()),
             connections: connections.clone(),
+            names: HostNames::Pinned,
         };
         let hosts = Hosts::load(parts).await.expect("the inventory loads");
         let (commands, workers) = work_of_commands::prepare(CommandsParts {
@@ -131,6 +133,7 @@ fn host(id: HostId, revision: i64) -> Host {
         last_seen_us: None,
         reported: Reported::default(),
         labels: Labels::default(),
+        pinned: None,
         identity: Identity {
             current: Issued {
                 generation: 1,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fleetwright_plugin_api::wire::AuditEntry;
+use fleetwright_server::audit::heads;
 use fleetwright_server::audit::verify::{self, Finding};
 use fleetwright_server::audit::{self, AuditContext, store as audit_store};
 use fleetwright_server::auth::actions::users::{self, NewUser, UserChange};
@@ -100,6 +101,10 @@ async fn append(db: &Db, count: i64, from_us: i64) {
     }
 }
 
+async fn sweep(db: &Db, before_us: i64) {
+    while audit::sweep(db, before_us).await.unwrap() {}
+}
+
 fn entry(number: i64) -> AuditEntry {
     audit::entry("thing.change", "thing", number, json!({"number": number}))
 }
@@ -124,21 +129,32 @@ on_each_database! {
         assert_eq!(findings(db).await, []);
         append(db, 5, START_US).await;
         assert_eq!(findings(db).await, []);
-        let more = audit::sweep(db, START_US + 3).await.unwrap();
-        assert!(!more);
+        sweep(db, i64::MAX).await;
+        assert_eq!(verify::run(db).await.unwrap().rows_checked, 5, "nothing is cut where nothing is signed");
+        heads::stamp(db, START_US).await.unwrap();
+        append(db, 5, START_US + 5).await;
+        heads::stamp(db, START_US).await.unwrap();
+        append(db, 1, START_US + 10).await;
+        sweep(db, START_US + 9).await;
         assert_eq!(findings(db).await, [], "deleting from the old end is no gap");
-        assert_eq!(verify::run(db).await.unwrap().rows_checked, 2);
-        audit::sweep(db, i64::MAX).await.unwrap();
+        let rows = audit_store::after(db, 0, 100).await.unwrap();
+        assert_eq!(rows.first().map(|row| row.sequence), Some(6), "at the signed head before the first that is kept");
+        sweep(db, i64::MAX).await;
+        heads::stamp(db, START_US).await.unwrap();
+        sweep(db, i64::MAX).await;
         let report = verify::run(db).await.unwrap();
-        assert_eq!((report.rows_checked, report.last_sequence), (1, 5), "the newest row stays");
+        assert_eq!((report.findings, report.floor, report.rows_checked, report.last_sequence), (vec![], 10, 1, 11), "the newest row stays");
     }
 
     async fn an_audit_row_dated_by_a_clock_that_was_behind_takes_no_other_along(database: TestDatabase) {
         let db = &database.db;
-        append(db, 2, START_US).await;
+        append(db, 1, START_US).await;
+        heads::stamp(db, START_US).await.unwrap();
+        append(db, 1, START_US + 1).await;
         append(db, 1, START_US - 100 * 86_400 * 1_000_000).await;
+        heads::stamp(db, START_US).await.unwrap();
         append(db, 2, START_US + 2).await;
-        audit::sweep(db, START_US + 1).await.unwrap();
+        sweep(db, START_US + 1).await;
         assert_eq!(findings(db).await, []);
         assert_eq!(verify::run(db).await.unwrap().rows_checked, 4, "the first is old, the second is not");
     }

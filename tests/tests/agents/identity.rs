@@ -123,11 +123,10 @@ fn facts_tags_and_attributes_reach_the_inventory() {
         .expect(200);
     wait_until("everything to be known", PATIENCE, || {
         let view = fleet.admin.get(&format!("/hosts/{host}")).expect(200);
-        let tags = view["tags"].to_string();
         view["platform_release"] == "debian"
-            && tags.contains("from-agent")
-            && tags.contains("from-operator")
-            && view["attributes"]["rack"] == "7"
-            && view["attributes"]["site"] == "x"
+            && view["tags"] == json!(["from-operator"])
+            && view["agent_tags"] == json!(["from-agent"])
+            && view["attributes"] == json!({"site": "x"})
+            && view["agent_attributes"] == json!({"rack": "7"})
     });
 }

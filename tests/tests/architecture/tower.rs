@@ -22,7 +22,7 @@ const TOWER: [&[&str]; 17] = [
     &["audit"],
     &["http"],
     &["db", "links", "loops"],
-    &["clock"],
+    &["clock", "secret_file"],
     &["telemetry"],
     &["config"],
     &["failpoints"],

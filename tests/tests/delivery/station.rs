@@ -68,6 +68,7 @@ fn host(number: u128, approval: Approval) -> Host {
             ..Reported::default()
         },
         labels: Labels::default(),
+        pinned: None,
         identity: Identity {
             current: Issued {
                 generation: 1,

@@ -19,6 +19,7 @@ use fleetwright_server::commands::Commands;
 use fleetwright_server::commands::actions::end_with_host;
 use fleetwright_server::commands::outputs::Spool;
 use fleetwright_server::commands::{CommandsParts, workers as work_of_commands};
+use fleetwright_server::config::HostNames;
 use fleetwright_server::db::{Db, Statement};
 use fleetwright_server::events::{Events, Signals};
 use fleetwright_server::hosts::actions::HostError;
@@ -72,6 +73,7 @@ impl Office {
             signals: Signals::default(),
             events: Events::new(Uuid::nil()),
             connections: connections.clone(),
+            names: HostNames::Pinned,
         };
         let hosts = Hosts::load(parts).await.unwrap();
         let agents = Agents::open(AgentsParts {

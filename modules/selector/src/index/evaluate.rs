@@ -147,6 +147,13 @@ impl Index {
                 Some(column) => text(column, test, domain),
                 None => Truths::all_unknown(domain),
             },
+            Leaf::Text {
+                field: TextField::AgentAttribute(key),
+                test,
+            } => match self.agent_attributes.get(key.as_str()) {
+                Some(column) => text(column, test, domain),
+                None => Truths::all_unknown(domain),
+            },
             Leaf::Version {
                 field,
                 comparison,
@@ -204,11 +211,8 @@ impl Index {
         let known = match field {
             HostField::Text(TextField::Id) => self.live().clone(),
             HostField::Text(TextField::Fact(fact)) => self.facts.get(*fact).known().clone(),
-            HostField::Text(TextField::Attribute(key)) => self
-                .attributes
-                .get(key.as_str())
-                .map(|column| column.known().clone())
-                .unwrap_or_default(),
+            HostField::Text(TextField::Attribute(key)) => self.attributes.known(key),
+            HostField::Text(TextField::AgentAttribute(key)) => self.agent_attributes.known(key),
             HostField::List(field) => self.lists.get(*field).known().clone(),
             HostField::Number(NumberField::LastSeenAt) => {
                 self.passing_ids(domain, |id| (lookups.last_seen_at_us)(id).is_some())
@@ -228,6 +232,7 @@ impl Index {
         let column = match field {
             TextField::Fact(fact) => Some(self.facts.get(*fact)),
             TextField::Attribute(key) => self.attributes.get(key.as_str()),
+            TextField::AgentAttribute(key) => self.agent_attributes.get(key.as_str()),
             // An id is no version. No operator leads here, and the reference finds the digits some ids begin with.
             TextField::Id => return self.id_version(domain, holds),
         };

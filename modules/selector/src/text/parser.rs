@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 
 use crate::compile::{Fault, Part, compile_leaf};
 use crate::criterion::Criterion;
-use crate::field::{Field, HostField};
+use crate::field::{AGENT_ATTRIBUTE_PREFIX, ATTRIBUTE_PREFIX, Field, HostField};
 use crate::limits::{DEPTH_MAX, LEAVES_MAX, MATCHES_MAX, SELECTOR_BYTES_MAX, TEXT_NESTING_MAX};
 use crate::op::Op;
 use crate::violation::code;
@@ -198,7 +198,7 @@ impl Parser {
                 format!("expected a field name before \"{word}\""),
             ));
         }
-        if word == "attributes."
+        if [ATTRIBUTE_PREFIX, AGENT_ATTRIBUTE_PREFIX].contains(&word.as_str())
             && let Some(key) = self.tokens.next_if(|token| token.column == end_column)
         {
             return match key.kind {

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use serde_json::Value as Json;
 
 use crate::criterion::{Criterion, Leaf};
-use crate::field::{Field, HostField, TextField};
+use crate::field::{AGENT_ATTRIBUTE_PREFIX, ATTRIBUTE_PREFIX, Field, HostField, TextField};
 use crate::op::Op;
 
 use super::lexer::is_word_character;
@@ -82,10 +82,13 @@ fn print_leaf(leaf: &Leaf, printed: &mut String) {
 
 fn print_field(field: &Field, printed: &mut String) {
     match field {
-        Field::Host(HostField::Text(TextField::Attribute(key)))
-            if !key.chars().all(is_word_character) =>
-        {
-            printed.push_str("attributes.");
+        Field::Host(HostField::Text(
+            field @ (TextField::Attribute(key) | TextField::AgentAttribute(key)),
+        )) if !key.chars().all(is_word_character) => {
+            printed.push_str(match field {
+                TextField::AgentAttribute(_) => AGENT_ATTRIBUTE_PREFIX,
+                TextField::Attribute(_) | TextField::Id | TextField::Fact(_) => ATTRIBUTE_PREFIX,
+            });
             print_quoted(key, printed);
         }
         Field::Host(_) | Field::Group => {

@@ -44,12 +44,15 @@ pub fn host() -> impl Strategy<Value = HostFields> {
         prop::option::of(prop::sample::select(vec!["online", "offline"])),
         prop::option::of(prop::sample::select(vec!["pending", "approved"])),
     );
-    let lists = prop::collection::vec(prop::collection::vec(word(), 0..3), 3);
-    let attributes = prop::collection::btree_map(
-        prop::sample::select(vec!["rack", "my key"]).prop_map(str::to_owned),
-        word(),
-        0..3,
-    );
+    let lists = prop::collection::vec(prop::collection::vec(word(), 0..3), 4);
+    let attributes = || {
+        prop::collection::btree_map(
+            prop::sample::select(vec!["rack", "my key"]).prop_map(str::to_owned),
+            word(),
+            0..3,
+        )
+    };
+    let attributes = (attributes(), attributes());
     let numbers = prop::collection::vec(prop::option::of(number()), 4);
     let truths = (any::<Option<bool>>(), any::<Option<bool>>());
     (host_id(), texts, words, lists, attributes, numbers, truths).prop_map(
@@ -67,7 +70,9 @@ pub fn host() -> impl Strategy<Value = HostFields> {
             tags: lists[0].clone(),
             ipv4: lists[1].clone(),
             ipv6: lists[2].clone(),
-            attributes,
+            agent_tags: lists[3].clone(),
+            attributes: attributes.0,
+            agent_attributes: attributes.1,
             cpu_count: numbers[0],
             memory_total_mb: numbers[1],
             created_at_us: numbers[2],
@@ -98,6 +103,8 @@ fn text_field() -> impl Strategy<Value = &'static str> {
         "attributes.rack",
         "attributes.my key",
         "attributes.none",
+        "agent_attributes.rack",
+        "agent_attributes.my key",
     ])
 }
 

@@ -34,6 +34,8 @@ use crate::agents::generations::Denial;
 use crate::agents::identity::AgentCertificate;
 use crate::agents::renewal::{self, RenewalError};
 use crate::audit::AuditContext;
+use crate::audit::attempts::{Attempt, Refused};
+use crate::auth::actions::refusals;
 use crate::hosts::labels;
 use crate::http::Problem;
 use crate::http::limits;
@@ -95,7 +97,7 @@ async fn within_limits(
 }
 
 async fn enroll(
-    State(AgentsState { agents, .. }): State<AgentsState>,
+    State(AgentsState { app, agents }): State<AgentsState>,
     ConnectInfo(address): ConnectInfo<SocketAddr>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
@@ -107,13 +109,19 @@ async fn enroll(
     };
     let from = peer::without_port(address);
     let request_id = request_id::current().unwrap_or_default();
-    let enrolled = enrollment::enroll(&agents, from, request_id, request).await;
-    let enrolled = enrolled.map_err(|error| match error {
-        EnrollError::Token => agents
-            .count_failed_enrollment(address.ip())
-            .map_or_else(limits::rate_limited, |()| EnrollError::Token.into()),
-        error => error.into(),
-    })?;
+    let enrolled = enrollment::enroll(&agents, from.clone(), request_id.clone(), request).await;
+    if let Err(EnrollError::Token) = enrolled {
+        let counted = agents.count_failed_enrollment(address.ip());
+        let refused = Refused {
+            attempt: Attempt::Enrollment,
+            user: None,
+            address: from,
+            throttled: counted.is_err(),
+        };
+        refusals::note(&app.auth, &request_id, refused).await;
+        counted.map_err(limits::rate_limited)?;
+    }
+    let enrolled = enrolled?;
     let view = EnrollResponse {
         host_id: enrolled.admitted.host_id,
         certificate_pem: enrolled.certificate_pem,

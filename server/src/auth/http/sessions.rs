@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::app::AppState;
 use crate::audit::AuditContext;
 use crate::auth::actions::NAME_CHARS_MAX;
+use crate::auth::actions::refusals;
 use crate::auth::actions::sessions::{self, SessionView};
 use crate::auth::bearer::BEARER_CHARS_MAX;
 use crate::auth::http::identified::Identified;
@@ -75,7 +76,7 @@ pub async fn log_in(
         ("/username", &body.username, NAME_CHARS_MAX),
         ("/password", &body.password, passwords::CHARS_MAX),
     ])?;
-    let view = sessions::log_in(
+    let view = refusals::log_in(
         &app.auth,
         &peer.request_id,
         &peer.address,
@@ -97,7 +98,7 @@ pub async fn refresh(
 ) -> Result<Json<SessionView>, Problem> {
     let token = ("/refresh_token", &*body.refresh_token, BEARER_CHARS_MAX);
     check_lengths(&[token])?;
-    let view = sessions::refresh(
+    let view = refusals::refresh(
         &app.auth,
         &peer.request_id,
         &peer.address,

@@ -13,7 +13,7 @@ use crate::hosts::host::{Approval, Host, search_name, status_name};
 pub struct HostFilter {
     pub online: Option<bool>,
     pub approval: Option<Approval>,
-    /// An effective tag, exactly.
+    /// A tag that people gave it, exactly.
     pub tag: Option<String>,
     /// The beginning of the FQDN (or host name), in lower case.
     pub name_prefix: Option<String>,
@@ -30,7 +30,7 @@ pub struct Position {
 /// Where the next page goes on after `host`.
 pub fn position_of(filter: &HostFilter, host: &Host) -> Position {
     let name = match filter.name_prefix {
-        Some(_) => search_name(&host.reported.facts),
+        Some(_) => search_name(&host.names()),
         None => String::new(),
     };
     Position { name, id: host.id }
