@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand};
 use fleetwright_agent::certificate::Validity;
-use fleetwright_agent::config::Config;
+use fleetwright_agent::config::{CONFIG_DEFAULT, Config};
 use fleetwright_agent::identity::{self, Identity, IdentityError};
 use fleetwright_agent::launch::Launcher;
 use fleetwright_agent::supervisor::spawner::Spawner;
@@ -19,7 +19,6 @@ use tokio::sync::watch;
 
 /// Of `status`: it could look, and all is not well. 1 is for what failed, 2 for wrong arguments.
 const NOT_WELL: u8 = 3;
-const CONFIG_DEFAULT: &str = "/etc/fleetwright/agent.toml";
 
 /// Fleetwright's agent: runs on a host what its server tells it to, at most once.
 #[derive(Parser)]
