@@ -77,6 +77,23 @@ pub fn own_account() -> io::Result<Account> {
     }
 }
 
+/// This host's own list of accounts, as text; see passwd(5). Asks nobody else.
+pub fn local_list() -> String {
+    let bytes = std::fs::read("/etc/passwd").unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The number of the account of this name in such a list.
+pub fn number_in(list: &str, name: &str) -> Option<u32> {
+    list.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        if fields.next() != Some(name) {
+            return None;
+        }
+        fields.nth(1)?.parse().ok()
+    })
+}
+
 /// The number of the group of this name; `None` if there is none.
 pub fn group(name: &str) -> io::Result<Option<u32>> {
     let Ok(text) = CString::new(name) else {
@@ -162,6 +179,21 @@ fn groups_of(name: &CStr, group: u32) -> io::Result<Vec<u32>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_in_a_list_have_their_numbers_and_may_share_one() {
+        let list = "root:x:0:0:root:/root:/bin/sh\ntoor:x:0:0::/:/bin/sh\n+nis\nbroken:x\n";
+        for (name, expected) in [
+            ("root", Some(0)),
+            ("toor", Some(0)),
+            ("broken", None),
+            ("roo", None),
+            ("0", None),
+        ] {
+            assert_eq!(number_in(list, name), expected, "{name}");
+        }
+        assert_eq!(number_in(&local_list(), "root"), Some(0));
+    }
 
     #[test]
     fn root_is_known_and_nonsense_is_not() {

@@ -19,6 +19,7 @@ use crate::core::{Core, Input, JournalLost, Settings};
 use crate::enrollment::{self, EnrollError};
 use crate::executor::Executor;
 use crate::facts::Pulse;
+use crate::guard::PathPolicy;
 use crate::identity::{Identity, IdentityError};
 use crate::journal::JournalStore;
 use crate::journal::store::Opened;
@@ -172,6 +173,7 @@ pub fn executor(config: &Config, launcher: Launcher, blobs: Blobs) -> Result<Exe
     Ok(Executor {
         data_dir: config.data_dir.clone(),
         policy: config.policy.clone(),
+        places: PathPolicy::of(config),
         system: config.system.clone(),
         own_user,
         launcher,

@@ -2,6 +2,7 @@
 
 mod exec;
 
+use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -9,7 +10,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand};
 use fleetwright_agent::certificate::Validity;
-use fleetwright_agent::config::Config;
+use fleetwright_agent::config::{CONFIG_DEFAULT, Config};
 use fleetwright_agent::identity::{self, Identity, IdentityError};
 use fleetwright_agent::launch::Launcher;
 use fleetwright_agent::supervisor::spawner::Spawner;
@@ -17,9 +18,12 @@ use fleetwright_agent::{agent, clock, enrollment, logging, run_folder, status};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+const TOKEN_VARIABLE: &str = "FLEETWRIGHT_AGENT_TOKEN";
+/// Far longer than any token.
+const TOKEN_BYTES_MAX: u64 = 64 * 1024;
+
 /// Of `status`: it could look, and all is not well. 1 is for what failed, 2 for wrong arguments.
 const NOT_WELL: u8 = 3;
-const CONFIG_DEFAULT: &str = "/etc/fleetwright/agent.toml";
 
 /// Fleetwright's agent: runs on a host what its server tells it to, at most once.
 #[derive(Parser)]
@@ -62,9 +66,13 @@ struct EnrollArguments {
     /// The server's agent port: https://host:port. Default: server_url of the settings.
     #[arg(long)]
     server: Option<String>,
-    /// The enrollment token; `-` reads it from standard input, which other users of this host cannot see.
-    #[arg(long, env = "FLEETWRIGHT_AGENT_TOKEN", hide_env_values = true)]
-    token: String,
+    /// A file with the enrollment token; `-` is standard input.
+    #[arg(long, value_name = "FILE", conflicts_with = "token")]
+    token_file: Option<PathBuf>,
+    /// The enrollment token itself, which other users of this host can see in the list of processes while this runs: better
+    /// --token-file, or the variable. `-` reads it from standard input.
+    #[arg(long)]
+    token: Option<String>,
     /// The certificate authority (PEM) to trust; needed if the token carries no fingerprint.
     #[arg(long)]
     ca: Option<PathBuf>,
@@ -158,13 +166,7 @@ async fn enroll(config: &Config, arguments: EnrollArguments) -> anyhow::Result<(
         .server
         .or_else(|| config.server_url.clone())
         .context("nothing says which server: give --server or set server_url")?;
-    let token = if arguments.token == "-" {
-        let mut text = String::new();
-        std::io::stdin().take(64 * 1024).read_to_string(&mut text)?;
-        text
-    } else {
-        arguments.token
-    };
+    let token = token(arguments.token_file.as_deref(), arguments.token)?;
     let ca = arguments.ca.as_deref().or(config.ca_file.as_deref());
     let enrolled = enrollment::enroll(config, &server, &token, ca).await?;
     println!(
@@ -175,6 +177,30 @@ async fn enroll(config: &Config, arguments: EnrollArguments) -> anyhow::Result<(
         println!("an operator must approve this host before it is sent anything");
     }
     Ok(())
+}
+
+/// From a file, from standard input, from the argument or from the environment; never asked for.
+fn token(file: Option<&Path>, argument: Option<String>) -> anyhow::Result<String> {
+    let read = |source: &mut dyn Read| {
+        let mut text = String::new();
+        source.take(TOKEN_BYTES_MAX).read_to_string(&mut text)?;
+        Ok::<_, std::io::Error>(text.trim().to_owned())
+    };
+    let is_stdin = file == Some(Path::new("-")) || argument.as_deref() == Some("-");
+    let token = match (file, argument) {
+        _ if is_stdin => read(&mut std::io::stdin()).context("cannot read the token")?,
+        (Some(path), _) => File::open(path)
+            .and_then(|mut file| read(&mut file))
+            .with_context(|| format!("cannot read the token in {}", path.display()))?,
+        (None, Some(token)) => token,
+        (None, None) => std::env::var(TOKEN_VARIABLE).unwrap_or_default(),
+    };
+    if token.is_empty() {
+        bail!(
+            "there is no token: give --token-file FILE (`-` is standard input) or set {TOKEN_VARIABLE}"
+        );
+    }
+    Ok(token)
 }
 
 /// Only a host without an identity has a reason not to run; what is wrong otherwise, `run` says better.

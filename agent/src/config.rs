@@ -15,6 +15,9 @@ pub use service_setting::ServiceManagerSetting;
 
 use crate::backoff::CAP_SECONDS_DEFAULT;
 
+/// Where the settings are unless said otherwise.
+pub const CONFIG_DEFAULT: &str = "/etc/fleetwright/agent.toml";
+
 /// Variables with this prefix override the file; `__` stands between levels.
 const PREFIX: &str = "FLEETWRIGHT_AGENT_";
 /// Variables with the prefix that are not settings: they are read as command line arguments.
@@ -25,6 +28,9 @@ const CONCURRENCY_MAX: u32 = 64;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
+    /// Where these settings were read, if from a file; it need not be there.
+    #[serde(skip)]
+    pub file: Option<PathBuf>,
     /// `https://host:port` of the server's agent port. Enrollment remembers it.
     pub server_url: Option<String>,
     /// The certificate authority that signs the server's certificate, before enrollment has brought it.
@@ -138,6 +144,7 @@ pub enum ConfigError {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            file: None,
             server_url: None,
             ca_file: None,
             data_dir: PathBuf::from("/var/lib/fleetwright-agent"),
@@ -178,7 +185,10 @@ impl Config {
             path: path.to_owned(),
             error: Box::new(error),
         })?;
-        Self::from_parts(table, variables)
+        Ok(Self {
+            file: Some(path.to_owned()),
+            ..Self::from_parts(table, variables)?
+        })
     }
 
     /// From a parsed file and the environment.

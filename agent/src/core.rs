@@ -89,6 +89,8 @@ struct Waiting {
     run: Run,
     job: Job,
     lease: Lease,
+    /// Of its operation as JSON; 0 of one that need not wait.
+    bytes: usize,
 }
 
 struct Running {

@@ -175,7 +175,10 @@ pub fn on_cancel(entry: Option<&Entry>, kill: bool) -> OnCancel {
             }
         }
         State::Exited(_) => OnCancel::SayAgain,
-        // A later attempt must not start either.
+        // A later attempt must not start either. One that is noted as cancelled needs no other note.
+        State::NotStarted(_) | State::Closed(ClosedAs::NotStarted(_)) if entry.cancelled => {
+            OnCancel::SayAgain
+        }
         State::NotStarted(_) | State::Closed(ClosedAs::NotStarted(_)) => OnCancel::LeaveTombstone,
         State::Closed(ClosedAs::Finished) | State::CancelledUnseen => OnCancel::Nothing,
     }

@@ -17,10 +17,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::blobs::Blobs;
 use crate::config::{PolicySettings, SystemSettings};
+use crate::guard::PathPolicy;
 use crate::job::Job;
 use crate::journal::{Execution, PowerRun};
 use crate::launch::{self, Launcher};
-use crate::operations::deploy_file::{self, Content, Stop};
+use crate::operations::deploy_file::{self, Content, Manner, Stop};
 use crate::operations::{CannotRun, ending, power, run_script};
 use crate::output::LiveOutput;
 use crate::procfs::{self, Process};
@@ -39,6 +40,8 @@ const DEADLINE_LOOK: Duration = Duration::from_secs(10);
 pub struct Executor {
     pub data_dir: PathBuf,
     pub policy: PolicySettings,
+    /// Where files may be put.
+    pub places: PathPolicy,
     pub system: SystemSettings,
     /// The account the agent runs as.
     pub own_user: String,
@@ -370,8 +373,15 @@ impl Executor {
         };
         let id = format!("{}-{}", run.command_id, run.attempt);
         let (file, options, stop_there) = (file.clone(), job.options.clone(), Arc::clone(&stop));
+        let places = self.places.clone();
         let work = tokio::task::spawn_blocking(move || {
-            deploy_file::deploy(&file, &options, content, &id, &stop_there)
+            let manner = Manner {
+                options: &options,
+                id: &id,
+                stop: &stop_there,
+                guard: &places.guard(),
+            };
+            deploy_file::deploy(&file, content, &manner, None)
         });
         tokio::pin!(work);
         let done = tokio::select! {

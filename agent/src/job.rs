@@ -19,6 +19,9 @@ pub const SUPPORTED: [OperationType; 8] = [
     OperationType::ApplyDeploymentPlan,
 ];
 
+/// Said of what is wrong with an operation; enough for a dozen sentences.
+const WORDS_CHARS_MAX: usize = 2_000;
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct Job {
     pub operation: Operation,
@@ -122,7 +125,7 @@ pub fn parse_timed(
     let options = match operation.get("options") {
         None | Some(Value::Null) => ExecutionOptions::default(),
         Some(options) => serde_json::from_value(options.clone())
-            .map_err(|error| BadJob::Invalid(format!("/options: {error}")))?,
+            .map_err(|error| invalid(&[Violation::new("/options", "", error.to_string())]))?,
     };
     let mut found: Vec<Violation> = validate::options(&options)
         .into_iter()
@@ -152,7 +155,13 @@ fn invalid(found: &[Violation]) -> BadJob {
         .iter()
         .map(|violation| format!("{} {}", violation.pointer, violation.detail))
         .collect();
-    BadJob::Invalid(sentences.join("; "))
+    let mut words = sentences.join("; ");
+    // A result is kept until it is acknowledged, and what is wrong may be as long as the operation.
+    if let Some((end, _)) = words.char_indices().nth(WORDS_CHARS_MAX) {
+        words.truncate(end);
+        words.push('…');
+    }
+    BadJob::Invalid(words)
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 //! The journal: what this agent has promised and done, on disk, so that no command starts twice and no result is lost.
-//! `record` is the byte form, `entries` what the records add up to, `recover` reads a file back, `store` writes it,
+//! `record` is the byte form, `entries` what the records add up to, `held` how much of it a server may cause, `recover` reads a file back, `store` writes it,
 //! `disk` is where.
 //! It knows nothing of processes or the network.
 
@@ -7,6 +7,7 @@
 mod damage_tests;
 pub mod disk;
 pub mod entries;
+mod held;
 pub mod record;
 pub mod recover;
 pub mod store;

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::accounts;
 use crate::config::SystemSettings;
+use crate::guard::PathPolicy;
 use crate::job::{self, Job};
 use crate::journal::PowerKind;
 use crate::operations::packages::{self, Change, Manager};
@@ -40,6 +41,9 @@ struct Order {
     operation: Value,
     timeout_seconds: u64,
     system: SystemSettings,
+    /// Only of a plan, whose process puts files in place.
+    #[serde(default)]
+    places: PathPolicy,
 }
 
 /// Writes the order into `folder`, which is made, and says what its supervisor is to run.
@@ -51,7 +55,7 @@ pub fn prepare(
 ) -> Result<RunSpec, CannotRun> {
     let account = account_for(&job.options)?;
     let owner = account.as_ref().map(|account| &account.ids);
-    let written = order(job, system).and_then(|order| {
+    let written = order(job, system, &PathPolicy::default()).and_then(|order| {
         run_folder::create(folder)?;
         run_folder::write(folder, ORDER, 0o600, &order, owner)?;
         run_folder::write(folder, result::FILE_NAME, 0o600, b"", owner)
@@ -102,7 +106,7 @@ pub fn main(folder: &Path) -> ExitCode {
 }
 
 /// The bytes of the order.
-pub fn order(job: &Job, system: &SystemSettings) -> io::Result<Vec<u8>> {
+pub fn order(job: &Job, system: &SystemSettings, places: &PathPolicy) -> io::Result<Vec<u8>> {
     let mut operation = serde_json::to_value(&job.operation)?;
     if let Value::Object(fields) = &mut operation {
         fields.insert("options".to_owned(), json!(job.options));
@@ -111,18 +115,28 @@ pub fn order(job: &Job, system: &SystemSettings) -> io::Result<Vec<u8>> {
         operation,
         timeout_seconds: job.timeout_seconds,
         system: system.clone(),
+        places: places.clone(),
     })?)
 }
 
 /// The order in `folder`. The error is a sentence for a person.
 pub fn read(folder: &Path) -> Result<(Job, SystemSettings), String> {
-    let bytes = std::fs::read(folder.join(ORDER))
-        .map_err(|error| format!("cannot read the operation: {error}"))?;
-    let order: Order = serde_json::from_slice(&bytes)
-        .map_err(|error| format!("the operation is not understood: {error}"))?;
+    let order = read_order(folder)?;
     let job = job::parse_timed(&order.operation, |_| order.timeout_seconds)
         .map_err(|error| error.to_string())?;
     Ok((job, order.system))
+}
+
+/// Where the order in `folder` lets files be put. The error is a sentence for a person.
+pub fn read_places(folder: &Path) -> Result<PathPolicy, String> {
+    read_order(folder).map(|order| order.places)
+}
+
+fn read_order(folder: &Path) -> Result<Order, String> {
+    let bytes = std::fs::read(folder.join(ORDER))
+        .map_err(|error| format!("cannot read the operation: {error}"))?;
+    serde_json::from_slice(&bytes)
+        .map_err(|error| format!("the operation is not understood: {error}"))
 }
 
 fn carry_out(job: &Job, system: &SystemSettings, tools: &mut dyn Tools) -> Outcome {

@@ -1,8 +1,9 @@
-//! What this host allows, whatever the server says. Pure: paths are compared as text, which is sound because nothing
-//! is ever deployed through a symbolic link.
+//! What this host allows, whatever the server says: which operations, as which accounts. Where files may be put is looked at
+//! where they are put, by `guard`.
 
 use fleetwright_protocol::{ExecutionOptions, Operation, OperationType};
 
+use crate::accounts;
 use crate::config::PolicySettings;
 
 /// A refusal, as a sentence for a person.
@@ -33,18 +34,18 @@ pub fn check(
         )));
     }
     let user = options.run_as.as_deref().unwrap_or(own_user);
-    if !policy.allow_users.is_empty() && !policy.allow_users.iter().any(|allowed| allowed == user) {
+    if !policy.allow_users.is_empty() && !is_among(user, options, &policy.allow_users) {
         return Err(Refused(format!(
             "this host's policy does not allow running as {user}"
         )));
     }
     match operation {
-        Operation::DeployFile(file) => check_path(policy, &file.path),
         Operation::ApplyDeploymentPlan(plan) => plan
             .steps
             .iter()
             .try_for_each(|step| check(policy, &step.operation, options, own_user)),
         Operation::RunScript(_)
+        | Operation::DeployFile(_)
         | Operation::ServiceControl(_)
         | Operation::InstallPackage(_)
         | Operation::RemovePackage(_)
@@ -53,34 +54,22 @@ pub fn check(
     }
 }
 
-fn check_path(policy: &PolicySettings, path: &str) -> Result<(), Refused> {
-    if let Some(denied) = policy
-        .deny_paths
-        .iter()
-        .find(|denied| lies_in(path, denied))
-    {
-        return Err(Refused(format!("this host's policy denies {denied}")));
+/// Whether the account is one of these, which are names or numbers. Two names of one number are one account. Numbers are
+/// those of this host's own list of accounts: a directory server that does not answer must not hold up the agent.
+fn is_among(user: &str, options: &ExecutionOptions, allowed: &[String]) -> bool {
+    if allowed.iter().any(|allowed| allowed == user) {
+        return true;
     }
-    if !policy.allow_paths.is_empty()
-        && !policy
-            .allow_paths
-            .iter()
-            .any(|allowed| lies_in(path, allowed))
-    {
-        return Err(Refused(format!("this host's policy does not allow {path}")));
-    }
-    Ok(())
-}
-
-/// Whether `path` is `folder` or lies in it, part by part; empty parts and `.` do not count.
-fn lies_in(path: &str, folder: &str) -> bool {
-    let mut parts = parts(path);
-    self::parts(folder).all(|part| parts.next() == Some(part))
-}
-
-fn parts(path: &str) -> impl Iterator<Item = &str> {
-    path.split('/')
-        .filter(|part| !part.is_empty() && *part != ".")
+    let list = accounts::local_list();
+    let number = match options.run_as {
+        Some(_) => accounts::number_in(&list, user),
+        None => Some(rustix::process::geteuid().as_raw()),
+    };
+    let numbers = allowed.iter().filter_map(|allowed| match allowed.parse() {
+        Ok(number) => Some(number),
+        Err(_) => accounts::number_in(&list, allowed),
+    });
+    number.is_some_and(|number| numbers.into_iter().any(|allowed| allowed == number))
 }
 
 #[cfg(test)]
@@ -114,26 +103,6 @@ mod tests {
     }
 
     #[test]
-    fn paths_compare_part_by_part_and_denied_ones_win() {
-        let policy = PolicySettings {
-            allow_paths: vec!["/etc".into()],
-            deny_paths: vec!["/etc/ssh".into(), "/etc/shadow".into()],
-            ..PolicySettings::default()
-        };
-        for (path, expected) in [
-            ("/etc/motd", true),
-            ("/etc/sshx", true),
-            ("/etc/ssh/sshd_config", false),
-            ("/etc//./ssh/x", false),
-            ("/etc/shadow", false),
-            ("/etcetera", false),
-            ("/srv/x", false),
-        ] {
-            assert_eq!(allowed(&policy, &deploy(path), None), expected, "{path}");
-        }
-    }
-
-    #[test]
     fn operations_and_users_are_restricted_only_when_listed() {
         assert!(allowed(
             &PolicySettings::default(),
@@ -156,5 +125,37 @@ mod tests {
             !allowed(&web_only, &script(), None),
             "the agent's own account is not listed"
         );
+    }
+
+    #[test]
+    fn an_account_is_the_same_under_each_of_its_names_and_its_number() {
+        // Every host has these two.
+        let own = rustix::process::geteuid().as_raw().to_string();
+        let nobody = accounts::number_in(&accounts::local_list(), "nobody")
+            .unwrap()
+            .to_string();
+        for (listed, run_as, expected) in [
+            (own.as_str(), None, true),
+            (nobody.as_str(), Some("nobody"), true),
+            ("0", Some("root"), true),
+            ("root", Some("nobody"), false),
+            ("0", Some("nobody"), false),
+            // A number is no name, whatever it is the number of.
+            ("root", Some("0"), false),
+            ("nobody", Some(nobody.as_str()), false),
+            ("no-such-account", Some("nobody"), false),
+            ("00", Some("root"), true),
+            ("-1", Some("nobody"), false),
+        ] {
+            let policy = PolicySettings {
+                allow_users: vec![listed.to_owned()],
+                ..PolicySettings::default()
+            };
+            assert_eq!(
+                allowed(&policy, &script(), run_as),
+                expected,
+                "{listed} {run_as:?}"
+            );
+        }
     }
 }

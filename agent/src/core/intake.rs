@@ -15,6 +15,16 @@ use crate::run::Run;
 /// Commands that may wait here. Each holds its operation (at most 768 KiB) in memory; the server resends what is
 /// refused, under a later attempt.
 const WAITING_MAX: usize = 64;
+/// Of all their operations, as JSON: one is far below a kilobyte, unless somebody means to fill this host's memory.
+const WAITING_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// No command lives longer, or waits longer for its turn, whatever its frame says.
+const TTL_MS_MAX: u64 = EXPIRES_IN_SECONDS_MAX * 1_000;
+const START_WITHIN_MS_MAX: u64 = 3_600_000;
+/// How long a command may still come that was cancelled before it came: one that was sent is started within a minute of its
+/// receipt or never, and no connection that has fallen silent lasts longer. Tombstones forgive a day of clock error on top.
+const OVERTAKEN_MS: u64 = 3_600_000;
+/// Refusals that the disk took no record of, remembered in each connection. A frame beyond them is as good as lost.
+const REFUSED_MAX: usize = 4_096;
 
 /// A command that is new, and what is to become of it once that is on disk.
 struct Fresh {
@@ -93,7 +103,8 @@ impl Core {
             command_id: command.command_id,
             attempt: command.attempt,
         };
-        let expires_unix_ms = self.machine.unix_ms().saturating_add(command.ttl_ms);
+        let ttl_ms = command.ttl_ms.min(TTL_MS_MAX);
+        let expires_unix_ms = self.machine.unix_ms().saturating_add(ttl_ms);
         let refuse = |reason| {
             Some(Fresh {
                 run,
@@ -121,6 +132,12 @@ impl Core {
                 self.say_unknown(run);
                 None
             }
+            // Not answered, as if it had been lost on the way: a server that stores nothing of what it is told is sent no
+            // more either.
+            OnCommand::RefuseCancelled | OnCommand::Accept if self.holds_too_much() => {
+                tracing::warn!(command = %run.command_id, "too much is unacknowledged; a command is not taken");
+                None
+            }
             OnCommand::RefuseCancelled => refuse(NotStartedReason::Cancelled),
             OnCommand::Accept => {
                 let fate = self.fate(command, run, before);
@@ -133,11 +150,19 @@ impl Core {
         }
     }
 
+    fn holds_too_much(&self) -> bool {
+        let full = self
+            .journal
+            .as_ref()
+            .is_some_and(|journal| journal.entries().is_full());
+        full || self.refused.len() >= REFUSED_MAX
+    }
+
     fn fate(&self, command: &CommandFrame, run: Run, before: &[Fresh]) -> Fate {
         let lease = Lease {
             received_boot_ms: self.machine.boot_ms(),
-            start_within_ms: command.start_within_ms,
-            ttl_ms: command.ttl_ms,
+            start_within_ms: command.start_within_ms.min(START_WITHIN_MS_MAX),
+            ttl_ms: command.ttl_ms.min(TTL_MS_MAX),
         };
         let job = match job::parse(&command.operation, command.timeout_seconds) {
             Ok(job) => job,
@@ -163,17 +188,28 @@ impl Core {
             return Fate::Refuse(NotStartedReason::DiskFull);
         }
         let (mut busy, mut waiting) = (self.busy(), self.queue.len());
+        let mut waiting_bytes: usize = self.queue.iter().map(|waiting| waiting.bytes).sum();
         for fresh in before {
             match &fresh.fate {
                 Fate::Start(starting) => busy.add(starting.job.is_barrier()),
-                Fate::Queue(_) => waiting += 1,
+                Fate::Queue(queued) => {
+                    waiting += 1;
+                    waiting_bytes += queued.bytes;
+                }
                 Fate::End(_) | Fate::Refuse(_) => {}
             }
         }
-        let candidate = Waiting { run, job, lease };
+        let mut candidate = Waiting {
+            run,
+            job,
+            lease,
+            bytes: 0,
+        };
         if waiting == 0 && busy.lets_start(candidate.job.is_barrier(), self.slots()) {
-            Fate::Start(candidate)
-        } else if waiting < WAITING_MAX {
+            return Fate::Start(candidate);
+        }
+        candidate.bytes = command.operation.to_string().len();
+        if waiting < WAITING_MAX && waiting_bytes + candidate.bytes <= WAITING_BYTES_MAX {
             Fate::Queue(candidate)
         } else {
             Fate::Refuse(NotStartedReason::LeaseExpired)
@@ -282,11 +318,7 @@ impl Core {
     async fn on_cancel(&mut self, command_id: CommandId, kill: bool) {
         let entry = self.entry(command_id);
         let expires_unix_ms = entry.map_or_else(
-            || {
-                self.machine
-                    .unix_ms()
-                    .saturating_add(EXPIRES_IN_SECONDS_MAX * 1_000)
-            },
+            || self.machine.unix_ms().saturating_add(OVERTAKEN_MS),
             |entry| entry.expires_unix_ms,
         );
         match decide::on_cancel(entry, kill) {

@@ -69,7 +69,9 @@ impl Core {
 
     /// Lets a command go whose start is in the journal.
     pub(super) async fn carry_out(&mut self, waiting: Waiting) {
-        let Waiting { run, job, lease } = waiting;
+        let Waiting {
+            run, job, lease, ..
+        } = waiting;
         // The sync may have taken its time.
         if let Err(reason) = lease.check(self.machine.boot_ms()) {
             self.did_not_start(run, reason).await;

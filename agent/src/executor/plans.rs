@@ -6,13 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fleetwright_protocol::outcome::FailureReason;
-use fleetwright_protocol::{NotStartedReason, Outcome};
+use fleetwright_protocol::{NotStartedReason, Operation, Outcome};
 use tokio::sync::{mpsc, watch};
 
 use super::{Conclusion, DEADLINE_LOOK, Executor, Part, cannot_run, conclude, kill_wanted};
+use crate::guard::PathPolicy;
 use crate::job::Job;
 use crate::journal::{PlanRun, PowerKind};
 use crate::operations::CannotRun;
+use crate::operations::deploy_file;
 use crate::operations::result::OwnResult;
 use crate::plan::decide::{self, Contents, Next};
 use crate::plan::order::{self, Launch};
@@ -41,12 +43,18 @@ impl Executor {
         mut kill: watch::Receiver<bool>,
     ) -> Conclusion {
         let (wanted, system, folder) = (job.clone(), self.system.clone(), self.folder_of(run));
-        // The name service may have to ask over the network.
-        let written =
-            tokio::task::spawn_blocking(move || order::prepare(&wanted, &system, &folder)).await;
-        let written = written.unwrap_or_else(|error| Err(CannotRun::Refused(error.to_string())));
-        if let Err(cannot) = written {
-            return cannot_run(&cannot);
+        let places = self.places.clone();
+        // The name service may have to ask over the network, and a look at a path may wait for a disk.
+        let prepared = tokio::task::spawn_blocking(move || match denied(&wanted, &places) {
+            Some(outcome) => Err(Conclusion::Ended(Box::new(outcome))),
+            None => order::prepare(&wanted, &system, &places, &folder)
+                .map_err(|cannot| cannot_run(&cannot)),
+        });
+        let prepared = prepared
+            .await
+            .unwrap_or_else(|error| Err(cannot_run(&CannotRun::Refused(error.to_string()))));
+        if let Err(conclusion) = prepared {
+            return conclusion;
         }
         match self.run_part(job, run, plan, events, &mut kill).await {
             Ok(part) => self.see_through(run, plan, part, events, &mut kill).await,
@@ -337,6 +345,29 @@ fn ended_early(view: &View, record: Option<ExitRecord>) -> Conclusion {
     cut(&mut progress, FailureReason::AgentError, &message);
     let outcome = report::outcome(&view.plan, &progress);
     Conclusion::Ended(Box::new(with_output(outcome, record)))
+}
+
+/// The answer to a plan of which a step may not put its file where it is to. Nothing of it is begun.
+fn denied(job: &Job, places: &PathPolicy) -> Option<Outcome> {
+    let plan = Contents::of(&job.operation, &job.options);
+    let guard = places.guard();
+    let mut steps = plan.steps.iter().enumerate();
+    let (step, why) = steps.find_map(|(index, step)| match &*step.operation {
+        Operation::DeployFile(file) => Some((index, deploy_file::look(file, &guard).err()?)),
+        Operation::RunScript(_)
+        | Operation::ServiceControl(_)
+        | Operation::InstallPackage(_)
+        | Operation::RemovePackage(_)
+        | Operation::Reboot(_)
+        | Operation::Shutdown(_)
+        | Operation::ApplyDeploymentPlan(_) => None,
+    })?;
+    let (reason, why) = (FailureReason::RefusedByPolicy, why.to_string());
+    Some(if plan.single {
+        Outcome::failed(reason, why)
+    } else {
+        report::refused(&plan, step, reason, &why)
+    })
 }
 
 fn unreadable(why: &str) -> Conclusion {

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use fleetwright_protocol::frame::{JournalEntry, JournalState};
 use fleetwright_protocol::{CommandId, NotStartedReason, Outcome};
 
+use super::held::{Held, Share};
 use super::record::{ClosedAs, Execution, Record};
 
 /// Closed commands are remembered this long after they expire: a day of clock error is forgiven.
 const TOMBSTONE_GRACE_MS: u64 = 24 * 3600 * 1_000;
-/// Tombstones kept at most, some 10 MB of memory; far more than a host sees in two days.
-const TOMBSTONES_MAX: usize = 100_000;
+/// Tombstones kept at most, some 4 MB of memory; far more than a host sees in two days.
+const TOMBSTONES_MAX: usize = 30_000;
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum State {
@@ -58,6 +59,7 @@ pub struct ImpossibleRecord(pub CommandId);
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Entries {
     by_id: BTreeMap<CommandId, Entry>,
+    held: Held,
 }
 
 impl Entries {
@@ -98,8 +100,37 @@ impl Entries {
             .collect()
     }
 
+    /// Whether so much waits for an acknowledgement that nothing more is taken on.
+    pub fn is_full(&self) -> bool {
+        self.held.is_full()
+    }
+
     /// Takes one record in.
     pub fn apply(&mut self, record: &Record) -> Result<(), ImpossibleRecord> {
+        let command_id = record.command_id();
+        self.uncount(command_id);
+        let taken = self.take_in(record);
+        self.count(command_id);
+        if let Some(forgotten) = self.held.excess_cancel() {
+            self.uncount(forgotten);
+            self.by_id.remove(&forgotten);
+        }
+        taken
+    }
+
+    fn count(&mut self, command_id: CommandId) {
+        if let Some(entry) = self.by_id.get(&command_id) {
+            self.held.add(command_id, &share(entry));
+        }
+    }
+
+    fn uncount(&mut self, command_id: CommandId) {
+        if let Some(entry) = self.by_id.get(&command_id) {
+            self.held.remove(command_id, &share(entry));
+        }
+    }
+
+    fn take_in(&mut self, record: &Record) -> Result<(), ImpossibleRecord> {
         match record {
             Record::Received {
                 command_id,
@@ -188,10 +219,12 @@ impl Entries {
     /// Puts entries back as they were, after a write that failed. Given in the order they were remembered.
     pub(super) fn restore(&mut self, before: Vec<(CommandId, Option<Entry>)>) {
         for (command_id, entry) in before.into_iter().rev() {
+            self.uncount(command_id);
             match entry {
                 Some(entry) => self.by_id.insert(command_id, entry),
                 None => self.by_id.remove(&command_id),
             };
+            self.count(command_id);
         }
     }
 
@@ -220,6 +253,10 @@ impl Entries {
             for (_, id) in closed.into_iter().take(excess) {
                 self.by_id.remove(&id);
             }
+        }
+        self.held = Held::default();
+        for (command_id, entry) in &self.by_id {
+            self.held.add(*command_id, &share(entry));
         }
         before - self.by_id.len()
     }
@@ -320,6 +357,24 @@ fn is_closed(state: &State) -> bool {
         | State::Started { .. }
         | State::Exited(_)
         | State::NotStarted(_) => false,
+    }
+}
+
+/// What the entry adds to what is held.
+fn share(entry: &Entry) -> Share {
+    match &entry.state {
+        State::Received | State::Starting { .. } | State::Started { .. } | State::NotStarted(_) => {
+            Share {
+                open: true,
+                ..Share::default()
+            }
+        }
+        State::Exited(outcome) => Share::of_outcome(outcome),
+        State::Closed(_) => Share::default(),
+        State::CancelledUnseen => Share {
+            unseen_until_unix_ms: Some(entry.expires_unix_ms),
+            ..Share::default()
+        },
     }
 }
 

@@ -1,5 +1,6 @@
-//! `deploy_file`: puts exact bytes at a path, atomically, following no symbolic link on the way. `place` is the file
-//! system work, `credentials` the acting as another account; here it is decided what is to be done.
+//! `deploy_file`: puts exact bytes at a path, atomically, following no symbolic link on the way that others than root could
+//! have laid, and only where the host's policy lets it. `place` is the file system work, `credentials` the acting as another
+//! account, `undo` what can be put back; here it is decided what is to be done.
 
 mod content;
 mod credentials;
@@ -15,10 +16,13 @@ use fleetwright_protocol::outcome::FailureReason;
 use fleetwright_protocol::{ExecutionOptions, Outcome};
 
 use super::account_for;
+use crate::guard::Guard;
+use crate::policy::Refused;
 use crate::{accounts, clock};
 use extended::Extended;
 use failure::{DeployError, io_error, refused};
-use place::{Existing, Target};
+use place::{Existing, Opened, Target};
+use undo::Keeper;
 
 pub use content::Content;
 
@@ -62,19 +66,42 @@ impl Stop {
     }
 }
 
-/// Deploys. `id` goes into the names of the temporary and the backup file. Blocks on the disk.
+/// Whether a file may be put there, as far as can be seen now: a look before anything is done. What else may be wrong with the
+/// path is left to the deployment. Blocks on the disk.
+pub fn look(file: &DeployFile, guard: &Guard) -> Result<(), Refused> {
+    match Target::open(&file.path, guard) {
+        Err(DeployError::Denied(refused)) => Err(refused),
+        Ok(_)
+        | Err(DeployError::CannotRun(_) | DeployError::Io { .. } | DeployError::Stopped(_)) => {
+            Ok(())
+        }
+    }
+}
+
+/// How a deployment is done, beside what is deployed.
+pub struct Manner<'a> {
+    pub options: &'a ExecutionOptions,
+    /// Goes into the names of the temporary and the backup file.
+    pub id: &'a str,
+    pub stop: &'a Stop,
+    pub guard: &'a Guard,
+}
+
+/// Deploys. The keeper is told of what is about to be changed, right before it is. Blocks on the disk.
 pub fn deploy(
     file: &DeployFile,
-    options: &ExecutionOptions,
     mut content: Content,
-    id: &str,
-    stop: &Stop,
+    manner: &Manner<'_>,
+    mut keeper: Option<&mut Keeper<'_>>,
 ) -> Outcome {
     let started_at_ms = clock::monotonic_ms();
-    let done = account_for(options)
+    let done = account_for(manner.options)
         .map_err(DeployError::from)
         .and_then(|account| {
-            let mut work = || deploy_as_is(file, options.dry_run, &mut content, id, stop);
+            if let (Some(keeper), Some(account)) = (&mut keeper, &account) {
+                keeper.acts_as(&account.ids);
+            }
+            let work = || deploy_as_is(file, &mut content, manner, keeper);
             match account {
                 None => work(),
                 Some(account) => credentials::acting_as(&account.ids, work)
@@ -88,6 +115,9 @@ pub fn deploy(
         },
         Err(DeployError::Stopped(reason)) => {
             Outcome::failed(reason, DeployError::Stopped(reason).to_string())
+        }
+        Err(error @ DeployError::Denied(_)) => {
+            Outcome::failed(FailureReason::RefusedByPolicy, error.to_string())
         }
         Err(error @ (DeployError::CannotRun(_) | DeployError::Io { .. })) => {
             Outcome::failed(FailureReason::AgentError, error.to_string())
@@ -113,22 +143,29 @@ struct Wanted {
 
 fn deploy_as_is(
     file: &DeployFile,
-    dry_run: bool,
     content: &mut Content,
-    id: &str,
-    stop: &Stop,
+    manner: &Manner<'_>,
+    mut keeper: Option<&mut Keeper<'_>>,
 ) -> Result<Done, DeployError> {
     let wanted = wanted(file)?;
-    let Some(target) = Target::open(&file.path, file.create_parents, dry_run)? else {
-        let message = format!(
-            "would make the folders of {} and write {} bytes",
-            file.path,
-            content.len()
-        );
-        return Ok(Done {
-            changed: true,
-            message,
-        });
+    let Manner { id, stop, .. } = *manner;
+    let dry_run = manner.options.dry_run;
+    let target = match Target::open(&file.path, manner.guard)? {
+        Opened::Folder(target) => target,
+        Opened::Missing(missing) if !file.create_parents => return Err(missing.error()),
+        Opened::Missing(_) if dry_run => {
+            let (path, bytes) = (&file.path, content.len());
+            return Ok(Done {
+                changed: true,
+                message: format!("would make the folders of {path} and write {bytes} bytes"),
+            });
+        }
+        Opened::Missing(missing) => {
+            if let Some(keeper) = &mut keeper {
+                keeper.folders(&file.path, &missing.paths)?;
+            }
+            missing.make()?
+        }
     };
     let existing = target.existing()?;
     let same_content = match &existing {
@@ -169,6 +206,9 @@ fn deploy_as_is(
     if file.backup && !matches!(existing, Existing::None) {
         let backup = target.keep_backup(id)?;
         message.push_str(&format!("; the old one is {backup}"));
+    }
+    if let Some(keeper) = keeper {
+        keeper.keep(&target, &existing, &temporary, content)?;
     }
     temporary.put_in_place()?;
     Ok(Done {

@@ -10,7 +10,8 @@ use fleetwright_protocol::outcome::FailureReason;
 
 use super::decide::{self, Contents, Next};
 use super::log::Log;
-use super::progress::{LogEntry, PlanProgress, SavedFile, StepResult};
+use super::progress::{LogEntry, PlanProgress, StepResult};
+use crate::guard::Guard;
 use crate::operate;
 use crate::operations::deploy_file::undo;
 use crate::operations::ending;
@@ -58,16 +59,24 @@ pub fn cut_off(folder: &Path, reason: FailureReason, message: &str) -> io::Resul
     end(folder, reason, message, false)
 }
 
-/// Puts a file back. Returns what went wrong.
-pub fn restore(saved: &SavedFile, folder: &Path) -> Option<String> {
-    let restored = undo::restore(&saved.undo, folder);
-    restored.err()
+/// Puts a file back, by its index into `saved`. Returns what went wrong.
+pub fn restore(
+    progress: &PlanProgress,
+    saved: usize,
+    folder: &Path,
+    guard: &Guard,
+) -> Option<String> {
+    let file = progress.saved.get(saved)?;
+    let knows_inode = !progress.is_put_back_after(saved);
+    undo::restore(&file.undo, file.change.as_ref(), folder, guard, knows_inode).err()
 }
 
 /// Removes what a deployment that was cut off may have left beside its file.
 pub fn clear_up(folder: &Path, plan: &Contents, step: usize) {
-    if let Some(Operation::DeployFile(file)) = plan.steps.get(step).map(|step| &*step.operation) {
-        undo::clear_temporary(&file.path, &deployment_id(folder));
+    if let Some(Operation::DeployFile(file)) = plan.steps.get(step).map(|step| &*step.operation)
+        && let Ok(places) = operate::read_places(folder)
+    {
+        undo::clear_temporary(&file.path, &deployment_id(folder), &places.guard());
     }
 }
 
@@ -99,11 +108,10 @@ fn end(folder: &Path, reason: FailureReason, message: &str, spares_power: bool) 
     }
     let message = message.to_owned();
     note(&mut progress, LogEntry::Cut { reason, message })?;
+    let places = operate::read_places(folder).map_err(io::Error::other)?;
+    let guard = places.guard();
     while let Next::Restore(saved) = decide::next(&plan, &progress, "", true) {
-        let trouble = progress
-            .saved
-            .get(saved)
-            .and_then(|file| restore(file, folder));
+        let trouble = restore(&progress, saved, folder, &guard);
         note(&mut progress, LogEntry::Restored { saved, trouble })?;
     }
     Ok(())

@@ -8,6 +8,7 @@ use fleetwright_protocol::CommandId;
 use serde::{Deserialize, Serialize};
 
 use crate::config::SystemSettings;
+use crate::guard::PathPolicy;
 use crate::job::Job;
 use crate::operations::{CannotRun, account_for, result, surroundings};
 use crate::supervisor::spec::RunSpec;
@@ -35,10 +36,15 @@ pub struct Launch {
 
 /// Makes the folder and writes the order into it, on disk before this returns: it is read again after a restart of the
 /// machine.
-pub fn prepare(job: &Job, system: &SystemSettings, folder: &Path) -> Result<(), CannotRun> {
+pub fn prepare(
+    job: &Job,
+    system: &SystemSettings,
+    places: &PathPolicy,
+    folder: &Path,
+) -> Result<(), CannotRun> {
     // Said now, not in the middle.
     account_for(&job.options)?;
-    let written = operate::order(job, system).and_then(|order| {
+    let written = operate::order(job, system, places).and_then(|order| {
         run_folder::create(folder)?;
         run_folder::write(folder, result::FILE_NAME, 0o600, b"", None)?;
         private_file::write(&folder.join(operate::ORDER), &order)?;

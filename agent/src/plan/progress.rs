@@ -5,7 +5,7 @@ use fleetwright_protocol::outcome::{FailureReason, OutcomeStatus};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::operations::deploy_file::undo::Undo;
+use crate::operations::deploy_file::undo::{Change, Undo};
 
 /// Of one step's own details: a hundred packages with a sentence each. More would make logs of a thousand steps large.
 const STEP_DETAILS_BYTES_MAX: usize = 16 * 1024;
@@ -26,10 +26,13 @@ pub enum LogEntry {
         step: usize,
         boot_id: String,
     },
-    /// What was there before the step puts a file in its place; the copy is on disk.
+    /// What is there, right before the step puts a file in its place, or makes folders for it; the copy is on disk.
     Saved {
         step: usize,
         undo: Undo,
+        /// Absent from what an older agent has written.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        change: Option<Change>,
     },
     /// The machine has been told to go.
     Told {
@@ -97,6 +100,7 @@ pub enum StepState {
 pub struct SavedFile {
     pub step: usize,
     pub undo: Undo,
+    pub change: Option<Change>,
     /// `Some(None)` once it is what it was; with words if that went wrong.
     pub restored: Option<Option<String>>,
 }
@@ -107,6 +111,14 @@ pub struct PlanProgress {
     pub saved: Vec<SavedFile>,
     pub check: Option<Box<CheckResult>>,
     pub cut: Option<(FailureReason, String)>,
+}
+
+impl SavedFile {
+    /// Not of the folders that were made for one.
+    pub fn is_of_a_file(&self) -> bool {
+        let change = self.change.as_ref();
+        change.is_none_or(|change| change.written.is_some())
+    }
 }
 
 impl StepResult {
@@ -161,9 +173,10 @@ impl PlanProgress {
                 let told = false;
                 self.set(*step, StepState::Begun { boot_id, told });
             }
-            LogEntry::Saved { step, undo } => self.saved.push(SavedFile {
+            LogEntry::Saved { step, undo, change } => self.saved.push(SavedFile {
                 step: *step,
                 undo: undo.clone(),
+                change: change.clone(),
                 restored: None,
             }),
             LogEntry::Told { step } => {
@@ -194,6 +207,15 @@ impl PlanProgress {
             StepState::Ended(result) => Some(result),
             StepState::Waiting | StepState::Skipped { .. } | StepState::Begun { .. } => None,
         }
+    }
+
+    /// Whether something has been put back since in the place of this file: it is another file then, with what was in it.
+    pub fn is_put_back_after(&self, saved: usize) -> bool {
+        let Some(file) = self.saved.get(saved) else {
+            return false;
+        };
+        let mut later = self.saved.iter().skip(saved + 1);
+        later.any(|later| later.undo.path() == file.undo.path() && later.restored == Some(None))
     }
 
     fn set(&mut self, step: usize, standing: StepState) {

@@ -134,6 +134,7 @@ fn rollback_words(progress: &PlanProgress) -> String {
     let ended = progress
         .saved
         .iter()
+        .filter(|saved| saved.is_of_a_file())
         .filter_map(|saved| saved.restored.as_ref());
     let (good, bad): (Vec<_>, Vec<_>) = ended.partition(|trouble| trouble.is_none());
     let mut words = String::new();

@@ -16,9 +16,11 @@ use super::order::{self, Launch};
 use super::progress::{CheckResult, LogEntry, PlanProgress, StepResult};
 use super::{blobs, cut_off, earlier, step};
 use crate::config::SystemSettings;
+use crate::guard::PathPolicy;
 use crate::job::Job;
 use crate::journal::PowerRun;
-use crate::operations::deploy_file::{self, Content, Stop, undo};
+use crate::operations::deploy_file::undo::Keeper;
+use crate::operations::deploy_file::{self, Content, Manner, Stop};
 use crate::operations::result::OperationResult;
 use crate::operations::{CannotRun, ending, power, run_script};
 use crate::supervisor::exit_record::ExitRecord;
@@ -53,6 +55,7 @@ struct Runner {
     command_id: CommandId,
     job: Job,
     system: SystemSettings,
+    places: PathPolicy,
     plan: Contents,
     launch: Launch,
     log: Log,
@@ -69,6 +72,7 @@ type Done<T> = Result<T, String>;
 impl Runner {
     fn new(folder: &Path) -> Done<Self> {
         let (job, system) = operate::read(folder)?;
+        let places = operate::read_places(folder)?;
         let launch = order::read_launch(folder)?;
         let name = folder.file_name().and_then(|name| name.to_str());
         let (command_id, _) = name
@@ -83,6 +87,7 @@ impl Runner {
             command_id,
             job,
             system,
+            places,
             plan,
             launch,
             log,
@@ -113,8 +118,8 @@ impl Runner {
                     self.note(LogEntry::Ended { step, result })?;
                 }
                 Next::Restore(saved) => {
-                    let file = self.progress.saved.get(saved);
-                    let trouble = file.and_then(|file| cut_off::restore(file, &self.folder));
+                    let guard = self.places.guard();
+                    let trouble = cut_off::restore(&self.progress, saved, &self.folder, &guard);
                     self.note(LogEntry::Restored { saved, trouble })?;
                 }
                 Next::Check => match self.plan.options.health_check.clone() {
@@ -222,15 +227,9 @@ impl Runner {
         }
     }
 
-    /// What stood there is saved first if it may have to be put back.
+    /// What stands there is saved, right before it is replaced, if it may have to be put back.
     fn deploy(&mut self, step: usize, file: &DeployFile) -> Done<StepResult> {
         let cannot = |why: String| StepResult::of(Outcome::failed(FailureReason::AgentError, why));
-        if self.plan.may_roll_back() {
-            match undo::save(&file.path, &self.folder, &format!("saved-{step}")) {
-                Ok(undo) => self.note(LogEntry::Saved { step, undo })?,
-                Err(why) => return Ok(cannot(why)),
-            }
-        }
         let content = match (Content::inline(file), &file.blob_sha256) {
             (Some(content), _) => Ok(content),
             (None, Some(sha256)) => blobs::open(&self.folder, sha256),
@@ -241,8 +240,26 @@ impl Runner {
             Err(why) => return Ok(cannot(why)),
         };
         let stop = Stop::after_ms(self.left_ms(self.launch.operation_ms));
-        let id = cut_off::deployment_id(&self.folder);
-        let outcome = deploy_file::deploy(file, &self.job.options, content, &id, &stop);
+        let manner = Manner {
+            options: &self.job.options,
+            id: &cut_off::deployment_id(&self.folder),
+            stop: &stop,
+            guard: &self.places.guard(),
+        };
+        let (log, progress) = (&mut self.log, &mut self.progress);
+        let mut note = |undo, change| {
+            let change = Some(change);
+            let entry = LogEntry::Saved { step, undo, change };
+            note_in(log, progress, &entry)
+        };
+        let outcome = if self.plan.may_roll_back() {
+            match Keeper::new(&self.folder, &format!("saved-{step}"), &mut note) {
+                Ok(mut keeper) => deploy_file::deploy(file, content, &manner, Some(&mut keeper)),
+                Err(error) => return Ok(cannot(format!("cannot save what is there: {error}"))),
+            }
+        } else {
+            deploy_file::deploy(file, content, &manner, None)
+        };
         Ok(StepResult::of(outcome))
     }
 
@@ -332,11 +349,14 @@ impl Runner {
 
     /// On disk before anything that follows from it.
     fn note(&mut self, entry: LogEntry) -> Done<()> {
-        self.progress.apply(&entry);
-        self.log
-            .append(&entry)
-            .map_err(|error| format!("cannot write the plan's log: {error}"))
+        note_in(&mut self.log, &mut self.progress, &entry)
     }
+}
+
+fn note_in(log: &mut Log, progress: &mut PlanProgress, entry: &LogEntry) -> Done<()> {
+    progress.apply(entry);
+    log.append(entry)
+        .map_err(|error| format!("cannot write the plan's log: {error}"))
 }
 
 fn result_of(record: ExitRecord, folder: &Path) -> StepResult {

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Output, Stdio};
 
 use fleetwright_protocol::{AgentFrame, ServerFrame};
 use serde_json::{Value, json};
@@ -305,6 +305,79 @@ fn a_certificate_past_two_thirds_of_its_life_is_renewed_before_connecting() {
         assert_eq!(status(&host)["generation"], 2);
         drop(agent);
     });
+}
+
+#[test]
+fn a_renewal_that_names_another_authority_is_refused_and_the_old_trust_serves_on() {
+    within(async {
+        let (server, stranger, host) = (
+            FakeServer::start().await,
+            FakeServer::start().await,
+            Host::new(),
+        );
+        enroll(&server, &host, 1_000).await;
+        let kept = |name: &str| std::fs::read_to_string(host.path("data").join(name)).unwrap();
+        let before = (kept("ca.crt"), kept("agent.crt"), kept("identity.json"));
+        let agent = Running::start(&host);
+        let asked = server.asked().await;
+        assert!(
+            asked.line.starts_with("POST /api/v1/agent/renew "),
+            "{}",
+            asked.line
+        );
+        let certificate_pem = stranger.sign(asked.body["csr_pem"].as_str().unwrap(), 2, DAY);
+        let answer = json!({
+            "certificate_pem": certificate_pem, "ca_pem": stranger.ca_pem(), "generation": 2,
+        });
+        asked.answer("200 OK", answer.to_string().as_bytes()).await;
+        let mut link = server.link().await;
+        assert_eq!(link.generation, Some(1), "it connects as before");
+        link.welcome().await;
+        assert_eq!(
+            (kept("ca.crt"), kept("agent.crt"), kept("identity.json")),
+            before
+        );
+        assert!(agent.stop());
+        let log = std::fs::read_to_string(host.path("log")).unwrap();
+        assert!(
+            log.contains("NOT renewed") && log.contains("has not signed"),
+            "{log}"
+        );
+    });
+}
+
+#[test]
+fn the_token_of_an_enrollment_need_not_be_an_argument() {
+    within(async {
+        let server = FakeServer::start().await;
+        for way in ["file", "stdin", "variable"] {
+            let host = Host::new();
+            let url = server.url();
+            let mut enroll = program(&host, &["enroll", "--server", &url]);
+            std::fs::write(host.path("token"), format!("{}\n", server.token())).unwrap();
+            match way {
+                "file" => enroll.arg("--token-file").arg(host.path("token")),
+                "stdin" => enroll.args(["--token-file", "-"]),
+                _ => enroll.env("FLEETWRIGHT_AGENT_TOKEN", server.token()),
+            };
+            let stdin = std::fs::File::open(host.path("token")).unwrap();
+            let mut child = enroll.stdin(stdin).stdout(Stdio::null()).spawn().unwrap();
+            let body = server.enroll(DAY).await;
+            assert_eq!(body["token"], "fwe_secret", "{way}");
+            let done = tokio::task::spawn_blocking(move || child.wait())
+                .await
+                .unwrap();
+            assert!(done.unwrap().success(), "{way}");
+        }
+    });
+    let host = Host::new();
+    let mut without = program(&host, &["enroll", "--server", "https://127.0.0.1:1"]);
+    let output = without.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !output.status.success() && said.contains("--token-file"),
+        "{said}"
+    );
 }
 
 /// Answers a renewal with a certificate of the next generation.

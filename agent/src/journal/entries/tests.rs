@@ -2,6 +2,7 @@
 
 use super::super::record::tests::{any_record, id};
 use super::*;
+use fleetwright_protocol::OutputSummary;
 use proptest::prelude::*;
 
 fn received(attempt: u32) -> Record {
@@ -128,5 +129,89 @@ proptest! {
         }
         // An expiry of a later cancel is not kept for an entry that has its own.
         prop_assert_eq!(entries, again);
+    }
+}
+
+#[test]
+fn what_a_server_may_cause_is_bounded_and_forgotten_in_order() {
+    let cancelled = |number: u128, expires_unix_ms| Record::Cancelled {
+        command_id: CommandId(uuid::Uuid::from_u128(number)),
+        expires_unix_ms,
+    };
+    let mut entries = Entries::default();
+    let day_ms = 24 * 3_600 * 1_000;
+    for number in 0..5_000 {
+        entries
+            .apply(&cancelled(number, day_ms + u64::try_from(number).unwrap()))
+            .unwrap();
+    }
+    let left: Vec<u128> = entries.iter().map(|(id, _)| id.0.as_u128()).collect();
+    assert_eq!(left, (4_000..5_000).collect::<Vec<_>>(), "the last ones");
+    assert_eq!(entries.to_records().len(), 1_000);
+    let mut again = Entries::default();
+    entries
+        .to_records()
+        .iter()
+        .for_each(|record| again.apply(record).unwrap());
+    assert_eq!(again, entries);
+    assert_eq!(entries.prune(3 * day_ms), 1_000);
+    assert_eq!(entries, Entries::default());
+}
+
+#[test]
+fn nothing_is_taken_on_while_too_much_is_unacknowledged() {
+    let number = |number: u128| CommandId(uuid::Uuid::from_u128(number));
+    let refused = |command_id| Record::NotStarted {
+        command_id,
+        attempt: 1,
+        expires_unix_ms: 1,
+        reason: NotStartedReason::Unsupported,
+    };
+    let mut entries = Entries::default();
+    let mut taken = 0;
+    while !entries.is_full() {
+        entries.apply(&refused(number(taken))).unwrap();
+        taken += 1;
+    }
+    assert_eq!(taken, 2_000);
+    let acked = Record::Acked {
+        command_id: number(7),
+        attempt: 1,
+    };
+    entries.apply(&acked).unwrap();
+    assert!(!entries.is_full());
+    // Large results fill it sooner: in memory, or in the folders of the runs.
+    let mut large = Outcome::succeeded(true);
+    large.stdout.head = vec![0; 64 * 1024];
+    let mut parts = Outcome::succeeded(true);
+    parts.stdout = OutputSummary {
+        in_parts: true,
+        head_bytes: 1 << 20,
+        tail_bytes: 1 << 20,
+        ..OutputSummary::default()
+    };
+    for (outcome, expected) in [(large, 512), (parts, 256)] {
+        let mut entries = Entries::default();
+        let mut taken = 0;
+        while !entries.is_full() {
+            let (command_id, attempt) = (number(taken), 1);
+            entries
+                .apply(&Record::Received {
+                    command_id,
+                    attempt,
+                    expires_unix_ms: 1,
+                })
+                .unwrap();
+            let outcome = Box::new(outcome.clone());
+            entries
+                .apply(&Record::Exited {
+                    command_id,
+                    attempt,
+                    outcome,
+                })
+                .unwrap();
+            taken += 1;
+        }
+        assert_eq!(taken, expected);
     }
 }

@@ -50,8 +50,13 @@ pub fn read(file: BorrowedFd<'_>) -> Result<Extended, Errno> {
     Ok(found)
 }
 
+/// One of a security module, or of the kernel itself.
+pub fn is_label(name: &str) -> bool {
+    name.starts_with(SECURITY)
+}
+
 fn is_carried(name: &str) -> bool {
-    name == ACL || name.starts_with("user.") || name.starts_with(SECURITY)
+    name == ACL || name.starts_with("user.") || is_label(name)
 }
 
 /// What goes over to new content under the same name.
@@ -70,7 +75,7 @@ pub fn write(file: BorrowedFd<'_>, wanted: &Extended) -> Result<(), (String, Err
         }
     }
     for (name, value) in wanted {
-        let is_privileged = name.starts_with(SECURITY);
+        let is_privileged = is_label(name);
         match fsetxattr(file, name.as_str(), value, XattrFlags::empty()) {
             Ok(()) => {}
             Err(Errno::PERM | Errno::ACCESS | Errno::NOTSUP | Errno::INVAL) if is_privileged => {}

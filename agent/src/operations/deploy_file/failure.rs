@@ -5,6 +5,7 @@ use std::io;
 use fleetwright_protocol::outcome::FailureReason;
 
 use crate::operations::CannotRun;
+use crate::policy::Refused;
 
 #[derive(Debug, thiserror::Error)]
 pub enum DeployError {
@@ -12,6 +13,9 @@ pub enum DeployError {
     CannotRun(#[from] CannotRun),
     #[error("{what}: {error}")]
     Io { what: String, error: io::Error },
+    /// By this host's policy.
+    #[error(transparent)]
+    Denied(#[from] Refused),
     #[error("given up before anything was replaced")]
     Stopped(FailureReason),
 }

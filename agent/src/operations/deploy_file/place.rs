@@ -1,20 +1,23 @@
-//! The file system side of a deployment: the folder is opened once, without following links, and everything happens
-//! relative to that handle, so that nobody can swap a parent under way.
+//! The file system side of a deployment: the folder is opened once, by no link that others than root could have laid, and
+//! everything happens relative to that handle, so that nobody can swap a parent under way.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, chownat, fchmod,
-    fchown, linkat, mkdirat, openat, openat2, readlinkat, renameat, statat, symlinkat, unlinkat,
-    utimensat,
+    AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, chownat, fchmod, fchown,
+    linkat, mkdirat, openat, readlinkat, renameat, statat, symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 
 use super::content::Content;
 use super::extended::{self, Extended};
 use super::failure::{DeployError, io_error, refused};
+use crate::guard::Guard;
+use crate::places::{self, Links, Place, PlaceError};
 
 /// Compared and copied in pieces of this size, so that memory stays flat.
 const PIECE_BYTES: usize = 128 * 1024;
@@ -29,6 +32,21 @@ pub struct Target<'a> {
     path: &'a str,
     folder: OwnedFd,
     name: &'a str,
+}
+
+/// What was found of the folder.
+pub enum Opened<'a> {
+    Folder(Target<'a>),
+    Missing(Missing<'a>),
+}
+
+/// A place whose folder is not there yet.
+pub struct Missing<'a> {
+    /// Its folder is the nearest that is there.
+    target: Target<'a>,
+    rest: Vec<OsString>,
+    /// Of the folders that are missing, outermost first.
+    pub paths: Vec<String>,
 }
 
 /// What is at the place now.
@@ -57,28 +75,27 @@ pub struct Attributes {
     pub extended: Option<Extended>,
 }
 
-/// What was copied from a file besides its content.
-pub struct Copied {
+/// What there is to say of a file besides its content.
+pub struct Described {
     pub found: Found,
     pub extended: Extended,
     pub modified_seconds: i64,
     pub modified_nanoseconds: u32,
+    /// `None` where numbers of files do not last.
+    pub inode: Option<u64>,
 }
 
 /// The new file under its temporary name; removed again unless it is put in place.
 pub struct Temporary<'a> {
     target: &'a Target<'a>,
     name: String,
+    file: File,
     in_place: bool,
 }
 
 impl<'a> Target<'a> {
-    /// Opens the folder. `None` in a dry run if it would have to be made first.
-    pub fn open(
-        path: &'a str,
-        create_parents: bool,
-        dry_run: bool,
-    ) -> Result<Option<Self>, DeployError> {
+    /// Opens the folder, if the guard lets a file be put there.
+    pub fn open(path: &'a str, guard: &Guard) -> Result<Opened<'a>, DeployError> {
         let mut parts: Vec<&str> = path
             .split('/')
             .filter(|part| !part.is_empty() && *part != ".")
@@ -86,17 +103,40 @@ impl<'a> Target<'a> {
         let name = parts
             .pop()
             .ok_or_else(|| refused("the path names no file"))?;
-        match open_folder(&parts, create_parents && !dry_run) {
-            Ok(folder) => Ok(Some(Self { path, folder, name })),
-            Err((_, Errno::NOENT)) if create_parents && dry_run => Ok(None),
-            Err((at, Errno::LOOP | Errno::NOTDIR)) => Err(refused(&format!(
-                "{at} is a symbolic link or not a folder; it is not followed"
-            ))),
-            Err((at, error)) => Err(io_error(
-                format!("cannot open the folder {at}"),
-                error.into(),
-            )),
+        let parent: PathBuf = std::iter::once("/").chain(parts).collect();
+        let place = Place::of_folder(&parent, Links::OfRoot).map_err(|error| match error {
+            PlaceError::Io { at, error } => {
+                let at = at.display();
+                io_error(format!("cannot open the folder {at}"), error.into())
+            }
+            PlaceError::Link(_) | PlaceError::NotFolder(_) => refused(&error.to_string()),
+        })?;
+        guard.check(&place, OsStr::new(name), path)?;
+        let Place { folder, rest } = place;
+        let target = Self {
+            path,
+            folder: readable(folder),
+            name,
+        };
+        if rest.is_empty() {
+            return Ok(Opened::Folder(target));
         }
+        let mut paths = Vec::new();
+        let mut path = parent.clone();
+        for _ in &rest {
+            paths.push(path.to_string_lossy().into_owned());
+            path.pop();
+        }
+        paths.reverse();
+        Ok(Opened::Missing(Missing {
+            target,
+            rest,
+            paths,
+        }))
+    }
+
+    pub fn path(&self) -> &str {
+        self.path
     }
 
     pub fn existing(&self) -> Result<Existing, DeployError> {
@@ -156,12 +196,13 @@ impl<'a> Target<'a> {
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = openat(&self.folder, &name, flags, Mode::from_raw_mode(0o600))
             .map_err(|error| self.error("cannot write beside", error.into()))?;
-        let temporary = Temporary {
+        let mut temporary = Temporary {
             target: self,
             name,
+            file: File::from(file),
             in_place: false,
         };
-        let mut file = File::from(file);
+        let file = &mut temporary.file;
         let mut stopped = None;
         let written = each_piece(content, |piece| {
             if let Err(stop) = check() {
@@ -174,7 +215,7 @@ impl<'a> Target<'a> {
             return Err(stop);
         }
         written.map_err(|error| self.error("cannot write", error))?;
-        self.set_attributes(&file, attributes)?;
+        self.set_attributes(file, attributes)?;
         file.sync_all()
             .map_err(|error| self.error("cannot write", error))?;
         Ok(temporary)
@@ -251,25 +292,12 @@ impl<'a> Target<'a> {
             .map_err(|error| self.error("cannot read the extended attributes of", error.into()))
     }
 
-    /// Copies the file there into `copy`.
-    pub fn copy_to(&self, copy: &mut File) -> Result<Copied, DeployError> {
-        let failed = |error: io::Error| self.error("cannot save", error);
-        let there = self.open_there().map_err(|error| failed(error.into()))?;
-        let found = rustix::fs::fstat(&there).map_err(|error| failed(error.into()))?;
-        let extended = extended::read(there.as_fd()).map_err(|error| failed(error.into()))?;
-        let bytes = io::copy(&mut File::from(there), copy).map_err(failed)?;
-        let found_there = Found {
-            mode: found.st_mode & 0o7777,
-            user: found.st_uid,
-            group: found.st_gid,
-            bytes,
-        };
-        Ok(Copied {
-            found: found_there,
-            extended,
-            modified_seconds: found.st_mtime,
-            modified_nanoseconds: u32::try_from(found.st_mtime_nsec).unwrap_or_default(),
-        })
+    /// The file there with all that is known of it; an error if it may not be read.
+    pub fn read(&self) -> Result<(File, Described), DeployError> {
+        let failed = |error: Errno| self.error("cannot read", error.into());
+        let there = File::from(self.open_there().map_err(failed)?);
+        let described = described(&there).map_err(failed)?;
+        Ok((there, described))
     }
 
     /// Where the symbolic link there points to, its owner and its group.
@@ -363,6 +391,11 @@ impl<'a> Target<'a> {
 }
 
 impl Temporary<'_> {
+    /// What it is, and will be under its own name.
+    pub fn described(&self) -> Result<Described, DeployError> {
+        described(&self.file).map_err(|error| self.target.error("cannot look at", error.into()))
+    }
+
     /// Sets when it was changed last.
     pub fn set_modified(&self, seconds: i64, nanoseconds: u32) -> Result<(), DeployError> {
         let time = Timespec {
@@ -401,56 +434,66 @@ impl Drop for Temporary<'_> {
     }
 }
 
+fn described(file: &File) -> Result<Described, Errno> {
+    let found = rustix::fs::fstat(file)?;
+    let number = places::has_lasting_numbers(file.as_fd()).then_some(found.st_ino);
+    Ok(Described {
+        extended: extended::read(file.as_fd())?,
+        modified_seconds: found.st_mtime,
+        modified_nanoseconds: u32::try_from(found.st_mtime_nsec).unwrap_or_default(),
+        inode: number,
+        found: Found {
+            mode: found.st_mode & 0o7777,
+            user: found.st_uid,
+            group: found.st_gid,
+            bytes: u64::try_from(found.st_size).unwrap_or_default(),
+        },
+    })
+}
+
 fn temporary_name(id: &str) -> String {
     format!(".fleetwright-{id}.tmp")
 }
 
-/// Opens the folder of these parts below `/`. The error names how far it came.
-fn open_folder(parts: &[&str], create: bool) -> Result<OwnedFd, (String, Errno)> {
-    let whole = format!("/{}", parts.join("/"));
-    let root = rustix::fs::open("/", FOLDER | OFlags::RDONLY, Mode::empty())
-        .map_err(|error| ("/".to_owned(), error))?;
-    if parts.is_empty() {
-        return Ok(root);
+impl<'a> Missing<'a> {
+    /// Makes the folders, below the one that was looked at and through no link. Those that somebody else makes in between
+    /// are as good.
+    pub fn make(self) -> Result<Target<'a>, DeployError> {
+        let mut folder = self.target.folder;
+        for (part, path) in self.rest.iter().zip(&self.paths) {
+            folder = make_part(&folder, part).map_err(|error| {
+                io_error(format!("cannot make the folder {path}"), error.into())
+            })?;
+        }
+        Ok(Target {
+            folder,
+            ..self.target
+        })
     }
-    let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    match openat2(
-        &root,
-        parts.join("/"),
-        FOLDER | OFlags::RDONLY,
-        Mode::empty(),
-        resolve,
-    ) {
-        Ok(folder) => Ok(folder),
-        Err(Errno::NOENT) if !create => Err((whole, Errno::NOENT)),
-        // Missing folders, a kernel before 5.6, or a folder that may be passed but not read: part by part.
-        Err(Errno::NOENT | Errno::NOSYS | Errno::PERM | Errno::ACCESS) => walk(root, parts, create),
-        Err(error) => Err((whole, error)),
+
+    /// What there is to say if they are not to be made.
+    pub fn error(&self) -> DeployError {
+        let path = Path::new(self.target.path)
+            .parent()
+            .unwrap_or(Path::new("/"));
+        let what = format!("cannot open the folder {}", path.display());
+        io_error(what, io::ErrorKind::NotFound.into())
     }
 }
 
-fn walk(root: OwnedFd, parts: &[&str], create: bool) -> Result<OwnedFd, (String, Errno)> {
-    let mut folder = root;
-    let mut path = String::new();
-    for part in parts {
-        path = format!("{path}/{part}");
-        let next = match open_part(&folder, part) {
-            Err(Errno::NOENT) if create => make_part(&folder, part),
-            other => other,
-        };
-        folder = next.map_err(|error| (path.clone(), error))?;
-    }
-    Ok(folder)
+/// The same folder, opened so that it can be synced, if this account may read it.
+fn readable(folder: OwnedFd) -> OwnedFd {
+    openat(&folder, ".", FOLDER | OFlags::RDONLY, Mode::empty()).unwrap_or(folder)
 }
 
-fn open_part(folder: &OwnedFd, part: &str) -> Result<OwnedFd, Errno> {
+fn open_part(folder: &OwnedFd, part: &OsStr) -> Result<OwnedFd, Errno> {
     match openat(folder, part, FOLDER | OFlags::RDONLY, Mode::empty()) {
         Err(Errno::ACCESS) => openat(folder, part, FOLDER | OFlags::PATH, Mode::empty()),
         other => other,
     }
 }
 
-fn make_part(folder: &OwnedFd, part: &str) -> Result<OwnedFd, Errno> {
+fn make_part(folder: &OwnedFd, part: &OsStr) -> Result<OwnedFd, Errno> {
     match mkdirat(folder, part, Mode::from_raw_mode(FOLDER_MODE)) {
         // Somebody else made it in between.
         Ok(()) | Err(Errno::EXIST) => {}
@@ -461,7 +504,7 @@ fn make_part(folder: &OwnedFd, part: &str) -> Result<OwnedFd, Errno> {
     open_part(folder, part)
 }
 
-fn each_piece(
+pub fn each_piece(
     content: &mut Content,
     mut take: impl FnMut(&[u8]) -> io::Result<()>,
 ) -> io::Result<()> {

@@ -21,7 +21,28 @@ fn file(path: &Path, content: &str) -> DeployFile {
 
 fn run_with(file: &DeployFile, options: &ExecutionOptions) -> Outcome {
     let content = Content::inline(file).unwrap();
-    deploy(file, options, content, "test", &Stop::after_seconds(60))
+    let stop = Stop::after_seconds(60);
+    deploy_with(file, options, content, &stop)
+}
+
+fn deploy_with(
+    file: &DeployFile,
+    options: &ExecutionOptions,
+    content: Content,
+    stop: &Stop,
+) -> Outcome {
+    let manner = Manner {
+        options,
+        id: "test",
+        stop,
+        guard: &anywhere(),
+    };
+    deploy(file, content, &manner, None)
+}
+
+/// Lets a file be put everywhere.
+pub(super) fn anywhere() -> Guard {
+    crate::guard::PathPolicy::default().guard()
 }
 
 fn run(file: &DeployFile) -> Outcome {
@@ -203,24 +224,70 @@ fn a_dry_run_says_what_would_change_and_touches_nothing() {
 }
 
 #[test]
-fn no_link_among_the_parents_is_followed() {
+fn a_link_among_the_parents_is_followed_only_if_root_alone_could_have_laid_it() {
     let folder = tempfile::tempdir().unwrap();
     let elsewhere = folder.path().join("elsewhere");
     std::fs::create_dir(&elsewhere).unwrap();
-    symlink(&elsewhere, folder.path().join("door")).unwrap();
-    for create_parents in [false, true] {
-        for path in ["door/file", "door/deeper/file"] {
-            let mut wanted = file(&folder.path().join(path), "x");
-            wanted.create_parents = create_parents;
-            let outcome = run(&wanted);
-            assert_eq!(
-                outcome.status,
-                OutcomeStatus::Failed,
-                "{path} {create_parents}"
-            );
+    let door = folder.path().join("door");
+    symlink("elsewhere", &door).unwrap();
+    let try_all = |followed: bool, what: &str| {
+        for create_parents in [false, true] {
+            for path in ["door/file", "door/deeper/file"] {
+                let mut wanted = file(&folder.path().join(path), "x");
+                wanted.create_parents = create_parents;
+                let outcome = run(&wanted);
+                let succeeds = followed && (create_parents || path == "door/file");
+                assert_eq!(
+                    outcome.status == OutcomeStatus::Succeeded,
+                    succeeds,
+                    "{what} {path} {create_parents} {}",
+                    outcome.message
+                );
+                if !followed {
+                    let named = format!("{} is a symbolic link", door.display());
+                    assert!(outcome.message.contains(&named), "{}", outcome.message);
+                }
+            }
         }
+        assert_eq!(names(&elsewhere).is_empty(), !followed);
+        for name in names(&elsewhere) {
+            let path = elsewhere.join(name);
+            let _ = std::fs::remove_dir_all(&path).or_else(|_| std::fs::remove_file(&path));
+        }
+    };
+    if !accounts::is_root() {
+        return try_all(false, "not root's");
     }
-    assert!(names(&elsewhere).is_empty());
+    try_all(true, "root's");
+    std::os::unix::fs::lchown(&door, Some(65_534), None).unwrap();
+    try_all(false, "another account's");
+    std::os::unix::fs::lchown(&door, Some(0), None).unwrap();
+    let set_mode = |mode| {
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    for (mode, followed) in [
+        (0o775, false),
+        (0o757, false),
+        (0o1777, true),
+        (0o755, true),
+    ] {
+        set_mode(mode);
+        try_all(followed, &format!("in a folder of mode {mode:o}"));
+    }
+    // Round and round, and through a process.
+    std::fs::remove_file(&door).unwrap();
+    symlink("door", &door).unwrap();
+    assert_eq!(
+        run(&file(&door.join("file"), "x")).status,
+        OutcomeStatus::Failed
+    );
+    let by_process = Path::new("/proc/self/root").join(folder.path().strip_prefix("/").unwrap());
+    let outcome = run(&file(&by_process.join("file"), "x"));
+    assert!(
+        outcome.message.contains("/proc/self is a symbolic link"),
+        "{}",
+        outcome.message
+    );
 }
 
 #[test]
@@ -271,13 +338,7 @@ fn a_cancelled_or_late_deployment_replaces_nothing() {
         (Stop::after_seconds(0), FailureReason::TimedOut),
     ] {
         let content = Content::inline(&wanted).unwrap();
-        let outcome = deploy(
-            &wanted,
-            &ExecutionOptions::default(),
-            content,
-            "test",
-            &stop,
-        );
+        let outcome = deploy_with(&wanted, &ExecutionOptions::default(), content, &stop);
         assert_eq!(outcome.reason, Some(reason));
         assert_eq!(std::fs::read(&path).unwrap(), b"old");
         assert_eq!(names(folder.path()), ["f"]);
@@ -299,13 +360,8 @@ fn a_blob_is_copied_whole() {
             file: File::open(&blob).unwrap(),
             bytes: 300_000,
         };
-        let outcome = deploy(
-            &wanted,
-            &ExecutionOptions::default(),
-            content,
-            "test",
-            &Stop::after_seconds(60),
-        );
+        let stop = Stop::after_seconds(60);
+        let outcome = deploy_with(&wanted, &ExecutionOptions::default(), content, &stop);
         assert_eq!(outcome.changed, changed, "{}", outcome.message);
     }
     assert_eq!(std::fs::read(&path).unwrap(), bytes);

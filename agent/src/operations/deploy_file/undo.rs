@@ -1,20 +1,28 @@
-//! What stood where a file is deployed, so that it can be put back exactly: content, mode, owner, group, extended
-//! attributes and time of change; nothing, where nothing was. The copy is kept in the folder of the run.
+//! What a deployment is about to change, so that it can be put back exactly: content, mode, owner, group, extended attributes
+//! and time of change; nothing, where nothing was. Only what really is about to be changed is kept, in the folder of the run,
+//! where others cannot read it. It is put back by the account that changed it, and only while it is what was put there: what
+//! others have made of it since is theirs.
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use super::content::Content;
-use super::extended::Extended;
-use super::failure::{DeployError, io_error};
-use super::place::{Attributes, Existing, Target};
+use super::credentials;
+use super::extended::{self, Extended};
+use super::failure::{DeployError, io_error, refused};
+use super::place::{Attributes, Described, Existing, Opened, Target, Temporary, each_piece};
+use crate::guard::Guard;
+use crate::supervisor::spec::AccountIds;
 
 /// Names the temporary files of a restoration; no other work is done at the same time.
 const ID: &str = "rollback";
+/// Read at a time.
+const PIECE_BYTES: usize = 128 * 1024;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "was", rename_all = "snake_case")]
@@ -44,6 +52,36 @@ pub enum Undo {
     },
 }
 
+/// By whom, and into what, a deployment changes something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// `None`: the agent's own.
+    pub account: Option<AccountIds>,
+    /// `None` as long as only folders are made.
+    pub written: Option<Written>,
+}
+
+/// The file that is put in place, by which it is known again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Written {
+    pub sha256: String,
+    pub mode: u32,
+    pub user: u32,
+    pub group: u32,
+    pub extended: Extended,
+    pub inode: Option<u64>,
+}
+
+/// Keeps what a deployment is about to change.
+pub struct Keeper<'a> {
+    account: Option<AccountIds>,
+    /// Opened by the agent, whose folder it is in.
+    copy: File,
+    copy_path: PathBuf,
+    is_used: bool,
+    note: &'a mut (dyn FnMut(Undo, Change) -> Result<(), String> + Send),
+}
+
 impl Undo {
     pub fn path(&self) -> &str {
         match self {
@@ -52,130 +90,299 @@ impl Undo {
     }
 }
 
-/// Saves what stands at `path`, a copy of its content under the name `copy` in `folder`, on disk before this returns.
-/// The error is a sentence for a person.
-pub fn save(path: &str, folder: &Path, copy: &str) -> Result<Undo, String> {
-    saved(path, folder, copy).map_err(|error| error.to_string())
+impl<'a> Keeper<'a> {
+    /// Copies go under this name into the folder of the run; `note` is to have them on disk when it returns.
+    pub fn new(
+        folder: &Path,
+        copy: &str,
+        note: &'a mut (dyn FnMut(Undo, Change) -> Result<(), String> + Send),
+    ) -> io::Result<Self> {
+        let copy_path = folder.join(copy);
+        let copy = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&copy_path)?;
+        Ok(Self {
+            account: None,
+            copy,
+            copy_path,
+            is_used: false,
+            note,
+        })
+    }
+
+    /// The account that changes it.
+    pub fn acts_as(&mut self, account: &AccountIds) {
+        self.account = Some(account.clone());
+    }
+
+    /// These folders are about to be made, outermost first.
+    pub fn folders(&mut self, path: &str, folders: &[String]) -> Result<(), DeployError> {
+        let undo = Undo::Nothing {
+            path: path.to_owned(),
+            folders: folders.to_vec(),
+        };
+        self.note(undo, None)
+    }
+
+    /// The temporary file is about to take the place of what is there.
+    pub fn keep(
+        &mut self,
+        place: &Target<'_>,
+        existing: &Existing,
+        temporary: &Temporary<'_>,
+        content: &mut Content,
+    ) -> Result<(), DeployError> {
+        let path = place.path().to_owned();
+        let undo = match existing {
+            Existing::None => Undo::Nothing {
+                path,
+                folders: Vec::new(),
+            },
+            Existing::Link => {
+                let (target, user, group) = place.link()?;
+                Undo::Link {
+                    path,
+                    target,
+                    user,
+                    group,
+                }
+            }
+            Existing::File(_) => self.copied(place)?,
+        };
+        let mut digest = Sha256::new();
+        let read = each_piece(content, |piece| {
+            digest.update(piece);
+            Ok(())
+        });
+        read.map_err(|error| io_error("cannot read what is deployed".to_owned(), error))?;
+        let Described {
+            found,
+            extended,
+            inode,
+            ..
+        } = temporary.described()?;
+        let written = Written {
+            sha256: hex::encode(digest.finalize()),
+            mode: found.mode,
+            user: found.user,
+            group: found.group,
+            extended: comparable(extended),
+            inode,
+        };
+        self.note(undo, Some(written))
+    }
+
+    fn copied(&mut self, place: &Target<'_>) -> Result<Undo, DeployError> {
+        let path = place.path().to_owned();
+        let (mut there, described) = place.read()?;
+        self.is_used = true;
+        let copied = io::copy(&mut there, &mut self.copy).and_then(|_| self.copy.sync_all());
+        copied.map_err(|error| io_error(format!("cannot save {path} for a rollback"), error))?;
+        let name = self.copy_path.file_name().unwrap_or_default();
+        Ok(Undo::File {
+            path,
+            mode: described.found.mode,
+            user: described.found.user,
+            group: described.found.group,
+            modified_seconds: described.modified_seconds,
+            modified_nanoseconds: described.modified_nanoseconds,
+            extended: Some(described.extended),
+            copy: name.to_string_lossy().into_owned(),
+        })
+    }
+
+    fn note(&mut self, undo: Undo, written: Option<Written>) -> Result<(), DeployError> {
+        let account = self.account.clone();
+        (self.note)(undo, Change { account, written }).map_err(|why| refused(&why))
+    }
 }
 
-/// Puts it back. Repeating it does no harm. The error is a sentence for a person.
-pub fn restore(undo: &Undo, folder: &Path) -> Result<(), String> {
-    let done = match undo {
-        Undo::Nothing { path, folders } => remove(path, folders),
-        Undo::File { .. } => put_back(undo, folder),
-        Undo::Link {
-            path,
-            target,
-            user,
-            group,
-        } => open(path, true).and_then(|place| match place {
-            Some(place) => place.put_link(target, *user, *group, ID),
-            None => Ok(()),
+impl Drop for Keeper<'_> {
+    fn drop(&mut self) {
+        if !self.is_used {
+            // An empty file in the folder of the run, which goes with it at the latest.
+            let _ = std::fs::remove_file(&self.copy_path);
+        }
+    }
+}
+
+/// Puts it back. Repeating it does no harm. `knows_inode`: nothing else has been put back in its place since, so that the
+/// file must be the very one. The error is a sentence for a person; nothing was changed then.
+pub fn restore(
+    undo: &Undo,
+    change: Option<&Change>,
+    folder: &Path,
+    guard: &Guard,
+    knows_inode: bool,
+) -> Result<(), String> {
+    let Some(change) = change else {
+        let path = undo.path();
+        return Err(format!(
+            "{path} was deployed by an older agent, which did not note what it wrote; it is left as it is"
+        ));
+    };
+    // The folder of the run is the agent's own, whoever acts.
+    let copy = match undo {
+        Undo::File { path, copy, .. } => match File::open(folder.join(copy)) {
+            Ok(file) => Some(file),
+            Err(error) => return Err(format!("cannot read the saved {path}: {error}")),
+        },
+        Undo::Nothing { .. } | Undo::Link { .. } => None,
+    };
+    let written = change.written.as_ref();
+    let work = || put_back(undo, written, copy, guard, knows_inode);
+    let done = match &change.account {
+        None => work(),
+        Some(account) => credentials::acting_as(account, work).unwrap_or_else(|error| {
+            Err(io_error(
+                "cannot act as the account that deployed it".to_owned(),
+                error,
+            ))
         }),
     };
     done.map_err(|error| error.to_string())
 }
 
 /// Removes what a deployment of `path` under this id may have left when it was cut off.
-pub fn clear_temporary(path: &str, id: &str) {
-    if let Ok(Some(place)) = open(path, false) {
+pub fn clear_temporary(path: &str, id: &str, guard: &Guard) {
+    if let Ok(Opened::Folder(place)) = Target::open(path, guard) {
         place.clear_temporary(id);
     }
 }
 
-fn saved(path: &str, folder: &Path, copy: &str) -> Result<Undo, DeployError> {
-    let path = path.to_owned();
-    let Some(place) = open(&path, false)? else {
-        let folders = missing_folders(&path);
-        return Ok(Undo::Nothing { path, folders });
+fn put_back(
+    undo: &Undo,
+    written: Option<&Written>,
+    mut copy: Option<File>,
+    guard: &Guard,
+    knows_inode: bool,
+) -> Result<(), DeployError> {
+    let path = undo.path();
+    if let Some(written) = written {
+        let place = match Target::open(path, guard)? {
+            Opened::Folder(place) => Some(place),
+            Opened::Missing(_) => None,
+        };
+        let is_before = match &place {
+            Some(place) => is_as_before(place, undo, copy.as_mut())?,
+            None => matches!(undo, Undo::Nothing { .. }),
+        };
+        if !is_before {
+            match place {
+                Some(place) if is_as_written(&place, written, knows_inode)? => {
+                    exchange(&place, undo, copy)?
+                }
+                Some(_) | None => {
+                    let why =
+                        format!("{path} is not what was deployed any more; it is left as it is");
+                    return Err(refused(&why));
+                }
+            }
+        }
+    }
+    match undo {
+        Undo::Nothing { folders, .. } => remove_folders(folders, guard),
+        Undo::File { .. } | Undo::Link { .. } => Ok(()),
+    }
+}
+
+/// Whether it was put back before, or never changed.
+fn is_as_before(
+    place: &Target<'_>,
+    undo: &Undo,
+    copy: Option<&mut File>,
+) -> Result<bool, DeployError> {
+    Ok(match (undo, place.existing()?) {
+        (Undo::Nothing { .. }, Existing::None) => true,
+        (Undo::Link { target, .. }, Existing::Link) => place.link()?.0 == *target,
+        (
+            Undo::File {
+                mode, user, group, ..
+            },
+            Existing::File(found),
+        ) => {
+            let same = (found.mode, found.user, found.group) == (*mode, *user, *group);
+            let Some(copy) = copy.filter(|_| same) else {
+                return Ok(false);
+            };
+            let unreadable =
+                |error| io_error(format!("cannot read the saved {}", place.path()), error);
+            let bytes = copy.metadata().map_err(unreadable)?.len();
+            let file = copy.try_clone().map_err(unreadable)?;
+            place.holds(&found, &mut Content::File { file, bytes })?
+        }
+        (
+            Undo::Nothing { .. } | Undo::Link { .. } | Undo::File { .. },
+            Existing::None | Existing::Link | Existing::File(_),
+        ) => false,
+    })
+}
+
+fn is_as_written(
+    place: &Target<'_>,
+    written: &Written,
+    knows_inode: bool,
+) -> Result<bool, DeployError> {
+    let Existing::File(_) = place.existing()? else {
+        return Ok(false);
     };
-    match place.existing()? {
-        Existing::None => {
-            let folders = Vec::new();
-            drop(place);
-            Ok(Undo::Nothing { path, folders })
-        }
-        Existing::Link => {
-            let (target, user, group) = place.link()?;
-            drop(place);
-            Ok(Undo::Link {
-                path,
-                target,
-                user,
-                group,
-            })
-        }
-        Existing::File(_) => {
-            let failed = |error| io_error(format!("cannot save {path} for a rollback"), error);
-            let mut kept = OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(0o600)
-                .open(folder.join(copy))
-                .map_err(failed)?;
-            let copied = place.copy_to(&mut kept)?;
-            kept.sync_all().map_err(failed)?;
-            File::open(folder)
-                .and_then(|folder| folder.sync_all())
-                .map_err(failed)?;
-            drop(place);
-            Ok(Undo::File {
-                path,
-                mode: copied.found.mode,
-                user: copied.found.user,
-                group: copied.found.group,
-                modified_seconds: copied.modified_seconds,
-                modified_nanoseconds: copied.modified_nanoseconds,
-                extended: Some(copied.extended),
-                copy: copy.to_owned(),
-            })
+    let (mut there, described) = place.read()?;
+    let found = described.found;
+    let same_inode = !knows_inode || written.inode.is_none() || written.inode == described.inode;
+    let same_facts = (found.mode, found.user, found.group)
+        == (written.mode, written.user, written.group)
+        && comparable(described.extended) == written.extended;
+    if !same_inode || !same_facts {
+        return Ok(false);
+    }
+    let digest = digest_of(&mut there)
+        .map_err(|error| io_error(format!("cannot read {}", place.path()), error))?;
+    Ok(digest == written.sha256)
+}
+
+fn exchange(place: &Target<'_>, undo: &Undo, copy: Option<File>) -> Result<(), DeployError> {
+    match undo {
+        Undo::Nothing { .. } => place.remove(),
+        Undo::Link {
+            target,
+            user,
+            group,
+            ..
+        } => place.put_link(target, *user, *group, ID),
+        Undo::File {
+            path,
+            mode,
+            user,
+            group,
+            modified_seconds,
+            modified_nanoseconds,
+            extended,
+            ..
+        } => {
+            let unreadable = |error| io_error(format!("cannot read the saved {path}"), error);
+            let file = copy.ok_or_else(|| unreadable(io::ErrorKind::NotFound.into()))?;
+            let bytes = file.metadata().map_err(unreadable)?.len();
+            let mut content = Content::File { file, bytes };
+            let attributes = Attributes {
+                mode: *mode,
+                user: Some(*user),
+                group: Some(*group),
+                extended: extended.clone(),
+            };
+            let temporary = place.write_temporary(&mut content, &attributes, ID, &mut || Ok(()))?;
+            temporary.set_modified(*modified_seconds, *modified_nanoseconds)?;
+            temporary.put_in_place()
         }
     }
 }
 
-fn put_back(undo: &Undo, folder: &Path) -> Result<(), DeployError> {
-    let Undo::File {
-        path,
-        mode,
-        user,
-        group,
-        modified_seconds,
-        modified_nanoseconds,
-        extended,
-        copy,
-    } = undo
-    else {
-        return Ok(());
-    };
-    let unreadable = |error| io_error(format!("cannot read the saved {path}"), error);
-    let file = File::open(folder.join(copy)).map_err(unreadable)?;
-    let bytes = file.metadata().map_err(unreadable)?.len();
-    let mut content = Content::File { file, bytes };
-    let Some(place) = open(path, true)? else {
-        return Ok(());
-    };
-    // Refuses what is no file by now: a folder is not replaced.
-    place.existing()?;
-    let attributes = Attributes {
-        mode: *mode,
-        user: Some(*user),
-        group: Some(*group),
-        extended: extended.clone(),
-    };
-    let temporary = place.write_temporary(&mut content, &attributes, ID, &mut || Ok(()))?;
-    temporary.set_modified(*modified_seconds, *modified_nanoseconds)?;
-    temporary.put_in_place()
-}
-
-fn remove(path: &str, folders: &[String]) -> Result<(), DeployError> {
-    if let Some(place) = open(path, false)?
-        && !matches!(place.existing()?, Existing::None)
-    {
-        place.remove()?;
-    }
+fn remove_folders(folders: &[String], guard: &Guard) -> Result<(), DeployError> {
     for made in folders.iter().rev() {
-        let Some(place) = open(made, false)? else {
+        let Opened::Folder(place) = Target::open(made, guard)? else {
             continue;
         };
         // One that others have put something into stays, and so do those around it.
@@ -186,141 +393,24 @@ fn remove(path: &str, folders: &[String]) -> Result<(), DeployError> {
     Ok(())
 }
 
-/// The place, or `None` if its folder is not there.
-fn open(path: &str, create_parents: bool) -> Result<Option<Target<'_>>, DeployError> {
-    match Target::open(path, create_parents, false) {
-        Ok(place) => Ok(place),
-        Err(DeployError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
+/// Labels are the system's: it may set them anew at any time.
+fn comparable(mut found: Extended) -> Extended {
+    found.retain(|name, _| !extended::is_label(name));
+    found
 }
 
-/// The folders above `path` that are not there, outermost first.
-fn missing_folders(path: &str) -> Vec<String> {
-    let mut missing: Vec<String> = Path::new(path)
-        .ancestors()
-        .skip(1)
-        .filter(|folder| folder.symlink_metadata().is_err())
-        .filter_map(|folder| folder.to_str().map(str::to_owned))
-        .collect();
-    missing.reverse();
-    missing
+fn digest_of(file: &mut File) -> io::Result<String> {
+    let mut digest = Sha256::new();
+    let mut piece = vec![0; PIECE_BYTES];
+    loop {
+        match file.read(&mut piece) {
+            Ok(0) => return Ok(hex::encode(digest.finalize())),
+            Ok(count) => digest.update(piece.get(..count).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::fd::AsFd;
-    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-
-    use super::super::extended;
-    use super::*;
-
-    #[test]
-    fn whatever_stood_there_is_put_back_exactly() {
-        let host = tempfile::tempdir().unwrap();
-        let run = tempfile::tempdir().unwrap();
-        let path = host.path().join("motd");
-        std::fs::write(&path, [0, 255, 10]).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o4751)).unwrap();
-        let before = std::fs::metadata(&path).unwrap();
-        let text = path.to_str().unwrap();
-        let undo = save(text, run.path(), "saved-0").unwrap();
-        std::fs::remove_file(&path).unwrap();
-        std::fs::write(&path, "new").unwrap();
-        for _ in 0..2 {
-            restore(&undo, run.path()).unwrap();
-            let after = std::fs::metadata(&path).unwrap();
-            assert_eq!(std::fs::read(&path).unwrap(), [0, 255, 10]);
-            assert_eq!(
-                (after.mode(), after.uid(), after.gid(), after.mtime_nsec()),
-                (
-                    before.mode(),
-                    before.uid(),
-                    before.gid(),
-                    before.mtime_nsec()
-                )
-            );
-        }
-        // A link, and a file where a link was.
-        let link = host.path().join("link");
-        symlink("elsewhere/\u{e9}", &link).unwrap();
-        let text = link.to_str().unwrap();
-        let undo = save(text, run.path(), "saved-1").unwrap();
-        std::fs::remove_file(&link).unwrap();
-        std::fs::write(&link, "new").unwrap();
-        restore(&undo, run.path()).unwrap();
-        assert_eq!(
-            std::fs::read_link(&link).unwrap().to_str(),
-            Some("elsewhere/\u{e9}")
-        );
-        assert_eq!(std::fs::read_dir(host.path()).unwrap().count(), 2);
-    }
-
-    #[test]
-    fn extended_attributes_are_put_back_and_those_of_the_new_file_are_not_left() {
-        let host = tempfile::tempdir().unwrap();
-        let run = tempfile::tempdir().unwrap();
-        let path = host.path().join("motd");
-        let with_acl = super::super::tests::with_acl();
-        let set = |extended: &Extended| {
-            extended::write(File::open(&path).unwrap().as_fd(), extended).unwrap();
-        };
-        for (before, after) in [
-            (with_acl.clone(), Extended::new()),
-            (Extended::new(), with_acl),
-        ] {
-            std::fs::write(&path, "old").unwrap();
-            if !super::super::tests::has_extended(&File::open(&path).unwrap()) {
-                return;
-            }
-            rustix::fs::removexattr(&path, "user.note").unwrap();
-            set(&before);
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
-            let undo = save(path.to_str().unwrap(), run.path(), "saved-0").unwrap();
-            let undo = serde_json::from_str(&serde_json::to_string(&undo).unwrap()).unwrap();
-            std::fs::remove_file(&path).unwrap();
-            std::fs::write(&path, "new").unwrap();
-            set(&after);
-            restore(&undo, run.path()).unwrap();
-            let mut found = extended::read(File::open(&path).unwrap().as_fd()).unwrap();
-            found.retain(|name, _| !name.starts_with("security."));
-            assert_eq!(found, before);
-            std::fs::remove_file(&path).unwrap();
-        }
-    }
-
-    #[test]
-    fn where_nothing_was_nothing_is_left_but_what_others_put_there() {
-        let host = tempfile::tempdir().unwrap();
-        let run = tempfile::tempdir().unwrap();
-        let inner = host.path().join("a/b");
-        let path = inner.join("file");
-        let undo = save(path.to_str().unwrap(), run.path(), "saved-0").unwrap();
-        for others in [false, true] {
-            std::fs::create_dir_all(&inner).unwrap();
-            std::fs::write(&path, "new").unwrap();
-            if others {
-                std::fs::write(host.path().join("a/theirs"), "").unwrap();
-            }
-            restore(&undo, run.path()).unwrap();
-            restore(&undo, run.path()).unwrap();
-            assert!(!inner.exists());
-            assert_eq!(host.path().join("a").exists(), others);
-        }
-    }
-
-    #[test]
-    fn a_folder_in_the_place_of_a_file_is_not_replaced() {
-        let host = tempfile::tempdir().unwrap();
-        let run = tempfile::tempdir().unwrap();
-        let path = host.path().join("x");
-        std::fs::write(&path, "old").unwrap();
-        let undo = save(path.to_str().unwrap(), run.path(), "saved-0").unwrap();
-        std::fs::remove_file(&path).unwrap();
-        std::fs::create_dir(&path).unwrap();
-        assert!(restore(&undo, run.path()).unwrap_err().contains("folder"));
-        std::fs::remove_dir(&path).unwrap();
-        std::fs::remove_file(run.path().join("saved-0")).unwrap();
-        assert!(restore(&undo, run.path()).is_err());
-    }
-}
+mod tests;

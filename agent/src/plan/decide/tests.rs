@@ -68,7 +68,11 @@ fn saved(step: usize) -> LogEntry {
     let path = "/x".to_owned();
     let folders = Vec::new();
     let undo = Undo::Nothing { path, folders };
-    LogEntry::Saved { step, undo }
+    LogEntry::Saved {
+        step,
+        undo,
+        change: None,
+    }
 }
 
 fn restored(saved: usize) -> LogEntry {
