@@ -128,7 +128,7 @@ fn a_viewer_reads_no_text_of_an_operation_and_no_secret_of_the_server() {
     for path in reads(&fleet, &made) {
         let answer = viewer.get(&path);
         let body = answer.text();
-        assert!(matches!(answer.status, 200 | 403), "{path}: {body}");
+        assert!(matches!(answer.status, 200 | 402 | 403), "{path}: {body}");
         read += usize::from(answer.status == 200);
         for secret in secrets {
             // Where modules lie is told beside the reason why one is not loaded.
@@ -174,7 +174,7 @@ fn a_stored_answer_is_not_given_to_whoever_may_not_ask_any_more() {
         client.send(
             &client
                 .request("POST", path)
-                .header("idempotency-key", "k")
+                .header("idempotency-key", path)
                 .json(body),
         )
     };
