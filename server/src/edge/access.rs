@@ -75,6 +75,7 @@ const TABLE: &[(&str, &str, Access)] = &[
     ("DELETE", "/hosts/{id}", OPERATOR),
     ("POST", "/hosts/{id}/approve", OPERATOR),
     ("POST", "/hosts/{id}/reject", OPERATOR),
+    ("POST", "/hosts/{id}/unlock", OPERATOR),
     ("POST", "/hosts/approve", OPERATOR),
     ("PUT", "/blobs/{sha256}", OPERATOR),
     ("GET", "/hosts/{id}/commands", VIEWER),

@@ -8,6 +8,7 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use super::host::{Approval, Host, Labels};
+use super::keeping;
 use super::{Hosts, labels, store};
 use crate::audit::{self, AuditContext};
 use crate::db::{DbError, Tx};
@@ -42,7 +43,8 @@ pub struct HostPatch {
     pub reserved: Option<bool>,
 }
 
-/// Lets a host in. Also lifts a lock, and lets a rejected host in after all.
+/// Lets a host in. Also lifts a lock, in favour of the machine that was known before, and lets a rejected host in after
+/// all.
 pub async fn approve_host(
     hosts: &Hosts,
     context: AuditContext,
@@ -123,6 +125,7 @@ pub async fn approve_hosts(
             };
             if !waiting.is_empty() {
                 approve_in(&handle, tx, &context, waiting)?;
+                unlock_in(&handle, tx, known)?;
             }
             Ok(outcome)
         })
@@ -197,6 +200,9 @@ fn decide_approval(
     decided.approval = approval;
     decided.identity.locked_reason = None;
     store::save_approval_in(tx, &[id], decided.revision, approval)?;
+    if approval == Approval::Approved && keeping::keep_known_in(tx, &mut decided)? {
+        store::save_identity_in(tx, id, decided.revision, &decided.identity)?;
+    }
     let detail =
         json!({"before": host.approval.as_str(), "locked": host.identity.locked_reason.is_some()});
     audit::append(
@@ -208,8 +214,9 @@ fn decide_approval(
     hosts.announce(tx, decided.revision);
     publish(hosts, tx, kind, id, json!({}));
     let hosts = hosts.clone();
+    let put = decided.clone();
     tx.after_commit(move || {
-        hosts.registry().set_approval(&[id], approval);
+        hosts.registry().put(&put);
         match approval {
             Approval::Approved | Approval::Pending => {}
             Approval::Rejected => hosts.parts().connections.cut(id, "the host was rejected"),
@@ -242,6 +249,28 @@ fn approve_in(
         hosts.registry().set_approval(&ids, Approval::Approved);
         hosts.parts().events.publish(changed_event(ids.len()));
     });
+    Ok(())
+}
+
+/// Of those that were locked because two machines were met, the one known before is the host.
+fn unlock_in(hosts: &Hosts, tx: &mut Tx<'_>, known: Vec<Host>) -> Result<(), DbError> {
+    for mut host in known {
+        if host.identity.locked_reason.take().is_none() {
+            continue;
+        }
+        if !keeping::keep_known_in(tx, &mut host)? {
+            continue;
+        }
+        // Its revision was raised with its approval.
+        let Some(approved) = store::get_in(tx, host.id)? else {
+            continue;
+        };
+        host.revision = approved.revision;
+        host.approval = approved.approval;
+        store::save_identity_in(tx, host.id, host.revision, &host.identity)?;
+        let hosts = hosts.clone();
+        tx.after_commit(move || hosts.registry().put(&host));
+    }
     Ok(())
 }
 

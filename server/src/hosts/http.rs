@@ -1,5 +1,7 @@
 //! `/hosts`: the inventory for operators.
 
+mod conflict;
+
 use std::collections::BTreeMap;
 
 use axum::Json;
@@ -35,6 +37,7 @@ pub fn router() -> OpenApiRouter<AppState> {
         .routes(routes!(approve_host))
         .routes(routes!(reject_host))
         .routes(routes!(approve_hosts))
+        .routes(routes!(conflict::unlock_host))
 }
 
 #[derive(Debug, Default, IntoParams)]
@@ -117,7 +120,7 @@ async fn get_host(
 ) -> Result<Response, Problem> {
     match store::get(&app.db, id).await? {
         None => Err(Problem::not_found("host")),
-        Some(host) => Ok(answer(&app.hosts, host)),
+        Some(host) => conflict::shown(&app.hosts, host).await,
     }
 }
 
@@ -158,7 +161,7 @@ async fn delete_host(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Lets a host in; also lifts a lock.
+/// Lets a host in; also lifts a lock, in favour of the machine that was known before.
 #[utoipa::path(post, path = "/hosts/{id}/approve", tag = "hosts", params(("id" = Uuid, Path)),
     responses((status = OK, body = HostView)))]
 async fn approve_host(
