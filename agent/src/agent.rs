@@ -3,12 +3,12 @@
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rand::Rng;
 use rustix::fs::{FlockOperation, flock};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
 use crate::backoff::Backoff;
@@ -27,6 +27,7 @@ use crate::launch::Launcher;
 use crate::output::LiveOutput;
 use crate::server_client::{ServerAddress, ServerClient, ServerError};
 use crate::session::{self, SessionEnd, Surroundings};
+use crate::sessions::{self, Sessions};
 use crate::status::{self, ConnectionState};
 use crate::tls::TlsError;
 use crate::{accounts, cgroup, clock, facts, private_file, run_folder};
@@ -38,6 +39,9 @@ const RENEWAL_LOOK: Duration = Duration::from_secs(60);
 
 /// The server's slug for a certificate that has ended by its clock.
 const CERTIFICATE_EXPIRED: &str = "certificate-expired";
+
+/// The server's slug for a certificate that a newer one has followed. Asked to renew it, the server sees whose it is.
+const STALE_GENERATION: &str = "stale-generation";
 
 /// A connection that lasted this long was a good one: the next is tried at once.
 const STOOD: Duration = Duration::from_secs(10);
@@ -117,10 +121,15 @@ pub async fn run_with(
         ServerAddress::parse(url)?,
         enrollment::tls_of(&identity)?,
     ));
+    let sessions = Sessions::open(&config.data_dir).map_err(|error| AgentError::DataFolder {
+        path: config.data_dir.clone(),
+        error,
+    })?;
     let executor = executor(config, launcher, Blobs::Server(Arc::clone(&client)))?;
     let settings = Settings {
         concurrency: config.concurrency,
         boot_id: facts::boot_id(config.boot_id_file()),
+        machine_id: facts::machine_id(config.system.machine_id_file()),
         tags: config.tags.clone(),
         attributes: config.attributes.clone(),
     };
@@ -135,12 +144,14 @@ pub async fn run_with(
         config,
         client,
         identity,
+        sessions: Arc::new(Mutex::new(sessions)),
         inputs,
         pulse: Pulse::new(config.facts.clone(), boot_id),
         backoff: Backoff::up_to_seconds(config.reconnect_seconds_max),
         renewal_chance: rand::rng().random(),
         renewed_at: None,
         expired_there: false,
+        conflicts: 0,
     };
     let ended = tokio::select! {
         () = link.keep_up() => None,
@@ -212,14 +223,17 @@ struct Link<'a> {
     config: &'a Config,
     client: Arc<ServerClient>,
     identity: Identity,
+    sessions: Arc<Mutex<Sessions>>,
     inputs: mpsc::Sender<Input>,
     pulse: Pulse,
     backoff: Backoff,
     /// Places the renewal of this agent's certificates within their spread.
     renewal_chance: f64,
     renewed_at: Option<tokio::time::Instant>,
-    /// The server says that the certificate has ended, which an agent whose clock is behind does not know.
+    /// The server takes the certificate for one that has ended, or is not the last, which this agent does not know.
     expired_there: bool,
+    /// How often in a row the server has said that another machine has this identity.
+    conflicts: u32,
 }
 
 impl Link<'_> {
@@ -254,17 +268,30 @@ impl Link<'_> {
         let data_dir = self.config.data_dir.clone();
         let mut welcome_at = None;
         let fresh_for = self.fresh_for();
-        let renewal_due = until_renewal(&self.identity, self.renewal_chance, fresh_for);
+        let was_shut_out = sessions::is_in_conflict(&data_dir);
+        let (let_in, was_let_in) = oneshot::channel();
+        let renewal_due = async {
+            if was_shut_out && was_let_in.await.is_ok() {
+                // An operator has decided for this machine: its next certificate is its own alone.
+                return;
+            }
+            until_renewal(&self.identity, self.renewal_chance, fresh_for).await;
+        };
         let surroundings = Surroundings {
             inputs: &self.inputs,
             pulse: &mut self.pulse,
+            sessions: Arc::clone(&self.sessions),
             facts: facts::facts(&self.config.facts),
             heartbeat_seconds: self.config.heartbeat_seconds,
             heartbeat_seconds_default: self.config.heartbeat_seconds_or_default(),
             silence_max: Duration::from_secs(self.config.server_silent_seconds),
         };
+        let own_sessions = Arc::clone(&self.sessions);
         let on_welcome = || {
+            let sessions = own_sessions.lock();
+            sessions.unwrap_or_else(PoisonError::into_inner).welcomed();
             welcome_at = Some(tokio::time::Instant::now());
+            let _ = let_in.send(());
             tracing::info!("connected");
             status::note(
                 &data_dir,
@@ -287,6 +314,12 @@ impl Link<'_> {
         if welcome_at.is_some_and(|at| at.elapsed() >= STOOD) {
             self.backoff.reset();
         }
+        if welcome_at.is_some() {
+            self.conflicts = 0;
+            if was_shut_out {
+                self.renew().await;
+            }
+        }
         reason
     }
 
@@ -294,7 +327,7 @@ impl Link<'_> {
     fn after(&mut self, end: &SessionEnd) -> Duration {
         let detail = end.to_string();
         if let SessionEnd::Server(ServerError::Refused { code, .. }) = end {
-            self.expired_there |= code == CERTIFICATE_EXPIRED;
+            self.expired_there |= code == CERTIFICATE_EXPIRED || code == STALE_GENERATION;
         }
         match end {
             SessionEnd::Ended => {
@@ -305,6 +338,22 @@ impl Link<'_> {
                 tracing::error!("{detail}; one side must be upgraded");
                 self.note(ConnectionState::WrongProtocol, &detail);
                 Backoff::slow(chance())
+            }
+            SessionEnd::Disowned { is_conflict, .. } => {
+                if *is_conflict {
+                    sessions::note_conflict(&self.config.data_dir);
+                    self.conflicts = self.conflicts.saturating_add(1);
+                }
+                tracing::error!(
+                    "{detail}: another machine has this identity; an operator must say which one keeps it, and the other \
+                     enrolls anew (`fleetwright-agent enroll --force`)"
+                );
+                self.note(ConnectionState::IdentityConflict, &detail);
+                if self.conflicts > 1 {
+                    Backoff::slow(chance())
+                } else {
+                    self.backoff.next(chance())
+                }
             }
             SessionEnd::NotApproved(_) => {
                 tracing::warn!("{detail}");
@@ -325,7 +374,9 @@ impl Link<'_> {
 
     /// Tries to renew. Without success the old certificate serves on while it lasts, and the next connection tries again.
     async fn renew(&mut self) {
-        match enrollment::renew(&self.identity, &self.client, &self.config.data_dir).await {
+        let session = self.sessions.lock();
+        let session = session.unwrap_or_else(PoisonError::into_inner).last();
+        match enrollment::renew(&self.identity, session, &self.client, self.config).await {
             Ok(renewed) => {
                 if let Ok(tls) = enrollment::tls_of(&renewed) {
                     self.client.set_tls(tls);

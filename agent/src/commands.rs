@@ -14,7 +14,7 @@ use fleetwright_agent::config::{CONFIG_DEFAULT, Config};
 use fleetwright_agent::identity::{self, Identity, IdentityError};
 use fleetwright_agent::launch::Launcher;
 use fleetwright_agent::supervisor::spawner::Spawner;
-use fleetwright_agent::{agent, clock, enrollment, logging, run_folder, status};
+use fleetwright_agent::{agent, clock, enrollment, logging, run_folder, sessions, status};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -167,6 +167,11 @@ async fn enroll(config: &Config, arguments: EnrollArguments) -> anyhow::Result<(
         .or_else(|| config.server_url.clone())
         .context("nothing says which server: give --server or set server_url")?;
     let token = token(arguments.token_file.as_deref(), arguments.token)?;
+    if sessions::is_in_conflict(&config.data_dir) {
+        // With its key it would be taken for the other one again.
+        forget(config)?;
+        println!("another machine has this host's identity; it enrolls as a host of its own");
+    }
     let ca = arguments.ca.as_deref().or(config.ca_file.as_deref());
     let enrolled = enrollment::enroll(config, &server, &token, ca).await?;
     println!(
@@ -289,8 +294,16 @@ fn unenroll(config: &Config, yes: bool) -> anyhow::Result<()> {
     if !yes {
         bail!("this forgets the identity of this host; say --yes if that is meant");
     }
+    forget(config)?;
+    println!("this host has no identity any more; delete it on the server too");
+    Ok(())
+}
+
+/// Who this host is, and what it holds of its commands.
+fn forget(config: &Config) -> anyhow::Result<()> {
     identity::forget(&config.data_dir)?;
-    for name in ["journal", "journal.damaged", "status.json"] {
+    let others = ["journal", "journal.damaged", "status.json"];
+    for name in others.into_iter().chain(sessions::FILES) {
         match std::fs::remove_file(config.data_dir.join(name)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(error).with_context(|| format!("cannot remove {name}"));
@@ -298,6 +311,5 @@ fn unenroll(config: &Config, yes: bool) -> anyhow::Result<()> {
             Ok(()) | Err(_) => {}
         }
     }
-    println!("this host has no identity any more; delete it on the server too");
     Ok(())
 }

@@ -85,6 +85,7 @@ pub struct SystemSettings {
     pub reboot_command: Option<Vec<String>>,
     pub shutdown_command: Option<Vec<String>>,
     pub boot_id_file: Option<PathBuf>,
+    pub machine_id_file: Option<PathBuf>,
     pub package_manager: Option<Vec<String>>,
     pub service_manager: Option<ServiceManagerSetting>,
     /// A cgroup (v2) folder that runs get their own cgroups in; `none` turns cgroups off. Default: the agent's own
@@ -97,6 +98,12 @@ impl SystemSettings {
     pub fn boot_id_file(&self) -> &Path {
         let file = self.boot_id_file.as_deref();
         file.unwrap_or(Path::new("/proc/sys/kernel/random/boot_id"))
+    }
+
+    /// Where the machine names itself.
+    pub fn machine_id_file(&self) -> &Path {
+        let file = self.machine_id_file.as_deref();
+        file.unwrap_or(Path::new("/etc/machine-id"))
     }
 }
 

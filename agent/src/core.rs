@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fleetwright_protocol::frame::{Capabilities, Hello, PROTOCOL_VERSION};
-use fleetwright_protocol::{AgentFrame, CommandId, Facts, Open, ServerFrame};
+use fleetwright_protocol::{AgentFrame, CommandId, Facts, Open, ServerFrame, Session};
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
@@ -32,9 +32,14 @@ pub enum Input {
         control: mpsc::Sender<AgentFrame>,
         output: mpsc::Sender<AgentFrame>,
         facts: Box<Facts>,
+        /// What the `hello` says of itself; on the disk by now.
+        session: Option<Session>,
     },
     Frame(Box<ServerFrame>),
     Disconnected,
+    /// The server takes another machine for this one: what has not started must not, until it has welcomed this one
+    /// again.
+    Disowned,
 }
 
 /// What happens to the core.
@@ -53,6 +58,8 @@ pub struct Settings {
     pub concurrency: u32,
     /// Names the time since the machine was last started.
     pub boot_id: String,
+    /// Names the machine; empty if nothing does.
+    pub machine_id: String,
     pub tags: Vec<String>,
     pub attributes: BTreeMap<String, String>,
 }
@@ -63,6 +70,8 @@ pub struct Core {
     /// Away only while a blocking write has it.
     journal: Option<JournalStore>,
     connection: Option<mpsc::Sender<AgentFrame>>,
+    /// See [`Input::Disowned`].
+    is_disowned: bool,
     queue: VecDeque<Waiting>,
     running: BTreeMap<CommandId, Running>,
     /// When the end of a command was last said on this connection (boot time).
@@ -119,6 +128,7 @@ impl Core {
             machine,
             journal: Some(journal),
             connection: None,
+            is_disowned: false,
             queue: VecDeque::new(),
             running: BTreeMap::new(),
             said: BTreeMap::new(),
@@ -191,11 +201,14 @@ impl Core {
         control: mpsc::Sender<AgentFrame>,
         output: mpsc::Sender<AgentFrame>,
         facts: Facts,
+        session: Option<Session>,
     ) {
         let hello = Hello {
             protocol: PROTOCOL_VERSION.to_owned(),
             journal_id: self.journal_id(),
             boot_id: self.settings.boot_id.clone(),
+            machine_id: self.settings.machine_id.clone(),
+            session,
             facts,
             tags: self.settings.tags.clone(),
             attributes: self.settings.attributes.clone(),

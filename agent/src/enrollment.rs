@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use fleetwright_protocol::Session;
 use fleetwright_protocol::enrollment::{
     EnrollRequest, EnrollResponse, RenewRequest, RenewResponse,
 };
@@ -104,11 +105,15 @@ pub async fn enroll(
 /// certificate; what this agent trusts it does not replace, but by what that has signed.
 pub async fn renew(
     identity: &Identity,
+    session: Option<Session>,
     client: &ServerClient,
-    data_dir: &Path,
+    config: &Config,
 ) -> Result<Identity, EnrollError> {
     let request = RenewRequest {
         csr_pem: identity::signing_request(&identity.key_pem)?,
+        session,
+        boot_id: facts::boot_id(config.system.boot_id_file()),
+        machine_id: facts::machine_id(config.system.machine_id_file()),
     };
     let answer: RenewResponse = post(client, "/api/v1/agent/renew", &request).await?;
     let own = identity.record.generation;
@@ -135,7 +140,7 @@ pub async fn renew(
     };
     // Refuse what could not be used rather than lose what can.
     tls_of(&renewed)?;
-    renewed.save(data_dir)?;
+    renewed.save(&config.data_dir)?;
     Ok(renewed)
 }
 

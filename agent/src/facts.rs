@@ -12,6 +12,15 @@ use crate::config::FactSettings;
 
 /// Identifies the time since the machine was last started.
 pub fn boot_id(file: &Path) -> String {
+    id_in(file)
+}
+
+/// Identifies the machine; a copy of it usually has the same.
+pub fn machine_id(file: &Path) -> String {
+    id_in(file)
+}
+
+fn id_in(file: &Path) -> String {
     std::fs::read_to_string(file)
         .map(|text| text.trim().chars().take(64).collect())
         .unwrap_or_default()

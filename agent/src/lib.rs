@@ -36,6 +36,7 @@ pub mod run;
 pub mod run_folder;
 pub mod server_client;
 pub mod session;
+pub mod sessions;
 pub mod status;
 pub mod supervisor;
 pub mod tls;

@@ -1,11 +1,12 @@
 //! One connection to the server, from handshake to end: frames in and out, heartbeats, and the eye on a silent peer.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use fleetwright_protocol::close::close_reason;
+use fleetwright_protocol::close::{IDENTITY_CONFLICT, REPLACED, close_reason};
 use fleetwright_protocol::frame::{WEBSOCKET_SUBPROTOCOL, type_of};
 use fleetwright_protocol::limits::FRAME_BYTES_MAX;
-use fleetwright_protocol::{AgentFrame, ServerFrame, Word};
+use fleetwright_protocol::{AgentFrame, ServerFrame, Session, Word};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use http::{HeaderValue, StatusCode, header};
@@ -22,6 +23,7 @@ use tokio_tungstenite::tungstenite::{self, Message};
 use crate::core::Input;
 use crate::facts::Pulse;
 use crate::server_client::{self, ServerClient, ServerError};
+use crate::sessions::Sessions;
 
 /// The state of a command and the results of all that ended: repeated if lost, so a bound costs nothing.
 const CONTROL_FRAMES_MAX: usize = 1_024;
@@ -44,6 +46,13 @@ pub enum SessionEnd {
     /// The server knows this host but does not let it in (yet).
     #[error("this host is not approved: {0}")]
     NotApproved(String),
+    /// The server has met another machine with this one's identity.
+    #[error("{reason}")]
+    Disowned {
+        /// It was told at its `hello`, or while it was connected: not only that it had been replaced.
+        is_conflict: bool,
+        reason: String,
+    },
     #[error("the server speaks another protocol: {0}")]
     WrongProtocol(String),
     #[error("the connection broke: {0}")]
@@ -64,6 +73,7 @@ pub enum SessionEnd {
 pub struct Surroundings<'a> {
     pub inputs: &'a mpsc::Sender<Input>,
     pub pulse: &'a mut Pulse,
+    pub sessions: Arc<Mutex<Sessions>>,
     pub facts: fleetwright_protocol::Facts,
     /// `None`: as the server says.
     pub heartbeat_seconds: Option<u64>,
@@ -89,10 +99,31 @@ pub async fn run(
         Err(_) => return SessionEnd::Server(ServerError::Slow(client.address().authority())),
     };
     let inputs = surroundings.inputs.clone();
-    let reason = serve(socket, surroundings, on_welcome, end).await;
+    let session = begun(Arc::clone(&surroundings.sessions)).await;
+    let reason = serve(socket, session, surroundings, on_welcome, end).await;
+    if let SessionEnd::Disowned { .. } = &reason {
+        let _ = inputs.send(Input::Disowned).await;
+    }
     // The core ends only with the whole agent.
     let _ = inputs.send(Input::Disconnected).await;
     reason
+}
+
+/// A new session, on the disk; off this thread, which has other things to do meanwhile. Not before there is a server to
+/// hear of it: one that is away for a day costs no sessions.
+async fn begun(sessions: Arc<Mutex<Sessions>>) -> Option<Session> {
+    let work = tokio::task::spawn_blocking(move || {
+        let mut sessions = sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.begin(uuid::Uuid::new_v4())
+    });
+    match work.await {
+        Ok(Ok(session)) => Some(session),
+        Ok(Err(error)) => {
+            tracing::error!(%error, "cannot note that a session begins");
+            None
+        }
+        Err(_) => None,
+    }
 }
 
 async fn connect(client: &ServerClient) -> Result<Socket, SessionEnd> {
@@ -133,6 +164,7 @@ async fn connect(client: &ServerClient) -> Result<Socket, SessionEnd> {
 
 async fn serve(
     socket: Socket,
+    session: Option<Session>,
     surroundings: Surroundings<'_>,
     on_welcome: impl FnOnce(),
     end: &mut watch::Receiver<bool>,
@@ -144,6 +176,7 @@ async fn serve(
         control,
         output,
         facts: Box::new(surroundings.facts),
+        session,
     };
     if surroundings.inputs.send(connected).await.is_err() {
         return SessionEnd::Ended;
@@ -183,6 +216,7 @@ fn farewell(end: &SessionEnd) -> Option<CloseFrame> {
         }),
         SessionEnd::Server(_)
         | SessionEnd::NotApproved(_)
+        | SessionEnd::Disowned { .. }
         | SessionEnd::WrongProtocol(_)
         | SessionEnd::Broken(_)
         | SessionEnd::Silent(_)
@@ -263,8 +297,14 @@ fn closed(frame: Option<CloseFrame>) -> SessionEnd {
         };
     };
     let reason = frame.reason.to_string();
+    let is_conflict = reason.starts_with(IDENTITY_CONFLICT);
     if frame.code == CloseCode::Protocol {
         SessionEnd::WrongProtocol(reason)
+    } else if is_conflict || reason == REPLACED {
+        SessionEnd::Disowned {
+            is_conflict,
+            reason,
+        }
     } else {
         SessionEnd::Closed {
             code: frame.code.into(),

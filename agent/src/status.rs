@@ -16,6 +16,8 @@ pub enum ConnectionState {
     Connected,
     /// An operator has to let this host in first.
     NotApproved,
+    /// The server has met another machine with this identity.
+    IdentityConflict,
     WrongProtocol,
     /// The certificate ended too long ago: only a new enrollment helps.
     MustEnrollAgain,

@@ -4,6 +4,7 @@ mod admission;
 mod claims;
 pub mod find;
 mod tags;
+mod unlock;
 
 use clap::Subcommand;
 use serde_json::Value;
@@ -61,6 +62,14 @@ pub enum HostsAction {
     Reject {
         #[arg(required = true)]
         hosts: Vec<String>,
+    },
+    /// Say which of two machines that were met with one identity is the host
+    Unlock {
+        host: String,
+        /// `earlier`, the machine known before, or `later`, the one that was met; `hosts show` tells which is which.
+        /// The other one is refused from then on, and enrolls anew
+        #[arg(long, value_parser = ["earlier", "later"])]
+        keep: Option<String>,
     },
     /// Add and remove tags
     Tag {
@@ -147,6 +156,7 @@ pub fn run(session: &Session, action: HostsAction) -> Result<Completion, Failure
             accept_tags,
         } => admission::approve(session, &hosts, pending, accept_tags)?,
         HostsAction::Reject { hosts } => admission::reject(session, &hosts)?,
+        HostsAction::Unlock { host, keep } => unlock::unlock(session, &host, keep)?,
         HostsAction::Tag {
             hosts,
             add,
@@ -198,10 +208,10 @@ fn list_path(filters: &[(&str, Option<String>)]) -> String {
 fn show(session: &Session, host: &str, watch: bool) -> Result<(), Failure> {
     let path = format!("/hosts/{}", resolve(session, host)?);
     let host = session.client.get(&path)?;
-    output::item(session, &host)?;
+    unlock::show(session, &host)?;
     if watch {
         follow::changes(session, &path, host, |host| {
-            output::line("").and_then(|()| output::item(session, host))
+            output::line("").and_then(|()| unlock::show(session, host))
         })?;
     }
     Ok(())

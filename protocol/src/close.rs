@@ -2,6 +2,12 @@
 
 use crate::limits::CLOSE_REASON_BYTES_MAX;
 
+/// Two machines share the host's identity, and this one is one of them: until an operator has decided, neither is sent
+/// anything.
+pub const IDENTITY_CONFLICT: &str = "identity-conflict";
+/// The host has connected anew. An agent that is told so, and has not, is not the only one.
+pub const REPLACED: &str = "replaced by a newer connection";
+
 /// The reason as it may be sent: its beginning, cut at the end of a character. Longer ones are a breach of the WebSocket
 /// protocol, and the peer would hear nothing of the reason.
 pub fn close_reason(reason: &str) -> &str {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::facts::Facts;
 use crate::ids::HostId;
+use crate::session::Session;
 
 /// `POST /api/v1/agent/enroll`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -37,6 +38,13 @@ pub struct EnrollResponse {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RenewRequest {
     pub csr_pem: String,
+    /// The last session of the machine that renews; `None` if it has begun none, or does not count them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<Session>,
+    #[serde(default)]
+    pub boot_id: String,
+    #[serde(default)]
+    pub machine_id: String,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

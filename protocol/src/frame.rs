@@ -15,6 +15,7 @@ use crate::facts::{Facts, Heartbeat};
 use crate::ids::{CommandId, HostId, JournalId};
 use crate::operation::OperationType;
 use crate::outcome::{FailureReason, NotStartedReason, Outcome, OutcomeStatus, base64_bytes};
+use crate::session::Session;
 use crate::word::{Open, Word};
 
 /// `major.minor`; peers talk when the major is equal.
@@ -82,6 +83,12 @@ pub struct Hello {
     pub journal_id: JournalId,
     #[serde(default)]
     pub boot_id: String,
+    /// The machine's own name for itself; empty where it has none. A copy of a machine usually has the same.
+    #[serde(default)]
+    pub machine_id: String,
+    /// `None` from an agent that does not count its sessions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<Session>,
     #[serde(default)]
     pub facts: Facts,
     #[serde(default)]

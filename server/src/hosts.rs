@@ -4,16 +4,19 @@
 pub mod actions;
 pub mod admission;
 pub mod claims;
+pub mod conflicts;
 pub mod deletion;
 mod events;
 pub mod feed;
 mod hellos;
 pub mod host;
 pub mod http;
+mod keeping;
 pub mod labels;
 pub mod presence;
 pub mod registry;
 pub mod reports;
+pub mod sessions;
 pub mod store;
 pub mod view;
 

@@ -4,10 +4,12 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Poll;
+use std::time::Duration;
 
+use fleetwright_protocol::close::REPLACED;
 use fleetwright_protocol::{CommandId, HostId, ServerFrame};
 use futures_util::task::AtomicWaker;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc, watch};
 
 /// Frames that may wait for a slow reader before its connection is dropped. An honest agent runs a handful of
 /// commands at a time; this is memory we are willing to lose to a bad one.
@@ -43,6 +45,10 @@ pub struct Connection {
     /// The task that serves it. It looks with every frame, so looking takes no lock.
     serving: AtomicWaker,
     cut: OnceLock<Cut>,
+    /// How often it was asked whether it is still there, and the last time that it has answered.
+    asked: AtomicU64,
+    ask: Notify,
+    answered: watch::Sender<u64>,
 }
 
 /// What an agent has been given.
@@ -82,6 +88,17 @@ impl Connections {
         host_id: HostId,
         now_us: i64,
     ) -> (Arc<Connection>, mpsc::Receiver<String>) {
+        let (connection, receiver) = self.prepare(host_id, now_us);
+        self.enter(&connection);
+        (connection, receiver)
+    }
+
+    /// A connection that has not said who it is: the host's live one stays.
+    pub fn prepare(
+        &self,
+        host_id: HostId,
+        now_us: i64,
+    ) -> (Arc<Connection>, mpsc::Receiver<String>) {
         let (outbound, receiver) = mpsc::channel(OUTBOUND_MAX);
         let connection = Arc::new(Connection {
             host_id,
@@ -93,17 +110,22 @@ impl Connections {
             over: AtomicBool::new(false),
             serving: AtomicWaker::new(),
             cut: OnceLock::new(),
+            asked: AtomicU64::new(0),
+            ask: Notify::new(),
+            answered: watch::Sender::new(0),
         });
-        let earlier = self
-            .inner
-            .live
-            .pin()
-            .insert(host_id, connection.clone())
-            .cloned();
-        if let Some(earlier) = earlier {
-            earlier.cut(1000, "replaced by a newer connection");
-        }
         (connection, receiver)
+    }
+
+    /// Puts a prepared connection in the place of the host's earlier one, which is over from now on.
+    pub fn enter(&self, connection: &Arc<Connection>) {
+        let live = self.inner.live.pin();
+        let earlier = live.insert(connection.host_id, Arc::clone(connection));
+        if let Some(earlier) = earlier
+            && earlier.epoch != connection.epoch
+        {
+            earlier.cut(1000, REPLACED);
+        }
     }
 
     /// Removes this very connection, which is over; returns whether it was the host's live one.
@@ -268,6 +290,36 @@ impl Connection {
             code: 1001,
             reason: "ended",
         })
+    }
+
+    /// Asks the other end whether it is still there; `false` if it does not answer in time. What it has said before does
+    /// not count.
+    pub async fn answers_within(&self, patience: Duration) -> bool {
+        let number = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
+        let mut answered = self.answered.subscribe();
+        self.ask.notify_one();
+        let answer = answered.wait_for(|answered| *answered >= number);
+        // The sender lives as long as this connection: no answer means no answer in time.
+        tokio::time::timeout(patience, answer).await.is_ok()
+    }
+
+    /// Waits until somebody asks. Returns what to ping with.
+    pub async fn until_asked(&self) -> [u8; 8] {
+        self.ask.notified().await;
+        self.asked.load(Ordering::SeqCst).to_be_bytes()
+    }
+
+    /// The other end has answered a ping with this.
+    pub fn answered(&self, payload: &[u8]) {
+        if let Ok(number) = <[u8; 8]>::try_from(payload) {
+            // Never more than was asked, whatever it says.
+            let number = u64::from_be_bytes(number).min(self.asked.load(Ordering::SeqCst));
+            self.answered.send_if_modified(|answered| {
+                let is_newer = number > *answered;
+                *answered = number.max(*answered);
+                is_newer
+            });
+        }
     }
 
     /// Gives room back; returns whether something waits for it.

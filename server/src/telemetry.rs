@@ -72,6 +72,10 @@ pub fn start_metrics() -> Result<PrometheusHandle, TelemetryError> {
         "fleetwright_commands_finished_total",
         "Commands by their final status."
     );
+    metrics::describe_counter!(
+        "fleetwright_identity_conflicts_total",
+        "Hosts locked because two machines were met with one identity."
+    );
     describe_loops();
     Ok(handle)
 }

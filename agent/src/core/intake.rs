@@ -66,10 +66,15 @@ impl Core {
                 control,
                 output,
                 facts,
-            } => self.connected(control, output, *facts),
+                session,
+            } => self.connected(control, output, *facts, session),
             Input::Disconnected => self.disconnected(),
+            Input::Disowned => self.disowned().await,
             Input::Frame(frame) => match *frame {
-                ServerFrame::Welcome { .. } => self.say_all_ends(),
+                ServerFrame::Welcome { .. } => {
+                    self.is_disowned = false;
+                    self.say_all_ends();
+                }
                 ServerFrame::Command(command) => {
                     let fresh = self.consider(&command, &[]);
                     self.take_on(fresh.into_iter().collect()).await;

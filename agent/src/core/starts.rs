@@ -167,6 +167,17 @@ impl Core {
         }
     }
 
+    /// Gives up what waits: it may have been given to another machine with this one's identity.
+    pub(super) async fn disowned(&mut self) {
+        self.is_disowned = true;
+        for waiting in std::mem::take(&mut self.queue) {
+            tracing::warn!(command = %waiting.run.command_id, "the server has taken it back; it is not started");
+            // The server ends a lease; that of a command is the server's to end.
+            self.did_not_start(waiting.run, NotStartedReason::LeaseExpired)
+                .await;
+        }
+    }
+
     /// Whether a supervisor that is ready may go: in time, and with its start in the journal.
     async fn last_word(&mut self, run: Run, started: Record) -> Result<(), NotStartedReason> {
         let lease = self
@@ -174,6 +185,9 @@ impl Core {
             .get(&run.command_id)
             .and_then(|running| running.lease);
         if let Some(lease) = lease {
+            if self.is_disowned {
+                return Err(NotStartedReason::LeaseExpired);
+            }
             lease.check(self.machine.boot_ms())?;
         }
         // What the machine's own end must not undo is on disk before it.

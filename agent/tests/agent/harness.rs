@@ -110,6 +110,7 @@ impl Host {
             let settings = Settings {
                 concurrency: config.concurrency,
                 boot_id: facts::boot_id(config.boot_id_file()),
+                machine_id: String::new(),
                 tags: Vec::new(),
                 attributes: BTreeMap::new(),
             };
@@ -351,6 +352,7 @@ fn connect(
         control,
         output,
         facts: Box::new(Facts::default()),
+        session: None,
     };
     assert!(inputs.blocking_send(input).is_ok(), "the core has ended");
     (controls, outputs)

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use super::conversation::{ConnectionContext, Ending, greet, leave, take};
 use super::identity::AgentCertificate;
 use crate::commands::Commands;
+use crate::hosts::conflicts::Visitor;
 use crate::links::{Connection, DOES_NOT_READ};
 use crate::loops::{Loop, Loops};
 
@@ -30,6 +31,7 @@ const FRAMES_PER_SECOND_MAX: u32 = 2_000;
 pub async fn serve(
     mut socket: WebSocket,
     certificate: AgentCertificate,
+    address: String,
     context: ConnectionContext,
 ) {
     let host_id = certificate.host_id;
@@ -40,15 +42,15 @@ pub async fn serve(
     let lifetime = Duration::from_micros(u64::try_from(lifetime_us).unwrap_or(0));
     let connections = context.commands.connections().clone();
     let now_us = context.commands.clock().monotonic_us();
-    let (connection, outbound) = connections.register(host_id, now_us);
+    let (connection, outbound) = connections.prepare(host_id, now_us);
     let conversation = async {
-        if !context.hosts.registry().is_admitted(host_id) {
-            // Rejected, deleted or locked while the handshake was under way, before there was a connection to cut.
-            return Ending::new(1008, "the host may not connect");
-        }
         let mut frames = Frames::of(host_id);
         let greeted = match read_hello(&mut socket, &mut frames).await {
-            Ok(hello) => greet(hello, &connection, &context).await,
+            Ok(hello) => {
+                let issued = certificate.presented.issued;
+                let visitor = Visitor::of_hello(address, issued, &hello);
+                greet(hello, &connection, visitor, &context).await
+            }
             Err(ending) => Err(ending),
         };
         match greeted {
@@ -111,10 +113,20 @@ async fn converse(
                     return Ending::of_gone_host(1001, DOES_NOT_READ);
                 }
             }
+            payload = connection.until_asked() => {
+                let ping = Message::Ping(payload.to_vec().into());
+                let sent = tokio::time::timeout(WRITE_WITHIN, socket.send(ping)).await;
+                if !matches!(sent, Ok(Ok(()))) {
+                    return Ending::of_gone_host(1001, DOES_NOT_READ);
+                }
+            }
             message = socket.recv() => {
                 let text = match message {
                     Some(Ok(Message::Text(text))) => text,
-                    Some(Ok(Message::Ping(_) | Message::Pong(_))) => {
+                    Some(Ok(pinged @ (Message::Ping(_) | Message::Pong(_)))) => {
+                        if let Message::Pong(payload) = &pinged {
+                            connection.answered(payload);
+                        }
                         connection.heard(context.commands.clock().monotonic_us());
                         continue;
                     }

@@ -2,20 +2,26 @@
 //! in. The certificate is the only identity; what a frame says about hosts is checked against it where it matters.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use fleetwright_protocol::close::IDENTITY_CONFLICT;
 use fleetwright_protocol::frame::{
     AgentFrame, Hello, PROTOCOL_VERSION, Section, ServerFrame, Stream,
 };
 use fleetwright_protocol::limits::HEARTBEAT_SECONDS_DEFAULT;
 use fleetwright_protocol::outcome::{FailureReason, OutcomeStatus, OutputSummary};
-use fleetwright_protocol::{CommandId, HostId, Open, Outcome};
+use fleetwright_protocol::{CommandId, HostId, Open, Outcome, Session};
 
 use crate::commands::Commands;
+use crate::commands::decide::Silence;
 use crate::commands::live_output::Chunk;
 use crate::commands::outputs::{PartKey, Spool};
 use crate::commands::report::{AgentReport, Said};
 use crate::commands::reports::{Greeting, harmless_message, settle_hello_in};
 use crate::db::DbError;
+use crate::hosts::conflicts::{self, Visitor};
+use crate::hosts::reports::HelloRecorded;
+use crate::hosts::sessions::{ConflictKind, Verdict};
 use crate::hosts::{self, Hosts};
 use crate::links::{Connection, Cut, DOES_NOT_READ, SILENT};
 
@@ -24,6 +30,8 @@ use crate::links::{Connection, Cut, DOES_NOT_READ, SILENT};
 pub struct ConnectionContext {
     pub commands: Commands,
     pub hosts: Hosts,
+    /// A machine that is connected answers within this time when another one says hello in its name.
+    pub answer_within: Duration,
 }
 
 impl ConnectionContext {
@@ -72,10 +80,13 @@ impl Ending {
     }
 }
 
-/// The `hello`: what the agent is, and what its journal holds of the commands the server believes it has.
+/// The `hello`: whether it is the host's own machine that says it, what the agent is, and what its journal holds of the
+/// commands the server believes it has. The connection takes the place of the host's earlier one on the way, and not before
+/// it is known to be the host's own.
 pub async fn greet(
     hello: Hello,
     connection: &Arc<Connection>,
+    visitor: Visitor,
     context: &ConnectionContext,
 ) -> Result<(), Ending> {
     let host_id = connection.host_id;
@@ -86,16 +97,85 @@ pub async fn greet(
         );
         return Err(Ending::new(1002, reason));
     }
+    if let Some(violation) = hello.session.as_ref().and_then(Session::violation) {
+        return Err(Ending::new(1002, violation));
+    }
+    recognise(&hello, &visitor, host_id, context).await?;
+    context.commands.connections().enter(connection);
+    if !context.hosts.registry().is_admitted(host_id) {
+        // Rejected, deleted or locked while the handshake was under way, before there was a connection to cut.
+        return Err(Ending::new(1008, "the host may not connect"));
+    }
     let recorded = hosts::actions::record_hello(&context.hosts, host_id, &hello)
         .await
         .map_err(|error| unavailable(host_id, &error))?;
+    settle(hello, recorded, connection, visitor, context).await
+}
+
+/// Refuses a machine that is not the host's own; see `hosts::sessions`. The database decides again when the session is
+/// stored; this is before anything that the other machine could notice.
+async fn recognise(
+    hello: &Hello,
+    visitor: &Visitor,
+    host_id: HostId,
+    context: &ConnectionContext,
+) -> Result<(), Ending> {
+    let session = hello.session.as_ref();
+    let looked = conflicts::look(&context.hosts, host_id, session).await;
+    let looked = looked.map_err(|error| unavailable(host_id, &error))?;
+    let Some((verdict, standing)) = looked else {
+        return Ok(());
+    };
+    let found = match verdict {
+        Verdict::Refused => return Err(disowned(host_id)),
+        Verdict::Conflict(kind) => Some(kind),
+        Verdict::Next | Verdict::Again | Verdict::Broken => None,
+    };
+    let found = match found {
+        None if session.is_some() && standing.last.is_some() => {
+            other_machine(host_id, context).await
+        }
+        found => found,
+    };
+    let Some(kind) = found else { return Ok(()) };
+    let locked = conflicts::lock(
+        &context.hosts,
+        host_id,
+        session.cloned(),
+        visitor.clone(),
+        kind,
+    );
+    locked.await.map_err(|error| unavailable(host_id, &error))?;
+    Err(disowned(host_id))
+}
+
+/// A machine has one connection: before it makes another one, it has let go of it. If the host's earlier one answers all the
+/// same, there is a machine at its end.
+async fn other_machine(host_id: HostId, context: &ConnectionContext) -> Option<ConflictKind> {
+    let earlier = context.commands.connections().get(host_id)?;
+    let answers = earlier.is_open()
+        && !context.answer_within.is_zero()
+        && earlier.answers_within(context.answer_within).await;
+    answers.then_some(ConflictKind::BothConnected)
+}
+
+/// Begins the session and settles what its journal says, in one transaction; or locks the host in it.
+async fn settle(
+    hello: Hello,
+    recorded: HelloRecorded,
+    connection: &Arc<Connection>,
+    visitor: Visitor,
+    context: &ConnectionContext,
+) -> Result<(), Ending> {
+    let host_id = connection.host_id;
     let Hello {
         journal,
         journal_id,
         capabilities,
+        session,
         ..
     } = hello;
-    let greeting = Greeting {
+    let mut greeting = Greeting {
         connection: connection.clone(),
         welcome: ServerFrame::Welcome {
             protocol: PROTOCOL_VERSION.to_owned(),
@@ -106,20 +186,45 @@ pub async fn greet(
         concurrency: capabilities.concurrency,
         journal,
         journal_changed: recorded.journal_changed,
+        silence: Silence::NotStarted,
     };
-    let commands = context.commands.clone();
-    context
-        .commands
-        .db()
-        .write(move |tx| {
-            if greeting.journal_changed {
-                // Together with the end of the lost journal's commands, so that a crash loses neither.
-                hosts::actions::save_journal_in(tx, host_id, journal_id)?;
+    let (commands, hosts) = (context.commands.clone(), context.hosts.clone());
+    let settled = context.commands.db().write(move |tx| {
+        if greeting.connection.is_over() {
+            // A newer one of the host has said hello meanwhile, perhaps the same machine's: this one is of no account.
+            return Ok(Verdict::Again);
+        }
+        let verdict = conflicts::begin_in(&hosts, tx, host_id, session.as_ref(), &visitor)?;
+        greeting.silence = match verdict {
+            Verdict::Next => Silence::NotStarted,
+            Verdict::Again => Silence::Nothing,
+            Verdict::Broken => Silence::Unknown,
+            Verdict::Refused => return Ok(verdict),
+            Verdict::Conflict(kind) => {
+                conflicts::lock_in(&hosts, tx, host_id, session.as_ref(), &visitor, kind)?;
+                return Ok(verdict);
             }
-            settle_hello_in(tx, &commands, greeting)
-        })
+        };
+        if greeting.journal_changed {
+            // Together with the end of the lost journal's commands, so that a crash loses neither.
+            hosts::actions::save_journal_in(tx, host_id, journal_id)?;
+        }
+        settle_hello_in(tx, &commands, greeting)?;
+        Ok::<Verdict, DbError>(verdict)
+    });
+    match settled
         .await
-        .map_err(|error| unavailable(host_id, &error))
+        .map_err(|error| unavailable(host_id, &error))?
+    {
+        Verdict::Next | Verdict::Again | Verdict::Broken => Ok(()),
+        Verdict::Refused | Verdict::Conflict(_) => Err(disowned(host_id)),
+    }
+}
+
+/// What a machine is told that is not, or may not be, the host's own.
+fn disowned(host_id: HostId) -> Ending {
+    tracing::warn!(%host_id, "turned a machine away: two share this identity");
+    Ending::new(1008, IDENTITY_CONFLICT)
 }
 
 /// After the end of a connection: its host is offline unless it has another, and what it worked on is told if it is gone.

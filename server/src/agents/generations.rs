@@ -24,6 +24,8 @@ pub enum Denial {
     Expired,
     /// Not the generation that may connect now.
     Stale,
+    /// Of the machine that an operator decided against when two had this identity.
+    Disowned,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +47,26 @@ pub enum Renew {
     /// An older generation: two machines use one identity. Store the lock and tell the operator.
     Lock(Identity),
     Deny(Denial),
+}
+
+impl Renew {
+    /// The same with a generation above those that were given to machines an operator decided against.
+    pub fn above(self, floor: i64) -> Self {
+        match self {
+            Self::Issue {
+                mut identity,
+                generation,
+            } if generation <= floor => {
+                let generation = floor + 1;
+                identity.next = identity.next.map(|next| Issued { generation, ..next });
+                Self::Issue {
+                    identity,
+                    generation,
+                }
+            }
+            Self::Issue { .. } | Self::Lock(_) | Self::Deny(_) => self,
+        }
+    }
 }
 
 pub fn decide_connect(

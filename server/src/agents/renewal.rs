@@ -50,6 +50,7 @@ pub async fn renew(
         let host = admission::identity_of(agents.hosts(), id)
             .await?
             .ok_or(RenewalError::Unknown)?;
+        let floor = host.standing.generation_floor();
         let decision = generations::decide_renew(
             host.approval,
             &host.identity,
@@ -57,7 +58,7 @@ pub async fn renew(
             csr.key_digest(),
             now_us,
         );
-        match decision {
+        match decision.above(floor) {
             Renew::Deny(denial) => return Err(RenewalError::Denied(denial)),
             Renew::Lock(identity) => {
                 tracing::warn!(host_id = %id, reason = identity.locked_reason, "locked a host");

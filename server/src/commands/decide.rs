@@ -67,7 +67,19 @@ pub enum Observation<'a> {
     Journal {
         attempt: Option<(u32, Open<JournalState>)>,
         journal_changed: bool,
+        silence: Silence,
     },
+}
+
+/// What it means that a journal does not know a command that was sent to its host, or knows only that it came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Silence {
+    /// It did not start: the journal is that of the machine it was sent to, as it was left.
+    NotStarted,
+    /// Nothing: the next session will tell.
+    Nothing,
+    /// The journal is of a machine that was put back to an older state, or of another one: nobody knows.
+    Unknown,
 }
 
 /// What follows from a decision, beside the changed state.
@@ -154,7 +166,8 @@ pub fn on_report(state: &mut CommandState, report: &Observation<'_>, now: Now) -
         Observation::Journal {
             attempt,
             journal_changed,
-        } => on_journal(state, *attempt, *journal_changed, now),
+            silence,
+        } => on_journal(state, *attempt, *journal_changed, *silence, now),
     }
 }
 
@@ -362,6 +375,7 @@ fn on_journal(
     state: &mut CommandState,
     entry: Option<(u32, Open<JournalState>)>,
     journal_changed: bool,
+    silence: Silence,
     now: Now,
 ) -> Reaction {
     let sent = match state.status {
@@ -387,6 +401,14 @@ fn on_journal(
             state.start(now);
             Reaction::default()
         }
+        // What is not known to have started may have, on the machine that is gone.
+        (_, None | Some(Open::Known(JournalState::Received | JournalState::NotStarted)))
+            if silence == Silence::Unknown =>
+        {
+            state.end(CommandStatus::Failed, Some("outcome_unknown"), now);
+            Reaction::default()
+        }
+        (CommandStatus::Queued, None) if silence == Silence::Nothing => Reaction::default(),
         // The journal is intact and has not heard of it: it never arrived.
         (CommandStatus::Queued, None) => state.requeue(now, 0),
         (CommandStatus::Running, None) => {

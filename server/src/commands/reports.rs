@@ -13,7 +13,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::control::change_rows;
-use super::decide::{self, Observation};
+use super::decide::{self, Observation, Silence};
 use super::effects::{Effects, Hint};
 use super::report::{AgentReport, Said};
 use super::service::Commands;
@@ -108,6 +108,7 @@ pub struct Greeting {
     pub concurrency: u32,
     pub journal: Vec<JournalEntry>,
     pub journal_changed: bool,
+    pub silence: Silence,
 }
 
 /// Settles what a new connection's journal says of every command the server believes to be on that host. With the
@@ -125,6 +126,7 @@ pub fn settle_hello_in(
         concurrency,
         journal,
         journal_changed,
+        silence,
     } = greeting;
     let entries: HashMap<CommandId, (u32, Open<JournalState>)> = journal
         .iter()
@@ -141,6 +143,7 @@ pub fn settle_hello_in(
             &Observation::Journal {
                 attempt,
                 journal_changed,
+                silence,
             },
             now,
         );

@@ -39,6 +39,7 @@ pub(super) fn core(dialect: Dialect) -> Vec<MigrationText> {
         (6, "0006_given_up"),
         (7, "0007_max_concurrency"),
         (8, "0008_token_owners"),
+        (9, "0009_sessions"),
         (10, "0010_audit_key"),
         (13, "0013_host_claims"),
         (14, "0014_blob_use"),

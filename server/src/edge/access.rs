@@ -80,6 +80,7 @@ const TABLE: &[(&str, &str, Access)] = &[
     ("DELETE", "/hosts/{id}", OPERATOR),
     ("POST", "/hosts/{id}/approve", OPERATOR),
     ("POST", "/hosts/{id}/reject", OPERATOR),
+    ("POST", "/hosts/{id}/unlock", OPERATOR),
     ("POST", "/hosts/approve", OPERATOR),
     ("GET", "/blobs", OPERATOR),
     ("POST", "/hosts/{id}/accept", OPERATOR),

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::events::changed_event;
 use super::host::{Approval, Host, Labels};
-use super::{Hosts, claims, labels, store};
+use super::{Hosts, claims, keeping, labels, store};
 use crate::audit::{self, AuditContext};
 use crate::db::{DbError, Tx};
 
@@ -43,8 +43,8 @@ pub struct HostPatch {
     pub reserved: Option<bool>,
 }
 
-/// Lets a host in, with `accept_tags` taking over the tags and attributes that it claims. Also lifts a lock, and lets a
-/// rejected host in after all. What it is called then it stays called.
+/// Lets a host in, with `accept_tags` taking over the tags and attributes that it claims. Also lifts a lock, in favour of the
+/// machine that was known before, and lets a rejected host in after all. What it is called then it stays called.
 pub async fn approve_host(
     hosts: &Hosts,
     context: AuditContext,
@@ -134,6 +134,7 @@ pub async fn approve_hosts(
             };
             if !decided.is_empty() {
                 approve_in(&handle, tx, &context, &decided, accept_tags)?;
+                unlock_in(&handle, tx, &known)?;
             }
             Ok(outcome)
         })
@@ -211,6 +212,9 @@ fn decide_approval(
         decided.revision,
         approval,
     )?;
+    if approval == Approval::Approved && keeping::keep_known_in(tx, &mut decided)? {
+        store::save_identity_in(tx, id, decided.revision, &decided.identity)?;
+    }
     let mut detail =
         json!({"before": host.approval.as_str(), "locked": host.identity.locked_reason.is_some()});
     if decided.labels != host.labels {
@@ -227,8 +231,9 @@ fn decide_approval(
     hosts.announce(tx, decided.revision);
     publish(hosts, tx, kind, id, json!({}));
     let hosts = hosts.clone();
+    let put = decided.clone();
     tx.after_commit(move || {
-        hosts.registry().set_approval(&[id], approval);
+        hosts.registry().put(&put);
         match approval {
             Approval::Approved | Approval::Pending => {}
             Approval::Rejected => hosts.parts().connections.cut(id, "the host was rejected"),
@@ -280,6 +285,24 @@ fn placed(ids: &[HostId], id: HostId, found: Vec<Violation>) -> Vec<Violation> {
         ..one
     };
     found.into_iter().map(at_host).collect()
+}
+
+/// Of those that were locked because two machines were met, the one known before is the host.
+fn unlock_in(hosts: &Hosts, tx: &mut Tx<'_>, known: &[Host]) -> Result<(), DbError> {
+    let locked = known.iter().filter(|host| host.identity.locked_reason.is_some());
+    for before in locked {
+        // As its approval has just made it.
+        let Some(mut host) = store::get_in(tx, before.id)? else {
+            continue;
+        };
+        if !keeping::keep_known_in(tx, &mut host)? {
+            continue;
+        }
+        store::save_identity_in(tx, host.id, host.revision, &host.identity)?;
+        let hosts = hosts.clone();
+        tx.after_commit(move || hosts.registry().put(&host));
+    }
+    Ok(())
 }
 
 /// Every id that is not among the known hosts, by its place in the request.

@@ -8,7 +8,8 @@ use uuid::Uuid;
 
 use super::events::publish;
 use super::host::{Approval, Host, Identity, Issued, KeyDigest, Labels, Reported};
-use super::{Hosts, store};
+use super::sessions::Standing;
+use super::{Hosts, keeping, store};
 use crate::audit::{self, AuditContext};
 use crate::db::{DbError, Tx};
 
@@ -39,6 +40,7 @@ pub struct Admitted {
 pub struct Known {
     pub approval: Approval,
     pub identity: Identity,
+    pub standing: Standing,
 }
 
 /// What an enrollment means for what is stored.
@@ -155,10 +157,14 @@ pub fn admit_in(
 
 /// What a certificate of this host is judged by; `None` for an unknown host.
 pub async fn identity_of(hosts: &Hosts, id: HostId) -> Result<Option<Known>, DbError> {
-    let host = store::get(hosts.db(), id).await?;
-    Ok(host.map(|host| Known {
+    let Some(host) = store::get(hosts.db(), id).await? else {
+        return Ok(None);
+    };
+    let found = store::sessions::standing(hosts.db(), id).await?;
+    Ok(Some(Known {
         approval: host.approval,
         identity: host.identity,
+        standing: found.unwrap_or_default().standing,
     }))
 }
 
@@ -265,6 +271,9 @@ fn returned_in(
 ) -> Result<Host, DbError> {
     host.revision = store::take_revisions(tx, 1)?;
     host.identity = identity;
+    let floor = keeping::begin_anew_in(tx, host.id)?;
+    let current = &mut host.identity.current;
+    current.generation = current.generation.max(floor + 1);
     host.approval = approval;
     host.enrolled_with = Some(admission.token_id);
     host.reported = admission.reported.clone();

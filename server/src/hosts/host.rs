@@ -32,11 +32,28 @@ impl Approval {
 }
 
 /// The SHA-256 of a certificate's public key (its SubjectPublicKeyInfo).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct KeyDigest(pub [u8; 32]);
 
+impl From<KeyDigest> for String {
+    fn from(digest: KeyDigest) -> Self {
+        hex::encode(digest.0)
+    }
+}
+
+impl TryFrom<String> for KeyDigest {
+    type Error = hex::FromHexError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let mut digest = [0; 32];
+        hex::decode_to_slice(text, &mut digest)?;
+        Ok(Self(digest))
+    }
+}
+
 /// A generation of a host's certificate, and the key it was issued for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Issued {
     pub generation: i64,
     pub key: KeyDigest,

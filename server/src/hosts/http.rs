@@ -1,5 +1,7 @@
 //! `/hosts`: the inventory for operators.
 
+mod conflict;
+
 use std::collections::BTreeMap;
 
 use axum::Json;
@@ -39,6 +41,7 @@ pub fn router() -> OpenApiRouter<AppState> {
         .routes(routes!(reject_host))
         .routes(routes!(approve_hosts))
         .routes(routes!(accept_claims))
+        .routes(routes!(conflict::unlock_host))
 }
 
 #[derive(Debug, Default, IntoParams)]
@@ -142,7 +145,7 @@ async fn get_host(
 ) -> Result<Response, Problem> {
     match store::get(&app.db, id).await? {
         None => Err(Problem::not_found("host")),
-        Some(host) => Ok(answer(&app.hosts, host)),
+        Some(host) => conflict::shown(&app.hosts, host).await,
     }
 }
 
@@ -183,7 +186,7 @@ async fn delete_host(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Lets a host in, by the name it has now; also lifts a lock.
+/// Lets a host in, by the name it has now; also lifts a lock, in favour of the machine that was known before.
 #[utoipa::path(post, path = "/hosts/{id}/approve", tag = "hosts", params(("id" = Uuid, Path)),
     request_body = ApproveHost, responses((status = OK, body = HostView)))]
 async fn approve_host(

@@ -4,6 +4,7 @@
 
 pub mod listing;
 mod missing;
+pub mod sessions;
 
 use fleetwright_protocol::{Facts, HostId, JournalId};
 use serde_json::json;

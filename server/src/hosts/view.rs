@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 
 use super::Hosts;
 use super::host::{Host, status_name};
+use super::sessions::{Conflict, ConflictKind, Keep, Side};
 use crate::http::Timestamp;
 
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -22,7 +23,7 @@ pub struct HostView {
     pub status: &'static str,
     /// Kept free of placements.
     pub reserved: bool,
-    /// Set when two machines were seen with this host's identity. Approving the host lifts the lock.
+    /// Set when two machines were seen with this host's identity: nothing is sent to either. `unlock` ends it.
     pub locked_reason: Option<String>,
     pub created_at: Timestamp,
     pub last_seen_at: Option<Timestamp>,
@@ -57,6 +58,35 @@ pub struct HostView {
     /// What the agent last said of its load; only for a single host that is online.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub heartbeat: Option<HeartbeatView>,
+    /// The last time that two machines were met with this host's identity; only for a single host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conflict: Option<ConflictView>,
+}
+
+/// Two machines with one identity.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct ConflictView {
+    pub detected_at: Timestamp,
+    /// How they were told apart: `older_session`, `other_name`, `unknown_session`, `uncounted` or `both_connected`.
+    pub kind: ConflictKind,
+    /// The one that was known before.
+    pub earlier: SideView,
+    /// The one whose `hello` (or renewal) brought it to light.
+    pub later: SideView,
+    /// The one that an operator decided for: `earlier` or `later`.
+    pub kept: Option<Keep>,
+}
+
+/// A machine as it showed itself.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct SideView {
+    pub address: String,
+    pub boot_id: String,
+    pub machine_id: String,
+    /// The number of its session; null if its agent does not count them.
+    pub session: Option<u64>,
+    pub certificate_generation: i64,
+    pub seen_at: Timestamp,
 }
 
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -124,6 +154,28 @@ pub fn listed(hosts: &Hosts, host: Host) -> HostView {
         operator_tags: host.labels.tags,
         operator_attributes: host.labels.attributes,
         heartbeat: None,
+        conflict: None,
+    }
+}
+
+pub fn conflict(conflict: Conflict) -> ConflictView {
+    ConflictView {
+        detected_at: Timestamp(conflict.at_us),
+        kind: conflict.kind,
+        earlier: side(conflict.earlier),
+        later: side(conflict.later),
+        kept: conflict.kept,
+    }
+}
+
+fn side(side: Side) -> SideView {
+    SideView {
+        address: side.address,
+        boot_id: side.boot_id,
+        machine_id: side.machine_id,
+        session: side.mark.map(|mark| mark.counter),
+        certificate_generation: side.issued.generation,
+        seen_at: Timestamp(side.at_us),
     }
 }
 

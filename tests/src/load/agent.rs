@@ -242,6 +242,8 @@ impl Agent {
             protocol: PROTOCOL_VERSION.to_owned(),
             journal_id: self.journal_id,
             boot_id: "simulated".to_owned(),
+            machine_id: String::new(),
+            session: None,
             facts: facts(&self.name),
             tags: Vec::new(),
             attributes: Default::default(),

@@ -110,6 +110,8 @@ pub fn hello(identity: &Identity) -> Hello {
         protocol: PROTOCOL_VERSION.to_owned(),
         journal_id: JournalId(identity.host_id.0),
         boot_id: "scripted".to_owned(),
+        machine_id: String::new(),
+        session: None,
         facts: facts(&identity.name),
         tags: Vec::new(),
         attributes: Default::default(),

@@ -70,6 +70,7 @@ impl World<'_> {
         let settings = Settings {
             concurrency: host.concurrency,
             boot_id: computer.inside().boot_id(),
+            machine_id: format!("machine-{at}"),
             tags: Vec::new(),
             attributes: Default::default(),
         };

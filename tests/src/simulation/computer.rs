@@ -11,9 +11,11 @@ use fleetwright_agent::job::{Job, SUPPORTED};
 use fleetwright_agent::journal::{Execution, PlanRun, PowerRun};
 use fleetwright_agent::procfs::Process;
 use fleetwright_agent::run::{Run, RunChannels, RunEvent};
+use fleetwright_agent::sessions::Line;
 use fleetwright_agent::supervisor::exit_record::{Ending, ExitRecord};
-use fleetwright_protocol::{AgentFrame, CommandId, NotStartedReason, OperationType};
+use fleetwright_protocol::{AgentFrame, CommandId, NotStartedReason, OperationType, Session};
 use tokio::sync::{mpsc, oneshot, watch};
+use uuid::Uuid;
 
 use super::plate::Plate;
 use crate::seed::Choices;
@@ -85,6 +87,8 @@ pub struct Inside {
     /// Where the agent's frames go, to know how many were said when it died.
     pub frames: Option<mpsc::Sender<AgentFrame>>,
     pub frames_said: usize,
+    /// Its agent's sessions. They are synced before they are said, and outlive the journal's disk.
+    pub sessions: Line,
     next: u64,
 }
 
@@ -106,6 +110,7 @@ impl Computer {
             words: Vec::new(),
             frames: None,
             frames_said: 0,
+            sessions: Line::default(),
             next: 0,
         })))
     }
@@ -136,6 +141,13 @@ impl Inside {
     fn next(&mut self) -> u64 {
         self.next += 1;
         self.next
+    }
+
+    /// Another session, under a name that nobody else uses.
+    pub fn begin_session(&mut self, name: u64) -> Session {
+        let session = self.sessions.next(Uuid::from_u128(name.into()));
+        self.sessions.begun(session.clone());
+        session
     }
 
     /// Whether the agent has been stopped in the middle of something: what it does now, it does not do.
@@ -206,6 +218,7 @@ impl Inside {
         });
         self.wishes.clear();
         self.frames = None;
+        self.sessions.was_welcomed = false;
     }
 
     /// Everything stops at once; what was not synced may be lost.

@@ -5,12 +5,15 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use fleetwright_agent::core::Input;
+use fleetwright_protocol::close::IDENTITY_CONFLICT;
 use fleetwright_protocol::{AgentFrame, CommandId, Facts, ServerFrame};
 use fleetwright_server::agents::conversation::{Ending, greet, leave, take};
+use fleetwright_server::hosts::conflicts::Visitor;
 use tokio::sync::mpsc;
 
-use super::ledger::Broken;
+use super::ledger::{Broken, broken};
 use super::links::{Link, LinkId};
+use super::server::ISSUED;
 use super::world::{Event, Mail, SECOND_US, World};
 
 /// Later than this the server's allowance for a command on its way is used up.
@@ -39,7 +42,7 @@ impl World<'_> {
             self.soon(10_000_000, Event::Connect(at));
             return Ok(());
         };
-        let (connection, inbox) = server.connections.register(id, self.now_us);
+        let (connection, inbox) = server.connections.prepare(id, self.now_us);
         let (control, said) = mpsc::channel(1_024);
         let (output, _) = mpsc::channel(1);
         let link = Link {
@@ -61,12 +64,14 @@ impl World<'_> {
             heard_us: self.now_us,
         };
         let link_id = self.summary.events;
+        let session = host.computer.inside().begin_session(link_id);
         self.links.insert(link_id, link);
         self.note(|| format!("host {at} connects: link {link_id}"));
         let input = Input::Connected {
             control: control.clone(),
             output,
             facts: Box::new(Facts::default()),
+            session: Some(session),
         };
         self.mail(at, Mail::Connected(input, control));
         self.after_server().await
@@ -134,16 +139,23 @@ impl World<'_> {
             return Ok(());
         };
         connection.heard(self.now_us);
+        let address = format!("host-{}", link.host);
         let context = server.context.clone();
         // As it comes over the wire.
         let text = serde_json::to_string(&frame).expect("a frame can be written");
         let frame = serde_json::from_str(&text).expect("and read");
         let done = match frame {
-            AgentFrame::Hello(hello) if first => greet(*hello, &connection, &context).await,
+            AgentFrame::Hello(hello) if first => {
+                let visitor = Visitor::of_hello(address, ISSUED, &hello);
+                greet(*hello, &connection, visitor, &context).await
+            }
             other => take(other, &connection, &context).await,
         };
         if let Err(ending) = done {
             self.note(|| format!("link {id}: the server ends it: {}", ending.reason));
+            if ending.reason == IDENTITY_CONFLICT {
+                return broken("one machine is taken for two".to_owned());
+            }
             self.close_server_end(id, &ending).await;
         }
         self.look().await?;
@@ -279,6 +291,9 @@ impl World<'_> {
         link.heard_us = self.now_us;
         let at = link.host;
         let frame: ServerFrame = serde_json::from_str(&text).expect("a frame of ours");
+        if matches!(frame, ServerFrame::Welcome { .. }) {
+            self.hosts[at].computer.inside().sessions.was_welcomed = true;
+        }
         let late_us = self.now_us.max(self.hosts[at].stalled_until_us) - sent_us;
         if late_us > LATE_US
             && let ServerFrame::Command(command) = &frame

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use fleetwright_plugin_api::wire::{SetControl, SetCreate, SetView};
 use fleetwright_protocol::HostId;
@@ -27,6 +28,12 @@ use uuid::Uuid;
 use super::clock::ServerClock;
 use super::computer::START_MS;
 use crate::seed::Choices;
+
+/// Every host's certificate.
+pub const ISSUED: Issued = Issued {
+    generation: 1,
+    key: KeyDigest([7; 32]),
+};
 
 pub struct Server {
     pub clock: Arc<ServerClock>,
@@ -59,7 +66,12 @@ impl Server {
         Self {
             clock,
             connections,
-            context: ConnectionContext { commands, hosts },
+            context: ConnectionContext {
+                commands,
+                hosts,
+                // Nobody answers a ping here; the world has no time of its own to wait in.
+                answer_within: Duration::ZERO,
+            },
             work,
         }
     }
@@ -135,10 +147,7 @@ fn host(id: HostId, revision: i64) -> Host {
         labels: Labels::default(),
         pinned: None,
         identity: Identity {
-            current: Issued {
-                generation: 1,
-                key: KeyDigest([7; 32]),
-            },
+            current: ISSUED,
             next: None,
             locked_reason: None,
         },

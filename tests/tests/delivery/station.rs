@@ -12,6 +12,7 @@ use fleetwright_protocol::frame::{CommandFrame, JournalEntry};
 use fleetwright_protocol::{CommandId, Facts, HostId, Outcome, ServerFrame, SetId};
 use fleetwright_server::clock::ManualClock;
 use fleetwright_server::commands::create::SetError;
+use fleetwright_server::commands::decide::Silence;
 use fleetwright_server::commands::outputs::Spool;
 use fleetwright_server::commands::report::{AgentReport, Said};
 use fleetwright_server::commands::reports::{Greeting, settle_hello_in};
@@ -324,6 +325,7 @@ impl Agent {
             concurrency: 1,
             journal,
             journal_changed,
+            silence: Silence::NotStarted,
         }
     }
 

@@ -205,6 +205,8 @@ pub fn hello(name: &str, journal: u128) -> Hello {
         protocol: "1.0".into(),
         journal_id: JournalId(Uuid::from_u128(journal)),
         boot_id: String::new(),
+        machine_id: String::new(),
+        session: None,
         facts: facts(name),
         tags: vec!["said".into()],
         attributes: [("site".to_owned(), "east".to_owned())].into(),

@@ -13,6 +13,8 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use fleetwright_protocol::Session;
+use fleetwright_protocol::close::IDENTITY_CONFLICT;
 use fleetwright_protocol::enrollment::{
     EnrollRequest, EnrollResponse, RenewRequest, RenewResponse,
 };
@@ -36,6 +38,7 @@ use crate::agents::renewal::{self, RenewalError};
 use crate::audit::AuditContext;
 use crate::audit::attempts::{Attempt, Refused};
 use crate::auth::actions::refusals;
+use crate::hosts::conflicts::Visitor;
 use crate::hosts::labels;
 use crate::http::Problem;
 use crate::http::limits;
@@ -47,6 +50,8 @@ use crate::http::request_id;
 const ENROLL_BYTES_MAX: usize = 64 * 1024;
 /// A signing request.
 const RENEW_BYTES_MAX: usize = 16 * 1024;
+/// A machine that is still there answers a ping well within this; one that has gone costs its next connection this much.
+const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 /// Promised by the API. A connection's conversation and a blob's content come after the answer and are not counted.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Of a WebSocket: an idle connection holds one such buffer, and there are ten thousand of them. Most frames are far
@@ -145,6 +150,21 @@ async fn renew(
         address: peer::without_port(address),
         ..AuditContext::system("agents")
     };
+    if let Some(violation) = body.session.as_ref().and_then(Session::violation) {
+        return Err(Problem::invalid_field(
+            "/session",
+            "session-invalid",
+            violation,
+        ));
+    }
+    let issued = certificate.presented.issued;
+    let visitor = Visitor::new(
+        context.address.clone(),
+        &body.boot_id,
+        &body.machine_id,
+        issued,
+    );
+    connect::admit_renewal(&agents, certificate, body.session, visitor).await?;
     let renewed = renewal::renew(&agents, certificate, &csr, context).await?;
     Ok(Json(RenewResponse {
         certificate_pem: renewed.certificate_pem,
@@ -155,6 +175,7 @@ async fn renew(
 
 async fn connect(
     State(AgentsState { app, agents }): State<AgentsState>,
+    ConnectInfo(address): ConnectInfo<SocketAddr>,
     certificate: AgentCertificate,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
@@ -170,7 +191,9 @@ async fn connect(
     let context = ConnectionContext {
         commands: app.commands.clone(),
         hosts: app.hosts.clone(),
+        answer_within: ANSWER_WITHIN,
     };
+    let address = address.ip().to_string();
     let response = upgrade
         .protocols([WEBSOCKET_SUBPROTOCOL])
         .read_buffer_size(READ_BUFFER_BYTES)
@@ -179,7 +202,7 @@ async fn connect(
         .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX)
         .max_message_size(FRAME_BYTES_MAX)
         .max_frame_size(FRAME_BYTES_MAX)
-        .on_upgrade(move |socket| connection::serve(socket, certificate, context));
+        .on_upgrade(move |socket| connection::serve(socket, certificate, address, context));
     Ok(response)
 }
 
@@ -286,6 +309,10 @@ fn denied(denial: Denial) -> Problem {
         Denial::Expired => {
             let detail = "The certificate has expired.";
             Problem::new(StatusCode::UNAUTHORIZED, "certificate-expired", detail)
+        }
+        Denial::Disowned => {
+            let detail = "Another machine is this host; enroll this one anew.";
+            Problem::forbidden(detail).with_extension("reason", IDENTITY_CONFLICT)
         }
         Denial::Stale => {
             let detail = "A newer certificate of this host is in use.";

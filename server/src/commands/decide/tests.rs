@@ -87,6 +87,7 @@ fn a_proof_of_not_starting_stands_also_after_a_start_was_announced() {
         let journal = Observation::Journal {
             attempt: Some((1, JournalState::NotStarted.into())),
             journal_changed: false,
+            silence: Silence::NotStarted,
         };
         on_report(&mut state, &journal, at(NOW + 3));
         assert_eq!(
@@ -225,12 +226,75 @@ fn an_intact_journal_without_the_command_proves_that_it_never_arrived() {
     let report = Observation::Journal {
         attempt: None,
         journal_changed: false,
+        silence: Silence::NotStarted,
     };
     assert_eq!(
         on_report(&mut state, &report, at(NOW + 5)).requeued_after_us,
         Some(0)
     );
     assert_eq!(state.attempt, 2);
+}
+
+#[test]
+fn only_the_next_session_of_the_same_machine_proves_that_nothing_has_started() {
+    let known = |state: JournalState| Some((1, Open::Known(state)));
+    let unknown = (CommandStatus::Failed, Some("outcome_unknown"));
+    let waits = (CommandStatus::Queued, None);
+    let runs = (CommandStatus::Running, None);
+    for (before, attempt, silence, after) in [
+        (sent(), None, Silence::NotStarted, waits),
+        (sent(), None, Silence::Nothing, waits),
+        (sent(), None, Silence::Unknown, unknown),
+        (
+            sent(),
+            known(JournalState::Received),
+            Silence::Unknown,
+            unknown,
+        ),
+        (
+            sent(),
+            known(JournalState::NotStarted),
+            Silence::Unknown,
+            unknown,
+        ),
+        (sent(), known(JournalState::Started), Silence::Unknown, runs),
+        (sent(), known(JournalState::Exited), Silence::Unknown, waits),
+        (running(), None, Silence::Unknown, unknown),
+        (
+            running(),
+            known(JournalState::NotStarted),
+            Silence::Unknown,
+            unknown,
+        ),
+        (
+            running(),
+            known(JournalState::Started),
+            Silence::Unknown,
+            runs,
+        ),
+        (
+            running(),
+            known(JournalState::NotStarted),
+            Silence::Nothing,
+            runs,
+        ),
+    ] {
+        let mut state = before.clone();
+        let report = Observation::Journal {
+            attempt,
+            journal_changed: false,
+            silence,
+        };
+        let reaction = on_report(&mut state, &report, at(NOW + 5));
+        assert_eq!(
+            (state.status, state.reason),
+            after,
+            "{attempt:?} {silence:?}"
+        );
+        let is_sent_again = reaction.requeued_after_us.is_some();
+        assert_eq!(is_sent_again, silence == Silence::NotStarted, "{silence:?}");
+        assert_eq!(state.attempt > 1, is_sent_again);
+    }
 }
 
 #[test]
@@ -249,6 +313,7 @@ fn a_new_journal_makes_the_outcome_unknown_and_is_never_rerun() {
             &Observation::Journal {
                 attempt: None,
                 journal_changed: true,
+                silence: Silence::NotStarted,
             },
             at(NOW + 5),
         );
@@ -311,6 +376,7 @@ fn a_word_that_is_not_known_never_makes_a_command_start_again_or_succeed() {
         let journal = Observation::Journal {
             attempt: Some((1, Open::Unknown(newer))),
             journal_changed: false,
+            silence: Silence::NotStarted,
         };
         let reaction = on_report(&mut state, &journal, at(NOW + 1));
         assert_eq!((state, reaction), (before, Reaction::default()));
@@ -379,7 +445,7 @@ enum Event {
     Started(u32),
     NotStarted(u32, Open<NotStartedReason>),
     Finished(u32, OutcomeStatus),
-    Journal(Option<(u32, Open<JournalState>)>, bool),
+    Journal(Option<(u32, Open<JournalState>)>, bool, Silence),
     Due,
     Cancel(bool),
     Expired,
@@ -410,12 +476,21 @@ fn events() -> impl Strategy<Value = Vec<(Event, i64)>> {
         OutcomeStatus::Failed,
         OutcomeStatus::Unknown(newer),
     ]);
+    let silence = prop::sample::select(vec![
+        Silence::NotStarted,
+        Silence::Nothing,
+        Silence::Unknown,
+    ]);
     let event = prop_oneof![
         (1_u32..4).prop_map(Event::Started),
         (1_u32..4, reason).prop_map(|(attempt, reason)| Event::NotStarted(attempt, reason)),
         (1_u32..4, status).prop_map(|(attempt, status)| Event::Finished(attempt, status)),
-        (prop::option::of((1_u32..4, journal)), any::<bool>())
-            .prop_map(|(entry, changed)| Event::Journal(entry, changed)),
+        (
+            prop::option::of((1_u32..4, journal)),
+            any::<bool>(),
+            silence
+        )
+            .prop_map(|(entry, changed, silence)| Event::Journal(entry, changed, silence)),
         Just(Event::Due),
         any::<bool>().prop_map(Event::Cancel),
         Just(Event::Expired),
@@ -459,10 +534,11 @@ fn step(state: &mut CommandState, event: &Event, now: Now) {
                 now,
             ));
         }
-        Event::Journal(entry, changed) => {
+        Event::Journal(entry, changed, silence) => {
             let report = Observation::Journal {
                 attempt: *entry,
                 journal_changed: *changed,
+                silence: *silence,
             };
             drop_reaction(on_report(state, &report, now));
         }

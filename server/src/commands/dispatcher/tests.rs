@@ -13,6 +13,7 @@ use super::*;
 use crate::clock::{ManualClock, Now};
 use crate::commands::actions::host_deleted_in;
 use crate::commands::create::create_in;
+use crate::commands::decide::Silence;
 use crate::commands::outputs::Spool;
 use crate::commands::reports::{Greeting, settle_hello_in};
 use crate::commands::store::reads::{self, Waiting};
@@ -58,6 +59,7 @@ impl Agent {
             concurrency: 1,
             journal,
             journal_changed: false,
+            silence: Silence::NotStarted,
         }
     }
 }
