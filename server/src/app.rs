@@ -25,6 +25,7 @@ use crate::licensing::{Licensing, LicensingParts, TrustedKeys};
 use crate::links::Connections;
 use crate::loops::{Loops, Seen};
 use crate::modules::{Modules, ModulesParts};
+use crate::secrets::{self, Secrets, SecretsParts};
 
 /// What the limit of requests is counted over.
 const SECOND_US: i64 = 1_000_000;
@@ -39,6 +40,7 @@ pub struct App {
     pub auth: Auth,
     pub connections: Connections,
     pub hosts: Hosts,
+    pub secrets: Secrets,
     pub commands: Commands,
     pub licensing: Licensing,
     pub modules: Modules,
@@ -62,6 +64,8 @@ pub enum StartError {
         path: String,
         source: std::io::Error,
     },
+    #[error("the key of secrets: {0}")]
+    SecretsKey(std::io::Error),
     #[error("the folder for outputs: {0}")]
     Outputs(std::io::Error),
     #[error(transparent)]
@@ -96,6 +100,23 @@ impl App {
         })
         .await?;
         let spool = Spool::open(&config.data_dir).map_err(StartError::Outputs)?;
+        let trusted = TrustedKeys::load(&config.trusted_keys, config.allow_development_keys)?;
+        let licensing = Licensing::load(LicensingParts {
+            clock: clock.clone(),
+            db: db.clone(),
+            signals: signals.clone(),
+            registry: hosts.registry().clone(),
+            trusted: trusted.clone(),
+            license_file: config.license_file.clone(),
+        })
+        .await?;
+        let secrets = Secrets::new(SecretsParts {
+            db: db.clone(),
+            clock: clock.clone(),
+            key: secrets::key(&config.data_dir).map_err(StartError::SecretsKey)?,
+            installation: licensing.installation_id().to_owned(),
+        });
+        secrets.look_at_keys().await?;
         let (commands, workers) = workers::prepare(CommandsParts {
             db: db.clone(),
             clock: clock.clone(),
@@ -103,11 +124,28 @@ impl App {
             connections: connections.clone(),
             signals: signals.clone(),
             spool,
+            secrets: secrets.clone(),
         });
         let idempotency = Idempotency::default();
-        let parts = (db.clone(), clock.clone(), signals.clone());
-        let (licensing, modules) =
-            open_modules(&config, parts, &hosts, &commands, &idempotency).await?;
+        let modules = Modules::load(ModulesParts {
+            modules_dir: config.modules_dir.clone(),
+            data_dir: config.data_dir.clone(),
+            trusted,
+            clock: clock.clone(),
+            db: db.clone(),
+            signals: signals.clone(),
+            hosts: hosts.clone(),
+            commands: commands.clone(),
+            idempotency: idempotency.clone(),
+            licensing: licensing.clone(),
+        })
+        .await
+        .map_err(StartError::Modules)?;
+        let groups = modules.clone();
+        secrets.set_groups(Arc::new(move |question| {
+            let groups = groups.clone();
+            Box::pin(async move { groups.answer_groups(question).await })
+        }));
         let app = Self {
             auth: Auth::start(db.clone(), clock.clone(), &config.data_dir, &config.limits)?,
             request_rate: RateLimit::new(config.limits.requests_per_second, SECOND_US),
@@ -123,6 +161,7 @@ impl App {
             events,
             connections,
             hosts,
+            secrets,
             commands,
             metrics,
         };
@@ -169,41 +208,6 @@ impl App {
     pub fn agents_online(&self) -> usize {
         self.connections.len()
     }
-}
-
-/// The licence, then the modules that it is about.
-async fn open_modules(
-    config: &Config,
-    (db, clock, signals): (Db, SharedClock, Signals),
-    hosts: &Hosts,
-    commands: &Commands,
-    idempotency: &Idempotency,
-) -> Result<(Licensing, Modules), StartError> {
-    let trusted = TrustedKeys::load(&config.trusted_keys, config.allow_development_keys)?;
-    let licensing = Licensing::load(LicensingParts {
-        clock: clock.clone(),
-        db: db.clone(),
-        signals: signals.clone(),
-        registry: hosts.registry().clone(),
-        trusted: trusted.clone(),
-        license_file: config.license_file.clone(),
-    })
-    .await?;
-    let modules = Modules::load(ModulesParts {
-        modules_dir: config.modules_dir.clone(),
-        data_dir: config.data_dir.clone(),
-        trusted,
-        clock,
-        db,
-        signals,
-        hosts: hosts.clone(),
-        commands: commands.clone(),
-        idempotency: idempotency.clone(),
-        licensing: licensing.clone(),
-    })
-    .await
-    .map_err(StartError::Modules)?;
-    Ok((licensing, modules))
 }
 
 /// The data folder holds keys: only its owner may look inside.

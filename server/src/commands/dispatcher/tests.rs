@@ -23,6 +23,8 @@ use crate::hosts::host::tests::host;
 use crate::hosts::registry::HostRegistry;
 use crate::hosts::store as hosts_store;
 use crate::links::{Connection, Connections};
+use crate::secrets::seal::{KEY_BYTES, SealKey};
+use crate::secrets::{Secrets, SecretsParts};
 
 const START_US: i64 = 1_700_000_000_000_000;
 /// Far more steps than any of these tests has work for.
@@ -88,6 +90,12 @@ impl Bench {
         stored.await.unwrap();
         let clock = ManualClock::at(START_US);
         let registry = HostRegistry::load(&db, clock.clone()).await.unwrap();
+        let secrets = Secrets::new(SecretsParts {
+            db: db.clone(),
+            clock: clock.clone(),
+            key: SealKey::new(&[7; KEY_BYTES]).unwrap(),
+            installation: "test".to_owned(),
+        });
         let (commands, workers) = workers::prepare(CommandsParts {
             db,
             clock: clock.clone(),
@@ -95,6 +103,7 @@ impl Bench {
             connections: Connections::default(),
             signals: Signals::default(),
             spool: Spool::open(folder.path()).unwrap(),
+            secrets,
         });
         Self {
             dispatcher: Dispatcher::new(commands),
@@ -116,6 +125,7 @@ impl Bench {
             max_concurrency: 0,
             offline: OfflinePolicy::Queue,
             held,
+            on_behalf_of: None,
         };
         let commands = self.dispatcher.commands.clone();
         let hosts = self.hosts.clone();
