@@ -1,10 +1,9 @@
 //! A command's operation, checked and ready to run: what `core` queues. Pure.
 
+use fleetwright_protocol::references::references;
 use fleetwright_protocol::time_limit::operation_seconds;
 use fleetwright_protocol::validate;
-use fleetwright_protocol::{
-    ExecutionOptions, Operation, OperationType, SecretValues, Violation, secret,
-};
+use fleetwright_protocol::{ExecutionOptions, Operation, OperationType, SecretValues, Violation};
 use serde_json::Value;
 
 use crate::journal::{Execution, PlanRun, PowerKind, PowerRun};
@@ -34,7 +33,7 @@ pub struct Job {
 impl Job {
     /// With the secrets that came with it: all it names, and no others.
     pub fn with_secrets(mut self, given: &SecretValues) -> Result<Self, BadJob> {
-        for placed in secret::references(&self.operation, &self.options) {
+        for placed in references(&self.operation, &self.options) {
             let key = placed.reference.key();
             let value = given.get(&key).ok_or_else(|| {
                 let (pointer, name) = (&placed.pointer, &placed.reference.secret);

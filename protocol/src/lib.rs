@@ -10,6 +10,7 @@ pub mod ids;
 pub mod limits;
 pub mod operation;
 pub mod outcome;
+pub mod references;
 pub mod secret;
 pub mod time_limit;
 pub mod validate;

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::limits::{SECRETS_MAX, TIMEOUT_SECONDS_MAX};
 use crate::operation::{ExecutionOptions, Operation, OperationType};
-use crate::secret;
+use crate::references::references;
 use crate::violation::Violation;
 
 pub use health::health_check;
@@ -62,7 +62,7 @@ pub fn together(operation: &Operation, options: &ExecutionOptions) -> Vec<Violat
         let detail = "a host that was shut down cannot be checked";
         return vec![Violation::new("/health_check", health::CODE, detail)];
     }
-    let named = secret::references(operation, options);
+    let named = references(operation, options);
     let different: BTreeSet<_> = named.iter().map(|placed| &placed.reference).collect();
     if let Some(last) = named.last().filter(|_| different.len() > SECRETS_MAX) {
         let detail = format!("at most {SECRETS_MAX} different secrets");

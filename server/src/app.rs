@@ -100,23 +100,9 @@ impl App {
         })
         .await?;
         let spool = Spool::open(&config.data_dir).map_err(StartError::Outputs)?;
-        let trusted = TrustedKeys::load(&config.trusted_keys, config.allow_development_keys)?;
-        let licensing = Licensing::load(LicensingParts {
-            clock: clock.clone(),
-            db: db.clone(),
-            signals: signals.clone(),
-            registry: hosts.registry().clone(),
-            trusted: trusted.clone(),
-            license_file: config.license_file.clone(),
-        })
-        .await?;
-        let secrets = Secrets::new(SecretsParts {
-            db: db.clone(),
-            clock: clock.clone(),
-            key: secrets::key(&config.data_dir).map_err(StartError::SecretsKey)?,
-            installation: licensing.installation_id().to_owned(),
-        });
-        secrets.look_at_keys().await?;
+        let parts = (db.clone(), clock.clone(), signals.clone());
+        let (licensing, trusted) = open_licensing(&config, parts, &hosts).await?;
+        let secrets = open_secrets(&config, (db.clone(), clock.clone()), &licensing).await?;
         let (commands, workers) = workers::prepare(CommandsParts {
             db: db.clone(),
             clock: clock.clone(),
@@ -127,7 +113,7 @@ impl App {
             secrets: secrets.clone(),
         });
         let idempotency = Idempotency::default();
-        let modules = Modules::load(ModulesParts {
+        let parts = ModulesParts {
             modules_dir: config.modules_dir.clone(),
             data_dir: config.data_dir.clone(),
             trusted,
@@ -138,14 +124,8 @@ impl App {
             commands: commands.clone(),
             idempotency: idempotency.clone(),
             licensing: licensing.clone(),
-        })
-        .await
-        .map_err(StartError::Modules)?;
-        let groups = modules.clone();
-        secrets.set_groups(Arc::new(move |question| {
-            let groups = groups.clone();
-            Box::pin(async move { groups.answer_groups(question).await })
-        }));
+        };
+        let modules = open_modules(parts, &secrets).await?;
         let app = Self {
             auth: Auth::start(db.clone(), clock.clone(), &config.data_dir, &config.limits)?,
             request_rate: RateLimit::new(config.limits.requests_per_second, SECOND_US),
@@ -208,6 +188,50 @@ impl App {
     pub fn agents_online(&self) -> usize {
         self.connections.len()
     }
+}
+
+async fn open_licensing(
+    config: &Config,
+    (db, clock, signals): (Db, SharedClock, Signals),
+    hosts: &Hosts,
+) -> Result<(Licensing, TrustedKeys), StartError> {
+    let trusted = TrustedKeys::load(&config.trusted_keys, config.allow_development_keys)?;
+    let licensing = Licensing::load(LicensingParts {
+        clock,
+        db,
+        signals,
+        registry: hosts.registry().clone(),
+        trusted: trusted.clone(),
+        license_file: config.license_file.clone(),
+    })
+    .await?;
+    Ok((licensing, trusted))
+}
+
+async fn open_secrets(
+    config: &Config,
+    (db, clock): (Db, SharedClock),
+    licensing: &Licensing,
+) -> Result<Secrets, StartError> {
+    let secrets = Secrets::new(SecretsParts {
+        db,
+        clock,
+        key: secrets::key(&config.data_dir).map_err(StartError::SecretsKey)?,
+        installation: licensing.installation_id().to_owned(),
+    });
+    secrets.look_at_keys().await?;
+    Ok(secrets)
+}
+
+/// The modules; one of them knows groups, which secrets ask for.
+async fn open_modules(parts: ModulesParts, secrets: &Secrets) -> Result<Modules, StartError> {
+    let modules = Modules::load(parts).await.map_err(StartError::Modules)?;
+    let groups = modules.clone();
+    secrets.set_groups(Arc::new(move |question| {
+        let groups = groups.clone();
+        Box::pin(async move { groups.answer_groups(question).await })
+    }));
+    Ok(modules)
 }
 
 /// The data folder holds keys: only its owner may look inside.

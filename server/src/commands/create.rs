@@ -7,7 +7,7 @@ use fleetwright_plugin_api::wire::{OfflinePolicy, SetCreate, SetPreview, SetView
 use fleetwright_protocol::limits::{
     EXPIRES_IN_SECONDS_MAX, OPERATION_BYTES_MAX, TIMEOUT_SECONDS_MAX,
 };
-use fleetwright_protocol::secret::{self, PlacedRef};
+use fleetwright_protocol::references::{PlacedRef, references};
 use fleetwright_protocol::time_limit::run_seconds;
 use fleetwright_protocol::{EnvironmentValue, HostId, Operation, Violation, validate};
 use serde_json::{Value, json};
@@ -91,7 +91,7 @@ fn named_secrets(request: &SetCreate) -> Vec<PlacedRef> {
     }
     let operation = validate::operation(&request.operation_type, &request.parameters);
     operation
-        .map(|operation| secret::references(&operation, &request.options))
+        .map(|operation| references(&operation, &request.options))
         .unwrap_or_default()
 }
 

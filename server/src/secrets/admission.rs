@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fleetwright_protocol::secret::PlacedRef;
+use fleetwright_protocol::references::PlacedRef;
 use fleetwright_protocol::{HostId, SecretRef, Violation};
 
 use super::decide::{self, Found, Reach};

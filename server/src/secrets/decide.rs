@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use fleetwright_protocol::limits::SECRETS_BYTES_MAX;
-use fleetwright_protocol::secret::PlacedRef;
+use fleetwright_protocol::references::PlacedRef;
 use fleetwright_protocol::{SecretRef, Violation};
 
 /// What is there behind a reference.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use fleetwright_protocol::limits::SECRETS_BYTES_MAX;
 use fleetwright_protocol::{
-    ExecutionOptions, SecretRef, SecretValue, SecretValues, secret, validate,
+    ExecutionOptions, SecretRef, SecretValue, SecretValues, references, validate,
 };
 use serde_json::Value;
 
@@ -83,7 +83,7 @@ fn references(operation: &str) -> BTreeSet<SecretRef> {
             Some(options) => serde_json::from_value(options.clone()).ok()?,
             None => ExecutionOptions::default(),
         };
-        let placed = secret::references(&parsed, &options);
+        let placed = references::references(&parsed, &options);
         Some(placed.into_iter().map(|placed| placed.reference).collect())
     };
     read().unwrap_or_default()

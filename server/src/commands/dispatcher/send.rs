@@ -26,9 +26,9 @@ const OPERATIONS_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// What every host of a set is sent. The secrets are in memory as long as it is being sent, and stand nowhere.
 pub(super) struct Payload {
-    operation: String,
+    pub operation: String,
     /// As in the frame; none if it names none.
-    secrets: Option<String>,
+    pub secrets: Option<String>,
 }
 
 pub(super) type Payloads = HashMap<SetId, Payload>;

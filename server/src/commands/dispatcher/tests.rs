@@ -8,7 +8,7 @@ use fleetwright_protocol::ServerFrame;
 use fleetwright_protocol::frame::{CommandFrame, JournalEntry, JournalState};
 use futures_util::poll;
 
-use super::send::mark_sent_in;
+use super::send::{Payload, mark_sent_in};
 use super::*;
 use crate::clock::{ManualClock, Now};
 use crate::commands::actions::host_deleted_in;
@@ -274,7 +274,11 @@ async fn a_hello_settled_between_marking_and_writing_leaves_one_attempt_to_run()
     let mut new = bench.dial(host);
     bench.settle(&new, Vec::new()).await;
     let limits = marked[&waiting[0].id];
-    bench.dispatcher.write(&pick, "{}", limits, START_US);
+    let payload = Payload {
+        operation: "{}".to_owned(),
+        secrets: None,
+    };
+    bench.dispatcher.write(&pick, &payload, limits, START_US);
     bench.run_until_idle().await;
     assert!(old.attempts().is_empty());
     assert_eq!(
