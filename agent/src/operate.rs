@@ -34,7 +34,7 @@ pub const PROGRAM: &str = "/proc/self/exe";
 /// The file of the order.
 pub const ORDER: &str = "operation.json";
 
-/// What is to be done, and with what.
+/// What is to be done, and with what; never a secret.
 #[derive(Serialize, Deserialize)]
 struct Order {
     /// As a command brings it.
@@ -76,6 +76,8 @@ pub fn prepare(
             .clone()
             .unwrap_or_else(|| "/".to_owned()),
         has_stdin: false,
+        stdin_secret: None,
+        secrets: job.secrets.clone(),
         account: account.map(|account| account.ids),
         leaves_result: true,
         passes_on: false,

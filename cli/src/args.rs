@@ -15,6 +15,7 @@ use crate::modules::ModulesAction;
 use crate::rolling::RollingAction;
 use crate::run::RunArgs;
 use crate::schedules::SchedulesAction;
+use crate::secrets::SecretsAction;
 use crate::select::SelectArgs;
 use crate::session::OutputFormat;
 use crate::settings::ConnectionArgs;
@@ -109,6 +110,11 @@ pub enum Command {
     Audit {
         #[command(subcommand)]
         action: AuditAction,
+    },
+    /// Passwords and keys that operations refer to by name
+    Secrets {
+        #[command(subcommand)]
+        action: SecretsAction,
     },
     /// API tokens
     Tokens {

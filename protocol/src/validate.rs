@@ -8,10 +8,13 @@ mod rules;
 mod shape;
 mod single;
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
-use crate::limits::TIMEOUT_SECONDS_MAX;
+use crate::limits::{SECRETS_MAX, TIMEOUT_SECONDS_MAX};
 use crate::operation::{ExecutionOptions, Operation, OperationType};
+use crate::references::references;
 use crate::violation::Violation;
 
 pub use environment::takes_environment;
@@ -66,6 +69,13 @@ pub fn together(operation: &Operation, options: &ExecutionOptions) -> Vec<Violat
         && let Some(why) = environment::refusal(operation)
     {
         found.push(Violation::new("/environment", environment::CODE, why));
+    }
+    let named = references(operation, options);
+    let different: BTreeSet<_> = named.iter().map(|placed| &placed.reference).collect();
+    if let Some(last) = named.last().filter(|_| different.len() > SECRETS_MAX) {
+        let detail = format!("at most {SECRETS_MAX} different secrets");
+        let pointer = last.pointer.as_str();
+        found.push(Violation::new(pointer, "operation-secret-invalid", detail));
     }
     found
 }

@@ -10,7 +10,6 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::{self, AuditStartError};
-use crate::auth::identities::Identities;
 use crate::auth::rate::RateLimit;
 use crate::auth::{Auth, AuthStartError};
 use crate::clock::SharedClock;
@@ -29,6 +28,7 @@ use crate::links::Connections;
 use crate::loops::{Loops, Seen};
 use crate::modules::{Modules, ModulesParts};
 use crate::secret_file::{random_secret, read_or_create};
+use crate::secrets::{self, Secrets, SecretsParts};
 
 /// What the limit of requests is counted over.
 const SECOND_US: i64 = 1_000_000;
@@ -43,6 +43,7 @@ pub struct App {
     pub auth: Auth,
     pub connections: Connections,
     pub hosts: Hosts,
+    pub secrets: Secrets,
     pub commands: Commands,
     pub licensing: Licensing,
     pub modules: Modules,
@@ -69,6 +70,8 @@ pub enum StartError {
     },
     #[error("the key of idempotency records: {0}")]
     Idempotency(std::io::Error),
+    #[error("the key of secrets: {0}")]
+    SecretsKey(std::io::Error),
     #[error("the folder for outputs: {0}")]
     Outputs(std::io::Error),
     #[error(transparent)]
@@ -107,6 +110,9 @@ impl App {
         })
         .await?;
         let spool = Spool::open(&config.data_dir).map_err(StartError::Outputs)?;
+        let parts = (db.clone(), clock.clone(), signals.clone());
+        let (licensing, trusted) = open_licensing(&config, parts, &hosts).await?;
+        let secrets = open_secrets(&config, (db.clone(), clock.clone()), &licensing).await?;
         let (commands, workers) = workers::prepare(CommandsParts {
             db: db.clone(),
             clock: clock.clone(),
@@ -114,16 +120,26 @@ impl App {
             connections: connections.clone(),
             signals: signals.clone(),
             spool,
+            secrets: secrets.clone(),
         });
-        let secret = config.data_dir.join("idempotency.key");
-        let secret = read_or_create(&secret, random_secret).map_err(StartError::Idempotency)?;
-        let idempotency = Idempotency::new(&secret);
+        let idempotency = open_idempotency(&config)?;
         let streams = Streams::default();
-        let parts = (db.clone(), clock.clone(), signals.clone());
         let auth = Auth::start(db.clone(), clock.clone(), &config.data_dir, &config.limits)?;
-        let identities = auth.identities.clone();
-        let shared = (&idempotency, &streams, identities);
-        let (licensing, modules) = open_modules(&config, parts, &hosts, &commands, shared).await?;
+        let parts = ModulesParts {
+            modules_dir: config.modules_dir.clone(),
+            data_dir: config.data_dir.clone(),
+            trusted,
+            clock: clock.clone(),
+            db: db.clone(),
+            signals: signals.clone(),
+            hosts: hosts.clone(),
+            commands: commands.clone(),
+            idempotency: idempotency.clone(),
+            streams: streams.clone(),
+            licensing: licensing.clone(),
+            identities: auth.identities.clone(),
+        };
+        let modules = open_modules(parts, &secrets).await?;
         let app = Self {
             auth,
             request_rate: RateLimit::new(config.limits.requests_per_second, SECOND_US),
@@ -140,6 +156,7 @@ impl App {
             events,
             connections,
             hosts,
+            secrets,
             commands,
             metrics,
         };
@@ -188,39 +205,52 @@ impl App {
     }
 }
 
-/// The licence, then the modules that it is about.
-async fn open_modules(
+async fn open_licensing(
     config: &Config,
     (db, clock, signals): (Db, SharedClock, Signals),
     hosts: &Hosts,
-    commands: &Commands,
-    (idempotency, streams, identities): (&Idempotency, &Streams, Identities),
-) -> Result<(Licensing, Modules), StartError> {
+) -> Result<(Licensing, TrustedKeys), StartError> {
     let trusted = TrustedKeys::load(&config.trusted_keys, config.allow_development_keys)?;
     let licensing = Licensing::load(LicensingParts {
-        clock: clock.clone(),
-        db: db.clone(),
-        signals: signals.clone(),
+        clock,
+        db,
+        signals,
         registry: hosts.registry().clone(),
         trusted: trusted.clone(),
         license_file: config.license_file.clone(),
     })
     .await?;
-    let modules = Modules::load(ModulesParts {
-        modules_dir: config.modules_dir.clone(),
-        data_dir: config.data_dir.clone(),
-        trusted,
-        clock,
+    Ok((licensing, trusted))
+}
+
+fn open_idempotency(config: &Config) -> Result<Idempotency, StartError> {
+    let file = config.data_dir.join("idempotency.key");
+    let secret = read_or_create(&file, random_secret).map_err(StartError::Idempotency)?;
+    Ok(Idempotency::new(&secret))
+}
+
+async fn open_secrets(
+    config: &Config,
+    (db, clock): (Db, SharedClock),
+    licensing: &Licensing,
+) -> Result<Secrets, StartError> {
+    let secrets = Secrets::new(SecretsParts {
         db,
-        signals,
-        hosts: hosts.clone(),
-        commands: commands.clone(),
-        idempotency: idempotency.clone(),
-        streams: streams.clone(),
-        licensing: licensing.clone(),
-        identities,
-    })
-    .await
-    .map_err(StartError::Modules)?;
-    Ok((licensing, modules))
+        clock,
+        key: secrets::key(&config.data_dir).map_err(StartError::SecretsKey)?,
+        installation: licensing.installation_id().to_owned(),
+    });
+    secrets.look_at_keys().await?;
+    Ok(secrets)
+}
+
+/// The modules; one of them knows groups, which secrets ask for.
+async fn open_modules(parts: ModulesParts, secrets: &Secrets) -> Result<Modules, StartError> {
+    let modules = Modules::load(parts).await.map_err(StartError::Modules)?;
+    let groups = modules.clone();
+    secrets.set_groups(Arc::new(move |question| {
+        let groups = groups.clone();
+        Box::pin(async move { groups.answer_groups(question).await })
+    }));
+    Ok(modules)
 }

@@ -22,6 +22,7 @@ pub mod modules;
 pub mod plans;
 pub mod run;
 pub mod secret_file;
+pub mod secrets;
 pub mod telemetry;
 
 /// Chooses the cryptography libraries' implementation. Call it once, before anything else; again does nothing.

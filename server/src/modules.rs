@@ -15,6 +15,7 @@ mod judge;
 mod lifecycle;
 mod loaded;
 pub mod loader;
+mod memberships;
 pub mod openapi;
 mod providers;
 mod quarantine;

@@ -169,7 +169,8 @@ impl Core {
             start_within_ms: command.start_within_ms.min(START_WITHIN_MS_MAX),
             ttl_ms: command.ttl_ms.min(TTL_MS_MAX),
         };
-        let job = match job::parse(&command.operation, command.timeout_seconds) {
+        let parsed = job::parse(&command.operation, command.timeout_seconds);
+        let job = match parsed.and_then(|job| job.with_secrets(&command.secrets)) {
             Ok(job) => job,
             Err(BadJob::Unsupported(_)) => return Fate::Refuse(NotStartedReason::Unsupported),
             Err(error @ BadJob::Invalid(_)) => {

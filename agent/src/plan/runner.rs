@@ -22,7 +22,7 @@ use crate::journal::PowerRun;
 use crate::operations::deploy_file::undo::Keeper;
 use crate::operations::deploy_file::{self, Content, Manner, Stop};
 use crate::operations::result::OperationResult;
-use crate::operations::{CannotRun, ending, power, run_script};
+use crate::operations::{CannotRun, ending, power, run_script, secrets};
 use crate::supervisor::exit_record::ExitRecord;
 use crate::supervisor::spec::RunSpec;
 use crate::{clock, operate, run_folder};
@@ -71,8 +71,10 @@ type Done<T> = Result<T, String>;
 
 impl Runner {
     fn new(folder: &Path) -> Done<Self> {
-        let (job, system) = operate::read(folder)?;
+        let (mut job, system) = operate::read(folder)?;
         let places = operate::read_places(folder)?;
+        job.secrets = secrets::kept(folder)
+            .map_err(|error| format!("cannot read the plan's secrets: {error}"))?;
         let launch = order::read_launch(folder)?;
         let name = folder.file_name().and_then(|name| name.to_str());
         let (command_id, _) = name
@@ -206,7 +208,8 @@ impl Runner {
         match operation {
             Operation::RunScript(script) => {
                 let options = &self.job.options;
-                run_script::prepare(script, options, self.command_id, folder, 0)
+                let values = &self.job.secrets;
+                run_script::prepare(script, options, values, self.command_id, folder, 0)
             }
             Operation::DeployFile(_)
             | Operation::ServiceControl(_)
@@ -221,6 +224,7 @@ impl Runner {
                     operation: operation.clone(),
                     options,
                     timeout_seconds: self.job.timeout_seconds,
+                    secrets: self.job.secrets.clone(),
                 };
                 operate::prepare(&job, &self.system, self.command_id, folder)
             }
@@ -230,10 +234,11 @@ impl Runner {
     /// What stands there is saved, right before it is replaced, if it may have to be put back.
     fn deploy(&mut self, step: usize, file: &DeployFile) -> Done<StepResult> {
         let cannot = |why: String| StepResult::of(Outcome::failed(FailureReason::AgentError, why));
-        let content = match (Content::inline(file), &file.blob_sha256) {
-            (Some(content), _) => Ok(content),
-            (None, Some(sha256)) => blobs::open(&self.folder, sha256),
-            (None, None) => Err("the step carries no content".to_owned()),
+        let content = match (Content::carried(file, &self.job.secrets), &file.blob_sha256) {
+            (Ok(Some(content)), _) => Ok(content),
+            (Ok(None), Some(sha256)) => blobs::open(&self.folder, sha256),
+            (Ok(None), None) => Err("the step carries no content".to_owned()),
+            (Err(missing), _) => Err(missing.to_string()),
         };
         let content = match content {
             Ok(content) => content,
@@ -253,7 +258,7 @@ impl Runner {
             note_in(log, progress, &entry)
         };
         let outcome = if self.plan.may_roll_back() {
-            match Keeper::new(&self.folder, &format!("saved-{step}"), &mut note) {
+            match Keeper::new(&self.folder, &secrets::saved_name(step), &mut note) {
                 Ok(mut keeper) => deploy_file::deploy(file, content, &manner, Some(&mut keeper)),
                 Err(error) => return Ok(cannot(format!("cannot save what is there: {error}"))),
             }
@@ -305,9 +310,11 @@ impl Runner {
             args: Vec::new(),
             env: std::collections::BTreeMap::new(),
             stdin: None,
+            stdin_secret: None,
         };
         let folder = self.folder.join("check");
-        let prepared = run_script::prepare(&script, &self.job.options, self.command_id, &folder, 0);
+        let (options, values) = (&self.job.options, &self.job.secrets);
+        let prepared = run_script::prepare(&script, options, values, self.command_id, &folder, 0);
         let record = prepared
             .map_err(|cannot| cannot.to_string())
             .and_then(|spec| {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use fleetwright_operations::Asked;
 use fleetwright_operations::view::{Author, PlannedSkip, time, time_after};
 use fleetwright_plugin_api::wire::OfflinePolicy;
-use fleetwright_protocol::HostId;
+use fleetwright_protocol::{EnvironmentValue, HostId};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -65,7 +65,7 @@ pub struct BulkOperation {
     pub working_directory: Option<String>,
     /// Viewers see the names, and `{"bytes"}` of each value.
     #[schema(value_type = Object)]
-    pub environment: BTreeMap<String, String>,
+    pub environment: BTreeMap<String, EnvironmentValue>,
     pub run_as: Option<String>,
 }
 

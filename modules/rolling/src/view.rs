@@ -7,7 +7,7 @@ use fleetwright_operations::Asked;
 use fleetwright_operations::decide::{Counters, percent, progress};
 use fleetwright_operations::view::{Author, HostResult, PlannedSkip, host, time, time_after};
 use fleetwright_plugin_api::wire::CommandView;
-use fleetwright_protocol::{HealthCheck, HostId};
+use fleetwright_protocol::{EnvironmentValue, HealthCheck, HostId};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -88,7 +88,7 @@ pub struct RollingDeployment {
     pub working_directory: Option<String>,
     /// Viewers see the names, and `{"bytes"}` of each value.
     #[schema(value_type = Object)]
-    pub environment: BTreeMap<String, String>,
+    pub environment: BTreeMap<String, EnvironmentValue>,
     pub run_as: Option<String>,
     #[schema(value_type = Option<Object>)]
     pub health_check: Option<HealthCheck>,

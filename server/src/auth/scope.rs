@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub const OPERATIONS: &str = "operations";
 
 /// Areas a scope may name beside `fleet.<part>`. A test holds them against the route table.
-pub const AREAS: [&str; 14] = [
+pub const AREAS: [&str; 16] = [
     "agent",
     "audit",
     "blobs",
@@ -24,6 +24,9 @@ pub const AREAS: [&str; 14] = [
     "modules",
     OPERATIONS,
     "plans",
+    "secrets",
+    // No route's: to launch operations that name secrets.
+    "secrets.use",
     "tokens",
     "users",
 ];

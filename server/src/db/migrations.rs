@@ -41,6 +41,7 @@ pub(super) fn core(dialect: Dialect) -> Vec<MigrationText> {
         (8, "0008_token_owners"),
         (9, "0009_sessions"),
         (10, "0010_audit_key"),
+        (11, "0011_secrets"),
         (13, "0013_host_claims"),
         (14, "0014_blob_use"),
     )
