@@ -83,9 +83,7 @@ impl Modules {
         let info = &loaded.info;
         let feature = info.features.first().cloned().unwrap_or_default();
         if let Access::Nothing(reason) =
-            self.parts()
-                .licensing
-                .access(&feature, &info.name, &info.version)
+            self.parts().licensing.access(&feature, loaded.licensable())
         {
             return Err(unavailable(feature, reason.as_str()));
         }
