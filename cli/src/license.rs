@@ -17,8 +17,22 @@ pub enum LicenseAction {
     Show,
     /// Give the server a licence
     Install { file: PathBuf },
+    /// Take the licence of a key away again
+    Remove {
+        /// As `license show` says it
+        key_id: String,
+    },
+    /// The latest time the server has seen, before which no licence counts
+    #[command(subcommand)]
+    Floor(FloorAction),
     #[command(flatten)]
     Vendor(VendorAction),
+}
+
+#[derive(Subcommand)]
+pub enum FloorAction {
+    /// Go back to the server's clock, which was once ahead: with a licence the vendor has just issued
+    Reset { file: PathBuf },
 }
 
 /// Needs no server.
@@ -110,12 +124,37 @@ pub fn install(session: &Session, file: &Path) -> Result<Completion, Failure> {
     let text = keys::read_text(file)?;
     prompt::confirm(
         session,
-        &format!("Replace the licence of {}?", session.client.server()),
+        &format!(
+            "Give {} this licence, in place of the one of the same key?",
+            session.client.server()
+        ),
     )?;
     let installed = session
         .client
         .put("/license", &json!({ "license": text.trim() }), None)?;
     output::item(session, &installed)?;
+    Ok(Completion::Done)
+}
+
+pub fn remove(session: &Session, key_id: &str) -> Result<Completion, Failure> {
+    prompt::confirm(
+        session,
+        &format!("Take away the licence of the key {key_id}?"),
+    )?;
+    let left = session.client.delete(&format!("/license/{key_id}"))?;
+    output::item(session, &left)?;
+    Ok(Completion::Done)
+}
+
+pub fn reset_floor(session: &Session, action: &FloorAction) -> Result<Completion, Failure> {
+    let FloorAction::Reset { file } = action;
+    let text = keys::read_text(file)?;
+    prompt::confirm(session, "Let time count by the server's clock again?")?;
+    let body = json!({ "license": text.trim() });
+    output::item(
+        session,
+        &session.client.post("/license/floor-reset", &body)?,
+    )?;
     Ok(Completion::Done)
 }
 

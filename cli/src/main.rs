@@ -96,6 +96,8 @@ fn with_session(session: Session, command: Command) -> Result<Completion, Failur
         Command::License { action } => match action {
             LicenseAction::Show => license::show(&session),
             LicenseAction::Install { file } => license::install(&session, &file),
+            LicenseAction::Remove { key_id } => license::remove(&session, &key_id),
+            LicenseAction::Floor(action) => license::reset_floor(&session, &action),
             LicenseAction::Vendor(action) => license::vendor(action),
         },
         Command::Audit { action } => audit::run(&session, action),

@@ -6,7 +6,11 @@ mod connection;
 mod dialect;
 mod error;
 mod failure;
+mod fence;
 mod fitness;
+pub mod gate;
+mod guest;
+mod guests;
 mod many;
 mod migrations;
 mod open;
@@ -20,10 +24,12 @@ pub use fleetwright_plugin_api::statement::Statement;
 
 pub use dialect::{ColumnKind, Dialect, packed};
 pub use error::DbError;
+pub use guest::{Guest, core_table_named_like};
 pub use many::Columns;
 pub use migrations::MigrationText;
 pub use writer::{Recovery, Tx};
 
+use guests::Guests;
 use readers::Readers;
 use writer::Writer;
 
@@ -38,7 +44,7 @@ struct DbState {
     target: open::Target,
     writer: Writer,
     readers: Readers,
-    guest_readers: Readers,
+    guest_readers: Guests,
 }
 
 impl Db {
@@ -51,6 +57,7 @@ impl Db {
         let mut connection = target.connect_writer().await?;
         connection.check_version().await?;
         connection.check_fitness().await?;
+        target.put_gate_on(&mut connection).await?;
         let readers = target.connect_readers().await?;
         let guest_readers = target.guest_readers();
         let writer = Writer::start(target.clone(), connection)?;
@@ -82,6 +89,21 @@ impl Db {
         connection.migrate(table, list).await
     }
 
+    /// A module, as the database knows it.
+    pub fn guest(&self, module: &str) -> Guest {
+        self.inner.target.guest(module)
+    }
+
+    /// Makes room for the guest and applies its migrations, as [`Db::migrate`] does, but within what is its own. All of
+    /// them are one transaction.
+    pub async fn migrate_guest(
+        &self,
+        guest: &Guest,
+        list: Vec<MigrationText>,
+    ) -> Result<(), DbError> {
+        self.inner.target.migrate_guest(guest, list).await
+    }
+
     /// Runs one query on a reader.
     pub async fn read(&self, statement: Statement) -> Result<Rows, DbError> {
         self.inner.readers.read(statement).await
@@ -107,12 +129,14 @@ impl Db {
         self.inner.readers.read_all(statements).await
     }
 
-    /// The same on the readers set aside for modules, of which one that hangs may keep some for ever.
-    pub async fn read_all_as_guest(
+    /// The same for a module, on readers set aside for modules, within its own tables. What exceeds one read of the
+    /// module API is cut off just behind that limit.
+    pub async fn read_all_as(
         &self,
+        guest: &Guest,
         statements: Vec<Statement>,
     ) -> Result<Vec<Rows>, DbError> {
-        self.inner.guest_readers.read_all(statements).await
+        self.inner.guest_readers.read_all(guest, statements).await
     }
 
     /// Runs `work` in a transaction and answers when it is on disk. Concurrent writes share one commit; each

@@ -1,6 +1,9 @@
 //! The licence: which features may be used now. Verified offline, looked at again while the server runs, and never able
 //! to strand what is under way: after a lapse only new work is refused.
 //!
+//! A feature belongs to who signed its module: each signer's licence grants that signer's modules their features, and
+//! licences of several signers stand beside each other.
+//!
 //! `decide` says what a licence means at a time, `store` keeps it and the clock's floor, `trust` reads the vendor's
 //! keys, `actions` loads, watches and replaces it.
 
@@ -16,14 +19,13 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use fleetwright_plugin_api::wire::FeatureState;
-use semver::Version;
 
 use crate::clock::SharedClock;
 use crate::db::Db;
 use crate::events::Signals;
 use crate::hosts::HostRegistry;
 
-pub use decide::{Access, Entitlement, Reason};
+pub use decide::{Access, Entitlement, Licensable, Reason};
 pub use trust::TrustedKeys;
 
 /// The signal that a feature's state has changed.
@@ -36,7 +38,7 @@ pub struct LicensingParts {
     pub signals: Signals,
     pub registry: HostRegistry,
     pub trusted: TrustedKeys,
-    /// The watched file, beside the licence that `PUT /license` stored.
+    /// The watched file with one licence or several, beside those that `PUT /license` stored.
     pub license_file: Option<PathBuf>,
 }
 
@@ -60,13 +62,13 @@ impl Licensing {
     }
 
     /// What requests of a feature of a module may do now.
-    pub fn access(&self, feature: &str, module: &str, version: &Version) -> Access {
-        self.inner.current.load().access(feature, module, version)
+    pub fn access(&self, feature: &str, module: Licensable<'_>) -> Access {
+        self.inner.current.load().access(feature, module)
     }
 
     /// The same for a module's own loops.
-    pub fn feature_state(&self, feature: &str, module: &str, version: &Version) -> FeatureState {
-        let (new_work, reason) = match self.access(feature, module, version) {
+    pub fn feature_state(&self, feature: &str, module: Licensable<'_>) -> FeatureState {
+        let (new_work, reason) = match self.access(feature, module) {
             Access::Full => (true, None),
             Access::ContinueOnly(reason) | Access::Nothing(reason) => {
                 (false, Some(reason.as_str().to_owned()))

@@ -1,6 +1,8 @@
 //! One connection to either database: run a statement, query rows, as plain cells.
 
-use fleetwright_plugin_api::wire::Cell;
+use std::sync::Arc;
+
+use fleetwright_plugin_api::wire::{BYTES_PER_READ_MAX, Cell, ROWS_PER_READ_MAX};
 use futures_util::TryStreamExt as _;
 use sqlx::postgres::{PgArguments, PgRow, PgTypeInfo, types::Oid};
 use sqlx::query::Query;
@@ -11,7 +13,9 @@ use sqlx::{
 };
 
 use super::failure::failure;
-use super::{DbError, MigrationText, Rows, Statement, fitness, migrations};
+use super::gate::{Gate, Reach, Tables};
+use super::guest::Guest;
+use super::{DbError, MigrationText, Rows, Statement, fence, fitness, migrations};
 
 /// The first SQLite release with the WAL-reset fix this program relies on.
 const SQLITE_VERSION_MIN: (i64, &str) = (3_051_003, "3.51.3");
@@ -19,15 +23,24 @@ const SQLITE_VERSION_MIN: (i64, &str) = (3_051_003, "3.51.3");
 const POSTGRES_VERSION_MIN: i64 = 140_000;
 
 pub(super) enum Connection {
-    Sqlite(SqliteConnection),
+    /// With its gate, once it has one; without, no guest's statement runs on it.
+    Sqlite(SqliteConnection, Option<Arc<Gate>>),
     Postgres(PgConnection),
+}
+
+/// How much of a result is read.
+#[derive(Clone, Copy)]
+pub(super) enum Extent {
+    Whole,
+    /// A module's: a little more than it may have, so that it can be told that it is too much.
+    OfAGuest,
 }
 
 impl Connection {
     /// Runs a statement and returns how many rows it changed.
     pub(super) async fn execute(&mut self, statement: Statement) -> Result<u64, DbError> {
         match self {
-            Self::Sqlite(connection) => {
+            Self::Sqlite(connection, _) => {
                 let done = connection
                     .execute(sqlite_query(statement))
                     .await
@@ -44,17 +57,58 @@ impl Connection {
         }
     }
 
+    /// Makes it one that guests' statements may run on.
+    pub(super) async fn put_gate_on(&mut self, tables: &Arc<Tables>) -> Result<(), DbError> {
+        if let Self::Sqlite(connection, gate) = self {
+            *gate = Some(Gate::put_on(connection, tables).await?);
+        }
+        Ok(())
+    }
+
+    /// Runs a guest's statement. On PostgreSQL the guest must have been entered.
+    pub(super) async fn execute_as(
+        &mut self,
+        guest: &Guest,
+        statement: Statement,
+    ) -> Result<u64, DbError> {
+        match self {
+            Self::Sqlite(connection, Some(gate)) => {
+                let admission = gate.admit(guest, Reach::Write);
+                let done = connection.execute(sqlite_query(marked(guest, statement)));
+                let done = done.await.map_err(failure);
+                admission.outcome(done).map(|done| done.rows_affected())
+            }
+            Self::Sqlite(_, None) => Err(DbError::Unavailable(fence::NO_GATE.to_owned())),
+            Self::Postgres(_) => self.execute(statement).await,
+        }
+    }
+
+    /// From here on statements are the guest's, until it is left or the transaction ends.
+    pub(super) async fn enter_guest(&mut self, guest: &Guest) -> Result<(), DbError> {
+        match self {
+            Self::Sqlite(..) => Ok(()),
+            Self::Postgres(connection) => fence::enter(connection, guest).await,
+        }
+    }
+
+    pub(super) async fn leave_guest(&mut self) -> Result<(), DbError> {
+        match self {
+            Self::Sqlite(..) => Ok(()),
+            Self::Postgres(_) => self.batch(fence::LEAVE).await,
+        }
+    }
+
     pub(super) async fn query(&mut self, statement: Statement) -> Result<Rows, DbError> {
         match self {
-            Self::Sqlite(connection) => sqlite_rows(connection, statement).await,
-            Self::Postgres(connection) => postgres_rows(connection, statement).await,
+            Self::Sqlite(connection, _) => sqlite_rows(connection, statement, Extent::Whole).await,
+            Self::Postgres(connection) => postgres_rows(connection, statement, Extent::Whole).await,
         }
     }
 
     /// Runs text without parameters that may hold several statements (`BEGIN`, `PRAGMA` …).
     pub(super) async fn batch(&mut self, sql: &'static str) -> Result<(), DbError> {
         match self {
-            Self::Sqlite(connection) => {
+            Self::Sqlite(connection, _) => {
                 connection
                     .execute(sqlx::query(sql))
                     .await
@@ -72,7 +126,7 @@ impl Connection {
 
     pub(super) async fn check_version(&mut self) -> Result<(), DbError> {
         match self {
-            Self::Sqlite(_) => {
+            Self::Sqlite(..) => {
                 let rows = self
                     .query(Statement::new("SELECT sqlite_version() AS version"))
                     .await?;
@@ -114,7 +168,7 @@ impl Connection {
     /// Whether what is stored may be worked with.
     pub(super) async fn check_fitness(&mut self) -> Result<(), DbError> {
         match self {
-            Self::Sqlite(connection) => fitness::check(connection).await,
+            Self::Sqlite(connection, _) => fitness::check(connection).await,
             Self::Postgres(_) => Ok(()),
         }
     }
@@ -126,7 +180,7 @@ impl Connection {
     ) -> Result<(), DbError> {
         let migrator = migrations::migrator(table, list);
         let done = match self {
-            Self::Sqlite(connection) => migrator.run_direct(None, connection, false).await,
+            Self::Sqlite(connection, _) => migrator.run_direct(None, connection, false).await,
             Self::Postgres(connection) => migrator.run_direct(None, connection, false).await,
         };
         done.map_err(|error| match error {
@@ -148,40 +202,81 @@ pub(super) async fn open_postgres(
     options.connect().await.map_err(failure)
 }
 
+pub(super) fn marked(guest: &Guest, statement: Statement) -> Statement {
+    let (sql, parameters) = statement.into_parts();
+    parameters
+        .into_iter()
+        .fold(Statement::new(guest.mark(&sql)), Statement::bind)
+}
+
 pub(super) async fn sqlite_rows(
     connection: &mut SqliteConnection,
     statement: Statement,
+    extent: Extent,
 ) -> Result<Rows, DbError> {
     let mut columns = Vec::new();
     let mut cells = Vec::new();
+    let (mut rows, mut bytes) = (0, 0);
     let mut stream = connection.fetch(sqlite_query(statement));
     while let Some(row) = stream.try_next().await.map_err(failure)? {
         if cells.is_empty() {
             columns = names(&row);
         }
         for index in 0..row.len() {
-            cells.push(sqlite_cell(&row, index)?);
+            let cell = sqlite_cell(&row, index)?;
+            bytes += bytes_of(&cell);
+            cells.push(cell);
+        }
+        rows += 1;
+        if extent.is_reached(rows, bytes) {
+            break;
         }
     }
+    drop(stream);
     whole(columns, cells)
 }
 
 pub(super) async fn postgres_rows(
     connection: &mut PgConnection,
     statement: Statement,
+    extent: Extent,
 ) -> Result<Rows, DbError> {
     let mut columns = Vec::new();
     let mut cells = Vec::new();
+    let (mut rows, mut bytes) = (0, 0);
     let mut stream = connection.fetch(postgres_query(statement));
     while let Some(row) = stream.try_next().await.map_err(failure)? {
         if cells.is_empty() {
             columns = names(&row);
         }
         for index in 0..row.len() {
-            cells.push(postgres_cell(&row, index)?);
+            let cell = postgres_cell(&row, index)?;
+            bytes += bytes_of(&cell);
+            cells.push(cell);
+        }
+        rows += 1;
+        if extent.is_reached(rows, bytes) {
+            break;
         }
     }
     whole(columns, cells)
+}
+
+impl Extent {
+    fn is_reached(self, rows: usize, bytes: usize) -> bool {
+        match self {
+            Self::Whole => false,
+            Self::OfAGuest => rows > ROWS_PER_READ_MAX || bytes > BYTES_PER_READ_MAX,
+        }
+    }
+}
+
+fn bytes_of(cell: &Cell) -> usize {
+    match cell {
+        Cell::Null | Cell::Integer(_) | Cell::Real(_) => 8,
+        Cell::Text(text) => text.len(),
+        Cell::Bytes(bytes) => bytes.len(),
+    }
 }
 
 fn names<R: sqlx::Row>(row: &R) -> Vec<String> {

@@ -16,6 +16,9 @@ pub enum DbError {
     Constraint(String),
     #[error("a stored row does not have the expected shape: {0}")]
     Row(#[from] RowError),
+    /// A module's statement reaches for what is not its own; a sentence for its author.
+    #[error("{0}")]
+    Refused(String),
     /// A defect: bad SQL, a panic in a write.
     #[error("the database refused a statement: {0}")]
     Statement(String),

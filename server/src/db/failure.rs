@@ -5,6 +5,10 @@ use super::DbError;
 /// SQLite's result codes, from its documentation.
 const CORRUPT: u32 = 11;
 const NOT_A_DATABASE: u32 = 26;
+/// The authorizer refused.
+const AUTH: &str = "23";
+/// PostgreSQL's `insufficient_privilege`.
+const PRIVILEGE: &str = "42501";
 
 /// Tells a driver's error apart by what a caller can do about it.
 pub(super) fn failure(error: sqlx::Error) -> DbError {
@@ -21,6 +25,8 @@ pub(super) fn failure(error: sqlx::Error) -> DbError {
             // Codes of five characters are PostgreSQL's.
             if code.len() < 5 && code.parse().is_ok_and(is_damage) {
                 damaged(&text)
+            } else if [AUTH, PRIVILEGE].contains(&code.as_ref()) {
+                DbError::Refused(text)
             } else if is_passing(&code) {
                 DbError::Unavailable(text)
             } else {
@@ -37,7 +43,7 @@ pub(super) fn failure(error: sqlx::Error) -> DbError {
     }
 }
 
-/// SQLite: BUSY 5, LOCKED 6, IOERR 10, FULL 13, CANTOPEN 14, READONLY 8 (low byte of the extended code).
+/// SQLite: BUSY 5, LOCKED 6, INTERRUPT 9 (its time was over), IOERR 10, FULL 13, CANTOPEN 14, READONLY 8 (low byte of the extended code).
 /// PostgreSQL: classes 08 (connection), 53 (resources), 57 (operator intervention), 40 (rollback), 55006, 25006.
 fn is_passing(code: &str) -> bool {
     if code.len() == 5 {
@@ -46,7 +52,7 @@ fn is_passing(code: &str) -> bool {
             || code == "25006";
     }
     code.parse::<u32>()
-        .is_ok_and(|code| [5, 6, 8, 10, 13, 14].contains(&(code & 0xff)))
+        .is_ok_and(|code| [5, 6, 8, 9, 10, 13, 14].contains(&(code & 0xff)))
 }
 
 /// What a person is told of a damaged file.

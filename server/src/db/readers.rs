@@ -2,7 +2,7 @@
 
 use sqlx::{Connection as _, PgPool, SqlitePool};
 
-use super::connection::{postgres_rows, sqlite_rows};
+use super::connection::{Extent, postgres_rows, sqlite_rows};
 use super::failure::failure;
 use super::{DbError, Rows, Statement};
 
@@ -25,11 +25,11 @@ impl Readers {
         match self {
             Self::Sqlite(pool) => {
                 let mut connection = pool.acquire().await.map_err(failure)?;
-                sqlite_rows(&mut connection, statement).await
+                sqlite_rows(&mut connection, statement, Extent::Whole).await
             }
             Self::Postgres(pool) => {
                 let mut connection = pool.acquire().await.map_err(failure)?;
-                postgres_rows(&mut connection, statement).await
+                postgres_rows(&mut connection, statement, Extent::Whole).await
             }
         }
     }
@@ -51,7 +51,7 @@ impl Readers {
                 let mut connection = pool.acquire().await.map_err(failure)?;
                 let mut snapshot = connection.begin().await.map_err(failure)?;
                 for statement in statements {
-                    results.push(sqlite_rows(&mut snapshot, statement).await?);
+                    results.push(sqlite_rows(&mut snapshot, statement, Extent::Whole).await?);
                 }
             }
             Self::Postgres(pool) => {
@@ -59,7 +59,7 @@ impl Readers {
                 let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
                 let mut snapshot = connection.begin_with(begin).await.map_err(failure)?;
                 for statement in statements {
-                    results.push(postgres_rows(&mut snapshot, statement).await?);
+                    results.push(postgres_rows(&mut snapshot, statement, Extent::Whole).await?);
                 }
             }
         }

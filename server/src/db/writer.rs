@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use super::connection::Connection;
+use super::guest::Guest;
 use super::open::Target;
 use super::{Columns, DbError, Dialect, Rows, Statement, many};
 
@@ -33,6 +34,8 @@ pub struct Tx<'a> {
     held: Option<&'a Held>,
     /// Set when there is no transaction to run in: every statement then fails with this.
     broken: Option<&'a str>,
+    /// Whose statements the connection runs now, where it has to be told.
+    guest: Option<Guest>,
 }
 
 impl Tx<'_> {
@@ -43,11 +46,38 @@ impl Tx<'_> {
     /// Runs a statement; returns how many rows it changed.
     pub fn execute(&mut self, statement: Statement) -> Result<u64, DbError> {
         self.check()?;
+        self.leave_guest()?;
         self.runtime.block_on(self.connection.execute(statement))
+    }
+
+    /// Runs a module's statement, which reaches its own tables only and has little time. On SQLite one that is ended for
+    /// its time takes the whole transaction with it.
+    pub fn execute_as(&mut self, guest: &Guest, statement: Statement) -> Result<u64, DbError> {
+        self.check()?;
+        if self.guest.as_ref().map(Guest::name) != Some(guest.name()) {
+            self.leave_guest()?;
+            self.runtime.block_on(self.connection.enter_guest(guest))?;
+            self.guest = Some(guest.clone());
+        }
+        let done = self
+            .runtime
+            .block_on(self.connection.execute_as(guest, statement));
+        if matches!(done, Err(DbError::Unavailable(_))) {
+            self.broken = Some("the transaction has ended with a module's statement");
+        }
+        done
+    }
+
+    fn leave_guest(&mut self) -> Result<(), DbError> {
+        match self.guest.take() {
+            Some(_) => self.runtime.block_on(self.connection.leave_guest()),
+            None => Ok(()),
+        }
     }
 
     pub fn query(&mut self, statement: Statement) -> Result<Rows, DbError> {
         self.check()?;
+        self.leave_guest()?;
         self.runtime.block_on(self.connection.query(statement))
     }
 
@@ -289,12 +319,19 @@ impl Loop {
             hooks: Vec::new(),
             held: self.held.get(),
             broken: None,
+            guest: None,
         };
         let ran = catch_unwind(AssertUnwindSafe(|| job(&mut tx)));
         let added = std::mem::take(&mut tx.hooks);
+        let left = match ran {
+            Ok((true, _)) => tx.leave_guest(),
+            // What is undone is undone with whoever ran it.
+            Ok((false, _)) | Err(_) => Ok(()),
+        };
         match ran {
             Ok((true, answer)) => {
                 group.answers.push(answer);
+                left?;
                 group.hooks.extend(added);
                 if group.stage == Stage::Begun {
                     group.stage = Stage::Kept;
@@ -346,6 +383,7 @@ impl Loop {
             hooks: Vec::new(),
             held: self.held.get(),
             broken: Some(reason),
+            guest: None,
         };
         if let Ok((_, answer)) = catch_unwind(AssertUnwindSafe(|| job(&mut tx))) {
             answer(Err(reason.to_owned()));
@@ -373,7 +411,12 @@ impl Loop {
     /// own deadlines.
     fn reconnect(&mut self) {
         loop {
-            match self.runtime.block_on(self.target.connect_writer()) {
+            let connecting = async {
+                let mut connection = self.target.connect_writer().await?;
+                self.target.put_gate_on(&mut connection).await?;
+                Ok::<_, DbError>(connection)
+            };
+            match self.runtime.block_on(connecting) {
                 Ok(connection) => {
                     self.connection = connection;
                     return;
@@ -406,7 +449,7 @@ mod tests {
         let url = format!("sqlite://{}", folder.path().join("test.db").display());
         let target = Target::parse(&url).unwrap();
         let mut connection = runtime.block_on(target.connect_writer()).unwrap();
-        let Connection::Sqlite(sqlite) = &mut connection else {
+        let Connection::Sqlite(sqlite, _) = &mut connection else {
             panic!("it is SQLite");
         };
         // From now on the database interrupts every statement.

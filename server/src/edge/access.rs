@@ -102,6 +102,8 @@ const TABLE: &[(&str, &str, Access)] = &[
     ("POST", "/modules/rescan", ADMIN),
     ("GET", "/license", VIEWER),
     ("PUT", "/license", ADMIN),
+    ("DELETE", "/license/{key_id}", ADMIN),
+    ("POST", "/license/floor-reset", ADMIN),
     ("GET", "/audit", ADMIN),
     ("GET", "/audit/head", ADMIN),
     ("GET", "/audit/verify", ADMIN),

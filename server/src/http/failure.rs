@@ -14,6 +14,7 @@ impl From<DbError> for Problem {
             DbError::Unique(_)
             | DbError::Constraint(_)
             | DbError::Row(_)
+            | DbError::Refused(_)
             | DbError::Statement(_)
             | DbError::Unfit(_) => Self::internal(&error),
         }

@@ -13,7 +13,10 @@ pub struct Memory {
     /// When it was that, by the boot clock.
     reached_us: i64,
     pub stored_floor_us: i64,
+    /// Each as `KEY-ID FEATURE`; what an older release remembered as `FEATURE`.
     pub once_licensed: BTreeSet<String>,
+    /// When the newest licence that was ever offered was issued.
+    pub newest_issue_s: i64,
 }
 
 impl Memory {
@@ -25,7 +28,15 @@ impl Memory {
             reached_us: clock.monotonic_us(),
             stored_floor_us: floor_us,
             once_licensed,
+            newest_issue_s: store::newest_issue_s(db).await?,
         })
+    }
+
+    /// Time counts from here again.
+    pub fn reset(&mut self, to_us: i64, clock: &SharedClock) {
+        self.floor_us = to_us;
+        self.stored_floor_us = to_us;
+        self.reached_us = clock.monotonic_us();
     }
 
     /// The time that counts now. A wall clock that is turned back gains nothing, not even that time stands still.

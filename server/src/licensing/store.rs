@@ -10,6 +10,7 @@ use crate::db::{Db, DbError, Statement, Tx};
 const INSTALLATION: &str = "installation_id";
 const LICENSE: &str = "license";
 const FLOOR: &str = "license_clock_floor_us";
+const NEWEST_ISSUE: &str = "license_newest_issue_s";
 const FEATURES: &str = "licensed_features";
 
 /// The id of this installation, made on first start.
@@ -33,13 +34,53 @@ pub async fn installation_id(db: &Db, fresh: Uuid) -> Result<String, DbError> {
     .await
 }
 
-/// The licence that `PUT /license` stored.
-pub async fn license(db: &Db) -> Result<Option<String>, DbError> {
-    get(db, LICENSE).await
+/// The licences that `PUT /license` stored: each with the id of its key, but for one that an older release stored.
+pub async fn licenses(db: &Db) -> Result<Vec<(Option<String>, String)>, DbError> {
+    let sql = "SELECT name, value FROM settings WHERE name = $1 OR (name >= $2 AND name < $3) ORDER BY name";
+    let statement = Statement::new(sql)
+        .bind(LICENSE)
+        .bind(format!("{LICENSE}:"))
+        // The character behind the colon.
+        .bind(format!("{LICENSE};"));
+    let rows = db.read(statement).await?;
+    rows.iter()
+        .map(|row| {
+            let key_id = row.text("name")?.strip_prefix("license:");
+            Ok((key_id.map(str::to_owned), row.text("value")?.to_owned()))
+        })
+        .collect()
 }
 
-pub fn put_license(tx: &mut Tx<'_>, text: &str) -> Result<(), DbError> {
-    put(tx, LICENSE, text)
+/// Stores a key's licence in place of the one it had.
+pub fn put_license(tx: &mut Tx<'_>, key_id: &str, text: &str) -> Result<(), DbError> {
+    put(tx, &format!("{LICENSE}:{key_id}"), text)
+}
+
+/// Forgets a key's licence, or without a key the one an older release stored; whether there was one.
+pub fn remove_license(tx: &mut Tx<'_>, key_id: Option<&str>) -> Result<bool, DbError> {
+    let name = key_id.map_or_else(
+        || LICENSE.to_owned(),
+        |key_id| format!("{LICENSE}:{key_id}"),
+    );
+    let sql = "DELETE FROM settings WHERE name = $1";
+    Ok(tx.execute(Statement::new(sql).bind(name))? > 0)
+}
+
+/// When the newest licence that was ever offered was issued, in seconds.
+pub async fn newest_issue_s(db: &Db) -> Result<i64, DbError> {
+    let stored = get(db, NEWEST_ISSUE).await?;
+    Ok(stored
+        .and_then(|text| text.parse().ok())
+        .unwrap_or_default())
+}
+
+pub fn put_newest_issue(tx: &mut Tx<'_>, issued_s: i64) -> Result<(), DbError> {
+    put(tx, NEWEST_ISSUE, &issued_s.to_string())
+}
+
+/// Lets time count from here again, earlier than it was.
+pub fn reset_floor(tx: &mut Tx<'_>, to_us: i64) -> Result<(), DbError> {
+    put(tx, FLOOR, &to_us.to_string())
 }
 
 /// The latest time ever stored: time never counts as earlier.

@@ -1,5 +1,6 @@
 //! The vendor keys this server trusts, for licences and modules alike.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use fleetwright_signing::PublicKey;
@@ -10,6 +11,8 @@ pub struct TrustedKeys {
     pub keys: Vec<PublicKey>,
     /// Whether keys marked as development keys count.
     pub allow_development: bool,
+    /// Key ids whose key was given with its owner's name.
+    owners: BTreeMap<String, String>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -27,16 +30,44 @@ pub enum TrustError {
 }
 
 impl TrustedKeys {
-    /// Each entry is a key's text or the path of a file with it.
+    /// Each entry is a key's text or the path of a file with it, with or without its owner before it: `OWNER=KEY`. Keys of
+    /// one owner are one signer: a licence of the one unlocks modules of the other.
     pub fn load(entries: &[String], allow_development: bool) -> Result<Self, TrustError> {
-        let keys = entries
-            .iter()
-            .map(|entry| one(entry))
-            .collect::<Result<_, _>>()?;
-        Ok(Self {
-            keys,
+        let mut trusted = Self {
             allow_development,
-        })
+            ..Self::default()
+        };
+        for entry in entries {
+            let (owner, rest) = split_owner(entry);
+            let key = one(rest)?;
+            if let Some(owner) = owner {
+                trusted.owners.insert(key.id.to_string(), owner.to_owned());
+            }
+            trusted.keys.push(key);
+        }
+        Ok(trusted)
+    }
+
+    /// Who signs with this key: its owner, or else the key by itself.
+    pub fn signer(&self, key_id: &str) -> String {
+        let owner = self.owners.get(key_id);
+        owner.map_or_else(|| format!("key {key_id}"), Clone::clone)
+    }
+}
+
+/// An owner's name has neither blanks nor slashes, which tells it from a key's text (one line of it has no `=`) and from a
+/// whole path.
+fn split_owner(entry: &str) -> (Option<&str>, &str) {
+    let is_name = |name: &str| {
+        !name.is_empty()
+            && name.len() <= 32
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || [b'-', b'_', b'.'].contains(&byte))
+    };
+    match entry.split_once('=') {
+        Some((owner, rest)) if is_name(owner) && !rest.is_empty() => (Some(owner), rest),
+        Some(_) | None => (None, entry),
     }
 }
 
@@ -50,4 +81,31 @@ fn one(entry: &str) -> Result<PublicKey, TrustError> {
         source,
     })?;
     PublicKey::parse(&text).map_err(|source| TrustError::Key { path, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use fleetwright_signing::SecretKey;
+
+    use super::*;
+
+    #[test]
+    fn keys_of_one_owner_are_one_signer_and_others_stand_alone() {
+        let key = || {
+            let secret = SecretKey::generate(false).expect("a key");
+            secret.public().expect("its public half")
+        };
+        let (old, new, other) = (key(), key(), key());
+        let entries = [
+            format!("acme={}", old.to_text()),
+            format!("acme={}", new.to_text()),
+            other.to_text(),
+        ];
+        let trusted = TrustedKeys::load(&entries, false).expect("trusted");
+        let signer = |key: &PublicKey| trusted.signer(&key.id.to_string());
+        assert_eq!(signer(&old), "acme");
+        assert_eq!(signer(&old), signer(&new));
+        assert_ne!(signer(&old), signer(&other));
+        assert_eq!(trusted.keys.len(), 3);
+    }
 }

@@ -88,9 +88,7 @@ impl Modules {
         let feature = info.features.first().cloned().unwrap_or_default();
         judge::method(&caller, info, &method).map_err(CallError::Problem)?;
         if let Access::Nothing(reason) =
-            self.parts()
-                .licensing
-                .access(&feature, &info.name, &info.version)
+            self.parts().licensing.access(&feature, loaded.licensable())
         {
             return Err(unavailable(feature, reason.as_str()));
         }

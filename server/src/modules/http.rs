@@ -17,7 +17,7 @@ pub use admit::mount_fleet_routes;
 use super::view::ModuleView;
 use crate::app::AppState;
 use crate::audit::{self, AuditContext};
-use crate::auth::Caller;
+use crate::auth::{Caller, Role};
 use crate::db::DbError;
 use crate::http::Problem;
 
@@ -38,8 +38,8 @@ struct ModulesView {
 
 /// Installed modules, with what became of each file.
 #[utoipa::path(get, path = "/modules", tag = "modules", responses((status = OK, body = ModulesView)))]
-async fn list_modules(State(app): State<AppState>) -> Json<ModulesView> {
-    Json(view(&app))
+async fn list_modules(State(app): State<AppState>, caller: Caller) -> Json<ModulesView> {
+    Json(view(&app, &caller))
 }
 
 /// Looks into the modules folder now.
@@ -55,13 +55,54 @@ async fn rescan_modules(
         .await
         .map_err(|error: DbError| error)?;
     app.modules.rescan().await;
-    Ok(Json(view(&app)))
+    Ok(Json(view(&app, &caller)))
 }
 
-fn view(app: &AppState) -> ModulesView {
+/// Where things lie on the server is for its administrators.
+fn view(app: &AppState, caller: &Caller) -> ModulesView {
+    let mut items = app.modules.list();
+    let mut folder_problem = app.modules.folder_problem();
+    if caller.principal.role < Role::Admin {
+        let reasons = items.iter_mut().map(|item| &mut item.reason);
+        for text in reasons.chain([&mut folder_problem]).flatten() {
+            *text = without_paths(text);
+        }
+    }
     ModulesView {
-        items: app.modules.list(),
+        items,
         next_cursor: None,
-        folder_problem: app.modules.folder_problem(),
+        folder_problem,
+    }
+}
+
+fn without_paths(text: &str) -> String {
+    let words = text.split(' ').map(|word| {
+        let bare =
+            word.trim_start_matches(|letter: char| !letter.is_alphanumeric() && letter != '/');
+        if bare.starts_with('/') { "…" } else { word }
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_path_is_left_in_what_others_are_told() {
+        for (told, left) in [
+            (
+                "/srv/modules may be written by its group or by others",
+                "… may be written by its group or by others",
+            ),
+            (
+                "it cannot be opened (\"/tmp/x\"): no",
+                "it cannot be opened … no",
+            ),
+            ("bulk.so is a symbolic link", "bulk.so is a symbolic link"),
+            ("read/write", "read/write"),
+        ] {
+            assert_eq!(without_paths(told), left);
+        }
     }
 }

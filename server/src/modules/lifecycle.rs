@@ -95,15 +95,12 @@ async fn end(modules: &Modules, loaded: &Loaded) {
 
 fn is_covered(modules: &Modules, loaded: &Loaded) -> bool {
     let licensing = &modules.parts().licensing;
-    let (name, version) = (&loaded.info.name, &loaded.info.version);
-    loaded
-        .info
-        .features
-        .iter()
-        .any(|feature| match licensing.access(feature, name, version) {
+    loaded.info.features.iter().any(|feature| {
+        match licensing.access(feature, loaded.licensable()) {
             Access::Full | Access::ContinueOnly(_) => true,
             Access::Nothing(_) => false,
-        })
+        }
+    })
 }
 
 async fn start(modules: &Modules, loaded: &Arc<Loaded>) -> Result<(), String> {
@@ -141,11 +138,8 @@ async fn migrate(modules: &Modules, loaded: &Arc<Loaded>) -> Result<(), String> 
     let db = &modules.parts().db;
     let name = &loaded.info.name;
     let texts = migration_texts(&list, name, loaded.info.migrations, db.dialect())?;
-    if texts.is_empty() {
-        return Ok(());
-    }
-    let table = format!("_mig_{name}");
-    db.migrate(&table, texts)
+    // Without any too: the database is to know the module before its first statement.
+    db.migrate_guest(&db.guest(name), texts)
         .await
         .map_err(|error| format!("its migrations do not run: {error}"))
 }
@@ -183,7 +177,7 @@ fn migration_texts(
 }
 
 async fn make_router(modules: &Modules, loaded: &Arc<Loaded>) -> Result<Arc<HeldRouter>, String> {
-    let host = Services::new(modules.clone(), &loaded.info.name, &loaded.info.version).into_iface();
+    let host = Services::new(modules.clone(), loaded.licensable()).into_iface();
     let library = loaded.library;
     let making = tokio::task::spawn_blocking(move || library.router(host));
     let hold = |router| {

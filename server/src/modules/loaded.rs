@@ -13,6 +13,7 @@ use super::activity::{Activity, Health};
 use super::loader::Library;
 use super::runtime::ModuleRuntime;
 use crate::clock::SharedClock;
+use crate::licensing::Licensable;
 
 /// Where in its life a loaded module is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub enum Stage {
 pub struct Loaded {
     pub info: ModuleInfo,
     pub sha256: String,
+    /// Who signed it: a licence of theirs grants it its features.
+    pub signer: String,
     pub library: Library,
     pub activity: Activity,
     /// Ends the streams when the module leaves.
@@ -76,16 +79,31 @@ impl Drop for HeldRouter {
 }
 
 impl Loaded {
-    pub fn new(info: ModuleInfo, sha256: String, library: Library, clock: SharedClock) -> Self {
+    pub fn new(
+        info: ModuleInfo,
+        sha256: String,
+        signer: String,
+        library: Library,
+        clock: SharedClock,
+    ) -> Self {
         Self {
             info,
             sha256,
+            signer,
             library,
             activity: Activity::new(clock),
             streams: CancellationToken::new(),
             router: OnceLock::new(),
             stage: AtomicU8::new(Stage::Waiting as u8),
             failure: ArcSwapOption::empty(),
+        }
+    }
+
+    pub fn licensable(&self) -> Licensable<'_> {
+        Licensable {
+            name: &self.info.name,
+            version: &self.info.version,
+            signer: &self.signer,
         }
     }
 

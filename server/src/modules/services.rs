@@ -25,25 +25,39 @@ use serde::Serialize;
 use tokio::runtime::Handle;
 
 use super::Modules;
-use crate::db::DbError;
+use crate::db::{DbError, Guest};
+use crate::licensing::Licensable;
 
 /// The server as one module sees it.
 #[derive(Clone)]
 pub struct Services {
     module: String,
+    /// The module, as the database knows it.
+    guest: Guest,
     version: Version,
+    signer: String,
     modules: Modules,
     runtime: Handle,
 }
 
 impl Services {
     /// Must be called on the server's runtime.
-    pub fn new(modules: Modules, module: &str, version: &Version) -> Self {
+    pub fn new(modules: Modules, module: Licensable<'_>) -> Self {
         Self {
-            module: module.to_owned(),
-            version: version.clone(),
+            module: module.name.to_owned(),
+            guest: modules.parts().db.guest(module.name),
+            version: module.version.clone(),
+            signer: module.signer.to_owned(),
             modules,
             runtime: Handle::current(),
+        }
+    }
+
+    fn licensable(&self) -> Licensable<'_> {
+        Licensable {
+            name: &self.module,
+            version: &self.version,
+            signer: &self.signer,
         }
     }
 
@@ -153,6 +167,7 @@ pub(super) fn database_error(error: DbError) -> ServerError {
             op_index: 0,
             constraint: what,
         },
+        DbError::Refused(reason) => ServerError::Forbidden(reason),
         DbError::Row(_) | DbError::Statement(_) | DbError::Unfit(_) => {
             ServerError::Internal(error.to_string())
         }

@@ -7,13 +7,14 @@ use fleetwright_plugin_api::sdk::{Migration, ServerError};
 use futures_util::future::BoxFuture;
 
 use super::services::sql::{self, SqlStep, StepError};
-use crate::db::{Db, DbError, Dialect, MigrationText};
+use crate::db::{Db, DbError, Dialect, Guest, MigrationText};
 
 /// A module's tables in a database.
 #[derive(Clone)]
 pub struct ModuleDatabase {
     db: Db,
     module: String,
+    guest: Guest,
 }
 
 impl ModuleDatabase {
@@ -30,10 +31,12 @@ impl ModuleDatabase {
                 },
             })
             .collect();
-        db.migrate(&format!("_mig_{module}"), texts).await?;
+        let guest = db.guest(module);
+        db.migrate_guest(&guest, texts).await?;
         Ok(Self {
             db,
             module: module.to_owned(),
+            guest,
         })
     }
 }
@@ -61,6 +64,7 @@ impl From<Failure> for ServerError {
                 constraint,
             },
             Failure::Db(_, DbError::Unavailable(reason)) => Self::Unavailable(reason),
+            Failure::Db(_, DbError::Refused(reason)) => Self::Forbidden(reason),
             Failure::Db(_, error) => Self::Internal(error.to_string()),
         }
     }
@@ -80,7 +84,7 @@ impl SqlBackend for ModuleDatabase {
             let statements = sql::reads(statements.into(), &me.module)?;
             let results = me
                 .db
-                .read_all(statements)
+                .read_all_as(&me.guest, statements)
                 .await
                 .map_err(|error| ServerError::from(Failure::from(error)))?;
             sql::tables(results)
@@ -97,7 +101,7 @@ impl SqlBackend for ModuleDatabase {
                 .collect::<Result<_, ServerError>>()?;
             let written = me.db.write(move |tx| {
                 for (index, step) in steps {
-                    step.run(tx).map_err(|error| match error {
+                    step.run(tx, &me.guest).map_err(|error| match error {
                         StepError::Db(error) => Failure::Db(index, error),
                         StepError::Guard { affected } => Failure::Guard(index, affected),
                     })?;

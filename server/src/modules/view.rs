@@ -71,7 +71,10 @@ fn loaded_view(loaded: &Loaded, file: String) -> ModuleView {
     let (state, reason) = match (loaded.stage(), loaded.activity.health()) {
         (Stage::Waiting, _) => (
             "unlicensed",
-            Some("no licence covers its features".to_owned()),
+            Some(format!(
+                "no licence of its signer ({}) covers its features",
+                loaded.signer
+            )),
         ),
         (Stage::Starting, _) => ("starting", None),
         (Stage::Leaving, _) => ("replacing", None),

@@ -33,7 +33,7 @@ async fn start(
 
 fn phase(licensing: &Licensing) -> Option<Phase> {
     let standing = licensing.current();
-    standing.license.as_ref().map(|license| license.phase)
+    standing.best().map(|license| license.phase)
 }
 
 on_each_database! {

@@ -3,9 +3,11 @@
 use crate::{assert_none, pattern, product, sources};
 
 /// Each file with `unsafe` in it. A new one is added by hand, which is when somebody looks at it.
-const UNSAFE_ALLOWED: [&str; 8] = [
+const UNSAFE_ALLOWED: [&str; 9] = [
     // A library is opened and its symbols are believed.
     "server/src/modules/loader.rs",
+    // SQLite's authorizer and limits.
+    "server/src/db/gate/authorizer.rs",
     // What crosses the boundary, and the symbols of a module.
     "plugin-api/src/abi.rs",
     "plugin-api/src/sdk/export.rs",

@@ -215,6 +215,7 @@ pub(in crate::auth) fn insert(
         DbError::Unavailable(_)
         | DbError::Constraint(_)
         | DbError::Row(_)
+        | DbError::Refused(_)
         | DbError::Statement(_)
         | DbError::Unfit(_) => AuthError::Db(error),
     })

@@ -90,11 +90,7 @@ impl Modules {
             Provider::Loaded(loaded) => loaded,
         };
         let info = &loaded.info;
-        match self
-            .parts()
-            .licensing
-            .access(feature, &info.name, &info.version)
-        {
+        match self.parts().licensing.access(feature, loaded.licensable()) {
             Access::Full => {}
             Access::ContinueOnly(_) if entry.route.kind != RouteKind::New => {}
             Access::ContinueOnly(reason) | Access::Nothing(reason) => {

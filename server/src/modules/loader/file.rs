@@ -1,11 +1,12 @@
 //! Module files on disk: who may have written them, reading them once, and the sealed copy they are loaded from. A file
 //! that anybody but root or the server's own user could have changed is not looked into.
 
+use std::ffi::OsString;
 use std::fs::{File, Metadata};
 use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
 
@@ -15,6 +16,8 @@ const LIBRARY_BYTES_MAX: u64 = 256 * 1024 * 1024;
 const SIGNATURE_BYTES_MAX: u64 = 16 * 1024;
 const GROUP_OR_OTHER_WRITE: u32 = 0o022;
 const STICKY: u32 = 0o1000;
+/// As the system's own limit.
+const LINKS_MAX: usize = 40;
 
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
@@ -100,19 +103,62 @@ impl LibraryFile {
     }
 }
 
-/// Refuses a folder that others could have put files into: every component must belong to root or to this user and be
-/// closed to others, except sticky folders of root.
+/// Refuses a folder that others could have put files into, or could put another in place of: every component on the way
+/// to it, through every symbolic link, must belong to root or to this user and be closed to others, except sticky folders
+/// of root; and so must every link.
 pub fn check_folder(folder: &Path) -> Result<(), FileError> {
-    let resolved = std::fs::canonicalize(folder).map_err(|source| unreadable(folder, source))?;
-    for part in resolved.ancestors() {
-        let metadata =
-            std::fs::symlink_metadata(part).map_err(|source| unreadable(part, source))?;
-        let sticky_of_root = metadata.uid() == 0 && metadata.mode() & STICKY != 0;
-        if !sticky_of_root {
-            check_owner(part, &metadata)?;
+    let whole = std::path::absolute(folder).map_err(|source| unreadable(folder, source))?;
+    let mut at = PathBuf::from("/");
+    check_part(&at)?;
+    let mut ahead = components(&whole);
+    let mut links = 0;
+    while let Some(part) = ahead.pop() {
+        if part == ".." {
+            at.pop();
+            continue;
         }
+        let next = at.join(&part);
+        let metadata =
+            std::fs::symlink_metadata(&next).map_err(|source| unreadable(&next, source))?;
+        if !metadata.is_symlink() {
+            check_part(&next)?;
+            at = next;
+            continue;
+        }
+        // Where others may make entries (a sticky folder), a link of another's leads where the other likes.
+        check_ownership(&next, &metadata)?;
+        links += 1;
+        if links > LINKS_MAX {
+            return Err(FileError::Link(name_of(&next)));
+        }
+        let target = std::fs::read_link(&next).map_err(|source| unreadable(&next, source))?;
+        if target.is_absolute() {
+            at = PathBuf::from("/");
+        }
+        ahead.extend(components(&target));
     }
     Ok(())
+}
+
+/// The names on the way, the first of them last.
+fn components(path: &Path) -> Vec<OsString> {
+    let names = path.components().filter_map(|component| match component {
+        Component::Normal(name) => Some(name.to_owned()),
+        Component::ParentDir => Some("..".into()),
+        Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
+    });
+    let mut names: Vec<OsString> = names.collect();
+    names.reverse();
+    names
+}
+
+fn check_part(part: &Path) -> Result<(), FileError> {
+    let metadata = std::fs::symlink_metadata(part).map_err(|source| unreadable(part, source))?;
+    let sticky_of_root = metadata.uid() == 0 && metadata.mode() & STICKY != 0;
+    if sticky_of_root {
+        return Ok(());
+    }
+    check_owner(part, &metadata)
 }
 
 /// The bytes as a file in memory that nobody can change any more.
@@ -165,14 +211,19 @@ fn read_checked(path: &Path, max: u64) -> Result<Vec<u8>, FileError> {
     Ok(bytes)
 }
 
-fn check_owner(path: &Path, metadata: &Metadata) -> Result<(), FileError> {
+fn check_ownership(path: &Path, metadata: &Metadata) -> Result<(), FileError> {
     let own = rustix::process::geteuid().as_raw();
-    if metadata.uid() != 0 && metadata.uid() != own {
-        return Err(FileError::Owner {
-            path: name_of(path),
-            owner: metadata.uid(),
-        });
+    if metadata.uid() == 0 || metadata.uid() == own {
+        return Ok(());
     }
+    Err(FileError::Owner {
+        path: name_of(path),
+        owner: metadata.uid(),
+    })
+}
+
+fn check_owner(path: &Path, metadata: &Metadata) -> Result<(), FileError> {
+    check_ownership(path, metadata)?;
     if metadata.mode() & GROUP_OR_OTHER_WRITE != 0 {
         return Err(FileError::Writable(name_of(path)));
     }
@@ -287,6 +338,37 @@ mod tests {
         std::fs::set_permissions(&inner, std::fs::Permissions::from_mode(0o1777)).expect("mode");
         let root = rustix::process::geteuid().is_root();
         assert_eq!(check_folder(&modules).is_ok(), root);
+    }
+
+    #[test]
+    fn a_link_is_as_open_as_the_folder_it_stands_in() {
+        let folder = folder();
+        let (open, safe) = (folder.path().join("open"), folder.path().join("safe"));
+        std::fs::create_dir(&open).expect("folder");
+        std::fs::create_dir_all(safe.join("modules")).expect("folder");
+        std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o777)).expect("mode");
+        symlink(safe.join("modules"), open.join("link")).expect("link");
+        symlink(safe.join("modules"), safe.join("link")).expect("link");
+        symlink("link", safe.join("relative")).expect("link");
+        symlink("../open/link", safe.join("through")).expect("link");
+        symlink("round", safe.join("round")).expect("link");
+        for good in ["modules", "link", "relative", "../safe/./link"] {
+            assert!(check_folder(&safe.join(good)).is_ok(), "{good}");
+        }
+        for path in [
+            open.join("link"),
+            safe.join("through"),
+            open.join("../safe/modules"),
+        ] {
+            let refused = check_folder(&path);
+            assert!(
+                matches!(refused, Err(FileError::Writable(_))),
+                "{}: {refused:?}",
+                path.display()
+            );
+        }
+        assert!(check_folder(&safe.join("round")).is_err());
+        assert!(check_folder(&safe.join("nothing")).is_err());
     }
 
     #[test]

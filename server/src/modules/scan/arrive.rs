@@ -12,6 +12,7 @@ use super::super::loaded::{Loaded, Stage};
 use super::super::loader::{self, Library, LoadError};
 use super::super::{Modules, lifecycle, routes, store};
 use super::examine::Candidate;
+use crate::db::core_table_named_like;
 
 /// Loading maps a file and runs its constructors, after a child did the same; one that takes longer will not come back.
 const LOAD_DEADLINE: Duration = Duration::from_secs(60);
@@ -48,6 +49,9 @@ pub async fn arrive(modules: &Modules, candidate: Candidate) -> Result<(), Refus
             return Err(refuse(reason));
         }
     }
+    let named = modules.loaded();
+    let named = named.iter().map(|loaded| loaded.info.name.as_str());
+    check_name(&candidate.info.name, named).map_err(refuse)?;
     check_downgrade(modules, &candidate).await.map_err(refuse)?;
     let others = modules.loaded();
     let others = others
@@ -76,8 +80,13 @@ async fn enter(
 ) {
     let clock = modules.parts().clock.clone();
     let now_us = clock.now_us();
-    let Candidate { info, sha256, .. } = candidate;
-    let loaded = Arc::new(Loaded::new(info, sha256, library, clock));
+    let Candidate {
+        info,
+        sha256,
+        signer,
+        ..
+    } = candidate;
+    let loaded = Arc::new(Loaded::new(info, sha256, signer, library, clock));
     let (name, version) = (&loaded.info.name, &loaded.info.version);
     if let Err(error) =
         store::record(&modules.parts().db, now_us, name, version, &loaded.sha256).await
@@ -109,6 +118,26 @@ fn used_instead(
     let name = &candidate.info.name;
     let goes_before = used != candidate.path && !is_used_before(&candidate.path, &used, name);
     goes_before.then_some(used)
+}
+
+/// A module's tables bear its name: it must not be what names of others begin with.
+fn check_name<'a>(name: &str, loaded: impl IntoIterator<Item = &'a str>) -> Result<(), String> {
+    if let Some(table) = core_table_named_like(name) {
+        return Err(format!(
+            "its name is the beginning of the server's table `{table}`"
+        ));
+    }
+    let is_beginning = |short: &str, long: &str| {
+        long.strip_prefix(short)
+            .is_some_and(|rest| rest.starts_with('_'))
+    };
+    let mut loaded = loaded.into_iter();
+    match loaded.find(|other| is_beginning(name, other) || is_beginning(other, name)) {
+        Some(other) => Err(format!(
+            "its tables and those of the module {other} could not be told apart"
+        )),
+        None => Ok(()),
+    }
 }
 
 async fn check_downgrade(modules: &Modules, candidate: &Candidate) -> Result<(), String> {
@@ -152,4 +181,20 @@ async fn load(modules: &Modules, candidate: &Candidate) -> Result<Library, Strin
     let opened = opening.await;
     quarantine.end(&candidate.sha256);
     opened
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_module_named_like_the_beginning_of_others_tables_is_refused() {
+        let check = |name: &str| check_name(name, ["bulk", "rolling_next"]);
+        for name in ["bulk", "groups", "rolling_nexter", "bulky"] {
+            assert_eq!(check(name), Ok(()), "{name}");
+        }
+        for name in ["host", "api", "bulk_x", "rolling"] {
+            assert!(check(name).is_err(), "{name}");
+        }
+    }
 }

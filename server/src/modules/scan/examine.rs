@@ -17,6 +17,7 @@ pub struct Candidate {
     pub stamp: Stamp,
     pub info: ModuleInfo,
     pub sha256: String,
+    pub signer: String,
     pub bytes: Vec<u8>,
 }
 
@@ -63,7 +64,7 @@ fn examine_file(trusted: &TrustedKeys, path: PathBuf, stamp: Stamp) -> Result<Ca
         &file.bytes,
         &signature,
     );
-    let (statement, _) = verified.map_err(|error| refuse(error.to_string(), said, false))?;
+    let (statement, key_id) = verified.map_err(|error| refuse(error.to_string(), said, false))?;
     let info = info.map_err(|reason| refuse(reason, None, true))?;
     if info.abi != ABI_EPOCH {
         let wrong = LoadError::Epoch {
@@ -82,6 +83,7 @@ fn examine_file(trusted: &TrustedKeys, path: PathBuf, stamp: Stamp) -> Result<Ca
         stamp,
         info,
         sha256: statement.sha256,
+        signer: trusted.signer(&key_id.to_string()),
         bytes: file.bytes,
     })
 }

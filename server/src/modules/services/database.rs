@@ -38,7 +38,7 @@ impl DbApi for Services {
         self.answer_in_place(async move {
             let statements = sql::reads(statements, &me.module)?;
             let db = &me.modules.parts().db;
-            let results = db.read_all_as_guest(statements).await;
+            let results = db.read_all_as(&me.guest, statements).await;
             sql::tables(results.map_err(database_error)?).map(RVec::from)
         })
     }
@@ -154,7 +154,7 @@ impl Services {
     ) -> Result<(), StepFailure> {
         let parts = self.modules.parts();
         match step {
-            Step::Sql(step) => step.run(tx).map_err(StepFailure::from),
+            Step::Sql(step) => step.run(tx, &self.guest).map_err(StepFailure::from),
             Step::Create(request, hosts) => {
                 let (owner, by) = (self.module.as_str(), context.principal.as_str());
                 create::create_in(tx, &parts.commands, &request, hosts, owner, by)?;

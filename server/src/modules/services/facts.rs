@@ -59,7 +59,7 @@ impl FeaturesApi for Services {
     fn state(&self, feature: RStr<'_>) -> RVec<u8> {
         let state = || {
             let licensing = &self.modules.parts().licensing;
-            let state = licensing.feature_state(feature.as_str(), &self.module, &self.version);
+            let state = licensing.feature_state(feature.as_str(), self.licensable());
             serde_json::to_vec(&state).unwrap_or_default().into()
         };
         guard::body(state, |_| RVec::new())

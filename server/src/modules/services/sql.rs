@@ -7,7 +7,7 @@ use fleetwright_plugin_api::wire::{
     BYTES_PER_READ_MAX, Cell, ROWS_PER_READ_MAX, ROWS_PER_WRITE_MAX,
 };
 
-use crate::db::{DbError, Dialect, Rows, Statement, Tx};
+use crate::db::{DbError, Dialect, Guest, Rows, Statement, Tx};
 use crate::modules::sql_guard::{self, SqlUse};
 
 /// Where a bulk write names its rows.
@@ -51,10 +51,11 @@ impl SqlStep {
         })
     }
 
-    pub fn run(self, tx: &mut Tx<'_>) -> Result<(), StepError> {
+    /// As the module that it was checked for: the database itself keeps it to that module's tables.
+    pub fn run(self, tx: &mut Tx<'_>, guest: &Guest) -> Result<(), StepError> {
         let mut affected = 0;
         for statement in self.statements {
-            affected += tx.execute(statement).map_err(StepError::Db)?;
+            affected += tx.execute_as(guest, statement).map_err(StepError::Db)?;
         }
         match self.expected_rows {
             Some(expected) if expected != affected => Err(StepError::Guard { affected }),
@@ -127,6 +128,7 @@ fn check(sql: &str, module: &str, what: SqlUse) -> Result<(), ServerError> {
         sql_guard::SqlRefusal::Kind(_)
         | sql_guard::SqlRefusal::Several
         | sql_guard::SqlRefusal::Function(_)
+        | sql_guard::SqlRefusal::Word(_)
         | sql_guard::SqlRefusal::Quoting(_) => ServerError::Invalid(refusal.to_string()),
     })
 }

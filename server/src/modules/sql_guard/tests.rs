@@ -135,7 +135,6 @@ fn a_migration_makes_its_own_tables_only() {
         "CREATE TABLE hosts2 (id BLOB)",
         "DROP TABLE IF EXISTS hosts",
         "CREATE INDEX bulk_x ON hosts (id)",
-        "CREATE TABLE bulk_a AS SELECT * FROM users",
         "CREATE TABLE bulk_a (h BLOB REFERENCES hosts)",
         "UPDATE settings SET value = '1'",
     ] {
@@ -146,5 +145,106 @@ fn a_migration_makes_its_own_tables_only() {
             ),
             "{sql}"
         );
+    }
+}
+
+#[test]
+fn what_passed_once_is_refused() {
+    let reads = [
+        "SELECT * FROM (hosts)",
+        "SELECT * FROM bulk_a JOIN (hosts)",
+        "SELECT * FROM ((bulk_a CROSS JOIN (hosts)))",
+        "SELECT * FROM ONLY (hosts)",
+        "SELECT * FROM 'hosts'",
+        "SELECT * FROM bulk_a, 'hosts'",
+        "SELECT 'x' IN hosts",
+        "SELECT * FROM hosts WHERE EXISTS (WITH hosts AS (SELECT 1 AS a) SELECT a FROM hosts)",
+        "WITH hosts AS (SELECT * FROM hosts) SELECT * FROM hosts",
+        "WITH a AS (SELECT * FROM hosts), hosts AS (SELECT 1) SELECT * FROM a",
+        "WITH x AS (TABLE hosts) SELECT * FROM x",
+        "SELECT 1 UNION ALL TABLE hosts",
+        "SELECT * FROM (pragma_table_info('hosts'))",
+        "SELECT * FROM U&\"\\0075sers\"",
+        "SELECT * INTO bulk_b FROM bulk_a",
+        "SELECT a, set_config('role', 'none', false) AS (x) FROM bulk_a",
+        "WITH set_config AS (SELECT 1) SELECT set_config('role', 'none', true)",
+        "SELECT \"set_config\" ('role', 'none', true)",
+        "SELECT pg_catalog.count(1)",
+        "SELECT * FROM bulk_a, dblink('', '') AS (a int)",
+        "SELECT ts_stat('SELECT 1')",
+        "SELECT database_to_xml(true, false, '')",
+        "SELECT pg_sleep/* */(1000)",
+        "SELECT pg_advisory_lock(1)",
+        "SELECT lowrite(0, 'x')",
+        "SELECT repeat('x', 1000000000)",
+    ];
+    for sql in reads {
+        assert!(read(sql).is_err(), "{sql}");
+    }
+    let writes = [
+        "WITH hosts AS (SELECT 1) UPDATE hosts SET reserved = 1",
+        "WITH hosts AS (SELECT 1) DELETE FROM hosts",
+        "WITH hosts AS (SELECT 1) INSERT INTO hosts VALUES (1)",
+        "UPDATE ONLY (hosts) SET reserved = 1",
+        "UPDATE OR REPLACE hosts SET reserved = 1",
+        "UPDATE 'hosts' SET reserved = 1",
+        "DELETE FROM 'hosts'",
+        "INSERT OR REPLACE INTO 'hosts' VALUES (1)",
+        "WITH x AS (SELECT 1) MERGE INTO hosts USING bulk_a ON true WHEN MATCHED THEN DELETE",
+    ];
+    for sql in writes {
+        assert!(write(sql).is_err(), "{sql}");
+    }
+    let migrations = [
+        "TRUNCATE hosts",
+        "DO 'BEGIN DELETE FROM hosts; END'",
+        "CREATE TABLE bulk_x (a INT); RESET ROLE; DELETE FROM hosts",
+        "COMMIT; DELETE FROM bulk_a",
+        "COPY bulk_a FROM PROGRAM 'id'",
+        "CREATE FUNCTION bulk_f() RETURNS void LANGUAGE sql AS 'DELETE FROM hosts'",
+        "CREATE VIEW bulk_v AS SELECT * FROM hosts",
+        "CREATE TRIGGER bulk_t AFTER INSERT ON bulk_a BEGIN DELETE FROM 'hosts'; END",
+        "CREATE TEMP TABLE bulk_t (a INT)",
+        "CREATE TABLE bulk_x AS SELECT * FROM (hosts)",
+        "CREATE TABLE bulk_x AS SELECT * FROM hosts",
+        "CREATE TABLE bulk_x (LIKE hosts INCLUDING ALL)",
+        "CREATE TABLE bulk_x (a INT) INHERITS (hosts)",
+        "ALTER TABLE bulk_a RENAME TO hosts2",
+        "ALTER TABLE bulk_a OWNER TO postgres",
+        "ALTER TABLE bulk_a SET SCHEMA other",
+        "DROP TABLE bulk_a, hosts",
+        "DROP TABLE 'hosts'",
+        "DROP INDEX hosts_by_name",
+        "CREATE INDEX hosts_x ON bulk_a (a)",
+        "ATTACH 'x' AS y",
+        "VACUUM INTO 'x'",
+    ];
+    for sql in migrations {
+        assert!(check_migration(sql, "bulk").is_err(), "{sql}");
+    }
+}
+
+#[test]
+fn usual_migrations_and_functions_pass() {
+    let migration = "ALTER TABLE bulk_a RENAME COLUMN a TO b; ALTER TABLE bulk_a RENAME TO bulk_c;
+        CREATE UNIQUE INDEX IF NOT EXISTS bulk_i ON bulk_a (lower(a), b DESC) WHERE b LIKE 'x%';
+        CREATE TABLE bulk_d (a NUMERIC(10, 2) DEFAULT 0, at TIMESTAMP WITH TIME ZONE, PRIMARY KEY (a), UNIQUE (at),
+            FOREIGN KEY (a) REFERENCES bulk_a (a) ON DELETE CASCADE, CHECK (a > 0));
+        DROP INDEX IF EXISTS bulk_i; DROP TABLE bulk_c, bulk_d; UPDATE bulk_a SET a = COALESCE(b, 0);";
+    assert_eq!(check_migration(migration, "bulk"), Ok(()));
+    for sql in [
+        "SELECT COUNT(*), MAX(a) FILTER (WHERE b) OVER (PARTITION BY c) FROM bulk_a AS x(a, b, c)",
+        "SELECT CAST(a AS NUMERIC(10)) FROM (bulk_a JOIN bulk_b USING (id)) WHERE a IN (1, 2) AND (b OR c)",
+        "WITH RECURSIVE up(id) AS (SELECT 1 UNION ALL SELECT up.id FROM up JOIN bulk_a ON bulk_a.id = up.id) SELECT id FROM up",
+    ] {
+        assert_eq!(read(sql), Ok(()), "{sql}");
+    }
+}
+
+#[test]
+fn every_function_that_sqlites_gate_allows_passes_here() {
+    for function in crate::db::gate::FUNCTIONS {
+        let known = function.starts_with('-') || FUNCTIONS.contains(&function);
+        assert!(known, "{function}");
     }
 }
