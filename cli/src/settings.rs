@@ -1,6 +1,6 @@
 //! Which server to talk to and as whom: arguments, then environment, then the file that `login` wrote.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -12,9 +12,18 @@ pub struct ConnectionArgs {
     /// Address of the server, such as https://fleet.example.com
     #[arg(long, global = true, env = "FLEETWRIGHT_SERVER", value_name = "URL")]
     pub server: Option<String>,
-    /// API token
+    /// API token; as an argument others on this machine can see it in the list of processes: better --token-file, or
+    /// the variable
     #[arg(long, global = true, env = "FLEETWRIGHT_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
+    /// A file with the API token
+    #[arg(
+        long,
+        global = true,
+        env = "FLEETWRIGHT_TOKEN_FILE",
+        value_name = "FILE"
+    )]
+    pub token_file: Option<PathBuf>,
     /// Trust these certificates (PEM) instead of the machine's
     #[arg(long, global = true, env = "FLEETWRIGHT_CA", value_name = "FILE")]
     pub ca: Option<PathBuf>,
@@ -43,11 +52,26 @@ impl ConnectionArgs {
 
     pub fn resolve(&self) -> Result<Connection, Failure> {
         let stored = credentials::read(&self.config_path()?)?.unwrap_or_default();
-        decide(self, stored).ok_or_else(|| {
+        let mut args = self.clone();
+        if let (None, Some(path)) = (&args.token, &args.token_file) {
+            args.token = Some(token_in(path)?);
+        }
+        decide(&args, stored).ok_or_else(|| {
             Failure::Settings(
                 "no server given: use --server URL, FLEETWRIGHT_SERVER, or sign in with `fleetwright login`".to_owned(),
             )
         })
+    }
+}
+
+fn token_in(path: &Path) -> Result<String, Failure> {
+    let unusable = |why: String| {
+        Failure::Settings(format!("cannot use the token in {}: {why}", path.display()))
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| unusable(error.to_string()))?;
+    match text.trim() {
+        "" => Err(unusable("the file is empty".to_owned())),
+        token => Ok(token.to_owned()),
     }
 }
 
@@ -83,6 +107,7 @@ mod tests {
         ConnectionArgs {
             server: server.map(str::to_owned),
             token: token.map(str::to_owned),
+            token_file: None,
             ca: None,
             config: None,
         }
@@ -117,6 +142,19 @@ mod tests {
         let connection = decide(&args(None, Some("mine")), stored()).expect("server");
         assert_eq!(connection.token.as_deref(), Some("mine"));
         assert!(!connection.is_stored);
+    }
+
+    #[test]
+    fn a_token_is_read_from_its_file_without_the_line_end() {
+        let folder = std::env::temp_dir().join(format!("fleetwright-token-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("token");
+        for (text, expected) in [("fwt_x\n", Some("fwt_x")), (" \n", None)] {
+            std::fs::write(&path, text).unwrap();
+            assert_eq!(token_in(&path).ok().as_deref(), expected);
+        }
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert!(token_in(&path).is_err());
     }
 
     #[test]
