@@ -81,7 +81,8 @@ impl AgentProcess {
         };
         let url = agent.settings.server_url.clone();
         let output = agent
-            .command(&["enroll", "--server", &url, "--token", token])
+            .command(&["enroll", "--server", &url])
+            .env("FLEETWRIGHT_AGENT_TOKEN", token)
             .output()
             .expect("the agent's program can be run");
         assert!(

@@ -154,22 +154,12 @@ fn deploy_as_is(
     let wanted = wanted(file)?;
     let Manner { id, stop, .. } = *manner;
     let dry_run = manner.options.dry_run;
-    let target = match Target::open(&file.path, manner.guard)? {
-        Opened::Folder(target) => target,
-        Opened::Missing(missing) if !file.create_parents => return Err(missing.error()),
-        Opened::Missing(_) if dry_run => {
-            let (path, bytes) = (&file.path, content.len());
-            return Ok(Done {
-                changed: true,
-                message: format!("would make the folders of {path} and write {bytes} bytes"),
-            });
-        }
-        Opened::Missing(missing) => {
-            if let Some(keeper) = &mut keeper {
-                keeper.folders(&file.path, &missing.paths)?;
-            }
-            missing.make()?
-        }
+    let Some(target) = target(file, manner, &mut keeper)? else {
+        let (path, bytes) = (&file.path, content.len());
+        return Ok(Done {
+            changed: true,
+            message: format!("would make the folders of {path} and write {bytes} bytes"),
+        });
     };
     let existing = target.existing()?;
     let same_content = match &existing {
@@ -219,6 +209,25 @@ fn deploy_as_is(
         changed: true,
         message,
     })
+}
+
+/// Where it goes, with the folders made for it; `None` in a dry run that would have to make them.
+fn target<'a>(
+    file: &'a DeployFile,
+    manner: &Manner<'_>,
+    keeper: &mut Option<&mut Keeper<'_>>,
+) -> Result<Option<Target<'a>>, DeployError> {
+    match Target::open(&file.path, manner.guard)? {
+        Opened::Folder(target) => Ok(Some(target)),
+        Opened::Missing(missing) if !file.create_parents => Err(missing.error()),
+        Opened::Missing(_) if manner.options.dry_run => Ok(None),
+        Opened::Missing(missing) => {
+            if let Some(keeper) = keeper {
+                keeper.folders(&file.path, &missing.paths)?;
+            }
+            missing.make().map(Some)
+        }
+    }
 }
 
 fn wanted(file: &DeployFile) -> Result<Wanted, DeployError> {

@@ -125,7 +125,9 @@ fn enrollment_token(count: usize, operator: &Operator) -> Result<String> {
 
 fn enroll(config: &Path, server: &Server, token: &str) -> Result<()> {
     let mut command = agent(config);
-    command.args(["enroll", "--server", &server.agent_url, "--token", token]);
+    command.args(["enroll", "--server", &server.agent_url]);
+    // Not as an argument, which others on this machine would see.
+    command.env("FLEETWRIGHT_AGENT_TOKEN", token);
     let output = command.output()?;
     ensure!(
         output.status.success(),
