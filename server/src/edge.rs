@@ -2,6 +2,7 @@
 //! gate, the document that describes them, health, and the accept loop of both ports.
 
 pub mod access;
+mod described;
 mod docs;
 mod envelope;
 pub mod gate;

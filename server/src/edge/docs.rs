@@ -1,5 +1,6 @@
 //! The document for people: one page, made on the server, that loads nothing and runs nothing.
 
+use axum::body::Bytes;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -14,9 +15,8 @@ code{font:14px ui-monospace,monospace}.m{font-weight:600;width:4.5rem}.r{color:#
 @media(prefers-color-scheme:dark){body{color:#e6e9ef;background:#15181e}td{border-color:#2a2f3a}\
 h2{border-color:#3a4150}.r{color:#9aa4b8}a{color:#8ab4ff}}";
 
-/// The page of an OpenAPI document.
-pub fn page(document: &Value) -> Response {
-    let page = render(document);
+/// The answer with a page that was rendered.
+pub fn page(page: Bytes) -> Response {
     let digest = STANDARD.encode(Sha256::digest(STYLE));
     let policy = format!("default-src 'none'; style-src 'sha256-{digest}'; frame-ancestors 'none'");
     let headers = [
@@ -26,7 +26,8 @@ pub fn page(document: &Value) -> Response {
     (headers, page).into_response()
 }
 
-fn render(document: &Value) -> String {
+/// The page of an OpenAPI document.
+pub fn render(document: &Value) -> String {
     let mut rows: Vec<(String, String)> = Vec::new();
     for (path, item) in document["paths"].as_object().into_iter().flatten() {
         for (method, operation) in item.as_object().into_iter().flatten() {

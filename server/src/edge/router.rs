@@ -2,18 +2,18 @@
 
 use std::sync::LazyLock;
 
-use axum::Json;
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use http::StatusCode;
+use http::{StatusCode, header};
 use serde_json::Value;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::access::BASE;
+use super::described::{Described, Texts};
 use super::{docs, envelope, gate, health, in_process, openapi};
 use crate::agents::http::AgentsState;
 use crate::agents::{self, Agents};
@@ -48,9 +48,10 @@ pub fn core_document() -> &'static Value {
     &DOCUMENT
 }
 
-/// The document as of now: the core's and that of the modules which are loaded.
-fn document_of(app: &App) -> Value {
-    openapi::with_modules(core_document().clone(), vec![app.modules.openapi()])
+/// As of now: the core's and that of the modules which are loaded.
+fn texts(described: &Described, app: &App) -> Texts {
+    let make = || openapi::with_modules(core_document().clone(), vec![app.modules.openapi()]);
+    described.texts(&app.modules, make)
 }
 
 /// The whole router, ready to serve.
@@ -63,6 +64,8 @@ pub fn router(app: AppState, agents: Agents) -> Router {
     };
     let api = api.merge(of_agents.with_state(state));
     let api = mount_fleet_routes(api, app.modules.clone());
+    let described = Extension(Described::default());
+    let api = api.layer(described.clone());
     let inside = Router::new()
         .nest(BASE, api.clone())
         .fallback(unknown)
@@ -73,7 +76,7 @@ pub fn router(app: AppState, agents: Agents) -> Router {
         .nest(BASE, api)
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
-        .route("/docs", get(for_people));
+        .route("/docs", get(for_people).layer(described));
     if app.config.metrics_listen.is_none() {
         root = root.route("/metrics", get(health::metrics));
     }
@@ -97,12 +100,19 @@ pub fn metrics_router(app: AppState) -> Router {
 /// This document
 #[utoipa::path(get, path = "/openapi.json", tag = "meta",
     responses((status = 200, description = "OpenAPI 3.1", body = Object)))]
-async fn document(State(app): State<AppState>) -> Json<Value> {
-    Json(document_of(&app))
+async fn document(
+    State(app): State<AppState>,
+    Extension(described): Extension<Described>,
+) -> Response {
+    let json = [(header::CONTENT_TYPE, "application/json")];
+    (json, texts(&described, &app).document).into_response()
 }
 
-async fn for_people(State(app): State<AppState>) -> Response {
-    docs::page(&document_of(&app))
+async fn for_people(
+    State(app): State<AppState>,
+    Extension(described): Extension<Described>,
+) -> Response {
+    docs::page(texts(&described, &app).page)
 }
 
 async fn unknown() -> Response {

@@ -204,6 +204,18 @@ impl Port {
         // Frames and answers are written whole; waiting to coalesce them only adds delay.
         let _ = stream.set_nodelay(true);
         let seat = place.seat();
+        if self.handshakes.is_some() {
+            // Whoever says nothing costs no handshake, and has no claim on time for one.
+            let begun = tokio::select! {
+                begun = tokio::time::timeout(HEADER_TIMEOUT, stream.readable()) => begun.is_ok(),
+                () = seat.until_ended() => false,
+                () = self.shutdown.cancelled() => false,
+            };
+            if !begun {
+                return;
+            }
+            seat.set_begun();
+        }
         tokio::select! {
             () = self.transport(Counted::new(stream, place), address, &seat) => {}
             () = seat.until_ended() => tracing::debug!(%address, "a connection made room for others"),

@@ -1,13 +1,30 @@
 //! The Pro routes' part of the OpenAPI document: what loaded modules say of theirs, and for the rest the 402 they answer.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
 
 use fleetwright_plugin_api::info::RouteDeclaration;
 use serde_json::{Map, Value, json};
 
+use super::providers::Provider;
+use super::routes::RouteTable;
 use super::{Modules, judge};
 
+/// Which routes there are. Two are the same for as long as [`Modules::openapi`] says the same.
+pub struct RoutesVersion(Weak<RouteTable<Provider>>);
+
+impl PartialEq for RoutesVersion {
+    fn eq(&self, other: &Self) -> bool {
+        // What is held weakly gives its place to nothing else.
+        self.0.ptr_eq(&other.0)
+    }
+}
+
 impl Modules {
+    pub fn routes_version(&self) -> RoutesVersion {
+        RoutesVersion(Arc::downgrade(&self.table()))
+    }
+
     /// `{"paths": {…}, "components": {…}}`, to be merged into the core's document.
     pub fn openapi(&self) -> Value {
         let table = self.table();

@@ -29,7 +29,7 @@ pub struct PlaceLimits {
     pub newcomers_of_address_max: usize,
     /// Places that are kept for one principal; what it opens beyond counts as newcomers.
     pub of_principal_max: usize,
-    /// A newcomer has so long to show who it is before it makes room for others.
+    /// A newcomer that has begun to speak has so long to show who it is before it makes room for others.
     pub grace: Duration,
 }
 
@@ -46,15 +46,21 @@ pub struct Places {
 struct State {
     last_number: u64,
     taken: HashMap<u64, Taken>,
-    /// By number, so the oldest first.
-    newcomers: BTreeSet<u64>,
-    newcomers_by_address: HashMap<IpAddr, BTreeSet<u64>>,
+    newcomers: BTreeSet<Rank>,
+    newcomers_by_address: HashMap<IpAddr, BTreeSet<Rank>>,
     by_principal: HashMap<Key, usize>,
 }
+
+/// In which order newcomers go: those who say nothing first, and of each the oldest first.
+type Rank = (HasBegun, u64);
+
+/// Whether the client has begun a handshake. Where there is none, nobody has.
+type HasBegun = bool;
 
 struct Taken {
     address: IpAddr,
     since: Instant,
+    has_begun: HasBegun,
     known_as: Option<Key>,
     shared: Arc<Shared>,
 }
@@ -168,11 +174,12 @@ impl Places {
         let taken = Taken {
             address,
             since: now,
+            has_begun: false,
             known_as: None,
             shared: Arc::clone(&shared),
         };
         state.taken.insert(shared.number, taken);
-        state.add_newcomer(shared.number, address);
+        state.add_newcomer((false, shared.number), address);
         let places = Arc::clone(self);
         Ok(Place { places, shared })
     }
@@ -182,15 +189,21 @@ impl Places {
             || state.newcomers.len() >= self.limits.newcomers_max
     }
 
-    /// The one that goes first, and when it may be made to: the oldest that nobody works for, else the oldest.
-    fn first_to_go(&self, state: &State, newcomers: &BTreeSet<u64>) -> Option<(u64, Instant)> {
-        let idle = newcomers.iter().find(|number| {
+    /// The one that goes first, and when it may be made to: of those whose turn it is, one that nobody works for.
+    fn first_to_go(&self, state: &State, newcomers: &BTreeSet<Rank>) -> Option<(u64, Instant)> {
+        let is_idle = |(_, number): &&Rank| {
             let taken = state.taken.get(number);
             taken.is_some_and(|taken| !taken.shared.is_served.load(Ordering::Relaxed))
-        });
-        let number = *idle.or_else(|| newcomers.first())?;
-        let taken = state.taken.get(&number)?;
-        Some((number, taken.since + self.limits.grace))
+        };
+        let idle = newcomers.iter().find(is_idle);
+        let (has_begun, number) = *idle.or_else(|| newcomers.first())?;
+        let since = state.taken.get(&number)?.since;
+        let ripe_at = if has_begun {
+            since + self.limits.grace
+        } else {
+            since
+        };
+        Some((number, ripe_at))
     }
 
     fn make_room(
@@ -218,14 +231,15 @@ impl Places {
             return;
         };
         let (address, before) = (taken.address, taken.known_as);
+        let rank = (taken.has_begun, shared.number);
         state.forget_principal(before);
         let count = state.by_principal.get(&principal).copied().unwrap_or(0);
         let is_kept = count < self.limits.of_principal_max;
         if is_kept {
             state.by_principal.insert(principal, count + 1);
-            state.remove_newcomer(shared.number, address);
+            state.remove_newcomer(rank, address);
         } else if before.is_some() {
-            state.add_newcomer(shared.number, address);
+            state.add_newcomer(rank, address);
         }
         if let Some(taken) = state.taken.get_mut(&shared.number) {
             taken.known_as = is_kept.then_some(principal);
@@ -241,16 +255,16 @@ impl Places {
 }
 
 impl State {
-    fn add_newcomer(&mut self, number: u64, address: IpAddr) {
-        self.newcomers.insert(number);
+    fn add_newcomer(&mut self, rank: Rank, address: IpAddr) {
+        self.newcomers.insert(rank);
         let of_address = self.newcomers_by_address.entry(address).or_default();
-        of_address.insert(number);
+        of_address.insert(rank);
     }
 
-    fn remove_newcomer(&mut self, number: u64, address: IpAddr) {
-        self.newcomers.remove(&number);
+    fn remove_newcomer(&mut self, rank: Rank, address: IpAddr) {
+        self.newcomers.remove(&rank);
         if let Slot::Occupied(mut of_address) = self.newcomers_by_address.entry(address) {
-            of_address.get_mut().remove(&number);
+            of_address.get_mut().remove(&rank);
             if of_address.get().is_empty() {
                 of_address.remove();
             }
@@ -269,7 +283,7 @@ impl State {
 
     fn remove(&mut self, number: u64) -> Option<Taken> {
         let taken = self.taken.remove(&number)?;
-        self.remove_newcomer(number, taken.address);
+        self.remove_newcomer((taken.has_begun, number), taken.address);
         self.forget_principal(taken.known_as);
         Some(taken)
     }
@@ -300,6 +314,21 @@ impl Seat {
     /// Whether the server is at work on an answer, for whose end the client can do nothing.
     pub fn set_served(&self, is_served: bool) {
         self.shared.is_served.store(is_served, Ordering::Relaxed);
+    }
+
+    /// The client has begun to show who it is.
+    pub fn set_begun(&self) {
+        let (number, mut state) = (self.shared.number, self.places.lock());
+        let Some(taken) = state.taken.get_mut(&number) else {
+            return;
+        };
+        let (before, address) = ((taken.has_begun, number), taken.address);
+        taken.has_begun = true;
+        let is_newcomer = taken.known_as.is_none();
+        if is_newcomer {
+            state.remove_newcomer(before, address);
+            state.add_newcomer((true, number), address);
+        }
     }
 
     /// Ready when the connection must make room for others.

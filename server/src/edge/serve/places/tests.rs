@@ -98,15 +98,27 @@ fn a_newcomer_has_its_time_and_others_wait_for_it() {
     let first: Vec<Place> = (0..5)
         .filter_map(|_| places.take(address(1), began).ok())
         .collect();
-    assert_eq!(first.len(), 4, "more of one address are turned away");
+    assert_eq!(first.len(), 5);
+    assert_eq!(ended(&first), 1, "whoever says nothing goes at once");
+    for place in &first {
+        place.seat().set_begun();
+    }
+    let fifth = places.take(address(1), began).err();
+    assert_eq!(fifth, Some(NoPlace::OfAddress), "more are turned away");
     let second: Vec<Place> = (0..2)
         .filter_map(|_| places.take(address(2), began).ok())
         .collect();
+    for place in &second {
+        place.seat().set_begun();
+    }
+    for place in &second {
+        place.seat().set_begun();
+    }
     assert_eq!(places.take(address(3), began).err(), Some(NoPlace::Yet));
     let ripe_at = began + limits.grace;
     assert_eq!(places.next_room(), Room::From(ripe_at));
     let third = places.take(address(3), ripe_at);
-    assert_eq!((third.is_ok(), ended(&first)), (true, 1));
+    assert_eq!((third.is_ok(), ended(&first)), (true, 2));
     drop(second);
     assert_eq!(places.next_room(), Room::Now, "two have left");
 }
