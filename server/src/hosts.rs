@@ -5,6 +5,7 @@ pub mod actions;
 pub mod admission;
 pub mod claims;
 pub mod deletion;
+mod error;
 mod events;
 pub mod feed;
 mod hellos;

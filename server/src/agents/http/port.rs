@@ -116,7 +116,7 @@ async fn enroll(
             address: from,
             throttled: false,
         };
-        refusals::note(&app.auth, &request_id, refused).await;
+        refusals::note(&app.auth, &request_id, &refused);
     }
     let enrolled = enrolled?;
     let view = EnrollResponse {
