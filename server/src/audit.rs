@@ -1,6 +1,7 @@
 //! The audit log: one row per mutation by a principal, written in that mutation's transaction, each row holding
 //! the digest of the one before it under a key that is not in the database. Sign-ins that were refused are rows too.
 
+mod anchor;
 pub mod attempts;
 mod chain;
 mod context;
@@ -18,7 +19,7 @@ use fleetwright_plugin_api::wire::AuditEntry;
 
 use crate::db::{Db, DbError, Tx};
 
-pub use chain::{Digest, GENESIS};
+pub use anchor::{Digest, GENESIS};
 pub use context::AuditContext;
 pub use key::AuditKey;
 pub use open::{AuditStartError, open};

@@ -6,6 +6,7 @@ pub mod admission;
 pub mod claims;
 pub mod conflicts;
 pub mod deletion;
+mod error;
 mod events;
 pub mod feed;
 mod hellos;

@@ -107,6 +107,8 @@ pub async fn serve(
         tracing::warn!(left = tasks.len(), "not everything ended in time");
     }
     write_attempts(app.clone()).await;
+    // What is done to the log while the server is away shows against this head.
+    sign_audit_head(app.clone()).await;
     app.db.close().await;
     tracing::info!("stopped");
     Ok(())

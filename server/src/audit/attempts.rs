@@ -73,17 +73,19 @@ pub struct Attempts {
 }
 
 impl Attempts {
-    /// Counts an attempt. The first of its kind is written at once; a failure of that is told and changes nothing for
-    /// the caller.
-    pub async fn note(&self, db: &Db, now_us: i64, request_id: &str, refused: Refused) {
-        let Some((key, counted)) = self.count(now_us, &refused) else {
+    /// Counts an attempt. The first of its kind is written at once, by a task of its own: how long an answer takes must not
+    /// tell whether there is such a user. A failure of that is told.
+    pub fn note(&self, db: &Db, now_us: i64, request_id: &str, refused: &Refused) {
+        let Some((key, counted)) = self.count(now_us, refused) else {
             return;
         };
-        let request_id = request_id.to_owned();
-        let written = db.write(move |tx| write(tx, now_us, request_id, key, counted));
-        if let Err(error) = written.await {
-            tracing::warn!(%error, "a refused attempt could not be written to the audit log");
-        }
+        let (db, request_id) = (db.clone(), request_id.to_owned());
+        tokio::spawn(async move {
+            let written = db.write(move |tx| write(tx, now_us, request_id, key, counted));
+            if let Err(error) = written.await {
+                tracing::warn!(%error, "a refused attempt could not be written to the audit log");
+            }
+        });
     }
 
     /// Writes what was counted since the last time; call it once a minute, and at the end.

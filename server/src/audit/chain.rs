@@ -4,18 +4,8 @@
 use sha2::{Digest as _, Sha256};
 
 use super::AuditContext;
+use super::anchor::{Digest, MacInput};
 use super::key::AuditKey;
-
-pub type Digest = [u8; 32];
-
-/// What the first row follows.
-pub const GENESIS: Digest = [0; 32];
-/// What a row follows that was written when the newest one was not what the server had left there: it vouches for nothing
-/// before it, and whoever checks the log finds the place.
-pub(super) const BROKEN: Digest = [0xff; 32];
-
-/// Takes the bytes of a message, piece by piece.
-pub(super) type MacInput<'a> = dyn FnMut(&[u8]) + 'a;
 
 /// Everything that a row's digest covers but the row before it.
 #[derive(Clone, Copy)]
@@ -75,6 +65,7 @@ fn feed(input: &mut MacInput<'_>, previous: &Digest, covered: Covered<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audit::GENESIS;
     use crate::audit::key::tests::key;
 
     /// With a key and without, both have to tell rows apart.

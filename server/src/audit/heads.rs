@@ -1,7 +1,8 @@
-//! Signed heads: what the newest row was at a time, for whoever keeps it elsewhere. The server makes one an hour, writes it
+//! Signed heads: what the newest row was at a time, for whoever keeps it elsewhere. The server makes one an hour and when it stops, writes it
 //! to its log, keeps it in the database as a place where retention may cut, and the latest also in the data folder.
 
-use std::io;
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -93,8 +94,14 @@ pub(super) fn kept(key: &AuditKey) -> Option<AuditHead> {
 
 fn keep(key: &AuditKey, head: &AuditHead) -> io::Result<()> {
     let beside = path(key).with_extension("head.new");
-    std::fs::write(&beside, serde_json::to_vec(head)?)?;
-    std::fs::File::open(&beside)?.sync_all()?;
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&beside)?;
+    file.write_all(&serde_json::to_vec(head)?)?;
+    file.sync_all()?;
     std::fs::rename(&beside, path(key))
 }
 

@@ -10,8 +10,7 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use fleetwright_signing::{AuditHead, audit_head};
 use serde::{Deserialize, Serialize};
 
-use super::chain::{Digest, MacInput};
-use super::store::Anchor;
+use super::anchor::{Anchor, Digest, MacInput};
 use crate::http::Timestamp;
 use crate::secret_file;
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
+use super::heads;
 use super::key::{AuditKey, Begun, Which};
 use super::store::{self, StoredAnchor};
 use super::{AuditContext, entry};
@@ -43,7 +44,8 @@ pub async fn open(db: &Db, folder: &Path, now_us: i64) -> Result<(), AuditStartE
     };
     let (key, made) = AuditKey::read_or_create(folder, begun)?;
     let key = Arc::new(key);
-    let standing = standing(&key, made, &floor, &head);
+    let has_head = heads::kept(&key).is_some();
+    let standing = standing(&key, made, has_head, &floor, &head);
     tell(&key, &standing);
     db.hold(Arc::clone(&key));
     match standing {
@@ -56,7 +58,14 @@ pub async fn open(db: &Db, folder: &Path, now_us: i64) -> Result<(), AuditStartE
     Ok(())
 }
 
-fn standing(key: &AuditKey, made: bool, floor: &StoredAnchor, head: &StoredAnchor) -> Standing {
+/// `made`: the key was made just now; `has_head`: it has signed a head, and so the log has been sealed with it before.
+fn standing(
+    key: &AuditKey,
+    made: bool,
+    has_head: bool,
+    floor: &StoredAnchor,
+    head: &StoredAnchor,
+) -> Standing {
     match &head.key_id {
         Some(id) if made => Standing::Lost {
             written_with: id.clone(),
@@ -67,6 +76,7 @@ fn standing(key: &AuditKey, made: bool, floor: &StoredAnchor, head: &StoredAncho
         },
         // The log must be what it was when the key was made: a crash may have come in between, and nothing else.
         None if key.begun.first
+            && !has_head
             && key.begun.head == head.anchor.into()
             && key.begun.floor == floor.anchor.into() =>
         {
@@ -163,13 +173,23 @@ mod tests {
             ),
         ];
         for (head, expected) in cases {
-            assert_eq!(standing(&key, false, &floor, &head), expected, "{head:?}");
+            assert_eq!(
+                standing(&key, false, false, &floor, &head),
+                expected,
+                "{head:?}"
+            );
         }
         let lost = Standing::Lost {
             written_with: "other".to_owned(),
         };
-        assert_eq!(standing(&key, true, &floor, &at(9, Some("other"))), lost);
-        let cut = standing(&key, false, &at(3, None), &at(0, None));
+        assert_eq!(
+            standing(&key, true, false, &floor, &at(9, Some("other"))),
+            lost
+        );
+        // Somebody set the whole log back to its beginning.
+        let wiped = standing(&key, false, true, &floor, &at(0, None));
+        assert_eq!(wiped, Standing::Changed { written_with: None });
+        let cut = standing(&key, false, false, &at(3, None), &at(0, None));
         assert_eq!(cut, Standing::Changed { written_with: None });
     }
 }

@@ -4,10 +4,13 @@
 
 pub mod heads;
 
+pub use super::anchor::Anchor;
+
 use fleetwright_plugin_api::wire::{AuditEntry, Cell};
 
 use super::AuditContext;
-use super::chain::{self, BROKEN, Covered, Digest};
+use super::anchor::{BROKEN, Digest};
+use super::chain::{self, Covered};
 use super::key::{AuditKey, Which};
 use crate::db::{Db, DbError, Row, RowError, Rows, Statement, Tx};
 
@@ -61,13 +64,6 @@ pub struct AuditFilter {
     pub tenant: Option<String>,
     pub since_us: Option<i64>,
     pub until_us: Option<i64>,
-}
-
-/// A sequence number and the digest of its row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Anchor {
-    pub sequence: i64,
-    pub digest: Digest,
 }
 
 /// An anchor as it is stored.

@@ -13,27 +13,13 @@ use super::{Hosts, claims, keeping, labels, store};
 use crate::audit::{self, AuditContext};
 use crate::db::{DbError, Tx};
 
+pub use super::error::HostError;
 pub(crate) use super::events::publish;
 pub use super::reports::{record_facts, record_hello, record_offline, save_journal_in};
 pub use super::store::missing_in;
 
 /// Hosts that one request may approve: ten screens of the largest page, one short transaction.
 pub const APPROVE_MAX: usize = 5_000;
-
-#[derive(Debug, thiserror::Error)]
-pub enum HostError {
-    #[error("there is no such host")]
-    NotFound,
-    #[error("{0}")]
-    InvalidTransition(&'static str),
-    /// `If-Match` names another revision.
-    #[error("the host has changed since it was read")]
-    Stale,
-    #[error("the input is not valid")]
-    Invalid(Vec<Violation>),
-    #[error(transparent)]
-    Db(#[from] DbError),
-}
 
 /// A change of the operator's labels; what is `None` stays.
 #[derive(Clone, Debug, Default)]

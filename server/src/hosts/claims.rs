@@ -4,7 +4,7 @@
 use fleetwright_protocol::{HostId, Violation};
 use serde_json::json;
 
-use super::actions::HostError;
+use super::error::HostError;
 use super::events::publish;
 use super::host::{self, Approval, Host, Labels};
 use super::{Hosts, labels, store};

@@ -27,8 +27,10 @@ pub struct HostView {
     pub locked_reason: Option<String>,
     pub created_at: Timestamp,
     pub last_seen_at: Option<Timestamp>,
+    /// What it was called when it was approved, or what a person accepted since.
     pub fqdn: Option<String>,
     pub hostname: Option<String>,
+    /// This and the following facts are the host's own word, always its latest.
     pub platform: Option<String>,
     pub platform_release: Option<String>,
     pub platform_version: Option<String>,

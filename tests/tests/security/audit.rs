@@ -466,7 +466,9 @@ fn sign_ins_that_failed_are_in_the_log_and_a_flood_of_them_is_few_rows() {
         !json!(found).to_string().contains("nobody-"),
         "a name may be a mistyped password"
     );
-    assert_eq!(rows("session.refresh_refused").len(), 1);
+    wait_for("the refresh", PATIENCE, || {
+        (rows("session.refresh_refused").len() == 1).then_some(())
+    });
     assert_eq!(fleet.admin.get("/audit/verify").expect(200)["valid"], true);
     Client::login(fleet.server.listen, ADMIN, ADMIN_PASSWORD);
 }

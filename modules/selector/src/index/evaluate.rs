@@ -12,6 +12,7 @@ use crate::field::{HostField, NumberField, TextField};
 use crate::value::FoldedText;
 
 use super::Index;
+use super::attributes::AttributeColumns;
 use super::dictionary::{Dictionary, Entry};
 
 /// What the index does not hold, asked for while a criterion is evaluated.
@@ -141,16 +142,9 @@ impl Index {
                 test,
             } => text(self.facts.get(*fact), test, domain),
             Leaf::Text {
-                field: TextField::Attribute(key),
+                field: field @ (TextField::Attribute(key) | TextField::AgentAttribute(key)),
                 test,
-            } => match self.attributes.get(key.as_str()) {
-                Some(column) => text(column, test, domain),
-                None => Truths::all_unknown(domain),
-            },
-            Leaf::Text {
-                field: TextField::AgentAttribute(key),
-                test,
-            } => match self.agent_attributes.get(key.as_str()) {
+            } => match self.attributes_of(field).get(key.as_str()) {
                 Some(column) => text(column, test, domain),
                 None => Truths::all_unknown(domain),
             },
@@ -198,6 +192,14 @@ impl Index {
                     unknown: domain - &column.known,
                 }
             }
+        }
+    }
+
+    /// Whose attributes a field is about.
+    fn attributes_of(&self, field: &TextField) -> &AttributeColumns {
+        match field {
+            TextField::AgentAttribute(_) => &self.agent_attributes,
+            TextField::Attribute(_) | TextField::Id | TextField::Fact(_) => &self.attributes,
         }
     }
 

@@ -123,7 +123,7 @@ async fn enroll(
             address: from,
             throttled: counted.is_err(),
         };
-        refusals::note(&app.auth, &request_id, refused).await;
+        refusals::note(&app.auth, &request_id, &refused);
         counted.map_err(limits::rate_limited)?;
     }
     let enrolled = enrolled?;

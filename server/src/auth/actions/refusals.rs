@@ -27,7 +27,7 @@ pub async fn log_in(
         address: address.to_owned(),
         throttled,
     };
-    note(auth, request_id, refused).await;
+    note(auth, request_id, &refused);
     outcome
 }
 
@@ -46,17 +46,15 @@ pub async fn refresh(
             address: address.to_owned(),
             throttled,
         };
-        note(auth, request_id, refused).await;
+        note(auth, request_id, &refused);
     }
     outcome
 }
 
 /// Counts an attempt that was refused.
-pub async fn note(auth: &Auth, request_id: &str, refused: Refused) {
+pub fn note(auth: &Auth, request_id: &str, refused: &Refused) {
     let now_us = auth.clock.now_us();
-    auth.refused
-        .note(&auth.db, now_us, request_id, refused)
-        .await;
+    auth.refused.note(&auth.db, now_us, request_id, refused);
 }
 
 /// `Some` if the caller was refused; whether for having tried too often.
