@@ -9,6 +9,8 @@ use std::sync::Arc;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio_util::sync::CancellationToken;
 
+use data_folder::DataFolderError;
+
 use crate::auth::rate::RateLimit;
 use crate::auth::secret_file::{random_secret, read_or_create};
 use crate::auth::{Auth, AuthStartError};
@@ -58,11 +60,8 @@ pub type AppState = Arc<App>;
 /// Why the server cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    #[error("the data folder {path}: {source}")]
-    DataFolder {
-        path: String,
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    DataFolder(#[from] DataFolderError),
     #[error("the key of idempotency records: {0}")]
     Idempotency(std::io::Error),
     #[error("the folder for outputs: {0}")]
