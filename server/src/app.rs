@@ -30,6 +30,8 @@ use crate::modules::{Modules, ModulesParts};
 use crate::secret_file::{random_secret, read_or_create};
 use crate::secrets::{self, Secrets, SecretsParts};
 
+use data_folder::DataFolderError;
+
 /// What the limit of requests is counted over.
 const SECOND_US: i64 = 1_000_000;
 
@@ -63,11 +65,8 @@ pub type AppState = Arc<App>;
 /// Why the server cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    #[error("the data folder {path}: {source}")]
-    DataFolder {
-        path: String,
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    DataFolder(#[from] DataFolderError),
     #[error("the key of idempotency records: {0}")]
     Idempotency(std::io::Error),
     #[error("the key of secrets: {0}")]

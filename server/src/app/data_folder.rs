@@ -6,8 +6,6 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use super::StartError;
-
 /// What anybody else may do with a file or a folder.
 const OTHERS: u32 = 0o077;
 /// What the owner may do with a file, and with a folder.
@@ -20,6 +18,14 @@ const KEY_ENDING: &str = "key";
 /// Beside a SQLite database, what belongs to it.
 const SQLITE_ENDINGS: [&str; 3] = ["", "-wal", "-shm"];
 
+/// Why the folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("the data folder {path}: {source}")]
+pub struct DataFolderError {
+    path: String,
+    source: io::Error,
+}
+
 /// What this process makes from now on is its own account's alone.
 pub fn keep_new_files_private() {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(OTHERS));
@@ -27,8 +33,8 @@ pub fn keep_new_files_private() {
 
 /// Makes the folder if it is missing, and closes it and what is in it if others could look inside. Refuses a folder of
 /// another account: whoever owns it can open it again.
-pub fn make_private(data_dir: &Path, database_url: &str) -> Result<(), StartError> {
-    let failed = |path: &Path, source| StartError::DataFolder {
+pub fn make_private(data_dir: &Path, database_url: &str) -> Result<(), DataFolderError> {
+    let failed = |path: &Path, source| DataFolderError {
         path: path.display().to_string(),
         source,
     };
