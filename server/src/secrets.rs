@@ -19,9 +19,9 @@ use std::sync::{Arc, OnceLock};
 use fleetwright_protocol::HostId;
 use futures_util::future::BoxFuture;
 
-use crate::secret_file;
 use crate::clock::SharedClock;
 use crate::db::{Db, DbError};
+use crate::secret_file;
 
 use seal::{KEY_BYTES, SealKey};
 

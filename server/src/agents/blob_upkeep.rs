@@ -198,6 +198,7 @@ mod tests {
             max_concurrency: 0,
             offline: OfflinePolicy::Queue,
             held: false,
+            on_behalf_of: None,
         };
         let commands = app.commands.clone();
         let hosts = vec![HostId(Uuid::from_u128(1))];

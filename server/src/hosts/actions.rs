@@ -275,7 +275,9 @@ fn placed(ids: &[HostId], id: HostId, found: Vec<Violation>) -> Vec<Violation> {
 
 /// Of those that were locked because two machines were met, the one known before is the host.
 fn unlock_in(hosts: &Hosts, tx: &mut Tx<'_>, known: &[Host]) -> Result<(), DbError> {
-    let locked = known.iter().filter(|host| host.identity.locked_reason.is_some());
+    let locked = known
+        .iter()
+        .filter(|host| host.identity.locked_reason.is_some());
     for before in locked {
         // As its approval has just made it.
         let Some(mut host) = store::get_in(tx, before.id)? else {

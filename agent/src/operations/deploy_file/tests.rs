@@ -21,7 +21,9 @@ fn file(path: &Path, content: &str) -> DeployFile {
 }
 
 fn run_with(file: &DeployFile, options: &ExecutionOptions) -> Outcome {
-    let content = Content::carried(file, &SecretValues::new()).unwrap().unwrap();
+    let content = Content::carried(file, &SecretValues::new())
+        .unwrap()
+        .unwrap();
     let stop = Stop::after_seconds(60);
     deploy_with(file, options, content, &stop)
 }
@@ -338,7 +340,9 @@ fn a_cancelled_or_late_deployment_replaces_nothing() {
         (stop, FailureReason::Cancelled),
         (Stop::after_seconds(0), FailureReason::TimedOut),
     ] {
-        let content = Content::carried(&wanted, &SecretValues::new()).unwrap().unwrap();
+        let content = Content::carried(&wanted, &SecretValues::new())
+            .unwrap()
+            .unwrap();
         let outcome = deploy_with(&wanted, &ExecutionOptions::default(), content, &stop);
         assert_eq!(outcome.reason, Some(reason));
         assert_eq!(std::fs::read(&path).unwrap(), b"old");
