@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use fleetwright_protocol::operation::DeployFile;
 use fleetwright_protocol::outcome::FailureReason;
-use fleetwright_protocol::{CommandId, ExecutionOptions, NotStartedReason, Operation, Outcome};
+use fleetwright_protocol::{CommandId, NotStartedReason, Operation, Outcome};
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -21,7 +21,7 @@ use crate::job::Job;
 use crate::journal::{Execution, PowerRun};
 use crate::launch::{self, Launcher};
 use crate::operations::deploy_file::{self, Content, Stop};
-use crate::operations::{CannotRun, ending, power, run_script};
+use crate::operations::{CannotRun, ending, power, run_script, secrets};
 use crate::output::LiveOutput;
 use crate::procfs::{self, Process};
 use crate::run::{Run, RunChannels, RunEvent};
@@ -76,7 +76,7 @@ impl Executor {
         let RunChannels { events, kill } = channels;
         if let Execution::Plan(plan) = execution {
             let conclusion = self.carry_out_plan(&job, run, plan, &events, kill).await;
-            return conclude(run, conclusion, &events).await;
+            return self.conclude(run, conclusion, &events).await;
         }
         let power = execution.power();
         let conclusion = match &job.operation {
@@ -98,7 +98,7 @@ impl Executor {
                 Conclusion::Ended(Box::new(outcome))
             }
         };
-        conclude(run, conclusion, &events).await;
+        self.conclude(run, conclusion, &events).await;
     }
 
     /// Waits for a supervisor that an earlier agent started.
@@ -140,7 +140,7 @@ impl Executor {
                 self.settle(None, run, session_id, power, &mut kill).await
             }
         };
-        conclude(run, conclusion, &events).await;
+        self.conclude(run, conclusion, &events).await;
     }
 
     /// Waits on for a machine that an earlier agent told to go.
@@ -153,7 +153,8 @@ impl Executor {
         mut kill: watch::Receiver<bool>,
     ) {
         let outcome = wait_for_boot(power, record, &mut kill).await;
-        conclude(run, Conclusion::Ended(Box::new(outcome)), &events).await;
+        self.conclude(run, Conclusion::Ended(Box::new(outcome)), &events)
+            .await;
     }
 
     /// Ends what is left of a run nobody supervises any more, and says that its outcome is unknown.
@@ -164,7 +165,8 @@ impl Executor {
         events: mpsc::Sender<RunEvent>,
     ) {
         let outcome = self.unknown(run, session_id).await;
-        conclude(run, Conclusion::Ended(Box::new(outcome)), &events).await;
+        self.conclude(run, Conclusion::Ended(Box::new(outcome)), &events)
+            .await;
     }
 
     /// Ends what is left of a run nobody will ask for, and removes its folder.
@@ -356,7 +358,7 @@ impl Executor {
         let limit = Duration::from_secs(job.timeout_seconds);
         let stop = Arc::new(Stop::after_seconds(job.timeout_seconds));
         let fetched = tokio::select! {
-            content = tokio::time::timeout(limit, self.content(file, &job.options)) => content,
+            content = tokio::time::timeout(limit, self.content(file, job)) => content,
             () = kill_wanted(&mut kill) => {
                 return Outcome::failed(FailureReason::Cancelled, "cancelled before anything was replaced");
             }
@@ -389,16 +391,25 @@ impl Executor {
         })
     }
 
-    async fn content(
-        &self,
-        file: &DeployFile,
-        options: &ExecutionOptions,
-    ) -> Result<Content, String> {
-        match (Content::inline(file), &file.blob_sha256) {
+    /// The last thing of every job, however it ended: from here on no secret of it is left.
+    async fn conclude(&self, run: Run, conclusion: Conclusion, events: &mpsc::Sender<RunEvent>) {
+        let folder = run_folder::path(&self.data_dir, run.command_id, run.attempt);
+        secrets::forget(&folder);
+        let event = match conclusion {
+            Conclusion::NotStarted(reason) => RunEvent::NotStarted { run, reason },
+            Conclusion::Ended(outcome) => RunEvent::Ended { run, outcome },
+        };
+        // Without a listener the agent is shutting down; the exit record tells the next one.
+        let _ = events.send(event).await;
+    }
+
+    async fn content(&self, file: &DeployFile, job: &Job) -> Result<Content, String> {
+        let carried = Content::carried(file, &job.secrets).map_err(|error| error.to_string())?;
+        match (carried, &file.blob_sha256) {
             (Some(content), _) => Ok(content),
             (None, Some(sha256)) => {
                 let blob = self.blobs.fetch(sha256, &self.data_dir).await;
-                let what = if options.dry_run {
+                let what = if job.options.dry_run {
                     "cannot compare with"
                 } else {
                     "cannot fetch"
@@ -421,6 +432,7 @@ fn prepare(
         Operation::RunScript(script) => run_script::prepare(
             script,
             &job.options,
+            &job.secrets,
             command_id,
             folder,
             job.timeout_seconds,
@@ -452,15 +464,6 @@ async fn wait_for_boot(
             () = kill_wanted(kill) => return power::given_up(record),
         }
     }
-}
-
-async fn conclude(run: Run, conclusion: Conclusion, events: &mpsc::Sender<RunEvent>) {
-    let event = match conclusion {
-        Conclusion::NotStarted(reason) => RunEvent::NotStarted { run, reason },
-        Conclusion::Ended(outcome) => RunEvent::Ended { run, outcome },
-    };
-    // Without a listener the agent is shutting down; the exit record tells the next one.
-    let _ = events.send(event).await;
 }
 
 async fn send(spec: &RunSpec, channel: &mut UnixStream) -> std::io::Result<()> {

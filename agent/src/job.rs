@@ -1,8 +1,9 @@
 //! A command's operation, checked and ready to run: what `core` queues. Pure.
 
+use fleetwright_protocol::references::references;
 use fleetwright_protocol::time_limit::operation_seconds;
 use fleetwright_protocol::validate;
-use fleetwright_protocol::{ExecutionOptions, Operation, OperationType, Violation};
+use fleetwright_protocol::{ExecutionOptions, Operation, OperationType, SecretValues, Violation};
 use serde_json::Value;
 
 use crate::journal::{Execution, PlanRun, PowerKind, PowerRun};
@@ -25,9 +26,26 @@ pub struct Job {
     pub options: ExecutionOptions,
     /// For the operation; a health check has its own.
     pub timeout_seconds: u64,
+    /// The values of those it names. They stand nowhere else.
+    pub secrets: SecretValues,
 }
 
 impl Job {
+    /// With the secrets that came with it: all it names, and no others.
+    pub fn with_secrets(mut self, given: &SecretValues) -> Result<Self, BadJob> {
+        for placed in references(&self.operation, &self.options) {
+            let key = placed.reference.key();
+            let value = given.get(&key).ok_or_else(|| {
+                let (pointer, name) = (&placed.pointer, &placed.reference.secret);
+                BadJob::Invalid(format!(
+                    "{pointer} the secret {name} did not come with the command"
+                ))
+            })?;
+            self.secrets.insert(key, value.clone());
+        }
+        Ok(self)
+    }
+
     /// Where it runs, if it starts now. Whatever runs programs needs a process that outlives the agent.
     pub fn execution(&self, now_unix_ms: u64) -> Execution {
         let deadline_unix_ms =
@@ -141,6 +159,7 @@ pub fn parse_timed(
             operation: parsed,
             options,
             timeout_seconds,
+            secrets: SecretValues::new(),
         })
     } else {
         Err(invalid(&found))

@@ -22,6 +22,7 @@ pub mod job;
 pub mod journal;
 pub mod launch;
 pub mod logging;
+pub mod masks;
 pub mod operate;
 pub mod operations;
 pub mod output;

@@ -21,7 +21,7 @@ use crate::operations::power;
 use crate::operations::result::{self, OperationResult};
 use crate::operations::service_control::{self, ServiceManager};
 use crate::operations::tools::{SystemTools, Tools};
-use crate::operations::{CannotRun, account_for, surroundings};
+use crate::operations::{CannotRun, account_for, secrets, surroundings};
 use crate::run_folder;
 use crate::supervisor::spec::RunSpec;
 
@@ -33,7 +33,7 @@ pub const PROGRAM: &str = "/proc/self/exe";
 /// The file of the order.
 pub const ORDER: &str = "operation.json";
 
-/// What is to be done, and with what.
+/// What is to be done, and with what; never a secret.
 #[derive(Serialize, Deserialize)]
 struct Order {
     /// As a command brings it.
@@ -50,6 +50,7 @@ pub fn prepare(
     folder: &Path,
 ) -> Result<RunSpec, CannotRun> {
     let account = account_for(&job.options)?;
+    let variables = secrets::variables(&job.options.environment, &job.secrets)?;
     let owner = account.as_ref().map(|account| &account.ids);
     let written = order(job, system).and_then(|order| {
         run_folder::create(folder)?;
@@ -64,17 +65,15 @@ pub fn prepare(
             ARGUMENT.to_owned(),
             surroundings::text_of(folder.to_owned())?,
         ],
-        environment: surroundings::environment(
-            job.options.environment.iter(),
-            command_id,
-            account.as_ref(),
-        )?,
+        environment: surroundings::environment(variables.iter(), command_id, account.as_ref())?,
         working_directory: job
             .options
             .working_directory
             .clone()
             .unwrap_or_else(|| "/".to_owned()),
         has_stdin: false,
+        stdin_secret: None,
+        secrets: job.secrets.clone(),
         account: account.map(|account| account.ids),
         leaves_result: true,
         passes_on: false,

@@ -7,6 +7,7 @@ pub mod packages;
 pub mod power;
 pub mod result;
 pub mod run_script;
+pub mod secrets;
 pub mod service_control;
 pub mod surroundings;
 pub mod tools;

@@ -102,6 +102,7 @@ mod tests {
             args: Vec::new(),
             env: std::collections::BTreeMap::new(),
             stdin: None,
+            stdin_secret: None,
         })
     }
 

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use fleetwright_protocol::{CommandId, HostId, SetId, Violation};
+use fleetwright_protocol::{CommandId, EnvironmentValue, HostId, SetId, Violation};
 use serde_json::{Map, Number, Value};
 use uuid::Uuid;
 
@@ -260,6 +260,14 @@ impl FromInput for String {
             | Value::Array(_)
             | Value::Object(_) => at.mistyped("a text"),
         }
+    }
+}
+
+/// Whether its secret can be one is told with the rest of the operation.
+impl FromInput for EnvironmentValue {
+    fn from_input(value: Value, at: &mut At<'_>) -> Option<Self> {
+        let read = serde_json::from_value(value).ok();
+        read.or_else(|| at.mistyped("a text or {\"secret\": NAME}"))
     }
 }
 

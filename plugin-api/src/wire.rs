@@ -145,6 +145,9 @@ pub struct SetCreate {
     /// Nothing is sent until released (`SetControl::release`).
     #[serde(default)]
     pub held: bool,
+    /// The principal who asks, where it is only previewed: whether it may use the secrets that are named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_behalf_of: Option<String>,
 }
 
 /// What a set would be if it were created now.
@@ -208,7 +211,7 @@ pub enum SetAction {
         /// Only these hosts.
         #[serde(default)]
         hosts: Option<Vec<HostId>>,
-        /// `cancelled` or `halted`: the reason queued commands are skipped with.
+        /// `cancelled`, `halted` or `secret_unavailable`: the reason queued commands are skipped with.
         #[serde(default = "cancelled")]
         reason: String,
     },

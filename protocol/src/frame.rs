@@ -15,6 +15,7 @@ use crate::facts::{Facts, Heartbeat};
 use crate::ids::{CommandId, HostId, JournalId};
 use crate::operation::OperationType;
 use crate::outcome::{FailureReason, NotStartedReason, Outcome, OutcomeStatus, base64_bytes};
+use crate::secret::SecretValues;
 use crate::word::{Open, Word};
 
 /// `major.minor`; peers talk when the major is equal.
@@ -241,6 +242,9 @@ pub struct CommandFrame {
     /// Counted from receipt on the agent's boot-time clock.
     pub start_within_ms: u64,
     pub ttl_ms: u64,
+    /// The values of the secrets that the operation names. Beside it, so that whatever keeps the operation keeps none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: SecretValues,
 }
 
 /// Encodes a `command` frame around an operation that is already JSON, without copying it through a tree:
@@ -262,9 +266,20 @@ pub fn command_frame(
     )
 }
 
+/// Adds secrets (a map as [`CommandFrame::secrets`], encoded) to an encoded `command` frame.
+pub fn with_secrets(mut frame: String, secrets_json: &str) -> String {
+    // It is an object with members.
+    frame.truncate(frame.len().saturating_sub(1));
+    frame.push_str(r#","secrets":"#);
+    frame.push_str(secrets_json);
+    frame.push('}');
+    frame
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::secret::SecretValue;
     use uuid::Uuid;
 
     #[test]
@@ -287,6 +302,15 @@ mod tests {
         );
         assert_eq!((frame.start_within_ms, frame.ttl_ms), (1_000, 2_000));
         assert_eq!(frame.operation["operation_type"], "reboot");
+        assert!(frame.secrets.is_empty());
+        let value = SecretValue::new(vec![0, 255, b'"']);
+        let secrets = SecretValues::from([("a/b".to_owned(), value)]);
+        let json = serde_json::to_string(&secrets).unwrap();
+        let ServerFrame::Command(frame) = serde_json::from_str(&with_secrets(text, &json)).unwrap()
+        else {
+            panic!("not a command");
+        };
+        assert_eq!((frame.secrets, frame.ttl_ms), (secrets, 2_000));
     }
 
     #[test]

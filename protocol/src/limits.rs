@@ -4,6 +4,12 @@
 pub const FRAME_BYTES_MAX: usize = 1024 * 1024;
 /// Largest encoded operation: three quarters of a frame, so that the envelope always fits.
 pub const OPERATION_BYTES_MAX: usize = 768 * 1024;
+/// One secret: a key with its chain of certificates, several times.
+pub const SECRET_BYTES_MAX: usize = 64 * 1024;
+/// All secrets of one command: in base64 (4/3) they fit a frame beside the largest operation.
+pub const SECRETS_BYTES_MAX: usize = 128 * 1024;
+/// Different secrets one command may name.
+pub const SECRETS_MAX: usize = 32;
 /// Output up to this size travels and is stored inside the result itself; most scripts print less.
 pub const OUTPUT_INLINE_BYTES_MAX: usize = 64 * 1024;
 /// First and last bytes of each stream kept for a result; the middle is dropped.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use crate::health_check::HealthCheck;
+use crate::secret::{EnvironmentValue, SecretRef};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -92,7 +93,7 @@ pub struct ExecutionOptions {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub working_directory: Option<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub environment: BTreeMap<String, String>,
+    pub environment: BTreeMap<String, EnvironmentValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run_as: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -108,12 +109,15 @@ pub struct RunScript {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub env: BTreeMap<String, String>,
+    pub env: BTreeMap<String, EnvironmentValue>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stdin: Option<String>,
+    /// In place of `stdin`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stdin_secret: Option<SecretRef>,
 }
 
-/// Exactly one of `content`, `content_base64`, `blob_sha256` is set.
+/// Exactly one of `content`, `content_base64`, `blob_sha256`, `content_secret` is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DeployFile {
@@ -124,6 +128,8 @@ pub struct DeployFile {
     pub content_base64: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blob_sha256: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_secret: Option<SecretRef>,
     /// Octal text such as `0644`; no setuid, setgid or sticky bit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<String>,

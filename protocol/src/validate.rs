@@ -7,10 +7,13 @@ mod rules;
 mod shape;
 mod single;
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
-use crate::limits::TIMEOUT_SECONDS_MAX;
+use crate::limits::{SECRETS_MAX, TIMEOUT_SECONDS_MAX};
 use crate::operation::{ExecutionOptions, Operation, OperationType};
+use crate::references::references;
 use crate::violation::Violation;
 
 pub use health::health_check;
@@ -58,6 +61,13 @@ pub fn together(operation: &Operation, options: &ExecutionOptions) -> Vec<Violat
     if goes_for_good && options.health_check.is_some() {
         let detail = "a host that was shut down cannot be checked";
         return vec![Violation::new("/health_check", health::CODE, detail)];
+    }
+    let named = references(operation, options);
+    let different: BTreeSet<_> = named.iter().map(|placed| &placed.reference).collect();
+    if let Some(last) = named.last().filter(|_| different.len() > SECRETS_MAX) {
+        let detail = format!("at most {SECRETS_MAX} different secrets");
+        let pointer = last.pointer.as_str();
+        return vec![Violation::new(pointer, "operation-secret-invalid", detail)];
     }
     Vec::new()
 }

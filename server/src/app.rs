@@ -25,6 +25,7 @@ use crate::licensing::{Licensing, LicensingParts, TrustedKeys};
 use crate::links::Connections;
 use crate::loops::{Loops, Seen};
 use crate::modules::{Modules, ModulesParts};
+use crate::secrets::{self, Secrets, SecretsParts};
 
 /// What the limit of requests is counted over.
 const SECOND_US: i64 = 1_000_000;
@@ -39,6 +40,7 @@ pub struct App {
     pub auth: Auth,
     pub connections: Connections,
     pub hosts: Hosts,
+    pub secrets: Secrets,
     pub commands: Commands,
     pub licensing: Licensing,
     pub modules: Modules,
@@ -62,6 +64,8 @@ pub enum StartError {
         path: String,
         source: std::io::Error,
     },
+    #[error("the key of secrets: {0}")]
+    SecretsKey(std::io::Error),
     #[error("the folder for outputs: {0}")]
     Outputs(std::io::Error),
     #[error(transparent)]
@@ -96,6 +100,9 @@ impl App {
         })
         .await?;
         let spool = Spool::open(&config.data_dir).map_err(StartError::Outputs)?;
+        let parts = (db.clone(), clock.clone(), signals.clone());
+        let (licensing, trusted) = open_licensing(&config, parts, &hosts).await?;
+        let secrets = open_secrets(&config, (db.clone(), clock.clone()), &licensing).await?;
         let (commands, workers) = workers::prepare(CommandsParts {
             db: db.clone(),
             clock: clock.clone(),
@@ -103,11 +110,22 @@ impl App {
             connections: connections.clone(),
             signals: signals.clone(),
             spool,
+            secrets: secrets.clone(),
         });
         let idempotency = Idempotency::default();
-        let parts = (db.clone(), clock.clone(), signals.clone());
-        let (licensing, modules) =
-            open_modules(&config, parts, &hosts, &commands, &idempotency).await?;
+        let parts = ModulesParts {
+            modules_dir: config.modules_dir.clone(),
+            data_dir: config.data_dir.clone(),
+            trusted,
+            clock: clock.clone(),
+            db: db.clone(),
+            signals: signals.clone(),
+            hosts: hosts.clone(),
+            commands: commands.clone(),
+            idempotency: idempotency.clone(),
+            licensing: licensing.clone(),
+        };
+        let modules = open_modules(parts, &secrets).await?;
         let app = Self {
             auth: Auth::start(db.clone(), clock.clone(), &config.data_dir, &config.limits)?,
             request_rate: RateLimit::new(config.limits.requests_per_second, SECOND_US),
@@ -123,6 +141,7 @@ impl App {
             events,
             connections,
             hosts,
+            secrets,
             commands,
             metrics,
         };
@@ -171,39 +190,48 @@ impl App {
     }
 }
 
-/// The licence, then the modules that it is about.
-async fn open_modules(
+async fn open_licensing(
     config: &Config,
     (db, clock, signals): (Db, SharedClock, Signals),
     hosts: &Hosts,
-    commands: &Commands,
-    idempotency: &Idempotency,
-) -> Result<(Licensing, Modules), StartError> {
+) -> Result<(Licensing, TrustedKeys), StartError> {
     let trusted = TrustedKeys::load(&config.trusted_keys, config.allow_development_keys)?;
     let licensing = Licensing::load(LicensingParts {
-        clock: clock.clone(),
-        db: db.clone(),
-        signals: signals.clone(),
+        clock,
+        db,
+        signals,
         registry: hosts.registry().clone(),
         trusted: trusted.clone(),
         license_file: config.license_file.clone(),
     })
     .await?;
-    let modules = Modules::load(ModulesParts {
-        modules_dir: config.modules_dir.clone(),
-        data_dir: config.data_dir.clone(),
-        trusted,
-        clock,
+    Ok((licensing, trusted))
+}
+
+async fn open_secrets(
+    config: &Config,
+    (db, clock): (Db, SharedClock),
+    licensing: &Licensing,
+) -> Result<Secrets, StartError> {
+    let secrets = Secrets::new(SecretsParts {
         db,
-        signals,
-        hosts: hosts.clone(),
-        commands: commands.clone(),
-        idempotency: idempotency.clone(),
-        licensing: licensing.clone(),
-    })
-    .await
-    .map_err(StartError::Modules)?;
-    Ok((licensing, modules))
+        clock,
+        key: secrets::key(&config.data_dir).map_err(StartError::SecretsKey)?,
+        installation: licensing.installation_id().to_owned(),
+    });
+    secrets.look_at_keys().await?;
+    Ok(secrets)
+}
+
+/// The modules; one of them knows groups, which secrets ask for.
+async fn open_modules(parts: ModulesParts, secrets: &Secrets) -> Result<Modules, StartError> {
+    let modules = Modules::load(parts).await.map_err(StartError::Modules)?;
+    let groups = modules.clone();
+    secrets.set_groups(Arc::new(move |question| {
+        let groups = groups.clone();
+        Box::pin(async move { groups.answer_groups(question).await })
+    }));
+    Ok(modules)
 }
 
 /// The data folder holds keys: only its owner may look inside.

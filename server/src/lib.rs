@@ -21,6 +21,7 @@ pub mod loops;
 pub mod modules;
 pub mod plans;
 pub mod run;
+pub mod secrets;
 pub mod telemetry;
 
 /// Chooses the cryptography libraries' implementation. Call it once, before anything else; again does nothing.

@@ -13,6 +13,7 @@ pub mod http;
 mod lifecycle;
 mod loaded;
 pub mod loader;
+mod memberships;
 pub mod openapi;
 mod providers;
 mod quarantine;

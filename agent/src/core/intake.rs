@@ -139,7 +139,8 @@ impl Core {
             start_within_ms: command.start_within_ms,
             ttl_ms: command.ttl_ms,
         };
-        let job = match job::parse(&command.operation, command.timeout_seconds) {
+        let parsed = job::parse(&command.operation, command.timeout_seconds);
+        let job = match parsed.and_then(|job| job.with_secrets(&command.secrets)) {
             Ok(job) => job,
             Err(BadJob::Unsupported(_)) => return Fate::Refuse(NotStartedReason::Unsupported),
             Err(error @ BadJob::Invalid(_)) => {

@@ -9,7 +9,7 @@ use fleetwright_protocol::outcome::FailureReason;
 use fleetwright_protocol::{NotStartedReason, Outcome};
 use tokio::sync::{mpsc, watch};
 
-use super::{Conclusion, DEADLINE_LOOK, Executor, Part, cannot_run, conclude, kill_wanted};
+use super::{Conclusion, DEADLINE_LOOK, Executor, Part, cannot_run, kill_wanted};
 use crate::job::Job;
 use crate::journal::{PlanRun, PowerKind};
 use crate::operations::CannotRun;
@@ -69,7 +69,7 @@ impl Executor {
             found: true,
         };
         let conclusion = self.see_through(run, plan, part, &events, &mut kill).await;
-        conclude(run, conclusion, &events).await;
+        self.conclude(run, conclusion, &events).await;
     }
 
     /// Does what the log calls for, each time a runner has gone, until there is an outcome.

@@ -24,6 +24,8 @@ pub use content::Content;
 
 /// A new file that names no mode can be read by all and written by its owner.
 const MODE_DEFAULT: u32 = 0o644;
+/// The same of one that holds a secret: by nobody else.
+const SECRET_MODE_DEFAULT: u32 = 0o600;
 
 /// When to give up: asked between steps, before anything is replaced.
 #[derive(Debug)]
@@ -107,6 +109,8 @@ struct Done {
 /// What the file is to be, as numbers.
 struct Wanted {
     mode: Option<u32>,
+    /// Of a new file, if no mode is named.
+    mode_default: u32,
     user: Option<u32>,
     group: Option<u32>,
 }
@@ -211,7 +215,16 @@ fn wanted(file: &DeployFile) -> Result<Wanted, DeployError> {
             "giving a file to another account needs an agent that runs as root",
         ));
     }
-    Ok(Wanted { mode, user, group })
+    let mode_default = match file.content_secret {
+        Some(_) => SECRET_MODE_DEFAULT,
+        None => MODE_DEFAULT,
+    };
+    Ok(Wanted {
+        mode,
+        mode_default,
+        user,
+        group,
+    })
 }
 
 fn matches(existing: &Existing, wanted: &Wanted) -> bool {
@@ -238,7 +251,7 @@ fn attributes(
         Existing::None | Existing::Link => (None, None, None),
     };
     place::Attributes {
-        mode: wanted.mode.or(mode).unwrap_or(MODE_DEFAULT),
+        mode: wanted.mode.or(mode).unwrap_or(wanted.mode_default),
         user: wanted.user.or(user),
         group: wanted.group.or(group),
         extended,

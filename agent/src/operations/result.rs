@@ -12,6 +12,8 @@ use fleetwright_protocol::outcome::{FailureReason, OutcomeStatus};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::masks::Masks;
+
 /// Made empty before the run, for the account it runs as.
 pub const FILE_NAME: &str = "result.json";
 
@@ -46,6 +48,19 @@ pub enum OwnResult {
     NotExpected,
     Missing,
     Left(Box<OperationResult>),
+}
+
+impl OwnResult {
+    /// Without the secrets that it may repeat.
+    pub fn hiding(mut self, masks: &Masks) -> Self {
+        if let Self::Left(result) = &mut self {
+            result.message = masks.text(std::mem::take(&mut result.message));
+            if let Some(details) = &mut result.details {
+                masks.document(details);
+            }
+        }
+        self
+    }
 }
 
 impl OperationResult {

@@ -4,22 +4,29 @@ use std::path::Path;
 
 use fleetwright_protocol::operation::RunScript;
 use fleetwright_protocol::outcome::FailureReason;
-use fleetwright_protocol::{CommandId, ExecutionOptions, Outcome};
+use fleetwright_protocol::{CommandId, ExecutionOptions, Outcome, SecretValues};
 
-use super::{CannotRun, account_for, surroundings};
+use super::{CannotRun, account_for, secrets, surroundings};
 use crate::accounts::{self, Account};
 use crate::run_folder;
 use crate::supervisor::spec::RunSpec;
 
-/// Writes the script (exactly as given) and its input into `folder`, which is made.
+/// Writes the script (exactly as given) and its input into `folder`, which is made. Secrets are not written.
 pub fn prepare(
     script: &RunScript,
     options: &ExecutionOptions,
+    values: &SecretValues,
     command_id: CommandId,
     folder: &Path,
     timeout_seconds: u64,
 ) -> Result<RunSpec, CannotRun> {
     let account = account_for(options)?;
+    let mut variables = secrets::variables(&options.environment, values)?;
+    variables.extend(secrets::variables(&script.env, values)?);
+    let stdin_secret = match &script.stdin_secret {
+        Some(reference) => Some(secrets::value(reference, values)?.clone()),
+        None => None,
+    };
     let written = write_files(script, account.as_ref(), folder);
     written.map_err(|error| CannotRun::because("cannot write the script", &error))?;
     let script_path = surroundings::text_of(folder.join("script"))?;
@@ -29,16 +36,14 @@ pub fn prepare(
         command_id,
         program: script.interpreter.clone(),
         arguments,
-        environment: surroundings::environment(
-            options.environment.iter().chain(&script.env),
-            command_id,
-            account.as_ref(),
-        )?,
+        environment: surroundings::environment(variables.iter(), command_id, account.as_ref())?,
         working_directory: options
             .working_directory
             .clone()
             .unwrap_or_else(|| "/".to_owned()),
         has_stdin: script.stdin.is_some(),
+        stdin_secret,
+        secrets: values.clone(),
         account: account.map(|account| account.ids),
         leaves_result: false,
         passes_on: false,
@@ -111,6 +116,7 @@ mod tests {
                 ("LD_AUDIT".into(), "x".into()),
             ]),
             stdin: Some("in".into()),
+            stdin_secret: None,
         }
     }
 
@@ -126,7 +132,7 @@ mod tests {
         };
         let id = CommandId(uuid::Uuid::nil());
         let folder = run_folder::path(data.path(), id, 1);
-        let spec = prepare(&script(), &options, id, &folder, 5).unwrap();
+        let spec = prepare(&script(), &options, &SecretValues::new(), id, &folder, 5).unwrap();
         assert_eq!(
             std::fs::read(folder.join("script")).unwrap(),
             b"echo hi\r\n"

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::SystemSettings;
 use crate::job::Job;
-use crate::operations::{CannotRun, account_for, result, surroundings};
+use crate::operations::{CannotRun, account_for, result, secrets, surroundings};
 use crate::supervisor::spec::RunSpec;
 use crate::{operate, private_file, run_folder};
 
@@ -42,6 +42,7 @@ pub fn prepare(job: &Job, system: &SystemSettings, folder: &Path) -> Result<(), 
         run_folder::create(folder)?;
         run_folder::write(folder, result::FILE_NAME, 0o600, b"", None)?;
         private_file::write(&folder.join(operate::ORDER), &order)?;
+        secrets::keep(folder, &job.secrets)?;
         match folder.parent() {
             Some(parent) => File::open(parent)?.sync_all(),
             None => Ok(()),
@@ -56,6 +57,8 @@ pub fn launch(command_id: CommandId, folder: &Path, launch: &Launch) -> Result<R
         .map_err(io::Error::from)
         .and_then(|json| run_folder::write(folder, LAUNCH, 0o600, &json, None))
         .map_err(|error| CannotRun::because("cannot write the plan's start", &error))?;
+    let secrets = secrets::kept(folder)
+        .map_err(|error| CannotRun::because("cannot read the plan's secrets", &error))?;
     Ok(RunSpec {
         command_id,
         program: operate::PROGRAM.to_owned(),
@@ -66,6 +69,8 @@ pub fn launch(command_id: CommandId, folder: &Path, launch: &Launch) -> Result<R
         environment: surroundings::environment(std::iter::empty(), command_id, None)?,
         working_directory: "/".to_owned(),
         has_stdin: false,
+        stdin_secret: None,
+        secrets,
         account: None,
         leaves_result: true,
         passes_on: false,

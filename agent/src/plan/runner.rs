@@ -20,7 +20,7 @@ use crate::job::Job;
 use crate::journal::PowerRun;
 use crate::operations::deploy_file::{self, Content, Stop, undo};
 use crate::operations::result::OperationResult;
-use crate::operations::{CannotRun, ending, power, run_script};
+use crate::operations::{CannotRun, ending, power, run_script, secrets};
 use crate::supervisor::exit_record::ExitRecord;
 use crate::supervisor::spec::RunSpec;
 use crate::{clock, operate, run_folder};
@@ -68,7 +68,9 @@ type Done<T> = Result<T, String>;
 
 impl Runner {
     fn new(folder: &Path) -> Done<Self> {
-        let (job, system) = operate::read(folder)?;
+        let (mut job, system) = operate::read(folder)?;
+        job.secrets = secrets::kept(folder)
+            .map_err(|error| format!("cannot read the plan's secrets: {error}"))?;
         let launch = order::read_launch(folder)?;
         let name = folder.file_name().and_then(|name| name.to_str());
         let (command_id, _) = name
@@ -201,7 +203,8 @@ impl Runner {
         match operation {
             Operation::RunScript(script) => {
                 let options = &self.job.options;
-                run_script::prepare(script, options, self.command_id, folder, 0)
+                let values = &self.job.secrets;
+                run_script::prepare(script, options, values, self.command_id, folder, 0)
             }
             Operation::DeployFile(_)
             | Operation::ServiceControl(_)
@@ -216,6 +219,7 @@ impl Runner {
                     operation: operation.clone(),
                     options,
                     timeout_seconds: self.job.timeout_seconds,
+                    secrets: self.job.secrets.clone(),
                 };
                 operate::prepare(&job, &self.system, self.command_id, folder)
             }
@@ -226,15 +230,16 @@ impl Runner {
     fn deploy(&mut self, step: usize, file: &DeployFile) -> Done<StepResult> {
         let cannot = |why: String| StepResult::of(Outcome::failed(FailureReason::AgentError, why));
         if self.plan.may_roll_back() {
-            match undo::save(&file.path, &self.folder, &format!("saved-{step}")) {
+            match undo::save(&file.path, &self.folder, &secrets::saved_name(step)) {
                 Ok(undo) => self.note(LogEntry::Saved { step, undo })?,
                 Err(why) => return Ok(cannot(why)),
             }
         }
-        let content = match (Content::inline(file), &file.blob_sha256) {
-            (Some(content), _) => Ok(content),
-            (None, Some(sha256)) => blobs::open(&self.folder, sha256),
-            (None, None) => Err("the step carries no content".to_owned()),
+        let content = match (Content::carried(file, &self.job.secrets), &file.blob_sha256) {
+            (Ok(Some(content)), _) => Ok(content),
+            (Ok(None), Some(sha256)) => blobs::open(&self.folder, sha256),
+            (Ok(None), None) => Err("the step carries no content".to_owned()),
+            (Err(missing), _) => Err(missing.to_string()),
         };
         let content = match content {
             Ok(content) => content,
@@ -288,9 +293,11 @@ impl Runner {
             args: Vec::new(),
             env: std::collections::BTreeMap::new(),
             stdin: None,
+            stdin_secret: None,
         };
         let folder = self.folder.join("check");
-        let prepared = run_script::prepare(&script, &self.job.options, self.command_id, &folder, 0);
+        let (options, values) = (&self.job.options, &self.job.secrets);
+        let prepared = run_script::prepare(&script, options, values, self.command_id, &folder, 0);
         let record = prepared
             .map_err(|cannot| cannot.to_string())
             .and_then(|spec| {

@@ -3,16 +3,22 @@
 
 use std::ffi::CString;
 use std::fs::File;
-use std::io;
+use std::io::{self, Seek, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+
+use rustix::fs::{MemfdFlags, memfd_create};
 
 use super::spec::{AccountIds, RunSpec};
 
 /// Starts it in a process group of its own. The error is a sentence for a person.
 pub fn start(spec: &RunSpec, folder: &Path) -> Result<Child, String> {
-    let stdin = if spec.has_stdin {
+    let stdin = if let Some(secret) = &spec.stdin_secret {
+        let file = in_memory(secret.bytes())
+            .map_err(|error| format!("cannot hold the run's stdin: {error}"))?;
+        Stdio::from(file)
+    } else if spec.has_stdin {
         let file = File::open(folder.join("stdin"))
             .map_err(|error| format!("cannot read the run's stdin: {error}"))?;
         Stdio::from(file)
@@ -35,6 +41,14 @@ pub fn start(spec: &RunSpec, folder: &Path) -> Result<Child, String> {
         prepare_in_child(&mut command, spec)?;
     }
     command.spawn().map_err(|error| cannot_start(spec, &error))
+}
+
+/// A file that has no name and is on no disk.
+fn in_memory(content: &[u8]) -> io::Result<File> {
+    let mut file = File::from(memfd_create("stdin", MemfdFlags::CLOEXEC)?);
+    file.write_all(content)?;
+    file.rewind()?;
+    Ok(file)
 }
 
 fn prepare_in_child(command: &mut Command, spec: &RunSpec) -> Result<(), String> {

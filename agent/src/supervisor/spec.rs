@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 
-use fleetwright_protocol::CommandId;
 use fleetwright_protocol::frame::Stream;
+use fleetwright_protocol::{CommandId, SecretValue, SecretValues};
 use serde::{Deserialize, Serialize};
 
 /// Set for every process of a run, so that its remains can be found if the supervisor is lost.
@@ -26,6 +26,12 @@ pub struct RunSpec {
     pub working_directory: String,
     /// Whether the folder of the run holds a file `stdin`.
     pub has_stdin: bool,
+    /// What it reads instead. It is never in a file.
+    #[serde(default)]
+    pub stdin_secret: Option<SecretValue>,
+    /// What is hidden in all that it prints and says.
+    #[serde(default)]
+    pub secrets: SecretValues,
     pub account: Option<AccountIds>,
     /// Whether the run says in a file of its folder what came of it; see `operations::result`.
     pub leaves_result: bool,
@@ -188,6 +194,8 @@ mod tests {
             environment: BTreeMap::new(),
             working_directory: "/".into(),
             has_stdin: false,
+            stdin_secret: None,
+            secrets: SecretValues::new(),
             account: None,
             leaves_result: false,
             passes_on: false,

@@ -15,6 +15,7 @@ use super::spec::RunSpec;
 use super::spool::Spool;
 use super::{child, tree};
 use crate::clock;
+use crate::masks::{Masked, Masks};
 use crate::operations::result::OwnResult;
 
 /// After the program has ended, whoever it left behind may keep its output open for ever; what such a one prints within
@@ -30,6 +31,7 @@ const READS_PER_TURN: u32 = 16;
 /// Runs it. Returns the channel (for the last word) and the record.
 pub fn run(spec: &RunSpec, folder: &Path, signals: &Signals, live: Live) -> (Live, ExitRecord) {
     let started_at_ms = clock::monotonic_ms();
+    let masks = Masks::of(&spec.secrets);
     let child = match child::start(spec, folder) {
         Ok(child) => child,
         Err(why) => {
@@ -46,11 +48,12 @@ pub fn run(spec: &RunSpec, folder: &Path, signals: &Signals, live: Live) -> (Liv
         main_ended: None,
         ended_at_ms: 0,
         deadline_ms: started_at_ms.saturating_add(spec.timeout_ms),
-        outputs: outputs(child, folder),
+        outputs: outputs(child, folder, &masks),
         live,
         buffer: vec![0; READ_BYTES],
     };
     let ending = watch.until_ended();
+    watch.end_outputs();
     let duration_ms = clock::monotonic_ms().saturating_sub(started_at_ms);
     if let Some(cgroup) = &spec.cgroup {
         // Refused while something the program left behind still lives there.
@@ -65,7 +68,7 @@ pub fn run(spec: &RunSpec, folder: &Path, signals: &Signals, live: Live) -> (Liv
         stderr: stderr.0,
         output_trouble,
         result: if spec.leaves_result {
-            OwnResult::read(folder)
+            OwnResult::read(folder).hiding(&masks)
         } else {
             OwnResult::NotExpected
         },
@@ -95,6 +98,8 @@ struct Output {
     stream: Stream,
     /// `None` after its end.
     pipe: Option<OwnedFd>,
+    /// What it prints goes through here first.
+    masked: Masked,
     spool: Spool,
 }
 
@@ -131,6 +136,19 @@ impl Watch<'_> {
         kill_all(self.spec, self.signals);
         self.read_outputs();
         ending
+    }
+
+    /// Nothing more comes: what was held back because it might have been the beginning of a secret.
+    fn end_outputs(&mut self) {
+        let now_ms = clock::monotonic_ms();
+        for output in &mut self.outputs {
+            let data = std::mem::take(&mut output.masked).finish();
+            if !data.is_empty() {
+                let offset = output.spool.total_bytes();
+                self.live.push(output.stream, offset, &data, now_ms);
+                output.spool.push(&data);
+            }
+        }
     }
 
     fn reap(&mut self) {
@@ -172,9 +190,12 @@ impl Watch<'_> {
                     Ok(0) => output.pipe = None,
                     Ok(count) => {
                         let data = self.buffer.get(..count).unwrap_or_default();
-                        self.live
-                            .push(output.stream, output.spool.total_bytes(), data, now_ms);
-                        output.spool.push(data);
+                        let data = output.masked.push(data);
+                        if !data.is_empty() {
+                            let offset = output.spool.total_bytes();
+                            self.live.push(output.stream, offset, &data, now_ms);
+                            output.spool.push(&data);
+                        }
                         if count == self.buffer.len() && count < READ_BYTES_MAX {
                             self.buffer.resize(READ_BYTES_MAX, 0);
                         }
@@ -188,11 +209,12 @@ impl Watch<'_> {
     }
 }
 
-fn outputs(mut child: Child, folder: &Path) -> [Output; 2] {
+fn outputs(mut child: Child, folder: &Path, masks: &Masks) -> [Output; 2] {
     let output = |stream, pipe: Option<OwnedFd>| Output {
         stream,
         // A pipe that cannot be made non-blocking could stop the clock; no kernel refuses this.
         pipe: pipe.filter(|pipe| rustix::io::ioctl_fionbio(pipe, true).is_ok()),
+        masked: masks.stream(),
         spool: Spool::new(folder, stream),
     };
     [

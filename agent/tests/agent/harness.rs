@@ -294,6 +294,7 @@ pub fn script_command(script: &str) -> CommandFrame {
 
 pub fn command(operation: Value) -> CommandFrame {
     CommandFrame {
+        secrets: fleetwright_protocol::SecretValues::new(),
         command_id: CommandId(Uuid::new_v4()),
         attempt: 1,
         operation,

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use fleetwright_operations::Asked;
 use fleetwright_operations::view::{Author, PlannedSkip, time, time_after};
 use fleetwright_plugin_api::wire::OfflinePolicy;
-use fleetwright_protocol::HostId;
+use fleetwright_protocol::{EnvironmentValue, HostId};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -62,7 +62,8 @@ pub struct BulkOperation {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub selector_ids_omitted: Option<u64>,
     pub working_directory: Option<String>,
-    pub environment: BTreeMap<String, String>,
+    #[schema(value_type = Object)]
+    pub environment: BTreeMap<String, EnvironmentValue>,
     pub run_as: Option<String>,
 }
 

@@ -99,6 +99,15 @@ pub fn set(
         max_concurrency: delivery.max_concurrency,
         offline: delivery.offline,
         held: delivery.held,
+        on_behalf_of: None,
+    }
+}
+
+/// As it is previewed for whoever asks.
+pub fn asked_by(context: &CallContext, set: &SetCreate) -> SetCreate {
+    SetCreate {
+        on_behalf_of: Some(context.principal.clone()),
+        ..set.clone()
     }
 }
 

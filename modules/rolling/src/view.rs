@@ -7,7 +7,7 @@ use fleetwright_operations::Asked;
 use fleetwright_operations::decide::{Counters, percent, progress};
 use fleetwright_operations::view::{Author, HostResult, PlannedSkip, host, time, time_after};
 use fleetwright_plugin_api::wire::CommandView;
-use fleetwright_protocol::{HealthCheck, HostId};
+use fleetwright_protocol::{EnvironmentValue, HealthCheck, HostId};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -85,7 +85,8 @@ pub struct RollingDeployment {
     #[schema(value_type = Option<Object>)]
     pub rollback_operation: Option<Value>,
     pub working_directory: Option<String>,
-    pub environment: BTreeMap<String, String>,
+    #[schema(value_type = Object)]
+    pub environment: BTreeMap<String, EnvironmentValue>,
     pub run_as: Option<String>,
     #[schema(value_type = Option<Object>)]
     pub health_check: Option<HealthCheck>,

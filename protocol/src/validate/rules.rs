@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::secret::{self, EnvironmentValue, SecretRef};
 use crate::violation::Violation;
 
 /// PATH_MAX on Linux.
@@ -41,12 +42,29 @@ pub(super) fn no_nul(found: &mut Vec<Violation>, pointer: &str, code: &str, text
 pub(super) fn environment(
     found: &mut Vec<Violation>,
     pointer: &str,
-    variables: &BTreeMap<String, String>,
+    variables: &BTreeMap<String, EnvironmentValue>,
 ) {
     for (name, value) in variables {
         let pointer = format!("{pointer}/{}", pointer_token(name));
         variable_name(found, &pointer, name);
-        no_nul(found, &pointer, "operation-environment-invalid", value);
+        match value {
+            EnvironmentValue::Text(text) => {
+                no_nul(found, &pointer, "operation-environment-invalid", text);
+            }
+            EnvironmentValue::Secret(named) => secret(found, &pointer, &named.clone().into()),
+        }
+    }
+}
+
+/// A name of the closed grammar, and a version that can be.
+pub(super) fn secret(found: &mut Vec<Violation>, pointer: &str, reference: &SecretRef) {
+    if !secret::is_name(&reference.secret) {
+        let detail = "a secret's name is parts of a-z, 0-9, `.`, `_` and `-`, joined by `/`, at most 128 bytes";
+        found.push(Violation::new(pointer, "operation-secret-invalid", detail));
+    }
+    if reference.version == Some(0) {
+        let detail = "versions are counted from 1";
+        found.push(Violation::new(pointer, "operation-secret-invalid", detail));
     }
 }
 

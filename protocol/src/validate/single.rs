@@ -33,7 +33,7 @@ pub(super) fn operation(
     };
     let read = match kind {
         OperationType::RunScript => {
-            let optional = ["interpreter", "args", "env", "stdin"];
+            let optional = ["interpreter", "args", "env", "stdin", "stdin_secret"];
             let make = Operation::RunScript;
             read(parameters, &["script"], &optional, run_script, make)
         }
@@ -42,6 +42,7 @@ pub(super) fn operation(
                 "content",
                 "content_base64",
                 "blob_sha256",
+                "content_secret",
                 "mode",
                 "owner",
                 "group",
@@ -122,6 +123,17 @@ fn run_script(script: &RunScript) -> Vec<Violation> {
         );
     }
     rules::environment(&mut found, "/env", &script.env);
+    if let Some(secret) = &script.stdin_secret {
+        rules::secret(&mut found, "/stdin_secret", secret);
+        if script.stdin.is_some() {
+            let detail = "only one of stdin and stdin_secret may be given";
+            found.push(Violation::new(
+                "/stdin_secret",
+                "operation-parameter-invalid",
+                detail,
+            ));
+        }
+    }
     found
 }
 
@@ -139,12 +151,13 @@ fn deploy_file(file: &DeployFile) -> Vec<Violation> {
         file.content.is_some(),
         file.content_base64.is_some(),
         file.blob_sha256.is_some(),
+        file.content_secret.is_some(),
     ];
     if sources.into_iter().filter(|set| *set).count() != 1 {
         found.push(Violation::new(
             "/content",
             "operation-content-invalid",
-            "exactly one of content, content_base64, blob_sha256 is required",
+            "exactly one of content, content_base64, blob_sha256, content_secret is required",
         ));
     }
     if let Some(text) = &file.content_base64
@@ -167,6 +180,9 @@ fn deploy_file(file: &DeployFile) -> Vec<Violation> {
             "operation-content-invalid",
             detail,
         ));
+    }
+    if let Some(secret) = &file.content_secret {
+        rules::secret(&mut found, "/content_secret", secret);
     }
     if let Some(mode) = &file.mode {
         rules::mode(&mut found, "/mode", mode);

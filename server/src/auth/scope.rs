@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 /// Areas a scope may name beside `fleet.<part>`. A test holds them against the route table.
-pub const AREAS: [&str; 13] = [
+pub const AREAS: [&str; 15] = [
     "agent",
     "audit",
     "blobs",
@@ -19,6 +19,9 @@ pub const AREAS: [&str; 13] = [
     "license",
     "modules",
     "plans",
+    "secrets",
+    // No route's: to launch operations that name secrets.
+    "secrets.use",
     "tokens",
     "users",
 ];

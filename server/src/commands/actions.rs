@@ -7,7 +7,7 @@ use fleetwright_protocol::{CommandId, ExecutionOptions, HostId, SetId, Violation
 use serde_json::{Value, json};
 
 use super::control::{change_rows, control_in};
-use super::create::{SetError, create_in};
+use super::create::{SetError, admit_secrets, create_in};
 use super::decide;
 use super::effects::Effects;
 use super::service::Commands;
@@ -42,6 +42,9 @@ pub enum CommandError {
     Ended(String),
     #[error("the operation is not valid")]
     Invalid(Vec<Violation>),
+    /// The principal may not use secrets.
+    #[error("{0}")]
+    Forbidden(&'static str),
     #[error(transparent)]
     Db(#[from] DbError),
 }
@@ -50,6 +53,7 @@ impl From<SetError> for CommandError {
     fn from(error: SetError) -> Self {
         match error {
             SetError::Invalid(violations) => Self::Invalid(violations),
+            SetError::Forbidden(why) => Self::Forbidden(why),
             SetError::NotFound => Self::NotFound,
             SetError::Finished => Self::Ended("finished".to_owned()),
             SetError::Cancelled => Self::Ended("cancelled".to_owned()),
@@ -87,7 +91,9 @@ pub async fn run_on_host(
         max_concurrency: 0,
         offline: OfflinePolicy::Queue,
         held: false,
+        on_behalf_of: None,
     };
+    admit_secrets(commands, &caller.principal, &request, &[host_id]).await?;
     let handle = commands.clone();
     commands
         .db()

@@ -7,9 +7,10 @@ use fleetwright_plugin_api::wire::{OfflinePolicy, SetCreate, SetPreview, SetView
 use fleetwright_protocol::limits::{
     EXPIRES_IN_SECONDS_MAX, OPERATION_BYTES_MAX, TIMEOUT_SECONDS_MAX,
 };
+use fleetwright_protocol::references::{PlacedRef, references};
 use fleetwright_protocol::time_limit::run_seconds;
-use fleetwright_protocol::{HostId, Operation, Violation, validate};
-use serde_json::json;
+use fleetwright_protocol::{EnvironmentValue, HostId, Operation, Violation, validate};
+use serde_json::{Value, json};
 
 use super::effects::Effects;
 use super::materialise;
@@ -18,6 +19,7 @@ use super::store::sets::{self, NewSet};
 use crate::db::{DbError, Tx};
 use crate::hosts::host::Approval;
 use crate::hosts::registry::HostRegistry;
+use crate::secrets::admission::Refusal;
 
 /// The largest fleet a set may address: what the product promises to be fast for.
 pub const SET_HOSTS_MAX: usize = 100_000;
@@ -26,6 +28,9 @@ pub const SET_HOSTS_MAX: usize = 100_000;
 pub enum SetError {
     #[error("the set is not valid")]
     Invalid(Vec<Violation>),
+    /// The principal may not use secrets.
+    #[error("{0}")]
+    Forbidden(&'static str),
     #[error("there is no such set")]
     NotFound,
     #[error("the set has changed: expected generation {expected}, found {found}")]
@@ -58,6 +63,47 @@ pub fn preview(
             })
             .collect(),
     })
+}
+
+/// Whether the principal may launch it with the secrets it names, on these hosts. Asked before the transaction that creates
+/// it: groups are a module's, and what is deleted meanwhile is noticed when it is sent.
+pub async fn admit_secrets(
+    commands: &Commands,
+    principal: &str,
+    request: &SetCreate,
+    hosts: &[HostId],
+) -> Result<(), SetError> {
+    let placed = named_secrets(request);
+    let admitted = commands.secrets().admit(principal, &placed, hosts).await;
+    admitted.map_err(|refusal| match refusal {
+        Refusal::Forbidden(why) => SetError::Forbidden(why),
+        Refusal::Invalid(found) => SetError::Invalid(found),
+        Refusal::Db(error) => SetError::Db(error),
+    })
+}
+
+/// None of an operation that is not valid: that is told by the check of all of it.
+fn named_secrets(request: &SetCreate) -> Vec<PlacedRef> {
+    let mut variables = request.options.environment.values();
+    let in_options = variables.any(|value| matches!(value, EnvironmentValue::Secret(_)));
+    if !in_options && !may_name_secrets(&request.parameters) {
+        return Vec::new();
+    }
+    let operation = validate::operation(&request.operation_type, &request.parameters);
+    operation
+        .map(|operation| references(&operation, &request.options))
+        .unwrap_or_default()
+}
+
+/// Most operations name none; a large one is not read twice for that.
+fn may_name_secrets(value: &Value) -> bool {
+    match value {
+        Value::Object(members) => members
+            .iter()
+            .any(|(name, member)| name.ends_with("secret") || may_name_secrets(member)),
+        Value::Array(items) => items.iter().any(may_name_secrets),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
 }
 
 /// Creates the set. The dispatcher is told once the transaction is on disk.

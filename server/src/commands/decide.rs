@@ -424,7 +424,7 @@ fn failure_name(reason: FailureReason) -> &'static str {
 
 /// Every reason a row may carry, so that stored text maps back to the same constants.
 pub fn known_reason(text: &str) -> Option<&'static str> {
-    const REASONS: [&str; 14] = [
+    const REASONS: [&str; 15] = [
         "disk_full",
         "not_approved",
         "offline",
@@ -433,6 +433,7 @@ pub fn known_reason(text: &str) -> Option<&'static str> {
         "cancelled",
         "expired",
         "halted",
+        "secret_unavailable",
         "exit_code",
         "timed_out",
         "unreachable",

@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use fleetwright_plugin_api::wire::CommandView;
 use fleetwright_protocol::limits::{EXPIRES_IN_SECONDS_DEFAULT, TIMEOUT_SECONDS_DEFAULT};
-use fleetwright_protocol::{CommandId, ExecutionOptions, HostId, validate};
+use fleetwright_protocol::{CommandId, EnvironmentValue, ExecutionOptions, HostId, validate};
 use http::HeaderMap;
 use serde::Serialize;
 use serde_json::{Map, Number, Value};
@@ -48,7 +48,9 @@ struct RunCommand {
     /// Say what would change and touch nothing.
     dry_run: Option<bool>,
     working_directory: Option<String>,
-    environment: Option<BTreeMap<String, String>>,
+    /// Texts, or `{"secret": NAME}`.
+    #[schema(value_type = Option<Object>)]
+    environment: Option<BTreeMap<String, EnvironmentValue>>,
     run_as: Option<String>,
     /// `{"script", "timeout_seconds", "retries", "interval_seconds", "soak_seconds"}`: the host succeeds only if this
     /// script exits with 0, run after the operation and the soak.
@@ -275,6 +277,7 @@ impl From<CommandError> for Problem {
                 Self::invalid_transition(format!("The command has already ended as {status}."))
             }
             CommandError::Invalid(violations) => Self::invalid(violations),
+            CommandError::Forbidden(why) => Self::forbidden(why),
             CommandError::Db(error) => error.into(),
         }
     }

@@ -21,6 +21,7 @@ use crate::db::{Db, DbError};
 use crate::events::Signals;
 use crate::hosts::registry::HostRegistry;
 use crate::links::Connections;
+use crate::secrets::Secrets;
 
 /// Results in memory on their way to the database: sixteen of the largest, thousands of ordinary ones. Whoever comes
 /// next waits, which slows that agent down.
@@ -34,6 +35,7 @@ pub struct CommandsParts {
     pub connections: Connections,
     pub signals: Signals,
     pub spool: Spool,
+    pub secrets: Secrets,
 }
 
 /// Cheap to clone.
@@ -49,6 +51,7 @@ struct CommandsState {
     outlets: Outlets,
     signals: Signals,
     spool: Spool,
+    secrets: Secrets,
     reports: mpsc::Sender<AgentReport>,
     results_kib: Arc<Semaphore>,
     runtime: tokio::runtime::Handle,
@@ -74,6 +77,7 @@ impl Commands {
             outlets,
             signals: parts.signals,
             spool: parts.spool,
+            secrets: parts.secrets,
             reports,
             results_kib: Arc::new(Semaphore::new(RESULTS_KIB_MAX as usize)),
             runtime: tokio::runtime::Handle::current(),
@@ -113,6 +117,10 @@ impl Commands {
 
     pub fn spool(&self) -> &Spool {
         &self.inner.spool
+    }
+
+    pub fn secrets(&self) -> &Secrets {
+        &self.inner.secrets
     }
 
     pub(super) fn signals(&self) -> &Signals {

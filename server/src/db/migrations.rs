@@ -38,6 +38,7 @@ pub(super) fn core(dialect: Dialect) -> Vec<MigrationText> {
         (5, "0005_details"),
         (6, "0006_given_up"),
         (7, "0007_max_concurrency"),
+        (11, "0011_secrets"),
     )
 }
 

@@ -83,6 +83,12 @@ const TABLE: &[(&str, &str, Access)] = &[
     ("GET", "/commands/{id}/output", VIEWER),
     ("POST", "/commands/{id}/cancel", OPERATOR),
     ("POST", "/plans/bulk", OPERATOR),
+    ("GET", "/secrets", OPERATOR),
+    ("PUT", "/secrets/{name}", ADMIN),
+    ("DELETE", "/secrets/{name}", ADMIN),
+    // The same, for names whose `/` is sent as it is.
+    ("PUT", "/secrets/{name}/{*rest}", ADMIN),
+    ("DELETE", "/secrets/{name}/{*rest}", ADMIN),
     ("GET", "/modules", VIEWER),
     ("POST", "/modules/rescan", ADMIN),
     ("GET", "/license", VIEWER),

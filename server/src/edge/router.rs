@@ -31,6 +31,7 @@ fn api() -> OpenApiRouter<AppState> {
         .merge(crate::hosts::http::router())
         .merge(crate::commands::http::router())
         .merge(crate::plans::http::router())
+        .merge(crate::secrets::http::router())
         .merge(crate::modules::http::router())
         .merge(crate::licensing::http::router())
 }

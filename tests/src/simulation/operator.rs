@@ -131,6 +131,7 @@ impl World<'_> {
                 OfflinePolicy::Queue
             },
             held,
+            on_behalf_of: None,
         };
         self.note(|| {
             let SetCreate { timeout_seconds, expires_in_seconds, held, .. } = &request;

@@ -21,6 +21,8 @@ use fleetwright_server::hosts::host::{
 };
 use fleetwright_server::hosts::{self, Hosts, HostsParts};
 use fleetwright_server::links::Connections;
+use fleetwright_server::secrets::seal::{KEY_BYTES, SealKey};
+use fleetwright_server::secrets::{Secrets, SecretsParts};
 use uuid::Uuid;
 
 use super::clock::ServerClock;
@@ -45,6 +47,12 @@ impl Server {
             connections: connections.clone(),
         };
         let hosts = Hosts::load(parts).await.expect("the inventory loads");
+        let secrets = Secrets::new(SecretsParts {
+            db: db.clone(),
+            clock: clock.clone(),
+            key: SealKey::new(&[7; KEY_BYTES]).expect("it is a key"),
+            installation: "test".to_owned(),
+        });
         let (commands, workers) = work_of_commands::prepare(CommandsParts {
             db: db.clone(),
             clock: clock.clone(),
@@ -52,6 +60,7 @@ impl Server {
             connections: connections.clone(),
             signals: Signals::default(),
             spool: Spool::open(spool).expect("the spool opens"),
+            secrets,
         });
         let work = workers.by_hand().await.expect("the open sets are found");
         Self {

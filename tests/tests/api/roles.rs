@@ -27,6 +27,7 @@ fn required_role(method: &str, path: &str) -> &'static str {
     if administration.iter().any(|prefix| path.starts_with(prefix))
         || (path == "/license" && method != "get")
         || path == "/modules/rescan"
+        || (path.starts_with("/secrets") && method != "get")
         // Spending is a job's business; how much may be spent is not.
         || (path.starts_with("/fleet/budgets") && method != "get" && !path.ends_with("/spend"))
     {
@@ -34,7 +35,10 @@ fn required_role(method: &str, path: &str) -> &'static str {
     }
     // These only evaluate.
     let asks = ["/fleet/select", "/fleet/schedules/preview"];
-    if method == "get" || asks.contains(&path) {
+    if path == "/secrets" {
+        // Which there are is for those who may use them.
+        "operator"
+    } else if method == "get" || asks.contains(&path) {
         "viewer"
     } else {
         "operator"

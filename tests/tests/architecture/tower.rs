@@ -8,7 +8,7 @@ use crate::{assert_none, edges, sources};
 /// From the top down. Parts of one level know nothing of each other. `*/http` is the HTTP of a slice: its routes are
 /// given the whole server, so it stands above the wiring, while the slice itself stands below. `agents` and `plans` are
 /// above the wiring as a whole.
-const TOWER: [&[&str]; 17] = [
+const TOWER: [&[&str]; 18] = [
     &["lib", "main"],
     &["run"],
     &["edge"],
@@ -16,6 +16,7 @@ const TOWER: [&[&str]; 17] = [
     &["app"],
     &["modules"],
     &["commands", "licensing"],
+    &["secrets"],
     &["hosts"],
     &["events"],
     &["auth"],

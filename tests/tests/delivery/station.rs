@@ -27,6 +27,8 @@ use fleetwright_server::hosts::registry::HostRegistry;
 use fleetwright_server::hosts::store as hosts_store;
 use fleetwright_server::links::{Connection, Connections, Cut};
 use fleetwright_server::loops::Loops;
+use fleetwright_server::secrets::seal::{KEY_BYTES, SealKey};
+use fleetwright_server::secrets::{Secrets, SecretsParts};
 use tokio::sync::mpsc::Receiver;
 use uuid::Uuid;
 
@@ -109,6 +111,12 @@ impl Station {
         let spool = tempfile::tempdir().unwrap();
         let connections = Connections::default();
         let registry = HostRegistry::load(db, clock.clone()).await.unwrap();
+        let secrets = Secrets::new(SecretsParts {
+            db: db.clone(),
+            clock: clock.clone(),
+            key: SealKey::new(&[7; KEY_BYTES]).expect("it is a key"),
+            installation: "test".to_owned(),
+        });
         let (commands, workers) = work_of_commands::prepare(CommandsParts {
             db: db.clone(),
             clock: clock.clone(),
@@ -116,6 +124,7 @@ impl Station {
             connections: connections.clone(),
             signals: Signals::default(),
             spool: Spool::open(spool.path()).unwrap(),
+            secrets,
         });
         workers.start(&Loops::new(clock.clone()));
         Self {
@@ -166,6 +175,7 @@ impl Station {
             max_concurrency,
             offline: OfflinePolicy::Queue,
             held: false,
+            on_behalf_of: None,
         }
     }
 

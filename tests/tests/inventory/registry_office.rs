@@ -24,6 +24,8 @@ use fleetwright_server::hosts::deletion;
 use fleetwright_server::hosts::host::Reported;
 use fleetwright_server::hosts::{Hosts, HostsParts, presence};
 use fleetwright_server::links::Connections;
+use fleetwright_server::secrets::seal::{KEY_BYTES, SealKey};
+use fleetwright_server::secrets::{Secrets, SecretsParts};
 use rcgen::{CertificateParams, KeyPair};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
@@ -79,6 +81,12 @@ impl Office {
             data_dir: folder.to_owned(),
             agent_names: Vec::new(),
         });
+        let secrets = Secrets::new(SecretsParts {
+            db: db.clone(),
+            clock: clock.clone(),
+            key: SealKey::new(&[7; KEY_BYTES]).expect("it is a key"),
+            installation: "test".to_owned(),
+        });
         let (commands, _workers) = work_of_commands::prepare(CommandsParts {
             db: db.clone(),
             clock: clock.clone(),
@@ -86,6 +94,7 @@ impl Office {
             connections: connections.clone(),
             signals: Signals::default(),
             spool: Spool::open(folder).unwrap(),
+            secrets,
         });
         Self {
             hosts,

@@ -4,7 +4,10 @@ use std::fs::File;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use fleetwright_protocol::SecretValues;
 use fleetwright_protocol::operation::DeployFile;
+
+use crate::operations::{CannotRun, secrets};
 
 /// The bytes to deploy.
 #[derive(Debug)]
@@ -18,14 +21,18 @@ pub enum Content {
 }
 
 impl Content {
-    /// What the operation carries itself; `None` if it names a blob.
-    pub fn inline(file: &DeployFile) -> Option<Self> {
-        match (&file.content, &file.content_base64) {
+    /// What the command carries itself; `None` if it names a blob.
+    pub fn carried(file: &DeployFile, values: &SecretValues) -> Result<Option<Self>, CannotRun> {
+        if let Some(reference) = &file.content_secret {
+            let bytes = secrets::value(reference, values)?.bytes();
+            return Ok(Some(Self::Bytes(bytes.to_vec())));
+        }
+        Ok(match (&file.content, &file.content_base64) {
             (Some(text), _) => Some(Self::Bytes(text.as_bytes().to_vec())),
             // Validation has decoded it before.
             (None, Some(text)) => STANDARD.decode(text).ok().map(Self::Bytes),
             (None, None) => None,
-        }
+        })
     }
 
     pub fn len(&self) -> u64 {

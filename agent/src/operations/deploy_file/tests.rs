@@ -8,6 +8,7 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use fleetwright_protocol::outcome::OutcomeStatus;
+use fleetwright_protocol::{SecretRef, SecretValue, SecretValues};
 
 use super::*;
 
@@ -20,7 +21,9 @@ fn file(path: &Path, content: &str) -> DeployFile {
 }
 
 fn run_with(file: &DeployFile, options: &ExecutionOptions) -> Outcome {
-    let content = Content::inline(file).unwrap();
+    let content = Content::carried(file, &SecretValues::new())
+        .unwrap()
+        .unwrap();
     deploy(file, options, content, "test", &Stop::after_seconds(60))
 }
 
@@ -270,7 +273,9 @@ fn a_cancelled_or_late_deployment_replaces_nothing() {
         (stop, FailureReason::Cancelled),
         (Stop::after_seconds(0), FailureReason::TimedOut),
     ] {
-        let content = Content::inline(&wanted).unwrap();
+        let content = Content::carried(&wanted, &SecretValues::new())
+            .unwrap()
+            .unwrap();
         let outcome = deploy(
             &wanted,
             &ExecutionOptions::default(),
@@ -341,4 +346,30 @@ fn acting_as_another_account_uses_its_rights_or_is_refused() {
         outcome.message
     );
     assert_eq!(std::fs::metadata(&open).unwrap().uid(), nobody);
+}
+
+#[test]
+fn a_secret_is_deployed_exactly_for_its_owner_only_and_not_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("key");
+    let reference = SecretRef {
+        secret: "a/key".to_owned(),
+        version: Some(2),
+    };
+    let wanted = DeployFile {
+        content: None,
+        content_secret: Some(reference),
+        ..file(&path, "")
+    };
+    let value = SecretValue::new(b"\0secret-bytes\xff\n".to_vec());
+    let values = SecretValues::from([("a/key@2".to_owned(), value.clone())]);
+    let content = Content::carried(&wanted, &values).unwrap().unwrap();
+    let options = ExecutionOptions::default();
+    let outcome = deploy(&wanted, &options, content, "test", &Stop::after_seconds(60));
+    assert_eq!(outcome.status, OutcomeStatus::Succeeded, "{outcome:?}");
+    assert_eq!(std::fs::read(&path).unwrap(), value.bytes());
+    assert_eq!(mode(&path), 0o600);
+    assert!(!format!("{outcome:?}").contains("secret-bytes"));
+    let missing = Content::carried(&wanted, &SecretValues::new()).unwrap_err();
+    assert!(missing.to_string().contains("a/key"), "{missing}");
 }

@@ -1,7 +1,7 @@
 //! Creates an operation: resolves the selector once, freezes the hosts, and has all of it written together. A plan goes the
 //! same way and stops before the commit.
 
-use fleetwright_operations::create::{Delivery, Draft, accept, count, set};
+use fleetwright_operations::create::{Delivery, Draft, accept, asked_by, count, set};
 use fleetwright_operations::created::Created;
 use fleetwright_operations::kind::CreatedOf;
 use fleetwright_operations::request::NewOperation;
@@ -37,7 +37,7 @@ pub async fn create(
 ) -> Result<CreatedOf<BulkKind>, OperationError> {
     let selected = select(server, context, &new.selector, &new.expected, Order::ById).await?;
     if new.plan_only {
-        return planned_only(server, &new, selected).await;
+        return planned_only(server, context, &new, selected).await;
     }
     let id = origin.id.unwrap_or_else(|| server.new_id());
     let (parent_id, retried) = origin.parent.unzip();
@@ -73,10 +73,12 @@ pub async fn create(
 
 async fn planned_only(
     server: &Server,
+    context: &CallContext,
     new: &NewOperation<BulkOptions>,
     selected: Selected,
 ) -> Result<CreatedOf<BulkKind>, OperationError> {
     let set = set_create(SetId(server.new_id()), new);
+    let set = asked_by(context, &set);
     let preview = server.sets().preview(&set, &selected.hosts).await?;
     let (hosts, skips) = planned(&selected.hosts, preview);
     Ok(Created::Planned(Box::new(BulkPlan {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use fleetwright_plugin_api::sdk::{At, Fields, FromInput, bounds, from_input};
 use fleetwright_plugin_api::wire::OfflinePolicy;
 use fleetwright_protocol::limits::EXPIRES_IN_SECONDS_MAX;
-use fleetwright_protocol::{ExecutionOptions, HealthCheck, Operation, validate};
+use fleetwright_protocol::{EnvironmentValue, ExecutionOptions, HealthCheck, Operation, validate};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
@@ -40,7 +40,9 @@ pub(super) struct RunFields {
     /// Sent to the hosts, which report what would change and touch nothing.
     dry_run: Option<bool>,
     working_directory: Option<String>,
-    environment: Option<BTreeMap<String, String>>,
+    /// Texts, or `{"secret": NAME}`.
+    #[schema(value_type = Option<Object>)]
+    environment: Option<BTreeMap<String, EnvironmentValue>>,
     run_as: Option<String>,
     /// `{"script", "timeout_seconds", "retries", "interval_seconds", "soak_seconds"}`: a host succeeds only if this
     /// script exits with 0, run after the operation and the soak. It adds its own time to `timeout_seconds`.

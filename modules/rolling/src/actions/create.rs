@@ -1,7 +1,7 @@
 //! Creates a deployment: resolves the selector once, freezes the hosts in the order of the batches, and has all of it written
 //! together. A plan goes the same way and stops before the commit.
 
-use fleetwright_operations::create::{Delivery, Draft, accept, count, set};
+use fleetwright_operations::create::{Delivery, Draft, accept, asked_by, count, set};
 use fleetwright_operations::created::Created;
 use fleetwright_operations::kind::CreatedOf;
 use fleetwright_operations::request::{NewOperation, What};
@@ -31,11 +31,13 @@ pub async fn create(
     let id = id.unwrap_or_else(|| server.new_id());
     let RollingFields { options, rollback } = &new.own;
     let set = set_create(SetId(id), &new.what, &new.execution, options);
-    let preview = server.sets().preview(&set, &selected.hosts).await?;
+    let asked = asked_by(context, &set);
+    let preview = server.sets().preview(&asked, &selected.hosts).await?;
     if let Some(rollback) = rollback {
         // A rollback the core would refuse must not be found out when it is needed.
         let set = rollback_set(SetId(id), rollback, &new.execution, options);
-        let checked = server.sets().preview(&set, &selected.hosts).await;
+        let asked = asked_by(context, &set);
+        let checked = server.sets().preview(&asked, &selected.hosts).await;
         checked.map_err(under_rollback)?;
     }
     if new.plan_only {

@@ -4,21 +4,34 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use fleetwright_protocol::frame::command_frame;
+use fleetwright_plugin_api::wire::{SetAction, SetControl};
+use fleetwright_protocol::frame::{command_frame, with_secrets};
 use fleetwright_protocol::limits::START_WITHIN_MS;
 use fleetwright_protocol::{CommandId, HostId, SetId};
 
 use super::Dispatcher;
 use crate::clock::Now;
+use crate::commands::control::control_in;
+use crate::commands::create::SetError;
 use crate::commands::decide::CommandState;
 use crate::commands::store::batches;
 use crate::commands::store::reads::{self, Waiting};
 use crate::commands::store::sets::{self, CounterDelta, SetRow};
 use crate::db::{DbError, Tx};
 use crate::links::{Connection, Room};
+use crate::secrets::resolve::Unresolved;
 
 /// Operations held while one batch is sent: some forty of the largest, thousands of ordinary ones.
 const OPERATIONS_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// What every host of a set is sent. The secrets are in memory as long as it is being sent, and stand nowhere.
+pub(super) struct Payload {
+    pub operation: String,
+    /// As in the frame; none if it names none.
+    pub secrets: Option<String>,
+}
+
+pub(super) type Payloads = HashMap<SetId, Payload>;
 
 /// A command with the connection that has room for it, the only one it may be sent through.
 #[derive(Clone)]
@@ -126,7 +139,7 @@ impl Dispatcher {
     pub(super) fn hand_out(
         &mut self,
         picks: Vec<Pick>,
-        operations: &HashMap<SetId, String>,
+        operations: &Payloads,
         sent: &HashMap<CommandId, TimeLimits>,
         lease_us: i64,
     ) {
@@ -156,7 +169,7 @@ impl Dispatcher {
     async fn mark_sent(
         &self,
         picks: &[Pick],
-        operations: &mut HashMap<SetId, String>,
+        operations: &mut Payloads,
         now: Now,
     ) -> Result<HashMap<CommandId, TimeLimits>, DbError> {
         self.load_operations(picks, operations).await?;
@@ -169,11 +182,12 @@ impl Dispatcher {
         db.write(move |tx| mark_sent_in(tx, &list, now)).await
     }
 
-    /// The encoded operations of the picks' sets, as many as fit; the rest of the picks is for the next time.
+    /// The encoded operations of the picks' sets with their secrets, as many as fit; the rest of the picks is for the next
+    /// time. A set whose secrets are not to be had is cancelled.
     pub(super) async fn load_operations(
         &self,
         picks: &[Pick],
-        operations: &mut HashMap<SetId, String>,
+        operations: &mut Payloads,
     ) -> Result<(), DbError> {
         let mut bytes = 0;
         for pick in picks {
@@ -189,23 +203,58 @@ impl Dispatcher {
                 .first()
                 .ok_or_else(|| DbError::Statement(format!("set {id} has no contents")))?;
             let operation = row.text("operation")?.to_owned();
-            bytes += operation.len();
-            operations.insert(id, operation);
+            let secrets = match self.commands.secrets().resolve(&operation).await {
+                Ok(secrets) if secrets.is_empty() => None,
+                Ok(secrets) => serde_json::to_string(&secrets).ok(),
+                Err(Unresolved::Db(error)) => return Err(error),
+                Err(why) => {
+                    self.refuse_secrets(id, &why).await?;
+                    continue;
+                }
+            };
+            bytes += operation.len() + secrets.as_ref().map_or(0, String::len);
+            operations.insert(id, Payload { operation, secrets });
         }
         Ok(())
     }
 
-    pub(super) fn write(&self, pick: &Pick, operation: &str, limits: TimeLimits, lease_us: i64) {
+    /// Nothing more of the set is sent; its hosts that wait are skipped, and say why.
+    async fn refuse_secrets(&self, id: SetId, why: &Unresolved) -> Result<(), DbError> {
+        tracing::warn!(set = %id, %why, "a command is not sent: its secrets are not to be had");
+        let commands = self.commands.clone();
+        let refused = self.commands.db().write(move |tx| {
+            let cancel = SetControl {
+                set_id: id,
+                action: SetAction::Cancel {
+                    kill: false,
+                    hosts: None,
+                    reason: "secret_unavailable".to_owned(),
+                },
+                expect_generation: None,
+            };
+            control_in(tx, &commands, &cancel).map(|_| ())
+        });
+        match refused.await {
+            Err(SetError::Db(error)) => Err(error),
+            // What is over needs no end.
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    pub(super) fn write(&self, pick: &Pick, payload: &Payload, limits: TimeLimits, lease_us: i64) {
         let ttl_ms = u64::try_from((limits.expires_at - lease_us) / 1_000).unwrap_or(0);
         let frame = command_frame(
             pick.command.id,
             pick.command.attempt,
-            operation,
+            &payload.operation,
             limits.timeout_seconds,
             START_WITHIN_MS,
             ttl_ms,
         );
-        pick.connection.send_text(frame);
+        pick.connection.send_text(match &payload.secrets {
+            Some(secrets) => with_secrets(frame, secrets),
+            None => frame,
+        });
     }
 }
 

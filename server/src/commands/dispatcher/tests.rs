@@ -8,7 +8,7 @@ use fleetwright_protocol::ServerFrame;
 use fleetwright_protocol::frame::{CommandFrame, JournalEntry, JournalState};
 use futures_util::poll;
 
-use super::send::mark_sent_in;
+use super::send::{Payload, mark_sent_in};
 use super::*;
 use crate::clock::{ManualClock, Now};
 use crate::commands::actions::host_deleted_in;
@@ -23,6 +23,8 @@ use crate::hosts::host::tests::host;
 use crate::hosts::registry::HostRegistry;
 use crate::hosts::store as hosts_store;
 use crate::links::{Connection, Connections};
+use crate::secrets::seal::{KEY_BYTES, SealKey};
+use crate::secrets::{Secrets, SecretsParts};
 
 const START_US: i64 = 1_700_000_000_000_000;
 /// Far more steps than any of these tests has work for.
@@ -88,6 +90,12 @@ impl Bench {
         stored.await.unwrap();
         let clock = ManualClock::at(START_US);
         let registry = HostRegistry::load(&db, clock.clone()).await.unwrap();
+        let secrets = Secrets::new(SecretsParts {
+            db: db.clone(),
+            clock: clock.clone(),
+            key: SealKey::new(&[7; KEY_BYTES]).unwrap(),
+            installation: "test".to_owned(),
+        });
         let (commands, workers) = workers::prepare(CommandsParts {
             db,
             clock: clock.clone(),
@@ -95,6 +103,7 @@ impl Bench {
             connections: Connections::default(),
             signals: Signals::default(),
             spool: Spool::open(folder.path()).unwrap(),
+            secrets,
         });
         Self {
             dispatcher: Dispatcher::new(commands),
@@ -116,6 +125,7 @@ impl Bench {
             max_concurrency: 0,
             offline: OfflinePolicy::Queue,
             held,
+            on_behalf_of: None,
         };
         let commands = self.dispatcher.commands.clone();
         let hosts = self.hosts.clone();
@@ -264,7 +274,11 @@ async fn a_hello_settled_between_marking_and_writing_leaves_one_attempt_to_run()
     let mut new = bench.dial(host);
     bench.settle(&new, Vec::new()).await;
     let limits = marked[&waiting[0].id];
-    bench.dispatcher.write(&pick, "{}", limits, START_US);
+    let payload = Payload {
+        operation: "{}".to_owned(),
+        secrets: None,
+    };
+    bench.dispatcher.write(&pick, &payload, limits, START_US);
     bench.run_until_idle().await;
     assert!(old.attempts().is_empty());
     assert_eq!(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use fleetwright_protocol::{CommandId, SetId};
 
-use super::send::{Pick, TimeLimits};
+use super::send::{Payloads, Pick, TimeLimits};
 use super::{Dispatcher, SetWork, Step};
 use crate::clock::Now;
 use crate::commands::control::{cancel_rows, change_rows, give_up_rows};
@@ -171,7 +171,7 @@ impl Dispatcher {
         id: SetId,
         frozen: Frozen,
         picks: &[Pick],
-        operations: &mut HashMap<SetId, String>,
+        operations: &mut Payloads,
     ) -> Result<(Chunk, Frozen), DbError> {
         self.load_operations(picks, operations).await?;
         let offer = |pick: &Pick| {

@@ -22,6 +22,8 @@ use crate::http::idempotency::{IdempotencyClaim, KEY_TAKEN};
 
 /// Steps of one batch: a decision over a page of rows, not over a fleet.
 const OPS_MAX: usize = 1_000;
+/// What principals of modules' own loops begin with.
+const OWN_LOOPS: &str = "module:";
 
 impl DbApi for Services {
     fn dialect(&self) -> u32 {
@@ -71,6 +73,7 @@ impl Services {
             let given_up = "the request this belongs to has been given up";
             return Err(ServerError::Unavailable(given_up.to_owned()));
         }
+        self.admit_secrets(&context, &steps).await?;
         let me = self.clone();
         let db = &self.modules.parts().db;
         let written = db.write(move |tx| {
@@ -85,6 +88,26 @@ impl Services {
             Ok::<_, Failure>(())
         });
         written.await.map_err(ServerError::from)
+    }
+
+    /// A module's own loops go on with what somebody was allowed to launch before.
+    async fn admit_secrets(
+        &self,
+        context: &CallContext,
+        steps: &[Step],
+    ) -> Result<(), ServerError> {
+        if context.principal.starts_with(OWN_LOOPS) {
+            return Ok(());
+        }
+        let commands = &self.modules.parts().commands;
+        for step in steps {
+            if let Step::Create(request, hosts) = step {
+                create::admit_secrets(commands, &context.principal, request, hosts)
+                    .await
+                    .map_err(set_error)?;
+            }
+        }
+        Ok(())
     }
 
     /// The first of the batch's hooks: before any signal.
@@ -253,6 +276,7 @@ fn is_key_taken(error: &DbError) -> bool {
 pub(super) fn set_error(error: SetError) -> ServerError {
     match error {
         SetError::Invalid(errors) => ServerError::Refused(Box::new(Problem::invalid(errors))),
+        SetError::Forbidden(why) => ServerError::Refused(Box::new(Problem::forbidden(why))),
         SetError::NotFound => ServerError::NotFound(error.to_string()),
         SetError::Preparing => ServerError::Unavailable(error.to_string()),
         SetError::StaleGeneration { .. } | SetError::Finished | SetError::Cancelled => {

@@ -103,8 +103,14 @@ impl SetsApi for Services {
         self.answer_json(async move {
             let request: SetCreate = parse(&request)?;
             let hosts = raw_ids(&hosts, HostId::from_slice)?;
-            create::preview(commands.registry(), &request, &hosts)
-                .map_err(super::database::set_error)
+            let previewed = create::preview(commands.registry(), &request, &hosts)
+                .map_err(super::database::set_error)?;
+            if let Some(principal) = &request.on_behalf_of {
+                create::admit_secrets(&commands, principal, &request, &hosts)
+                    .await
+                    .map_err(super::database::set_error)?;
+            }
+            Ok(previewed)
         })
     }
 }
