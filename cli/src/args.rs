@@ -13,6 +13,7 @@ use crate::modules::ModulesAction;
 use crate::rolling::RollingAction;
 use crate::run::RunArgs;
 use crate::schedules::SchedulesAction;
+use crate::secrets::SecretsAction;
 use crate::select::SelectArgs;
 use crate::session::OutputFormat;
 use crate::settings::ConnectionArgs;
@@ -97,6 +98,11 @@ pub enum Command {
     Module {
         #[command(subcommand)]
         action: ModuleAction,
+    },
+    /// Passwords and keys that operations refer to by name
+    Secrets {
+        #[command(subcommand)]
+        action: SecretsAction,
     },
     /// API tokens
     Tokens {

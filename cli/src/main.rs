@@ -29,6 +29,7 @@ mod roots;
 mod run;
 mod schedules;
 mod script;
+mod secrets;
 mod select;
 mod session;
 mod settings;
@@ -92,6 +93,7 @@ fn with_session(session: Session, command: Command) -> Result<Completion, Failur
             LicenseAction::Vendor(action) => license::vendor(action),
         },
         Command::Modules { action } => modules::run(&session, action),
+        Command::Secrets { action } => secrets::run(&session, action),
         Command::Tokens { action } => tokens::api_tokens(&session, action),
         Command::EnrollmentTokens { action } => tokens::enrollment_tokens(&session, action),
         // Done before there was a session.

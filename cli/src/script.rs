@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 
 use crate::failure::Failure;
+use crate::secrets;
 
 #[derive(Args, Clone, Debug, Default)]
 pub struct ScriptArgs {
@@ -21,6 +22,12 @@ pub struct ScriptArgs {
     /// Run as this user of the host
     #[arg(long, value_name = "USER")]
     pub run_as: Option<String>,
+    /// Give the script, its health check and its rollback this secret as a variable (may be repeated)
+    #[arg(long = "secret", value_name = "VARIABLE=NAME")]
+    pub secrets: Vec<String>,
+    /// Give the script this secret as its standard input
+    #[arg(long, value_name = "NAME")]
+    pub stdin_secret: Option<String>,
     /// Ask the agents what would change; nothing is touched
     #[arg(long)]
     pub dry_run: bool,
@@ -33,6 +40,9 @@ impl ScriptArgs {
         if let Some(interpreter) = &self.interpreter {
             parameters["interpreter"] = json!(interpreter);
         }
+        if let Some(name) = &self.stdin_secret {
+            parameters["stdin_secret"] = secrets::reference(name)?;
+        }
         let mut request = Map::new();
         request.insert("operation_type".to_owned(), json!("run_script"));
         request.insert("parameters".to_owned(), parameters);
@@ -42,10 +52,26 @@ impl ScriptArgs {
         if let Some(user) = &self.run_as {
             request.insert("run_as".to_owned(), json!(user));
         }
+        if !self.secrets.is_empty() {
+            request.insert("environment".to_owned(), self.variables()?);
+        }
         if self.dry_run {
             request.insert("dry_run".to_owned(), json!(true));
         }
         Ok(request)
+    }
+
+    fn variables(&self) -> Result<Value, Failure> {
+        let mut variables = Map::new();
+        for given in &self.secrets {
+            let Some((variable, name)) = given.split_once('=') else {
+                return Err(Failure::Input(format!(
+                    "{given}: VARIABLE=NAME is expected, such as DB_PASSWORD=db/password"
+                )));
+            };
+            variables.insert(variable.to_owned(), secrets::reference(name)?);
+        }
+        Ok(Value::Object(variables))
     }
 
     fn text(&self, command: &[String]) -> Result<String, Failure> {
@@ -107,6 +133,27 @@ mod tests {
     #[test]
     fn nothing_to_run_is_refused() {
         assert!(ScriptArgs::default().request(&[]).is_err());
+    }
+
+    #[test]
+    fn secrets_are_named_and_their_values_are_nowhere() {
+        let args = ScriptArgs {
+            secrets: vec!["A=db/a".to_owned(), "B=b@2".to_owned()],
+            stdin_secret: Some("in".to_owned()),
+            ..ScriptArgs::default()
+        };
+        let request = Value::from(args.request(&["cat".to_owned()]).expect("request"));
+        let expected = json!({"A": {"secret": "db/a"}, "B": {"secret": "b", "version": 2}});
+        assert_eq!(request["environment"], expected);
+        assert_eq!(
+            request["parameters"]["stdin_secret"],
+            json!({"secret": "in"})
+        );
+        let bad = ScriptArgs {
+            secrets: vec!["A".to_owned()],
+            ..ScriptArgs::default()
+        };
+        assert!(bad.request(&["cat".to_owned()]).is_err());
     }
 
     #[test]
