@@ -14,6 +14,7 @@ mod guests;
 mod many;
 mod migrations;
 mod open;
+mod query;
 mod readers;
 mod writer;
 

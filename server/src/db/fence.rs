@@ -6,10 +6,10 @@ use sqlx::{
     AssertSqlSafe, Connection as _, Executor as _, PgConnection, SqlSafeStr as _, SqliteConnection,
 };
 
-use super::connection::{Connection, Extent, postgres_rows, sqlite_rows};
 use super::failure::failure;
 use super::gate::{Gate, Reach};
 use super::guest::{self, Guest};
+use super::query::{Extent, postgres_rows, sqlite_rows};
 use super::{DbError, MigrationText, Rows, Statement};
 
 pub(super) const NO_GATE: &str = "the connection has no gate for modules";
@@ -45,21 +45,7 @@ pub(super) fn settings_of_a_reader(guest: &Guest) -> String {
 }
 
 /// Applies what has not been applied, in one transaction, and looks at the result before it stands.
-pub(super) async fn migrate(
-    connection: Connection,
-    guest: &Guest,
-    list: Vec<MigrationText>,
-) -> Result<(), DbError> {
-    match connection {
-        Connection::Sqlite(connection, Some(gate)) => {
-            migrate_sqlite(connection, &gate, guest, list).await
-        }
-        Connection::Sqlite(_, None) => Err(DbError::Unavailable(NO_GATE.to_owned())),
-        Connection::Postgres(connection) => migrate_postgres(connection, guest, list).await,
-    }
-}
-
-async fn migrate_sqlite(
+pub(super) async fn migrate_sqlite(
     mut connection: SqliteConnection,
     gate: &Gate,
     guest: &Guest,
@@ -162,7 +148,8 @@ fn check_schema(
     Ok(())
 }
 
-async fn migrate_postgres(
+/// The same, with the guest's role.
+pub(super) async fn migrate_postgres(
     mut connection: PgConnection,
     guest: &Guest,
     list: Vec<MigrationText>,

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use sqlx::SqliteConnection;
 
-use super::connection::{Extent, sqlite_rows};
 use super::failure::failure;
 use super::guest::Guest;
+use super::query::{Extent, sqlite_rows};
 use super::{DbError, Statement, guest};
 
 pub(super) use authorizer::{Action, confine};
@@ -170,7 +170,8 @@ impl Gate {
             ends_us: AtomicU64::new(0),
         });
         let mut handle = connection.lock_handle().await.map_err(failure)?;
-        authorizer::register(&mut handle, &gate)?;
+        let judge: Arc<dyn authorizer::Judge> = gate.clone();
+        authorizer::register(&mut handle, Arc::downgrade(&judge))?;
         let looked_at = Arc::clone(&gate);
         handle.set_progress_handler(STEPS_BETWEEN_LOOKS, move || !looked_at.is_over());
         Ok(gate)
@@ -192,7 +193,18 @@ impl Gate {
         Admission(self)
     }
 
-    /// Whether SQLite may compile this into the statement under way. The first refusal is kept, to be told.
+    fn is_over(&self) -> bool {
+        let ends_us = self.ends_us.load(Ordering::Acquire);
+        ends_us != 0 && since_start_us() > ends_us
+    }
+
+    fn pass(&self) -> MutexGuard<'_, Option<Pass>> {
+        self.pass.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl authorizer::Judge for Gate {
+    /// The first refusal is kept, to be told.
     fn allows(&self, action: Action, one: &str, two: &str, database: &str) -> bool {
         let mut pass = self.pass();
         let Some(pass) = pass.as_mut() else {
@@ -209,15 +221,6 @@ impl Gate {
             return false;
         }
         true
-    }
-
-    fn is_over(&self) -> bool {
-        let ends_us = self.ends_us.load(Ordering::Acquire);
-        ends_us != 0 && since_start_us() > ends_us
-    }
-
-    fn pass(&self) -> MutexGuard<'_, Option<Pass>> {
-        self.pass.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -9,11 +9,12 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Connection as _, Executor as _, PgPool, SqliteConnection};
 use tokio::sync::Semaphore;
 
-use super::connection::{Extent, marked, open_sqlite, postgres_rows, sqlite_rows};
+use super::connection::open_sqlite;
 use super::failure::failure;
 use super::gate::{self, Gate, Reach, Tables};
 use super::guest::Guest;
-use super::open::ACQUIRE_TIMEOUT;
+use super::query::{Extent, marked, postgres_rows, sqlite_rows};
+use super::readers::ACQUIRE_TIMEOUT;
 use super::{DbError, Rows, Statement, fence};
 
 /// Connections of all modules to SQLite, and of each to PostgreSQL.
@@ -22,7 +23,7 @@ const READERS_MAX: usize = 4;
 pub(super) enum Guests {
     Sqlite(Box<SqliteGuests>),
     Postgres {
-        options: PgConnectOptions,
+        options: Box<PgConnectOptions>,
         pools: Mutex<BTreeMap<String, PgPool>>,
     },
 }
@@ -52,7 +53,7 @@ impl Guests {
 
     pub(super) fn on_postgres(options: PgConnectOptions) -> Self {
         Self::Postgres {
-            options,
+            options: Box::new(options),
             pools: Mutex::default(),
         }
     }
@@ -70,7 +71,7 @@ impl Guests {
                     let mut pools = pools.lock().unwrap_or_else(PoisonError::into_inner);
                     let of_guest = pools.entry(guest.role().to_owned());
                     of_guest
-                        .or_insert_with(|| postgres_pool(options.clone(), guest))
+                        .or_insert_with(|| postgres_pool(PgConnectOptions::clone(options), guest))
                         .clone()
                 };
                 postgres_read_all(&pool, statements).await

@@ -11,15 +11,13 @@ use super::connection::{Connection, open_postgres, open_sqlite};
 use super::gate::Tables;
 use super::guest::Guest;
 use super::guests::Guests;
-use super::readers::Readers;
+use super::readers::{ACQUIRE_TIMEOUT, Readers};
 use super::{DbError, Dialect, MigrationText, fence};
 
 /// A migration or a backup may hold the write lock this long before writers give up.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Readers serve requests on two to eight cores; more would only queue in the page cache.
 const READERS_MAX: u32 = 6;
-/// A reader that cannot be had within this time means the database is down.
-pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pages of the writer's cache, as SQLite takes KiB: the upper pages of every index of a million commands, and what a
 /// large operation touches.
 const WRITER_CACHE: &str = "-65536";
@@ -100,7 +98,17 @@ impl Target {
     ) -> Result<(), DbError> {
         let mut connection = self.connect_writer().await?;
         self.put_gate_on(&mut connection).await?;
-        fence::migrate(connection, guest, list).await?;
+        match connection {
+            Connection::Sqlite(connection, Some(gate)) => {
+                fence::migrate_sqlite(connection, &gate, guest, list).await?;
+            }
+            Connection::Sqlite(_, None) => {
+                return Err(DbError::Unavailable(fence::NO_GATE.to_owned()));
+            }
+            Connection::Postgres(connection) => {
+                fence::migrate_postgres(connection, guest, list).await?;
+            }
+        }
         if let (Self::Sqlite(_, tables), Connection::Sqlite(connection, _)) =
             (self, &mut self.connect_writer().await?)
         {

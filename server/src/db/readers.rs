@@ -1,10 +1,15 @@
 //! The reader pool: queries that see the last commit, several on one snapshot where asked.
 
+use std::time::Duration;
+
 use sqlx::{Connection as _, PgPool, SqlitePool};
 
-use super::connection::{Extent, postgres_rows, sqlite_rows};
 use super::failure::failure;
+use super::query::{Extent, postgres_rows, sqlite_rows};
 use super::{DbError, Rows, Statement};
+
+/// A reader that cannot be had within this time means the database is down.
+pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(super) enum Readers {
     Sqlite(SqlitePool),

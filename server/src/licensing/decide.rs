@@ -241,7 +241,7 @@ pub enum NoProof {
     #[error(
         "this server's clock does not agree with it: it was issued at {issued_s} and the clock says {now_s} (seconds since 1970)"
     )]
-    Clock { issued_s: i64, now_s: i64 },
+    Disagrees { issued_s: i64, now_s: i64 },
 }
 
 /// Whether a licence proves that the wall clock is right and time remembered as later is wrong: the vendor's signature
@@ -251,7 +251,7 @@ pub fn vouches_for(claims: &Claims, now_s: i64, newest_issue_s: i64) -> Result<(
         return Err(NoProof::NotNewer);
     }
     if now_s < claims.iat || now_s >= claims.iat.saturating_add(FRESH_SECONDS).min(claims.exp) {
-        return Err(NoProof::Clock {
+        return Err(NoProof::Disagrees {
             issued_s: claims.iat,
             now_s,
         });

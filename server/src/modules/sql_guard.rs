@@ -130,18 +130,6 @@ fn is_own(table: &str, module: &str) -> bool {
 
 /// One statement of a migration.
 fn check_change(tokens: &[Token], module: &str) -> Result<(), SqlRefusal> {
-    /// What makes others own or see a table, or runs with it later.
-    const REFUSED: [&str; 9] = [
-        "owner",
-        "schema",
-        "inherit",
-        "inherits",
-        "attach",
-        "trigger",
-        "rule",
-        "partition",
-        "temp",
-    ];
     let word = |at: usize| word_at(tokens, at);
     let (kind, from) = match (word(0), word(1), word(2)) {
         (None, ..) if tokens.is_empty() => return Ok(()),
@@ -157,17 +145,7 @@ fn check_change(tokens: &[Token], module: &str) -> Result<(), SqlRefusal> {
             ));
         }
     };
-    let own = |at: usize| match tokens.get(at) {
-        Some(Token::Word(name))
-            if is_own(name, module) && tokens.get(at + 1) != Some(&Token::Symbol('.')) =>
-        {
-            Ok(at)
-        }
-        Some(Token::Word(name)) => Err(SqlRefusal::ForeignTable(name.clone())),
-        Some(Token::Symbol(_) | Token::Value) | None => {
-            Err(SqlRefusal::ForeignTable("'…'".to_owned()))
-        }
-    };
+    let own = |at: usize| own_name(tokens, at, module);
     let mut at = from;
     while matches!(word(at), Some("if" | "not" | "exists" | "only")) {
         at += 1;
@@ -181,9 +159,11 @@ fn check_change(tokens: &[Token], module: &str) -> Result<(), SqlRefusal> {
                 at + 2
             })?;
         }
-        "index" => return Err(SqlRefusal::Kind("CREATE INDEX … ON …")),
+        "index" => return Err(SqlRefusal::Kind("the name of an index of its own and ON")),
         "create" if tokens.get(at + 1) != Some(&Token::Symbol('(')) => {
-            return Err(SqlRefusal::Kind("CREATE TABLE … (…)"));
+            return Err(SqlRefusal::Kind(
+                "the name of a table of its own and its columns",
+            ));
         }
         "drop" => {
             while tokens.get(at + 1) == Some(&Token::Symbol(',')) {
@@ -192,7 +172,27 @@ fn check_change(tokens: &[Token], module: &str) -> Result<(), SqlRefusal> {
         }
         _ => {}
     }
-    for (at, token) in tokens.iter().enumerate().skip(at + 1) {
+    check_clauses(tokens, at + 1, module)?;
+    check_functions(tokens, module, &[])
+}
+
+/// What stands behind the name of what is made or altered.
+fn check_clauses(tokens: &[Token], from: usize, module: &str) -> Result<(), SqlRefusal> {
+    /// What makes others own or see a table, or runs with it later.
+    const REFUSED: [&str; 9] = [
+        "owner",
+        "schema",
+        "inherit",
+        "inherits",
+        "attach",
+        "trigger",
+        "rule",
+        "partition",
+        "temp",
+    ];
+    let word = |at: usize| word_at(tokens, at);
+    let own = |at: usize| own_name(tokens, at, module);
+    for (at, token) in tokens.iter().enumerate().skip(from) {
         match token {
             Token::Word(name) if REFUSED.contains(&name.as_str()) => {
                 return Err(SqlRefusal::Word(name.clone()));
@@ -215,7 +215,22 @@ fn check_change(tokens: &[Token], module: &str) -> Result<(), SqlRefusal> {
             Token::Word(_) | Token::Symbol(_) | Token::Value => {}
         }
     }
-    check_functions(tokens, module, &[])
+    Ok(())
+}
+
+/// The place, if a name of the module's own stands there.
+fn own_name(tokens: &[Token], at: usize, module: &str) -> Result<usize, SqlRefusal> {
+    match tokens.get(at) {
+        Some(Token::Word(name))
+            if is_own(name, module) && tokens.get(at + 1) != Some(&Token::Symbol('.')) =>
+        {
+            Ok(at)
+        }
+        Some(Token::Word(name)) => Err(SqlRefusal::ForeignTable(name.clone())),
+        Some(Token::Symbol(_) | Token::Value) | None => {
+            Err(SqlRefusal::ForeignTable("'…'".to_owned()))
+        }
+    }
 }
 
 fn word_at(tokens: &[Token], at: usize) -> Option<&str> {

@@ -25,7 +25,7 @@ fn required_role(method: &str, path: &str) -> &'static str {
     let path = path.strip_prefix(BASE).unwrap_or(path);
     let administration = ["/users", "/tokens", "/enrollment-tokens", "/audit"];
     if administration.iter().any(|prefix| path.starts_with(prefix))
-        || (path == "/license" && method != "get")
+        || (path.starts_with("/license") && method != "get")
         || path == "/modules/rescan"
         || (path.starts_with("/secrets") && method != "get")
         // Spending is a job's business; how much may be spent is not.

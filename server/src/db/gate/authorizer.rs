@@ -10,12 +10,11 @@ use std::collections::BTreeMap;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::sync::{PoisonError, RwLock, Weak};
 
 use libsqlite3_sys as ffi;
 use sqlx::sqlite::LockedSqliteHandle;
 
-use super::Gate;
 use crate::db::DbError;
 
 /// Bytes of one value in a module's reads: four times what a read may answer.
@@ -23,7 +22,13 @@ const VALUE_BYTES_MAX: c_int = 16 * 1024 * 1024;
 /// Bytes of one statement: 32,766 parameters are 300 KB.
 const SQL_BYTES_MAX: c_int = 1024 * 1024;
 
-static GATES: RwLock<BTreeMap<usize, Weak<Gate>>> = RwLock::new(BTreeMap::new());
+/// Who is asked.
+pub trait Judge: Send + Sync {
+    /// Whether SQLite may compile this into the statement under way.
+    fn allows(&self, action: Action, one: &str, two: &str, database: &str) -> bool;
+}
+
+static GATES: RwLock<BTreeMap<usize, Weak<dyn Judge>>> = RwLock::new(BTreeMap::new());
 
 /// What SQLite asks about, as far as it is told apart here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,13 +86,13 @@ impl Action {
 /// From now on the connection asks the gate.
 pub(super) fn register(
     handle: &mut LockedSqliteHandle<'_>,
-    gate: &Arc<Gate>,
+    gate: Weak<dyn Judge>,
 ) -> Result<(), DbError> {
     static NEXT: AtomicUsize = AtomicUsize::new(1);
     let id = NEXT.fetch_add(1, Ordering::Relaxed);
     let mut gates = GATES.write().unwrap_or_else(PoisonError::into_inner);
     gates.retain(|_, gate| gate.strong_count() > 0);
-    gates.insert(id, Arc::downgrade(gate));
+    gates.insert(id, gate);
     drop(gates);
     // SAFETY: the handle is locked, so nobody else uses the connection; the callback has the signature that SQLite asks
     // for, and its argument is a number that is never followed.
