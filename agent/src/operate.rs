@@ -233,7 +233,7 @@ mod tests {
         // Whatever came by the checks: it is not handed on.
         let variables = [("PATH", "/theirs"), ("BASH_ENV", "x"), ("PERL5OPT", "-d")];
         job.options.environment = variables
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .map(|(name, value)| (name.to_owned(), value.into()))
             .into();
         let spec = prepare(&job, &system, id, &run).unwrap();
         let names: Vec<&str> = spec.environment.keys().map(String::as_str).collect();

@@ -332,7 +332,7 @@ fn variables_are_for_scripts_and_their_checks_only() {
     let service = json!({"service": "x", "action": "start"});
     let plan = |steps: &[&serde_json::Value]| json!({ "steps": steps });
     let given = ExecutionOptions {
-        environment: [("A".to_owned(), "b".to_owned())].into(),
+        environment: [("A".to_owned(), "b".into())].into(),
         health_check: Some(health_check(&json!({"script": "true"})).unwrap()),
         ..ExecutionOptions::default()
     };

@@ -421,7 +421,7 @@ fn a_secret_is_deployed_exactly_for_its_owner_only_and_not_told() {
     let values = SecretValues::from([("a/key@2".to_owned(), value.clone())]);
     let content = Content::carried(&wanted, &values).unwrap().unwrap();
     let options = ExecutionOptions::default();
-    let outcome = deploy(&wanted, &options, content, "test", &Stop::after_seconds(60));
+    let outcome = deploy_with(&wanted, &options, content, &Stop::after_seconds(60));
     assert_eq!(outcome.status, OutcomeStatus::Succeeded, "{outcome:?}");
     assert_eq!(std::fs::read(&path).unwrap(), value.bytes());
     assert_eq!(mode(&path), 0o600);

@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
 use fleetwright_protocol::ExecutionOptions;
+use fleetwright_protocol::SecretValues;
 use fleetwright_protocol::operation::DeployFile;
 use fleetwright_protocol::outcome::{FailureReason, OutcomeStatus};
 
@@ -67,7 +68,9 @@ impl Host {
             stop: &Stop::after_seconds(60),
             guard: &anywhere(),
         };
-        let content = Content::inline(&file).unwrap();
+        let content = Content::carried(&file, &SecretValues::new())
+            .unwrap()
+            .unwrap();
         let outcome = deploy(&file, content, &manner, Some(&mut keeper));
         drop(keeper);
         (outcome, noted)
