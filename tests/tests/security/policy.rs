@@ -143,7 +143,8 @@ fn variables_reach_nothing_that_the_agent_runs_by_itself() {
         ("ENV", "x"),
         ("HARMLESS", "x"),
     ];
-    let managers: [(String, fn(&Value) -> Value); 3] = [
+    type Ask = fn(&Value) -> Value;
+    let managers: [(String, Ask); 3] = [
         ("service_manager = \"systemd\"".to_owned(), service),
         (format!("service_manager = {manager:?}"), service),
         ("package_manager = [\"apt\"]".to_owned(), packages),

@@ -183,7 +183,11 @@ fn runs_and_leaves_nothing(engine: Engine) {
     // A plan that deploys one, checks its host with one, and puts back what holds one.
     let target = place.join("app.key");
     let deploy = |name: &str, parameters: Value| json!({"name": name, "operation_type": "deploy_file", "parameters": parameters});
-    let plan = |steps: Vec<Value>| {
+    let plan = |mut steps: Vec<Value>| {
+        // Variables are for scripts and the check that follows them.
+        steps.push(
+            json!({"name": "s", "operation_type": "run_script", "parameters": {"script": "true"}}),
+        );
         json!({"operation_type": "apply_deployment_plan", "parameters": {"steps": steps},
         "environment": {"CHECKED": {"secret": "db/password", "version": 2}},
         "health_check": {"script": "echo checked $CHECKED; [ -n \"$CHECKED\" ]"}})
