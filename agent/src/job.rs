@@ -1,5 +1,6 @@
 //! A command's operation, checked and ready to run: what `core` queues. Pure.
 
+use fleetwright_protocol::limits::{SECRETS_BYTES_MAX, SECRETS_MAX};
 use fleetwright_protocol::references::references;
 use fleetwright_protocol::time_limit::operation_seconds;
 use fleetwright_protocol::validate;
@@ -34,7 +35,7 @@ pub struct Job {
 }
 
 impl Job {
-    /// With the secrets that came with it: all it names, and no others.
+    /// With the secrets that came with it: all it names, and no others, and no more of them than a server may send.
     pub fn with_secrets(mut self, given: &SecretValues) -> Result<Self, BadJob> {
         for placed in references(&self.operation, &self.options) {
             let key = placed.reference.key();
@@ -45,8 +46,21 @@ impl Job {
                 ))
             })?;
             self.secrets.insert(key, value.clone());
+            let (number, bytes) = (self.secrets.len(), self.secrets_bytes());
+            if number > SECRETS_MAX || bytes > SECRETS_BYTES_MAX {
+                let pointer = &placed.pointer;
+                return Err(BadJob::Invalid(format!(
+                    "{pointer} the secrets are too many or too long: at most {SECRETS_MAX}, and {SECRETS_BYTES_MAX} bytes"
+                )));
+            }
         }
         Ok(self)
+    }
+
+    /// How much of this host's memory its secrets take.
+    pub fn secrets_bytes(&self) -> usize {
+        let lengths = self.secrets.values().map(|value| value.bytes().len());
+        lengths.sum()
     }
 
     /// Where it runs, if it starts now. Whatever runs programs needs a process that outlives the agent.
@@ -186,7 +200,30 @@ fn invalid(found: &[Violation]) -> BadJob {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use fleetwright_protocol::SecretValue;
     use serde_json::json;
+
+    #[test]
+    fn of_secrets_a_job_takes_as_many_bytes_as_a_server_may_send_and_none_it_does_not_name() {
+        let operation = json!({
+            "operation_type": "run_script",
+            "parameters": {"script": "x", "env": {"A": {"secret": "a"}, "B": {"secret": "b"}, "C": {"secret": "a"}}},
+        });
+        for (bytes, is_taken) in [(SECRETS_BYTES_MAX, true), (SECRETS_BYTES_MAX + 1, false)] {
+            let given = [
+                ("a", bytes / 2),
+                ("b", bytes.div_ceil(2)),
+                ("other", SECRETS_BYTES_MAX),
+            ];
+            let given = given
+                .map(|(name, bytes)| (name.to_owned(), SecretValue::new(vec![b'x'; bytes])))
+                .into();
+            match parse(&operation, 60).unwrap().with_secrets(&given) {
+                Ok(job) => assert!(is_taken && job.secrets_bytes() == bytes, "{bytes}"),
+                Err(error) => assert!(!is_taken, "{bytes}: {error}"),
+            }
+        }
+    }
 
     #[test]
     fn what_cannot_be_carried_out_is_told_apart_from_what_is_wrong() {

@@ -15,7 +15,8 @@ use crate::run::Run;
 /// Commands that may wait here. Each holds its operation (at most 768 KiB) in memory; the server resends what is
 /// refused, under a later attempt.
 const WAITING_MAX: usize = 64;
-/// Of all their operations, as JSON: one is far below a kilobyte, unless somebody means to fill this host's memory.
+/// Of all their operations, as JSON, and their secrets: one is far below a kilobyte, unless somebody means to fill this host's
+/// memory.
 const WAITING_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// No command lives longer, or waits longer for its turn, whatever its frame says.
 const TTL_MS_MAX: u64 = EXPIRES_IN_SECONDS_MAX * 1_000;
@@ -214,7 +215,7 @@ impl Core {
         if waiting == 0 && busy.lets_start(candidate.job.is_barrier(), self.slots()) {
             return Fate::Start(candidate);
         }
-        candidate.bytes = command.operation.to_string().len();
+        candidate.bytes = command.operation.to_string().len() + candidate.job.secrets_bytes();
         if waiting < WAITING_MAX && waiting_bytes + candidate.bytes <= WAITING_BYTES_MAX {
             Fate::Queue(candidate)
         } else {

@@ -37,8 +37,8 @@ const SCRIPT_FOLDERS: [&str; 4] = [
     "/etc/default",
     "/etc/sysconfig",
 ];
-/// Folders that are everybody's: settings that lie in one are guarded without it.
-const SHARED_FOLDERS: [&str; 3] = ["/usr/local/etc", "/var/lib", "/var/tmp"];
+/// What a folder that is made for the agent has in its name.
+const PRODUCT: &str = "fleetwright";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -112,13 +112,13 @@ pub fn of(config: &Config) -> Vec<Own> {
     own
 }
 
-/// Whether a folder of settings has nothing else in it: not the data folder, and not the rest of the system.
+/// Whether a folder of settings was made for them. Any other may be somebody's home, or hold half of the system: there the
+/// file alone is the agent's. Nor is it one that has the data folder in it, which is guarded anyway.
 fn is_its_own(folder: &Path, data_dir: &Path) -> bool {
-    let is_near_root = folder.components().count() <= 2;
-    let is_shared = SHARED_FOLDERS
-        .iter()
-        .any(|shared| folder == Path::new(shared));
-    !is_near_root && !is_shared && !data_dir.starts_with(folder)
+    let is_default = Path::new(CONFIG_DEFAULT).parent() == Some(folder);
+    let name = folder.file_name().unwrap_or_default();
+    let is_named = name.to_string_lossy().contains(PRODUCT);
+    (is_default || is_named) && !data_dir.starts_with(folder)
 }
 
 fn programs() -> impl Iterator<Item = PathBuf> {
@@ -175,14 +175,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_of_settings_is_guarded_unless_others_live_there_too() {
+    fn a_folder_of_settings_is_guarded_if_it_was_made_for_them() {
         for (folder, data, expected) in [
             ("/etc/fleetwright", "/var/lib/fleetwright-agent", true),
-            ("/opt/agent/etc", "/opt/agent/data", true),
+            ("/opt/fleetwright-agent", "/opt/data", true),
+            ("/opt/fleetwright", "/opt/fleetwright/data", false),
+            ("/opt/agent/etc", "/opt/agent/data", false),
             ("/tmp/x", "/tmp/x/data", false),
             ("/etc", "/var/lib/fleetwright-agent", false),
             ("/", "/data", false),
-            ("/usr/local/etc", "/data", false),
+            ("/usr/local", "/data", false),
+            ("/home/bob", "/data", false),
         ] {
             let found = is_its_own(Path::new(folder), Path::new(data));
             assert_eq!(found, expected, "{folder} {data}");

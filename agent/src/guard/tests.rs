@@ -173,16 +173,20 @@ fn what_cannot_be_looked_at_is_compared_as_text() {
 #[test]
 fn the_agents_own_files_are_denied_without_a_policy() {
     let host = Host::new();
-    let conf = host.path("agent/etc");
+    let conf = host.path("agent/fleetwright");
     std::fs::create_dir_all(&conf).unwrap();
     std::fs::create_dir_all(host.path("agent/data/run")).unwrap();
-    for file in ["agent/etc/agent.toml", "agent/data/agent.key", "ca.pem"] {
+    for file in [
+        "agent/fleetwright/agent.toml",
+        "agent/data/agent.key",
+        "ca.pem",
+    ] {
         std::fs::write(host.path(file), "x").unwrap();
     }
-    symlink("agent/etc", host.path("settings")).unwrap();
+    symlink("agent/fleetwright", host.path("settings")).unwrap();
     for (name, of) in [
         ("key-2", "agent/data/agent.key"),
-        ("toml-2", "agent/etc/agent.toml"),
+        ("toml-2", "agent/fleetwright/agent.toml"),
         ("ca-2", "ca.pem"),
     ] {
         std::fs::hard_link(host.path(of), host.path(name)).unwrap();
@@ -195,10 +199,10 @@ fn the_agents_own_files_are_denied_without_a_policy() {
     };
     let policy = PathPolicy::of(&config);
     for (path, expected) in [
-        ("agent/etc/agent.toml", false),
-        ("agent/etc/other", false),
+        ("agent/fleetwright/agent.toml", false),
+        ("agent/fleetwright/other", false),
         ("settings/agent.toml", false),
-        ("agent/etc/new/deep", false),
+        ("agent/fleetwright/new/deep", false),
         ("agent/data/agent.key", false),
         ("agent/data/run/x/script", false),
         ("ca.pem", false),
@@ -233,6 +237,26 @@ fn the_agents_own_files_are_denied_without_a_policy() {
     }
     assert!(!own("/etc/systemd/system/other.service"));
     assert!(!own("/usr/bin/another-program"));
+}
+
+#[test]
+fn settings_in_a_folder_of_others_are_guarded_without_it() {
+    let host = Host::new();
+    std::fs::write(host.path("srv/agent.toml"), "x").unwrap();
+    let config = Config {
+        file: Some(host.path("srv/agent.toml")),
+        data_dir: host.path("data"),
+        ..Config::default()
+    };
+    let policy = PathPolicy::of(&config);
+    for (path, expected) in [
+        ("srv/agent.toml", false),
+        ("srv/../srv/agent.toml", false),
+        ("srv/index.html", true),
+        ("srv/www/index.html", true),
+    ] {
+        assert_eq!(host.lets(&policy, path), expected, "{path}");
+    }
 }
 
 #[test]

@@ -13,7 +13,10 @@ use crate::supervisor::spec::COMMAND_VARIABLE;
 
 /// Where programs are looked for, whatever the agent's own environment says.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// Others than root may change neither a tool of the system's own nor the folder it is in.
+/// Where Homebrew is (its documentation's "prefix"), beside `/usr/local`: in no other program's way.
+const BREW: &str = "brew";
+const BREW_FOLDERS: [&str; 2] = ["/opt/homebrew/bin", "/home/linuxbrew/.linuxbrew/bin"];
+/// Others than its owner may change neither a tool nor the folder it is in.
 const OTHERS_MAY_WRITE: u32 = 0o022;
 
 /// The variables of a run: the few that every program may count on, then the operation's own. Never a variable of the
@@ -40,10 +43,16 @@ pub fn environment<'a>(
     Ok(variables)
 }
 
-/// Where the system's own tool of this name is: only in folders that root alone may change, and no environment says where
-/// else.
+/// Where the system's own tool of this name is: only in folders that nobody may change but root and this process's own
+/// account, which needs no tool for what it may do; and no environment says where else.
 pub fn tool(name: &str) -> Option<PathBuf> {
-    tool_in(PATH.split(':').map(Path::new), name)
+    let own = rustix::process::geteuid().as_raw();
+    tool_in(folders_of(name), name, own)
+}
+
+fn folders_of(name: &str) -> impl Iterator<Item = &'static Path> {
+    let brews = BREW_FOLDERS.iter().filter(move |_| name == BREW);
+    PATH.split(':').chain(brews.copied()).map(Path::new)
 }
 
 /// Whether the system has this tool.
@@ -68,15 +77,20 @@ pub fn of_tools() -> BTreeMap<String, String> {
     variables
 }
 
-fn tool_in<'a>(mut folders: impl Iterator<Item = &'a Path>, name: &str) -> Option<PathBuf> {
-    let is_roots =
-        |found: &std::fs::Metadata| found.uid() == 0 && found.mode() & OTHERS_MAY_WRITE == 0;
+fn tool_in<'a>(
+    mut folders: impl Iterator<Item = &'a Path>,
+    name: &str,
+    own: u32,
+) -> Option<PathBuf> {
+    let is_trusted = |found: &std::fs::Metadata| {
+        [0, own].contains(&found.uid()) && found.mode() & OTHERS_MAY_WRITE == 0
+    };
     folders.find_map(|folder| {
         let path = folder.join(name);
         let its_folder = std::fs::metadata(folder).ok()?;
         let program = std::fs::metadata(&path).ok()?;
         let runs = program.is_file() && program.permissions().mode() & 0o111 != 0;
-        (runs && is_roots(&its_folder) && is_roots(&program)).then_some(path)
+        (runs && is_trusted(&its_folder) && is_trusted(&program)).then_some(path)
     })
 }
 
@@ -104,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tool_is_found_only_where_root_alone_may_change_it() {
+    fn a_tool_is_found_only_where_no_third_account_may_change_it() {
         let host = tempfile::tempdir().unwrap();
         let (first, second) = (host.path().join("first"), host.path().join("second"));
         let set_mode = |path: &Path, mode| {
@@ -116,11 +130,14 @@ mod tests {
             std::fs::write(folder.join("tool"), "").unwrap();
             set_mode(&folder.join("tool"), 0o755);
         }
-        let found = || tool_in([first.as_path(), second.as_path()].into_iter(), "tool");
+        let found_by = |own| tool_in([first.as_path(), second.as_path()].into_iter(), "tool", own);
         if !accounts::is_root() {
-            assert_eq!(found(), None, "they are not root's");
+            let own = rustix::process::geteuid().as_raw();
+            assert_eq!(found_by(0), None, "they are not root's");
+            assert_eq!(found_by(own), Some(first.join("tool")));
             return;
         }
+        let found = || found_by(0);
         assert_eq!(found(), Some(first.join("tool")));
         for (path, mode) in [
             (first.clone(), 0o775),
@@ -135,6 +152,8 @@ mod tests {
         for path in [first.clone(), first.join("tool")] {
             chown(&path, Some(65_534), None).unwrap();
             assert_eq!(found(), Some(second.join("tool")), "{path:?}");
+            assert_eq!(found_by(65_534), Some(first.join("tool")), "{path:?}");
+            assert_eq!(found_by(65_533), Some(second.join("tool")), "{path:?}");
             chown(&path, Some(0), None).unwrap();
         }
         // What a link leads to counts.
@@ -149,6 +168,12 @@ mod tests {
                 .map(|folder| PATH.split(':').any(|known| folder == Path::new(known))),
             Some(true)
         );
+    }
+
+    #[test]
+    fn brew_alone_is_looked_for_where_homebrew_is() {
+        let has = |name| folders_of(name).any(|folder| folder.starts_with("/home/linuxbrew"));
+        assert!(has("brew") && !has("sh"));
     }
 
     #[test]

@@ -100,7 +100,9 @@ fn located(argv: &[String]) -> io::Result<Vec<String>> {
             let path =
                 surroundings::tool(word).and_then(|path| path.into_os_string().into_string().ok());
             *word = path.ok_or_else(|| {
-                let why = format!("there is no {word} in a folder that root alone may change");
+                let why = format!(
+                    "there is no {word} in a folder that only root and this account may change"
+                );
                 io::Error::new(io::ErrorKind::NotFound, why)
             })?;
         }

@@ -2,7 +2,7 @@
 //! `/proc/self/mountinfo`; see proc(5).
 
 use std::ffi::OsString;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
@@ -40,19 +40,34 @@ impl Mounts {
     /// Of an open file or folder; `None` if it cannot be told.
     pub fn position(&self, open: BorrowedFd<'_>) -> Option<Position> {
         let number = open.as_raw_fd();
-        let about = std::fs::read_to_string(format!("/proc/self/fdinfo/{number}")).ok()?;
-        let id = about
-            .lines()
-            .find_map(|line| line.strip_prefix("mnt_id:"))?;
-        let id: u64 = id.trim().parse().ok()?;
         let path = std::fs::read_link(format!("/proc/self/fd/{number}")).ok()?;
-        let mount = self.0.iter().find(|mount| mount.id == id)?;
+        let mount = match mount_id(number) {
+            Some(id) => self.0.iter().find(|mount| mount.id == id)?,
+            None => self.around(&path)?,
+        };
         let below = path.strip_prefix(&mount.point).ok()?;
         Some(Position {
             device: mount.device.clone(),
             path: joined(&mount.root, below),
         })
     }
+}
+
+impl Mounts {
+    /// The mount that a path is in: of those around it the innermost, and there the one on top, which comes last.
+    fn around(&self, path: &Path) -> Option<&Mount> {
+        let around = self.0.iter().filter(|mount| path.starts_with(&mount.point));
+        around.max_by_key(|mount| mount.point.components().count())
+    }
+}
+
+/// The mount of an open file. Kernels before 5.14 do not tell a thread that acts as another account.
+fn mount_id(number: RawFd) -> Option<u64> {
+    let about = std::fs::read_to_string(format!("/proc/self/fdinfo/{number}")).ok()?;
+    let id = about
+        .lines()
+        .find_map(|line| line.strip_prefix("mnt_id:"))?;
+    id.trim().parse().ok()
 }
 
 impl Position {
@@ -148,6 +163,35 @@ mod tests {
         assert!(at("1:1", "/a/b").lies_in(&at("1:1", "/a")));
         assert!(!at("1:2", "/a/b").lies_in(&at("1:1", "/a")));
         assert!(!at("1:1", "/ab").lies_in(&at("1:1", "/a")));
+    }
+
+    #[test]
+    fn the_mount_of_a_path_is_the_innermost_and_the_one_on_top() {
+        let mount = |id, point: &str| Mount {
+            id,
+            device: "1:1".to_owned(),
+            root: "/".into(),
+            point: point.into(),
+        };
+        let mounts = Mounts(vec![
+            mount(1, "/"),
+            mount(2, "/a/b"),
+            mount(3, "/a"),
+            mount(4, "/a/b"),
+        ]);
+        for (path, expected) in [("/x", 1), ("/a/bc", 3), ("/a/b", 4), ("/a/b/c/d", 4)] {
+            let found = mounts.around(Path::new(path)).map(|mount| mount.id);
+            assert_eq!(found, Some(expected), "{path}");
+        }
+        // As the kernel has it.
+        let folder = tempfile::tempdir().unwrap();
+        let open = std::fs::File::open(folder.path()).unwrap();
+        let mounts = Mounts::read();
+        let path = std::fs::canonicalize(folder.path()).unwrap();
+        assert_eq!(
+            mounts.around(&path).map(|mount| mount.id),
+            mount_id(open.as_raw_fd())
+        );
     }
 
     #[test]

@@ -380,10 +380,15 @@ fn exchange(place: &Target<'_>, undo: &Undo, copy: Option<File>) -> Result<(), D
     }
 }
 
+/// Removes the folders that were made, innermost first, as far as they are empty and the policy lets the agent change them:
+/// what is allowed may begin below them, and an empty folder around it is no reason to call the rest not put back.
 fn remove_folders(folders: &[String], guard: &Guard) -> Result<(), DeployError> {
     for made in folders.iter().rev() {
-        let Opened::Folder(place) = Target::open(made, guard)? else {
-            continue;
+        let place = match Target::open(made, guard) {
+            Ok(Opened::Folder(place)) => place,
+            Ok(Opened::Missing(_)) => continue,
+            Err(DeployError::Denied(_)) => break,
+            Err(error) => return Err(error),
         };
         // One that others have put something into stays, and so do those around it.
         if !place.remove_empty_folder()? {

@@ -333,3 +333,17 @@ fn what_an_older_agent_has_noted_is_left_as_it_is() {
     assert!(without.unwrap_err().contains("older agent"));
     assert!(path.exists());
 }
+
+#[test]
+fn folders_around_what_the_policy_allows_stay_and_the_rest_is_put_back() {
+    let host = Host::new();
+    let (made, file) = (host.path("made"), host.path("made/allowed/deep/file"));
+    let noted = host.deploy(&file, "new");
+    let policy = serde_json::json!({"allow": [host.path("made/allowed")]});
+    let policy: crate::guard::PathPolicy = serde_json::from_value(policy).unwrap();
+    for (undo, change) in noted.iter().rev() {
+        restore(undo, Some(change), host.run.path(), &policy.guard(), true).unwrap();
+    }
+    assert!(!host.path("made/allowed").join("deep").exists());
+    assert!(made.is_dir());
+}
