@@ -16,6 +16,7 @@ mod migrations;
 mod open;
 mod query;
 mod readers;
+pub mod words;
 mod writer;
 
 use std::sync::Arc;

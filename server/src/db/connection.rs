@@ -8,7 +8,7 @@ use super::failure::failure;
 use super::gate::{Gate, Reach, Tables};
 use super::guest::Guest;
 use super::query::{Extent, marked, postgres_query, postgres_rows, sqlite_query, sqlite_rows};
-use super::{DbError, MigrationText, Rows, Statement, fence, fitness, migrations};
+use super::{DbError, MigrationText, Rows, Statement, fence, fitness, guest, migrations};
 
 /// The first SQLite release with the WAL-reset fix this program relies on.
 const SQLITE_VERSION_MIN: (i64, &str) = (3_051_003, "3.51.3");
@@ -68,11 +68,11 @@ impl Connection {
         }
     }
 
-    /// From here on statements are the guest's, until it is left or the transaction ends.
+    /// The next statement is the guest's.
     pub(super) async fn enter_guest(&mut self, guest: &Guest) -> Result<(), DbError> {
         match self {
             Self::Sqlite(..) => Ok(()),
-            Self::Postgres(connection) => fence::enter(connection, guest).await,
+            Self::Postgres(connection) => fence::enter(connection, guest, guest::WRITE_MAX).await,
         }
     }
 

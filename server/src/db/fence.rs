@@ -1,6 +1,8 @@
 //! PostgreSQL's fence around a module: a role that owns the module's tables and may do nothing else, under which the
 //! module's statements run; and, for both databases, a module's migrations, which make and change only what is its own.
 
+use std::time::Duration;
+
 use sqlx::migrate::{Migration, MigrationType};
 use sqlx::{
     AssertSqlSafe, Connection as _, Executor as _, PgConnection, SqlSafeStr as _, SqliteConnection,
@@ -10,11 +12,12 @@ use super::failure::failure;
 use super::gate::{Gate, Reach};
 use super::guest::{self, Guest};
 use super::query::{Extent, postgres_rows, sqlite_rows};
-use super::{DbError, MigrationText, Rows, Statement};
+use super::{DbError, MigrationText, Rows, Statement, words};
 
 pub(super) const NO_GATE: &str = "the connection has no gate for modules";
 /// The server's own statements follow.
-pub(super) const LEAVE: &str = "RESET ROLE; RESET statement_timeout";
+pub(super) const LEAVE: &str =
+    "RESET ROLE; RESET statement_timeout; RESET standard_conforming_strings";
 /// What sqlx makes for its own migrations, for each database its types.
 const TABLE_COLUMNS: [&str; 2] = [
     "version BIGINT PRIMARY KEY, description TEXT NOT NULL, installed_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, \
@@ -23,17 +26,28 @@ const TABLE_COLUMNS: [&str; 2] = [
      success BOOLEAN NOT NULL, checksum BYTEA NOT NULL, execution_time BIGINT NOT NULL",
 ];
 
-/// The statements that follow, to the end of the transaction or until [`LEAVE`], are the guest's.
-pub(super) async fn enter(connection: &mut PgConnection, guest: &Guest) -> Result<(), DbError> {
-    let (role, time_ms) = (guest.role(), guest::WRITE_MAX.as_millis());
-    run(
-        connection,
-        format!("SET LOCAL ROLE {role}; SET LOCAL statement_timeout = {time_ms}"),
-    )
-    .await
+/// The next statement is the guest's. Said before each one, for what a statement of a guest did to the role and the settings
+/// would hold for the next.
+pub(super) async fn enter(
+    connection: &mut PgConnection,
+    guest: &Guest,
+    time: Duration,
+) -> Result<(), DbError> {
+    run(connection, entering(guest, time)).await
 }
 
-/// What a connection that only this guest reads with is told first.
+fn entering(guest: &Guest, time: Duration) -> String {
+    format!(
+        "SET LOCAL ROLE {}; SET LOCAL statement_timeout = {}; SET LOCAL standard_conforming_strings = on",
+        guest.role(),
+        time.as_millis()
+    )
+}
+
+/// Begins what is rolled back after a guest's reads, whatever they did, so that no setting of theirs outlives it.
+pub(super) const BEGIN_READS: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+
+/// What a connection that only this guest reads with is told first. It is told again before each statement.
 pub(super) fn settings_of_a_reader(guest: &Guest) -> String {
     format!(
         "SET standard_conforming_strings = on; SET statement_timeout = {}; SET lock_timeout = {}; \
@@ -175,21 +189,7 @@ pub(super) async fn migrate_postgres(
     run(&mut tx, make).await?;
     let applied = postgres_rows(&mut tx, applied(&table), Extent::Whole).await?;
     for (version, migration) in pending(&applied, list)? {
-        let time_ms = guest::MIGRATION_MAX.as_millis();
-        run(
-            &mut tx,
-            format!("SET LOCAL ROLE {role}; SET LOCAL statement_timeout = {time_ms}"),
-        )
-        .await?;
-        tx.execute(sqlx::raw_sql(migration.sql.clone()))
-            .await
-            .map_err(failure)?;
-        let still = one_text(&mut tx, "SELECT CAST(current_user AS text) AS found").await?;
-        if still != role {
-            return Err(DbError::Refused(
-                "the migration leaves the module's role".to_owned(),
-            ));
-        }
+        as_guest(&mut tx, guest, migration.sql.as_str()).await?;
         run(&mut tx, LEAVE.to_owned()).await?;
         let record = sqlx::query(AssertSqlSafe(record(&table)))
             .bind(version)
@@ -208,6 +208,34 @@ pub(super) async fn migrate_postgres(
     // Nothing is lost with a connection that does not close.
     let _ = connection.close().await;
     Ok(())
+}
+
+/// A migration's statements, one by one, so that none runs as somebody else because of the one before.
+async fn as_guest(tx: &mut PgConnection, guest: &Guest, sql: &str) -> Result<(), DbError> {
+    let parts = words::statements(sql).map_err(|words::Unreadable(what)| {
+        DbError::Refused(format!(
+            "the quoting or operator at `{what}` is not understood"
+        ))
+    })?;
+    for part in parts {
+        enter(tx, guest, guest::MIGRATION_MAX).await?;
+        // Outside a transaction, if the part before has ended it, nothing is entered.
+        check_role(tx, guest).await?;
+        run(tx, part).await?;
+        check_role(tx, guest).await?;
+    }
+    Ok(())
+}
+
+async fn check_role(tx: &mut PgConnection, guest: &Guest) -> Result<(), DbError> {
+    let user = one_text(tx, "SELECT CAST(current_user AS text) AS found").await?;
+    if user == guest.role() {
+        Ok(())
+    } else {
+        Err(DbError::Refused(
+            "the migration leaves the module's role".to_owned(),
+        ))
+    }
 }
 
 /// Makes the role if it is not there, and makes sure that this user may act as it.

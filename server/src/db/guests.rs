@@ -15,7 +15,7 @@ use super::gate::{self, Gate, Reach, Tables};
 use super::guest::Guest;
 use super::query::{Extent, marked, postgres_rows, sqlite_rows};
 use super::readers::ACQUIRE_TIMEOUT;
-use super::{DbError, Rows, Statement, fence};
+use super::{DbError, Rows, Statement, fence, guest};
 
 /// Connections of all modules to SQLite, and of each to PostgreSQL.
 const READERS_MAX: usize = 4;
@@ -74,7 +74,7 @@ impl Guests {
                         .or_insert_with(|| postgres_pool(PgConnectOptions::clone(options), guest))
                         .clone()
                 };
-                postgres_read_all(&pool, statements).await
+                postgres_read_all(&pool, guest, statements).await
             }
         }
     }
@@ -199,21 +199,18 @@ fn postgres_pool(options: PgConnectOptions, guest: &Guest) -> PgPool {
 
 async fn postgres_read_all(
     pool: &PgPool,
-    mut statements: Vec<Statement>,
+    guest: &Guest,
+    statements: Vec<Statement>,
 ) -> Result<Vec<Rows>, DbError> {
     let mut connection = pool.acquire().await.map_err(failure)?;
-    if statements.len() == 1
-        && let Some(statement) = statements.pop()
-    {
-        return Ok(vec![
-            postgres_rows(&mut connection, statement, Extent::OfAGuest).await?,
-        ]);
-    }
     let mut results = Vec::with_capacity(statements.len());
-    let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+    let begin = fence::BEGIN_READS;
     let mut snapshot = connection.begin_with(begin).await.map_err(failure)?;
     for statement in statements {
+        fence::enter(&mut snapshot, guest, guest::READ_MAX).await?;
         results.push(postgres_rows(&mut snapshot, statement, Extent::OfAGuest).await?);
     }
+    // What is dropped half-way is rolled back before its connection is used again.
+    snapshot.rollback().await.map_err(failure)?;
     Ok(results)
 }

@@ -34,8 +34,8 @@ pub struct Tx<'a> {
     held: Option<&'a Held>,
     /// Set when there is no transaction to run in: every statement then fails with this.
     broken: Option<&'a str>,
-    /// Whose statements the connection runs now, where it has to be told.
-    guest: Option<Guest>,
+    /// Whether the last statement was a guest's: the connection has to be told when it no longer is.
+    guest_is_on: bool,
 }
 
 impl Tx<'_> {
@@ -54,11 +54,9 @@ impl Tx<'_> {
     /// its time takes the whole transaction with it.
     pub fn execute_as(&mut self, guest: &Guest, statement: Statement) -> Result<u64, DbError> {
         self.check()?;
-        if self.guest.as_ref().map(Guest::name) != Some(guest.name()) {
-            self.leave_guest()?;
-            self.runtime.block_on(self.connection.enter_guest(guest))?;
-            self.guest = Some(guest.clone());
-        }
+        // Before each statement, whoever's the last one was: a role that it has left must not be the next one's.
+        self.guest_is_on = true;
+        self.runtime.block_on(self.connection.enter_guest(guest))?;
         let done = self
             .runtime
             .block_on(self.connection.execute_as(guest, statement));
@@ -69,10 +67,10 @@ impl Tx<'_> {
     }
 
     fn leave_guest(&mut self) -> Result<(), DbError> {
-        match self.guest.take() {
-            Some(_) => self.runtime.block_on(self.connection.leave_guest()),
-            None => Ok(()),
+        if std::mem::take(&mut self.guest_is_on) {
+            return self.runtime.block_on(self.connection.leave_guest());
         }
+        Ok(())
     }
 
     pub fn query(&mut self, statement: Statement) -> Result<Rows, DbError> {
@@ -319,7 +317,7 @@ impl Loop {
             hooks: Vec::new(),
             held: self.held.get(),
             broken: None,
-            guest: None,
+            guest_is_on: false,
         };
         let ran = catch_unwind(AssertUnwindSafe(|| job(&mut tx)));
         let added = std::mem::take(&mut tx.hooks);
@@ -383,7 +381,7 @@ impl Loop {
             hooks: Vec::new(),
             held: self.held.get(),
             broken: Some(reason),
-            guest: None,
+            guest_is_on: false,
         };
         if let Ok((_, answer)) = catch_unwind(AssertUnwindSafe(|| job(&mut tx))) {
             answer(Err(reason.to_owned()));

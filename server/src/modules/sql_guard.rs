@@ -2,6 +2,8 @@
 //! towards refusing what it does not understand. What holds is the database's own gate behind it (`db/gate`, `db/fence`);
 //! here alone it is decided which functions a module may call on PostgreSQL, which has no gate for that.
 
+use crate::db::words::{self, Token};
+
 /// Why a statement is refused; a sentence for the module's author.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SqlRefusal {
@@ -24,15 +26,6 @@ pub enum SqlRefusal {
 pub enum SqlUse {
     Read,
     Write,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Token {
-    /// A bare word, lower case; or a quoted identifier.
-    Word(String),
-    Symbol(char),
-    /// A string, a number or a parameter.
-    Value,
 }
 
 /// Table functions that read only their arguments.
@@ -178,23 +171,14 @@ fn check_change(tokens: &[Token], module: &str) -> Result<(), SqlRefusal> {
 
 /// What stands behind the name of what is made or altered.
 fn check_clauses(tokens: &[Token], from: usize, module: &str) -> Result<(), SqlRefusal> {
-    /// What makes others own or see a table, or runs with it later.
-    const REFUSED: [&str; 9] = [
-        "owner",
-        "schema",
-        "inherit",
-        "inherits",
-        "attach",
-        "trigger",
-        "rule",
-        "partition",
-        "temp",
-    ];
     let word = |at: usize| word_at(tokens, at);
     let own = |at: usize| own_name(tokens, at, module);
+    let mut depth = 0_usize;
     for (at, token) in tokens.iter().enumerate().skip(from) {
         match token {
-            Token::Word(name) if REFUSED.contains(&name.as_str()) => {
+            Token::Symbol('(') => depth += 1,
+            Token::Symbol(')') => depth = depth.saturating_sub(1),
+            Token::Word(name) if depth == 0 && gives_away(tokens, at) => {
                 return Err(SqlRefusal::Word(name.clone()));
             }
             Token::Word(name) if name == "references" => {
@@ -216,6 +200,28 @@ fn check_clauses(tokens: &[Token], from: usize, module: &str) -> Result<(), SqlR
         }
     }
     Ok(())
+}
+
+/// Whether the word begins what makes others own or see a table, or runs with it later. All of them are ordinary names of
+/// columns too: in parentheses and conditions, and behind what names a column.
+fn gives_away(tokens: &[Token], at: usize) -> bool {
+    const CLAUSES_OF_TABLES: [&str; 9] = [
+        "owner",
+        "schema",
+        "inherit",
+        "inherits",
+        "attach",
+        "trigger",
+        "rule",
+        "partition",
+        "temp",
+    ];
+    const BEFORE_A_COLUMN: [&str; 7] = ["add", "alter", "column", "drop", "exists", "rename", "to"];
+    let is_index = word_at(tokens, 1) != Some("table");
+    let before = at.checked_sub(1).and_then(|before| word_at(tokens, before));
+    !is_index
+        && word_at(tokens, at).is_some_and(|word| CLAUSES_OF_TABLES.contains(&word))
+        && !before.is_some_and(|before| BEFORE_A_COLUMN.contains(&before))
 }
 
 /// The place, if a name of the module's own stands there.
@@ -454,7 +460,8 @@ impl Level {
             "update" if precedes("or") => return Err(SqlRefusal::Word("or".to_owned())),
             "update" => self.want(true),
             // A table by itself is a query on PostgreSQL, and what follows IN may be one on SQLite.
-            "table" | "merge" => return Err(SqlRefusal::Word(word.to_owned())),
+            "table" => return Err(SqlRefusal::Word(word.to_owned())),
+            "merge" if precedes("into") => return Err(SqlRefusal::Word(word.to_owned())),
             "in" if matches!(next, Some(Token::Word(_))) => self.want(false),
             "using" if next != Some(&Token::Symbol('(')) => {
                 self.in_from = true;
@@ -491,104 +498,7 @@ impl Level {
 }
 
 fn tokens(sql: &str) -> Result<Vec<Token>, SqlRefusal> {
-    let characters: Vec<char> = sql.chars().collect();
-    let mut found = Vec::new();
-    let mut at = 0;
-    while let Some(&character) = characters.get(at) {
-        let next = characters.get(at + 1).copied();
-        match character {
-            _ if character.is_whitespace() => at += 1,
-            '-' if next == Some('-') => at = end_of(&characters, at, |letter| letter == '\n'),
-            '/' if next == Some('*') => at = end_of_comment(&characters, at)?,
-            '\'' => {
-                at = end_of_quoted(&characters, at, '\'')?;
-                found.push(Token::Value);
-            }
-            '"' => {
-                let end = end_of_quoted(&characters, at, '"')?;
-                let inner = characters.get(at + 1..end - 1).unwrap_or_default();
-                found.push(Token::Word(inner.iter().collect::<String>().to_lowercase()));
-                at = end;
-            }
-            '$' if next.is_some_and(|digit| digit.is_ascii_digit()) => {
-                at = end_of(&characters, at + 1, |letter| !letter.is_ascii_digit());
-                found.push(Token::Value);
-            }
-            // Dollar quoting, and the quotings of other databases that SQLite also understands.
-            '$' | '`' | '[' | '\\' => return Err(SqlRefusal::Quoting(character.to_string())),
-            _ if character.is_ascii_digit() => {
-                at = end_of(&characters, at, |letter| {
-                    !letter.is_ascii_alphanumeric() && letter != '.'
-                });
-                found.push(Token::Value);
-            }
-            // A quoted name or a string with escapes of its own.
-            'u' | 'U'
-                if next == Some('&') && matches!(characters.get(at + 2), Some('"' | '\'')) =>
-            {
-                return Err(SqlRefusal::Quoting("U&".to_owned()));
-            }
-            _ if is_word(character) => {
-                let end = end_of(&characters, at, |letter| !is_word(letter));
-                let word: String = characters.get(at..end).unwrap_or_default().iter().collect();
-                // `E'…'`, `X'…'`, `U&'…'`: strings with rules of their own. Blobs are bound, not written.
-                if characters.get(end) == Some(&'\'') {
-                    return Err(SqlRefusal::Quoting(word));
-                }
-                found.push(Token::Word(word.to_lowercase()));
-                at = end;
-            }
-            _ => {
-                found.push(Token::Symbol(character));
-                at += 1;
-            }
-        }
-    }
-    Ok(found)
-}
-
-fn is_word(character: char) -> bool {
-    character.is_alphanumeric() || character == '_'
-}
-
-fn end_of(characters: &[char], from: usize, ends: impl Fn(char) -> bool) -> usize {
-    let rest = characters.get(from..).unwrap_or_default();
-    rest.iter()
-        .position(|letter| ends(*letter))
-        .map_or(characters.len(), |length| from + length)
-}
-
-fn end_of_comment(characters: &[char], from: usize) -> Result<usize, SqlRefusal> {
-    let rest = characters.get(from + 2..).unwrap_or_default();
-    // A nested comment ends at another place on PostgreSQL than on SQLite.
-    let end = rest.windows(2).position(|pair| pair == ['*', '/']);
-    match end {
-        Some(end)
-            if !rest
-                .get(..end)
-                .unwrap_or_default()
-                .windows(2)
-                .any(|pair| pair == ['/', '*']) =>
-        {
-            Ok(from + 2 + end + 2)
-        }
-        Some(_) | None => Err(SqlRefusal::Quoting("/*".to_owned())),
-    }
-}
-
-/// The position after the closing quote; a doubled quote stands for itself.
-fn end_of_quoted(characters: &[char], from: usize, quote: char) -> Result<usize, SqlRefusal> {
-    let mut at = from + 1;
-    while let Some(&character) = characters.get(at) {
-        if character == quote {
-            if characters.get(at + 1) != Some(&quote) {
-                return Ok(at + 1);
-            }
-            at += 1;
-        }
-        at += 1;
-    }
-    Err(SqlRefusal::Quoting(quote.to_string()))
+    words::tokens(sql).map_err(|words::Unreadable(what)| SqlRefusal::Quoting(what))
 }
 
 #[cfg(test)]

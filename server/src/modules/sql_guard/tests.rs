@@ -106,6 +106,7 @@ fn statements_of_another_kind_are_refused() {
 #[test]
 fn what_is_not_understood_is_refused() {
     for sql in [
+        "SELECT 'a' -- \r UNION SELECT set_config('role', 'none', false) \n",
         "SELECT $$ FROM hosts $$",
         "SELECT E'\\' FROM hosts --'",
         "SELECT * FROM `hosts`",
@@ -222,6 +223,56 @@ fn what_passed_once_is_refused() {
     for sql in migrations {
         assert!(check_migration(sql, "bulk").is_err(), "{sql}");
     }
+}
+
+#[test]
+fn the_migrations_of_every_module_pass() {
+    let modules = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../modules");
+    let mut seen = 0;
+    for module in std::fs::read_dir(modules).expect("the modules") {
+        let folder = module.expect("a module").path();
+        let Ok(files) = std::fs::read_dir(folder.join("migrations")) else {
+            continue;
+        };
+        let name = folder.file_name().expect("a name").to_string_lossy();
+        for file in files {
+            let path = file.expect("a file").path();
+            let sql = std::fs::read_to_string(&path).expect("a text");
+            assert_eq!(check_migration(&sql, &name), Ok(()), "{}", path.display());
+            seen += 1;
+        }
+    }
+    assert!(seen >= 10, "{seen}");
+}
+
+#[test]
+fn what_gives_a_table_away_may_be_the_name_of_a_column() {
+    for sql in [
+        "CREATE TABLE bulk_a (owner TEXT, schema TEXT NOT NULL, rule TEXT, temp REAL, PRIMARY KEY (owner, trigger))",
+        "CREATE INDEX bulk_i ON bulk_a (owner) WHERE owner IS NOT NULL AND partition > 0",
+        "ALTER TABLE bulk_a ADD COLUMN owner TEXT; ALTER TABLE bulk_a RENAME COLUMN owner TO schema",
+        "ALTER TABLE bulk_a RENAME owner TO rule; ALTER TABLE bulk_a DROP COLUMN IF EXISTS trigger",
+        "ALTER TABLE bulk_a ADD COLUMN IF NOT EXISTS inherit TEXT, ALTER COLUMN owner SET NOT NULL",
+    ] {
+        assert_eq!(check_migration(sql, "bulk"), Ok(()), "{sql}");
+    }
+    for sql in [
+        "ALTER TABLE bulk_a OWNER TO postgres",
+        "ALTER TABLE bulk_a DROP COLUMN a, OWNER TO postgres",
+        "ALTER TABLE bulk_a SET SCHEMA other",
+        "ALTER TABLE bulk_a INHERIT hosts",
+        "ALTER TABLE bulk_a NO INHERIT hosts",
+        "ALTER TABLE bulk_a ATTACH PARTITION hosts DEFAULT",
+        "ALTER TABLE bulk_a ENABLE TRIGGER x",
+        "CREATE TABLE bulk_b (a INT) INHERITS (hosts)",
+        "CREATE TABLE bulk_b (a INT) PARTITION BY LIST (a)",
+    ] {
+        assert!(check_migration(sql, "bulk").is_err(), "{sql}");
+    }
+    assert_eq!(
+        write("UPDATE bulk_a SET owner = $1, merge = 2 WHERE schema = 'x'"),
+        Ok(())
+    );
 }
 
 #[test]
