@@ -66,6 +66,11 @@ impl Paging {
             return Ok(None);
         };
         let opened = self.open(cursor).ok_or_else(refused)?;
+        // PostgreSQL takes no NUL in a text, and nothing that is listed has one.
+        let position: Value = serde_json::from_slice(&opened).map_err(|_| refused())?;
+        if names_nul(&position) {
+            return Err(refused());
+        }
         serde_json::from_slice(&opened)
             .map(Some)
             .map_err(|_| refused())
@@ -134,6 +139,18 @@ impl Paging {
     /// Over the position too, so that a mangled cursor is told from one of ours.
     fn tag(&self, text: &[u8]) -> ListDigest {
         short(Sha256::new().chain_update(self.list).chain_update(text))
+    }
+}
+
+/// Whether a text anywhere in this has a NUL character.
+fn names_nul(position: &Value) -> bool {
+    match position {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(items) => items.iter().any(names_nul),
+        Value::Object(members) => members
+            .iter()
+            .any(|(name, value)| name.contains('\0') || names_nul(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
 }
 
@@ -247,6 +264,23 @@ mod tests {
             let problem = at(&paging, forged).after::<i64>().expect_err("forged");
             assert_eq!(problem.code(), "malformed");
         }
+    }
+
+    #[test]
+    fn a_position_with_a_nul_is_malformed_and_what_only_looks_like_one_is_not() {
+        let hosts = list("/hosts", json!({}));
+        let opened = |text: &str| {
+            let cursor = hosts.seal(&(text, 7_i64));
+            at(&hosts, &cursor).after::<(String, i64)>()
+        };
+        let problem = opened("a\0b").expect_err("no text of ours");
+        assert_eq!(
+            (problem.status().as_u16(), problem.code()),
+            (400, "malformed")
+        );
+        // A host may be called that.
+        let name = "a\\u0000b";
+        assert_eq!(opened(name).expect("ours"), Some((name.to_owned(), 7)));
     }
 
     #[test]

@@ -92,22 +92,12 @@ impl App {
         clock: SharedClock,
         metrics: Option<PrometheusHandle>,
     ) -> Result<(AppState, Workers), StartError> {
-        data_folder::make_private(&config.data_dir, &config.database_url())?;
-        let db = Db::open(&config.database_url()).await?;
-        db.migrate_core().await?;
-        audit::open(&db, &config.data_dir, clock.now_us()).await?;
+        let db = open_database(&config, &clock).await?;
         let signals = Signals::default();
         let events = Events::new(clock.new_id());
         let connections = Connections::default();
-        let hosts = Hosts::load(HostsParts {
-            clock: clock.clone(),
-            db: db.clone(),
-            signals: signals.clone(),
-            events: events.clone(),
-            connections: connections.clone(),
-            names: config.host_names,
-        })
-        .await?;
+        let parts = (signals.clone(), events.clone(), connections.clone());
+        let hosts = open_hosts(&config, (db.clone(), clock.clone()), parts).await?;
         let spool = Spool::open(&config.data_dir).map_err(StartError::Outputs)?;
         let parts = (db.clone(), clock.clone(), signals.clone());
         let (licensing, trusted) = open_licensing(&config, parts, &hosts).await?;
@@ -202,6 +192,32 @@ impl App {
     pub fn agents_online(&self) -> usize {
         self.connections.len()
     }
+}
+
+/// The database, private to the server, as this version knows it, with its audit log.
+async fn open_database(config: &Config, clock: &SharedClock) -> Result<Db, StartError> {
+    let url = config.database_url();
+    data_folder::make_private(&config.data_dir, &url)?;
+    let db = Db::open(&url).await?;
+    db.migrate_core().await?;
+    audit::open(&db, &config.data_dir, clock.now_us()).await?;
+    Ok(db)
+}
+
+async fn open_hosts(
+    config: &Config,
+    (db, clock): (Db, SharedClock),
+    (signals, events, connections): (Signals, Events, Connections),
+) -> Result<Hosts, DbError> {
+    Hosts::load(HostsParts {
+        clock,
+        db,
+        signals,
+        events,
+        connections,
+        names: config.host_names,
+    })
+    .await
 }
 
 async fn open_licensing(

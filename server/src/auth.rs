@@ -56,7 +56,7 @@ pub struct Auth {
     pub passwords: Passwords,
     pub session_tokens: Arc<SessionTokens>,
     pub first_password: FirstPassword,
-    attempts: Attempts,
+    pub attempts: Attempts,
     /// Refused ones, until they are in the audit log.
     pub refused: RefusedAttempts,
 }

@@ -33,6 +33,8 @@ pub struct Config {
     pub agent_names: Vec<String>,
     /// Proxies whose word counts for where a request of an operator comes from.
     pub trusted_proxies: Vec<Network>,
+    /// The header in which they say it. The other one they pass on as it came from whoever asked.
+    pub forwarded_header: ForwardedHeader,
     /// Where `/metrics` is, instead of on the operators' port.
     pub metrics_listen: Option<SocketAddr>,
     /// What whoever asks for `/metrics` must show as a bearer token.
@@ -66,6 +68,17 @@ pub enum HostNames {
     Pinned,
     /// What its agent says.
     Live,
+}
+
+/// Which header trusted proxies write.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ForwardedHeader {
+    /// What nearly all write.
+    #[default]
+    XForwardedFor,
+    /// RFC 7239.
+    Forwarded,
 }
 
 /// HTTPS for operators; both or neither.
@@ -150,6 +163,7 @@ impl Default for Config {
             agent_listen: loopback(8443),
             agent_names: vec!["localhost".to_owned(), "127.0.0.1".to_owned()],
             trusted_proxies: Vec::new(),
+            forwarded_header: ForwardedHeader::default(),
             metrics_listen: None,
             metrics_token: None,
             agent_certificate_seconds: AGENT_CERTIFICATE_SECONDS_DEFAULT,
@@ -228,6 +242,8 @@ impl Config {
         put("agent_names", Some(list(&self.agent_names).into()));
         let proxies = toml::Value::try_from(&self.trusted_proxies);
         put("trusted_proxies", proxies.ok());
+        let header = toml::Value::try_from(self.forwarded_header);
+        put("forwarded_header", header.ok());
         let own = self.metrics_listen.as_ref();
         put("metrics_listen", own.map(|address| quoted(address)));
         let hidden = self.metrics_token.as_ref();
@@ -292,6 +308,12 @@ impl Config {
             return Err(ConfigError::Value(format!(
                 "metrics_token must have at least {METRICS_TOKEN_BYTES_MIN} characters"
             )));
+        }
+        // A header could not carry it, and a space at its ends would be lost.
+        let can_be_shown =
+            |token: &Secret| token.expose().bytes().all(|byte| byte.is_ascii_graphic());
+        if !self.metrics_token.as_ref().is_none_or(can_be_shown) {
+            return refuse("metrics_token must be printable ASCII without spaces");
         }
         if self.data_dir.as_os_str().is_empty() {
             return refuse("data_dir must not be empty");
@@ -439,6 +461,19 @@ mod tests {
         assert!(load("[tls]\ncert = \"x\"", &[]).is_err(), "half of a pair");
         assert!(load("trusted_proxies = [\"10.0.0.0/33\"]", &[]).is_err());
         assert!(load("metrics_token = \"short\"", &[]).is_err());
+        for token in [
+            "sixteen and a space",
+            "sechzehn-oder-mehr-ü",
+            "sixteen-or-more\\n",
+        ] {
+            let text = format!("metrics_token = \"{token}\"");
+            let refused = load(&text, &[]).expect_err(token);
+            assert!(refused.contains("printable"), "{refused}");
+        }
+        assert!(load("forwarded_header = \"via\"", &[]).is_err());
+        let config = load("forwarded_header = \"forwarded\"", &[]).expect("valid");
+        assert_eq!(config.forwarded_header, ForwardedHeader::Forwarded);
+        assert!(config.shown().contains("forwarded_header = \"forwarded\""));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 const ERRORS_BYTES_MAX: usize = 48 * 1024;
 /// Of one text for people, which may quote what was sent.
 const DETAIL_BYTES_MAX: usize = 2_048;
-/// Of one pointer: a few long names. It is told whole or not at all beyond that.
+/// Of one pointer: a few long names. It is cut beyond that, and then points nowhere.
 const POINTER_BYTES_MAX: usize = 1_024;
 /// Of further members together; the kit's own are a few words.
 const EXTENSIONS_BYTES_MAX: usize = 8 * 1024;

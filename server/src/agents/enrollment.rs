@@ -16,9 +16,10 @@ use super::authority::AuthorityError;
 use super::csr::{Csr, CsrError};
 use super::store::{self, EnrollmentToken};
 use crate::audit::{self, AuditContext};
-use crate::auth::bounds::lock_changer;
+use crate::auth::bounds::{lock_changer, lock_maker};
 use crate::auth::{AskedScope, Asks, AuthError, Principal, Role, decide, delegation, judge};
 use crate::db::{DbError, Tx};
+use crate::hosts;
 use crate::hosts::admission::{self, Admission, AdmissionError, Admitted};
 use crate::hosts::host::Reported;
 use crate::hosts::labels;
@@ -177,16 +178,23 @@ pub async fn enroll(
     // Whoever made it must still be allowed to: it dies with them.
     let maker = delegation::of(agents.db(), &token.created_by, now_us).await?;
     let maker = maker.filter(|maker| maker.role == Role::Admin);
-    let approves = maker.as_ref().ok_or(EnrollError::Token).map(may_approve)?;
+    let maker = maker.ok_or(EnrollError::Token)?;
     let csr = Csr::parse(&request.csr_pem)?;
     let new_id = HostId(agents.new_id());
     let key = csr.key_digest();
+    // Of a token that is used up, only a host whose answer was lost has something to ask the one writer for.
+    if token.uses >= token.uses_max {
+        let host = hosts::store::find_by_key(agents.db(), key).await?;
+        host.filter(|host| host.enrolled_with == Some(token.id))
+            .ok_or(EnrollError::Token)?;
+    }
     let (hosts, reported) = (agents.hosts().clone(), request.reported);
     let admitted = agents
         .db()
         .write(move |tx| {
-            // Again, because it may have been revoked or used up meanwhile.
+            // Again, because it may have been revoked or used up meanwhile, and its maker may be gone.
             let token = store::find_token_in(tx, digest)?.ok_or(EnrollError::Token)?;
+            let approves = approves_in(tx, maker, now_us)?;
             let context = AuditContext {
                 request_id,
                 principal: format!("enrollment_token:{}", token.id),
@@ -215,6 +223,19 @@ pub async fn enroll(
         admitted,
         certificate_pem,
     })
+}
+
+/// Whether hosts that a token of this maker lets in are approved. `Token`: the maker is no administrator any more.
+fn approves_in(tx: &mut Tx<'_>, maker: Principal, now_us: i64) -> Result<bool, EnrollError> {
+    let locked = lock_maker(tx, &maker, now_us).map_err(|error| match error {
+        AuthError::Db(error) => EnrollError::Db(error),
+        _ => EnrollError::Token,
+    })?;
+    let role = locked.bounds.role;
+    if role != Role::Admin {
+        return Err(EnrollError::Token);
+    }
+    Ok(may_approve(&Principal { role, ..maker }))
 }
 
 /// Whether a principal may use the routes that approve hosts.

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::json;
 
@@ -69,8 +69,10 @@ struct Counted {
 #[derive(Default)]
 pub struct Attempts {
     /// Counted and not yet written.
-    pending: Mutex<BTreeMap<Key, Counted>>,
+    pending: Arc<Mutex<Pending>>,
 }
+
+type Pending = BTreeMap<Key, Counted>;
 
 impl Attempts {
     /// Counts an attempt. The first of its kind is written at once, by a task of its own: how long an answer takes must not
@@ -80,26 +82,35 @@ impl Attempts {
             return;
         };
         let (db, request_id) = (db.clone(), request_id.to_owned());
+        let (pending, back) = (Arc::clone(&self.pending), key.clone());
         tokio::spawn(async move {
             let written = db.write(move |tx| write(tx, now_us, request_id, key, counted));
             if let Err(error) = written.await {
+                put_back(&mut lock(&pending), back, counted);
                 tracing::warn!(%error, "a refused attempt could not be written to the audit log");
             }
         });
     }
 
-    /// Writes what was counted since the last time; call it once a minute, and at the end.
+    /// Writes what was counted since the last time; call it once a minute, and at the end. What could not be written is
+    /// written the next time.
     pub async fn flush(&self, db: &Db, now_us: i64) -> Result<(), DbError> {
         let taken = self.take();
         if taken.is_empty() {
             return Ok(());
         }
-        db.write(move |tx| {
+        let back = taken.clone();
+        let written = db.write(move |tx| {
             taken
                 .into_iter()
                 .try_for_each(|(key, counted)| write(tx, now_us, String::new(), key, counted))
+        });
+        written.await.inspect_err(|_| {
+            let mut pending = self.lock();
+            for (key, counted) in back {
+                put_back(&mut pending, key, counted);
+            }
         })
-        .await
     }
 
     /// What is to be written at once.
@@ -110,13 +121,7 @@ impl Attempts {
             user: refused.user.clone(),
             address: Some(network(&refused.address)),
         };
-        if !pending.contains_key(&key) {
-            let alike = |other: &&Key| other.user.is_some() == key.user.is_some();
-            if pending.keys().filter(alike).count() >= APART_MAX {
-                key.user = None;
-                key.address = None;
-            }
-        }
+        key.bound(&pending);
         let one = Counted {
             refused: u64::from(!refused.throttled),
             throttled: u64::from(refused.throttled),
@@ -129,12 +134,7 @@ impl Attempts {
                 Some((key, one))
             }
             Some(counted) => {
-                if counted.refused + counted.throttled == 0 {
-                    counted.first_us = now_us;
-                }
-                counted.refused += one.refused;
-                counted.throttled += one.throttled;
-                counted.last_us = now_us;
+                counted.add(one);
                 None
             }
         }
@@ -153,9 +153,43 @@ impl Attempts {
     }
 
     /// Nothing panics while it holds the lock.
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Key, Counted>> {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Pending> {
+        lock(&self.pending)
     }
+}
+
+impl Key {
+    /// Too many to tell apart are counted together.
+    fn bound(&mut self, pending: &Pending) {
+        let alike = |other: &&Key| other.user.is_some() == self.user.is_some();
+        if !pending.contains_key(self) && pending.keys().filter(alike).count() >= APART_MAX {
+            self.user = None;
+            self.address = None;
+        }
+    }
+}
+
+impl Counted {
+    fn add(&mut self, other: Self) {
+        if self.refused + self.throttled == 0 {
+            *self = other;
+            return;
+        }
+        self.refused += other.refused;
+        self.throttled += other.throttled;
+        self.first_us = self.first_us.min(other.first_us);
+        self.last_us = self.last_us.max(other.last_us);
+    }
+}
+
+/// Counts again what could not be written.
+fn put_back(pending: &mut Pending, mut key: Key, counted: Counted) {
+    key.bound(pending);
+    pending.entry(key).or_default().add(counted);
+}
+
+fn lock(pending: &Mutex<Pending>) -> MutexGuard<'_, Pending> {
+    pending.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whoever has one address of version 6 has 2⁶⁴ of them.
@@ -251,6 +285,37 @@ mod tests {
         assert_eq!(attempts.take().len(), 1);
         assert_eq!(attempts.take().len(), 0);
         assert!(attempts.count(200, &admin).is_some());
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_counted_the_next_time() {
+        let attempts = Attempts::default();
+        let admin = refused(Some("admin"), "192.0.2.1");
+        let (key, first) = attempts.count(1, &admin).expect("written at once");
+        attempts.count(2, &admin);
+        put_back(&mut attempts.lock(), key, first);
+        let taken = attempts.take();
+        // One more comes while that is not written.
+        attempts.count(3, &admin);
+        let mut pending = attempts.lock();
+        for (key, counted) in taken {
+            put_back(&mut pending, key, counted);
+        }
+        drop(pending);
+        let expected = Counted {
+            refused: 3,
+            throttled: 0,
+            first_us: 1,
+            last_us: 3,
+        };
+        let taken = attempts.take();
+        assert_eq!(
+            taken
+                .iter()
+                .map(|(_, counted)| *counted)
+                .collect::<Vec<_>>(),
+            [expected]
+        );
     }
 
     #[test]

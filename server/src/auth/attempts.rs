@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use moka::sync::Cache;
+use uuid::Uuid;
 
 use super::rate::{Key, RateLimit};
 use crate::http::peer;
@@ -14,8 +15,12 @@ use crate::http::peer;
 const MINUTE_US: i64 = 60_000_000;
 /// An office shares an address: so many people may mistype at the same time. It keeps the processor free.
 const ADDRESS_FACTOR: u32 = 30;
-/// A person signs in from a few addresses; the guesses of one name a day are then some ten thousand, from wherever.
+/// A person signs in from a few addresses; the guesses of one name are then 43,200 a day at the default limit, from however
+/// many addresses.
 const NAME_FACTOR: u32 = 3;
+/// Sessions of one user a minute, and refreshes as many: each is a write and stays for a month. More than a person's
+/// programs begin, and nothing beside what the one writer can do.
+const SESSIONS_OF_USER: u32 = 60;
 /// Names at addresses where they signed in, 16 bytes each. Only who has a password gets one in.
 const FAMILIAR_MAX: u64 = 20_000;
 /// As long as a session lives.
@@ -26,6 +31,11 @@ pub struct Attempts {
     by_address: RateLimit,
     by_name_there: RateLimit,
     by_name: RateLimit,
+    /// Bearers that were none. Apart from the passwords: a program that goes on with a token that was revoked does not
+    /// keep people at its address from signing in.
+    bearers: RateLimit,
+    /// What succeeded, by user.
+    sessions: RateLimit,
     familiar: Cache<Key, ()>,
 }
 
@@ -39,11 +49,21 @@ pub struct Attempt {
     is_counted_for_address: bool,
 }
 
+/// How somebody gets new tokens.
+#[derive(Clone, Copy, Debug)]
+pub enum Begun {
+    SignIn,
+    Refresh,
+}
+
 impl Attempts {
     /// `failures_per_minute` of one name at one address; 0 turns every limit off.
     pub fn new(failures_per_minute: u32) -> Self {
         let limit = |factor| RateLimit::new(failures_per_minute.saturating_mul(factor), MINUTE_US);
+        let of_user = SESSIONS_OF_USER * u32::from(failures_per_minute > 0);
         Self {
+            bearers: limit(ADDRESS_FACTOR),
+            sessions: RateLimit::new(of_user, MINUTE_US),
             by_address: limit(ADDRESS_FACTOR),
             by_name_there: limit(1),
             by_name: limit(NAME_FACTOR),
@@ -109,6 +129,22 @@ impl Attempts {
         self.by_address.take(Key::of(&[&network(address)]), now_us)
     }
 
+    /// The same for an API token that was none.
+    pub fn count_bearer(&self, address: &str, now_us: i64) -> Result<(), u64> {
+        self.bearers.take(Key::of(&[&network(address)]), now_us)
+    }
+
+    /// Counts a session that is about to begin or to be refreshed, by whoever has shown that it is this user's; or says
+    /// when to come again. They are apart, so that whoever refreshes without end does not keep the user from signing in.
+    pub fn count_session(&self, what: Begun, user: Uuid, now_us: i64) -> Result<(), u64> {
+        let kind = match what {
+            Begun::SignIn => "sign-in",
+            Begun::Refresh => "refresh",
+        };
+        self.sessions
+            .take(Key::of(&[kind, &user.to_string()]), now_us)
+    }
+
     fn refund_address(&self, attempt: &Attempt) {
         if attempt.is_counted_for_address {
             self.by_address.refund(attempt.address);
@@ -123,6 +159,10 @@ impl Attempt {
 
     pub fn address(&self) -> Key {
         self.address
+    }
+
+    pub fn name(&self) -> Key {
+        self.name
     }
 }
 
@@ -218,8 +258,38 @@ mod tests {
     }
 
     #[test]
+    fn a_user_begins_so_many_sessions_a_minute_and_refreshes_are_apart() {
+        let attempts = Attempts::new(10);
+        let user = Uuid::from_u128(1);
+        let begun = |what, user| {
+            (0..200)
+                .filter(|_| attempts.count_session(what, user, 0).is_ok())
+                .count()
+        };
+        assert_eq!(begun(Begun::Refresh, user), 60);
+        assert_eq!(begun(Begun::SignIn, user), 60);
+        assert_eq!(begun(Begun::SignIn, Uuid::from_u128(2)), 60);
+        let later_us = 60 * SECOND_US;
+        assert!(
+            attempts
+                .count_session(Begun::SignIn, user, later_us)
+                .is_ok()
+        );
+    }
+
+    #[test]
+    fn bearers_that_are_none_have_an_end_and_keep_nobody_from_signing_in() {
+        let attempts = Attempts::new(10);
+        let counted = (0..1_000).filter(|_| attempts.count_bearer("192.0.2.1", 0).is_ok());
+        assert_eq!(counted.count(), 300);
+        assert!(signs_in(&attempts, "192.0.2.1", "ada", 0));
+    }
+
+    #[test]
     fn zero_is_no_limit() {
         let attempts = Attempts::new(0);
+        let user = Uuid::from_u128(1);
+        assert!((0..1_000).all(|_| attempts.count_session(Begun::SignIn, user, 0).is_ok()));
         assert!((0..1_000).all(|_| fails(&attempts, "192.0.2.1", "ada", 0)));
     }
 }

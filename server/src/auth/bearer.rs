@@ -7,6 +7,8 @@ use sha2::{Digest as _, Sha256};
 
 /// What an API token starts with; secret scanners look for it.
 pub const API_TOKEN_PREFIX: &str = "fwt_";
+/// All of its characters: the prefix, and the secret in base64 without padding.
+pub const API_TOKEN_CHARS: usize = API_TOKEN_PREFIX.len() + (SECRET_BYTES * 4).div_ceil(3);
 /// What a refresh token starts with.
 pub const REFRESH_TOKEN_PREFIX: &str = "fwr_";
 /// Characters of a token shown to people: the prefix and 36 bits, too few to guess the rest from.
@@ -53,7 +55,7 @@ mod tests {
         let other = new_secret(API_TOKEN_PREFIX);
         assert_ne!(one.text, other.text);
         assert_eq!(one.digest, digest(&one.text));
-        assert_eq!(one.text.len(), 4 + 43);
+        assert_eq!(one.text.len(), API_TOKEN_CHARS);
         assert_eq!(one.shown_prefix.len(), SHOWN_CHARS);
         assert!(one.text.starts_with(&one.shown_prefix));
     }

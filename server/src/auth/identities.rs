@@ -79,6 +79,10 @@ impl Identities {
             return Ok(None);
         }
         let known = if bearer.starts_with(bearer::API_TOKEN_PREFIX) {
+            if bearer.len() != bearer::API_TOKEN_CHARS {
+                // It cannot be one, so nothing is read for it.
+                return Ok(None);
+            }
             self.api_token(bearer::digest(bearer), now_us).await?
         } else {
             match self.session_tokens.verify(since_us, bearer) {

@@ -19,12 +19,14 @@ const WAITING_MAX: usize = 32;
 const WAITING_OF_ADDRESS_MAX: usize = 16;
 /// Places beside them, for who is known: a crowd of strangers does not take them.
 const KEPT_PLACES: usize = 16;
+/// Of these, those of one user: a person has one or two, and whoever loops must leave room for the others.
+const KEPT_OF_ONE_MAX: usize = 4;
 /// NIST SP 800-63B asks for at least 8; 12 costs a person little and a guesser much.
 pub const CHARS_MIN: usize = 12;
 /// Bounds what one hash reads.
 pub const CHARS_MAX: usize = 1_024;
 
-/// How many of each address wait.
+/// How many of each address, and of each known user, wait.
 type Counts = HashMap<Key, usize>;
 
 /// Hashes and checks passwords off the request threads.
@@ -33,7 +35,7 @@ pub struct Passwords {
     turns: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
     kept: Arc<Semaphore>,
-    by_address: Arc<Mutex<Counts>>,
+    counts: Arc<Mutex<Counts>>,
     /// Checked for unknown names, so that they take as long as known ones.
     decoy: Arc<str>,
 }
@@ -41,8 +43,10 @@ pub struct Passwords {
 /// Who waits for a turn.
 #[derive(Clone, Copy, Debug)]
 pub enum Asker {
-    /// Has been let in before.
-    Known,
+    /// An administrator who sets a password. What these may ask for is limited where they are known.
+    Admin,
+    /// Has been let in before, under this name. It has the kept places only.
+    Known(Key),
     /// Anybody, at this address.
     Stranger(Key),
 }
@@ -50,7 +54,7 @@ pub enum Asker {
 /// A place among those who wait. It counts until the work is over, also when nobody waits for the work any more.
 struct Place {
     _permit: OwnedSemaphorePermit,
-    by_address: Option<(Key, Arc<Mutex<Counts>>)>,
+    counted: Option<(Key, Arc<Mutex<Counts>>)>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -67,14 +71,14 @@ impl Passwords {
             turns: Arc::new(Semaphore::new(CONCURRENT_MAX)),
             waiting: Arc::new(Semaphore::new(WAITING_MAX)),
             kept: Arc::new(Semaphore::new(KEPT_PLACES)),
-            by_address: Arc::default(),
+            counts: Arc::default(),
             decoy: hash("a password nobody has")?.into(),
         })
     }
 
     /// The PHC text to store.
     pub async fn hash(&self, password: String) -> Result<String, PasswordError> {
-        self.in_turn(Asker::Known, move || hash(&password)).await?
+        self.in_turn(Asker::Admin, move || hash(&password)).await?
     }
 
     /// Whether `password` is the one behind `stored`; without `stored`, never, and as slowly.
@@ -115,39 +119,43 @@ impl Passwords {
     }
 
     fn place(&self, asker: Asker) -> Option<Place> {
-        let Asker::Stranger(address) = asker else {
-            let kept = Arc::clone(&self.kept).try_acquire_owned();
-            let permit = kept.or_else(|_| Arc::clone(&self.waiting).try_acquire_owned());
-            return permit.ok().map(|permit| Place {
-                _permit: permit,
-                by_address: None,
-            });
+        let (key, places, count_max) = match asker {
+            Asker::Admin => {
+                let kept = Arc::clone(&self.kept).try_acquire_owned();
+                let permit = kept.or_else(|_| Arc::clone(&self.waiting).try_acquire_owned());
+                return permit.ok().map(|permit| Place {
+                    _permit: permit,
+                    counted: None,
+                });
+            }
+            Asker::Known(user) => (user, &self.kept, KEPT_OF_ONE_MAX),
+            Asker::Stranger(address) => (address, &self.waiting, WAITING_OF_ADDRESS_MAX),
         };
         // As many keys as there are places, at most.
-        let mut counts = lock(&self.by_address);
-        let count = counts.get(&address).copied().unwrap_or(0);
-        if count >= WAITING_OF_ADDRESS_MAX {
+        let mut counts = lock(&self.counts);
+        let count = counts.get(&key).copied().unwrap_or(0);
+        if count >= count_max {
             return None;
         }
-        let permit = Arc::clone(&self.waiting).try_acquire_owned().ok()?;
-        counts.insert(address, count + 1);
+        let permit = Arc::clone(places).try_acquire_owned().ok()?;
+        counts.insert(key, count + 1);
         Some(Place {
             _permit: permit,
-            by_address: Some((address, Arc::clone(&self.by_address))),
+            counted: Some((key, Arc::clone(&self.counts))),
         })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let Some((address, counts)) = &self.by_address else {
+        let Some((key, counts)) = &self.counted else {
             return;
         };
         let mut counts = lock(counts);
-        match counts.get_mut(address) {
+        match counts.get_mut(key) {
             Some(count) if *count > 1 => *count -= 1,
             Some(_) | None => {
-                counts.remove(address);
+                counts.remove(key);
             }
         }
     }
@@ -196,7 +204,7 @@ mod tests {
         let stored = passwords.hash(right.to_owned()).await.expect("hashed");
         assert!(stored.starts_with("$argon2id$"));
         let verify = |password: &str, stored: Option<&String>| {
-            passwords.verify(password.to_owned(), stored.cloned(), Asker::Known)
+            passwords.verify(password.to_owned(), stored.cloned(), Asker::Admin)
         };
         assert!(verify(right, Some(&stored)).await.expect("checked"));
         assert!(!verify("wrong", Some(&stored)).await.expect("checked"));
@@ -223,11 +231,28 @@ mod tests {
             .flat_map(|number| strangers(&number.to_string(), 1))
             .collect();
         assert_eq!(taken(&others), WAITING_MAX - WAITING_OF_ADDRESS_MAX);
-        let known: Vec<_> = (0..40).map(|_| passwords.place(Asker::Known)).collect();
+        let known: Vec<_> = (0..40)
+            .map(|number: i32| passwords.place(Asker::Known(Key::of(&[&number.to_string()]))))
+            .collect();
         assert_eq!(taken(&known), KEPT_PLACES);
         drop((one, others, known));
-        assert!(lock(&passwords.by_address).is_empty());
+        assert!(lock(&passwords.counts).is_empty());
         assert_eq!(taken(&strangers("192.0.2.1", 40)), WAITING_OF_ADDRESS_MAX);
+    }
+
+    #[tokio::test]
+    async fn one_who_is_known_keeps_out_neither_others_who_are_nor_strangers() {
+        let passwords = Passwords::new().expect("hashing works");
+        let of = |name: &str| -> Vec<Place> {
+            let asker = Asker::Known(Key::of(&[name]));
+            (0..60).filter_map(|_| passwords.place(asker)).collect()
+        };
+        let one = of("ada");
+        assert_eq!(one.len(), KEPT_OF_ONE_MAX);
+        assert_eq!(of("bob").len(), KEPT_OF_ONE_MAX);
+        assert_eq!(passwords.waiting.available_permits(), WAITING_MAX);
+        drop(one);
+        assert_eq!(passwords.kept.available_permits(), KEPT_PLACES);
     }
 
     #[tokio::test]
@@ -242,13 +267,13 @@ mod tests {
             }
         };
         for _ in 0..CONCURRENT_MAX {
-            let mut asked = Box::pin(passwords.in_turn(Asker::Known, work()));
+            let mut asked = Box::pin(passwords.in_turn(Asker::Admin, work()));
             assert!(futures_util::poll!(asked.as_mut()).is_pending());
             // The client is gone; the work goes on.
             drop(asked);
         }
         assert_eq!(passwords.turns.available_permits(), 0);
-        let mut next = Box::pin(passwords.in_turn(Asker::Known, || ()));
+        let mut next = Box::pin(passwords.in_turn(Asker::Admin, || ()));
         assert!(
             futures_util::poll!(next.as_mut()).is_pending(),
             "no turn is free"

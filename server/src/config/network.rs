@@ -5,6 +5,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+/// What comes before an address of version 4 that is written as one of version 6.
+const MAPPED_BITS: u8 = 96;
+
 /// `192.0.2.7`, `10.0.0.0/8`, `2001:db8::/32`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
@@ -48,13 +51,20 @@ impl FromStr for Network {
         };
         let address: IpAddr = address.parse().map_err(|_| refused())?;
         let bits_max = if address.is_ipv4() { 32 } else { 128 };
-        let bits = match bits {
+        let bits: u8 = match bits {
             Some(bits) => bits.parse().map_err(|_| refused())?,
             None => bits_max,
         };
         if bits > bits_max {
             return Err(refused());
         }
+        // What is looked for in a network is an address of version 4 wherever it stands for one.
+        let (address, bits) = match address.to_canonical() {
+            mapped if mapped.is_ipv4() != address.is_ipv4() => {
+                (mapped, bits.checked_sub(MAPPED_BITS).ok_or_else(refused)?)
+            }
+            address => (address, bits),
+        };
         let first = first_of(address, bits);
         Ok(Self { first, bits })
     }
@@ -98,6 +108,10 @@ mod tests {
             ("2001:db8::/32", "2001:db9::1", false),
             ("::/0", "2001:db9::1", true),
             ("::1", "::1", true),
+            ("::ffff:10.0.0.0/104", "10.255.0.1", true),
+            ("::ffff:10.0.0.0/104", "::ffff:10.255.0.1", true),
+            ("::ffff:10.0.0.0/104", "11.0.0.1", false),
+            ("::ffff:192.0.2.7", "192.0.2.7", true),
         ];
         for (network, address, expected) in cases {
             let network: Network = network.parse().expect(network);
@@ -117,6 +131,7 @@ mod tests {
             "10.0.0/8",
             "10.0.0.0/-1",
             "10.0.0.1:80",
+            "::ffff:10.0.0.0/90",
         ] {
             assert!(text.parse::<Network>().is_err(), "{text}");
         }

@@ -13,7 +13,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use super::access::{self, Access, BodySize, Lookup};
 use crate::app::AppState;
-use crate::config::Network;
+use crate::config::Config;
 use crate::http::Problem;
 use crate::http::peer::ClientAddress;
 use crate::http::{forwarded, limits, request_id};
@@ -31,7 +31,7 @@ pub async fn envelop(State(app): State<AppState>, request: Request, next: Next) 
         .get::<MatchedPath>()
         .map_or_else(|| "none".to_owned(), |path| path.as_str().to_owned());
     let limit = time_limit(&request, &pattern);
-    let request = from_client(request, &app.config.trusted_proxies);
+    let request = from_client(request, &app.config);
     let mut response = request_id::within(id.clone(), serve(request, next, limit)).await;
     let headers = response.headers_mut();
     if let Ok(value) = HeaderValue::try_from(&id) {
@@ -53,11 +53,12 @@ pub async fn envelop(State(app): State<AppState>, request: Request, next: Next) 
 }
 
 /// Says where a request comes from that a trusted proxy has handed on.
-fn from_client(mut request: Request, trusted: &[Network]) -> Request {
+fn from_client(mut request: Request, config: &Config) -> Request {
+    let trusted = &config.trusted_proxies;
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
     let peer = peer.map(|ConnectInfo(address)| address.ip());
     if let Some(peer) = peer.filter(|_| !trusted.is_empty()) {
-        let client = forwarded::client(peer, request.headers(), trusted);
+        let client = forwarded::client(peer, request.headers(), config.forwarded_header, trusted);
         request.extensions_mut().insert(ClientAddress(client));
     }
     request

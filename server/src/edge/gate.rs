@@ -6,12 +6,13 @@ use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use http::{HeaderMap, HeaderName, Method, header};
+use http::{Extensions, HeaderMap, HeaderName, Method, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
 use super::access::{self, Access, BodySize, Lookup, Rule};
 use super::serve::Seat;
 use crate::app::{App, AppState};
+use crate::auth::bearer::API_TOKEN_PREFIX;
 use crate::auth::http::identified::Identified;
 use crate::auth::identities::Identity;
 use crate::auth::rate::Key;
@@ -48,12 +49,12 @@ async fn admit(app: &App, mut request: Request) -> Result<Admitted, Problem> {
         Lookup::Known(rule) => rule,
         Lookup::OtherMethod { public: true } => return Ok(Admitted::Serve(Box::new(request))),
         Lookup::OtherMethod { public: false } => {
-            identify(app, request.headers()).await?;
+            identify(app, request.headers(), request.extensions()).await?;
             return Ok(Admitted::Serve(Box::new(request)));
         }
         Lookup::Unknown => {
             if pattern.starts_with("/api/") {
-                identify(app, request.headers()).await?;
+                identify(app, request.headers(), request.extensions()).await?;
             }
             return match matched {
                 // A route without a rule: default deny.
@@ -67,7 +68,7 @@ async fn admit(app: &App, mut request: Request) -> Result<Admitted, Problem> {
         refuse_declared_too_large(&request, rule)?;
         return Ok(Admitted::Serve(Box::new(request)));
     }
-    let (identity, standing) = identify(app, request.headers()).await?;
+    let (identity, standing) = identify(app, request.headers(), request.extensions()).await?;
     let moment_us = app.clock.monotonic_us();
     let key = Key::of(&[&identity.principal.id]);
     if let Some(seat) = request.extensions().get::<Seat>() {
@@ -100,7 +101,11 @@ async fn admit(app: &App, mut request: Request) -> Result<Admitted, Problem> {
 }
 
 /// 401 unless there is a valid bearer.
-async fn identify(app: &App, headers: &HeaderMap) -> Result<(Identity, Standing), Problem> {
+async fn identify(
+    app: &App,
+    headers: &HeaderMap,
+    extensions: &Extensions,
+) -> Result<(Identity, Standing), Problem> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
         return Err(Problem::unauthenticated());
@@ -113,9 +118,23 @@ async fn identify(app: &App, headers: &HeaderMap) -> Result<(Identity, Standing)
         .map(|(_, bearer)| bearer.trim())
         .ok_or_else(Problem::unauthenticated)?;
     let found = app.auth.identities.find(bearer, app.clock.now()).await?;
-    let found = found.ok_or_else(Problem::unauthenticated)?;
+    let found = found.ok_or_else(|| refused(app, bearer, extensions))?;
     let standing = Standing::of_bearer(&app.auth.identities, &app.clock, &found.principal, bearer);
     Ok((found, standing))
+}
+
+/// 401; 429 for an address that shows many API tokens which are none. A valid one is asked for no limit, and the token of a
+/// session that is over is not counted: it was good a moment ago.
+fn refused(app: &App, bearer: &str, extensions: &Extensions) -> Problem {
+    if !bearer.starts_with(API_TOKEN_PREFIX) {
+        return Problem::unauthenticated();
+    }
+    let address = peer::address(extensions);
+    let moment_us = app.clock.monotonic_us();
+    let counted = app.auth.attempts.count_bearer(&address, moment_us);
+    counted.map_or_else(crate::http::limits::rate_limited, |()| {
+        Problem::unauthenticated()
+    })
 }
 
 /// 403 unless the caller may use this route of the core.

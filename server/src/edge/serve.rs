@@ -115,6 +115,8 @@ impl ConnectionLimits {
                 connections_max,
                 newcomers_max: fewer(places.newcomers_max),
                 newcomers_of_address_max: fewer(places.newcomers_of_address_max),
+                // Eight principals do not take a small port either; one has a few connections at the least.
+                of_principal_max: places.of_principal_max.min((connections_max / 8).max(8)),
                 ..places
             },
             ..self

@@ -50,10 +50,18 @@ pub fn get_in(tx: &mut Tx<'_>, id: HostId) -> Result<Option<Host>, DbError> {
 
 /// The host whose current or next certificate is for this key.
 pub fn find_by_key_in(tx: &mut Tx<'_>, key: KeyDigest) -> Result<Option<Host>, DbError> {
+    one(tx.query(by_key(key))?)
+}
+
+pub async fn find_by_key(db: &Db, key: KeyDigest) -> Result<Option<Host>, DbError> {
+    one(db.read(by_key(key)).await?)
+}
+
+fn by_key(key: KeyDigest) -> Statement {
     let sql = format!(
         "SELECT {COLUMNS} FROM hosts WHERE certificate_key = $1 OR next_key = $1 ORDER BY id LIMIT 1"
     );
-    one(tx.query(Statement::new(sql).bind(key.0))?)
+    Statement::new(sql).bind(key.0)
 }
 
 /// Many hosts at once, in the order of their ids; unknown ids are simply absent.

@@ -5,37 +5,38 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::{HeaderMap, HeaderName, header};
 
-use crate::config::Network;
+use crate::config::{ForwardedHeader, Network};
 
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// Proxies behind each other that are looked through; more than anybody has.
 const HOPS_MAX: usize = 16;
 
 /// The address a request comes from, where `peer` is the other end of its connection.
 ///
-/// A proxy writes one of the two headers and lets the other pass as it came. So where both are there and do not agree, one
-/// of them is the client's own work, and it is the proxy's address that counts.
-pub fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> IpAddr {
+/// A proxy writes one of the two headers and lets the other pass as it came: that one is the client's own work, and is not
+/// looked at.
+pub fn client(
+    peer: IpAddr,
+    headers: &HeaderMap,
+    written: ForwardedHeader,
+    trusted: &[Network],
+) -> IpAddr {
     let peer = peer.to_canonical();
     let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
     if !is_trusted(peer) {
         return peer;
     }
-    let told = through(
-        peer,
-        items(headers, &X_FORWARDED_FOR, address_of),
-        is_trusted,
-    );
-    let told_newer = through(
-        peer,
-        items(headers, &header::FORWARDED, forwarded_for),
-        is_trusted,
-    );
-    match (told, told_newer) {
-        (Some(one), Some(other)) if one != other => peer,
-        (Some(told), _) | (None, Some(told)) => told,
-        (None, None) => peer,
-    }
+    let told = match written {
+        ForwardedHeader::XForwardedFor => {
+            let items = items(headers, &X_FORWARDED_FOR, address_of);
+            through(peer, items, is_trusted)
+        }
+        ForwardedHeader::Forwarded => {
+            let items = items(headers, &header::FORWARDED, forwarded_for);
+            through(peer, items, is_trusted)
+        }
+    };
+    told.unwrap_or(peer)
 }
 
 /// Goes from the right through trusted addresses; what cannot be read ends it, and the last hop counts. `None` without any
@@ -96,7 +97,11 @@ mod tests {
 
     use super::*;
 
-    fn told(peer: &str, lines: &[(&'static str, &'static str)]) -> String {
+    fn told(
+        written: ForwardedHeader,
+        peer: &str,
+        lines: &[(&'static str, &'static str)],
+    ) -> String {
         let trusted = ["10.0.0.0/8", "2001:db8:1::/48"].map(|text| text.parse().expect(text));
         let mut headers = HeaderMap::new();
         for (name, value) in lines {
@@ -105,7 +110,7 @@ mod tests {
                 HeaderValue::from_static(value),
             );
         }
-        client(peer.parse().expect(peer), &headers, &trusted).to_string()
+        client(peer.parse().expect(peer), &headers, written, &trusted).to_string()
     }
 
     #[test]
@@ -157,20 +162,22 @@ mod tests {
             ),
             ("10.0.0.1", &[(NEW, "for=unknown")], "10.0.0.1"),
             ("10.0.0.1", &[(NEW, "proto=https")], "10.0.0.1"),
-            (
-                "10.0.0.1",
-                &[(OLD, "203.0.113.9"), (NEW, "for=203.0.113.9")],
-                "203.0.113.9",
-            ),
-            // One of them is the client's own.
-            (
-                "10.0.0.1",
-                &[(OLD, "203.0.113.9"), (NEW, "for=1.1.1.1")],
-                "10.0.0.1",
-            ),
         ];
         for (peer, lines, expected) in cases {
-            assert_eq!(told(peer, lines), expected, "{peer} {lines:?}");
+            let is_newer = lines.iter().any(|(name, _)| *name == NEW);
+            let written = match is_newer {
+                true => ForwardedHeader::Forwarded,
+                false => ForwardedHeader::XForwardedFor,
+            };
+            assert_eq!(told(written, peer, lines), expected, "{peer} {lines:?}");
         }
+        // The one that the proxy does not write is the client's own.
+        let both = &[(OLD, "203.0.113.9"), (NEW, "for=203.0.113.10")];
+        let old = ForwardedHeader::XForwardedFor;
+        assert_eq!(told(old, "10.0.0.1", both), "203.0.113.9");
+        assert_eq!(told(old, "10.0.0.1", &[(NEW, "for=1.1.1.1")]), "10.0.0.1");
+        let new = ForwardedHeader::Forwarded;
+        assert_eq!(told(new, "10.0.0.1", both), "203.0.113.10");
+        assert_eq!(told(new, "10.0.0.1", &[(OLD, "1.1.1.1")]), "10.0.0.1");
     }
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::super::attempts::Attempt;
+use super::super::attempts::{Attempt, Begun};
 use super::super::bearer::{self, NewSecret};
 use super::super::passwords::Asker;
 use super::super::session_token::{self, SessionClaim};
@@ -65,6 +65,9 @@ pub async fn log_in(
     // Only failures count against the limits.
     auth.attempts.give_back(&attempt);
     auth.attempts.remember(address, &name);
+    auth.attempts
+        .count_session(Begun::SignIn, user.id, moment_us)
+        .map_err(throttled)?;
     let session = SessionUser {
         session_id: auth.clock.new_id(),
         user_id: user.id,
@@ -103,7 +106,7 @@ async fn verified(
     };
     let (user, stored) = found.unzip();
     let asker = if attempt.is_familiar() {
-        Asker::Known
+        Asker::Known(attempt.name())
     } else {
         Asker::Stranger(attempt.address())
     };
@@ -111,8 +114,8 @@ async fn verified(
     Ok(user.filter(|_| is_right))
 }
 
-/// Exchanges a refresh token for new tokens. A valid one is asked for no limit: the failures of others do not end a
-/// session.
+/// Exchanges a refresh token for new tokens. A valid one is asked for no limit but its user's own: the failures of others do
+/// not end a session.
 pub async fn refresh(
     auth: &Auth,
     request_id: &str,
@@ -125,9 +128,17 @@ pub async fn refresh(
         return Err(refused(auth, address, moment_us));
     }
     let digest = bearer::digest(token);
-    // Looked up before the one writer is asked: nothing that is no token costs everybody's writes.
-    if !sessions::is_refresh_token(&auth.db, &digest).await? {
+    // Looked up before the one writer is asked: neither what is no token nor what was one costs everybody's writes. A used
+    // one of a live session gets there, once, and ends it.
+    let Some((user_id, is_used)) = sessions::of_refresh_token(&auth.db, &digest, now_us).await?
+    else {
         return Err(refused(auth, address, moment_us));
+    };
+    if !is_used {
+        // Before it is used: it works when its time has come.
+        auth.attempts
+            .count_session(Begun::Refresh, user_id, moment_us)
+            .map_err(throttled)?;
     }
     let fresh = bearer::new_secret(bearer::REFRESH_TOKEN_PREFIX);
     let fresh_digest = fresh.digest;

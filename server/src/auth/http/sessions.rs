@@ -17,9 +17,9 @@ use crate::auth::bearer::BEARER_CHARS_MAX;
 use crate::auth::http::identified::Identified;
 use crate::auth::identities::IdentityKind;
 use crate::auth::passwords;
-use crate::auth::{Caller, Role, Scopes};
+use crate::auth::{AuthError, Caller, Role, Scopes};
 use crate::http::peer::Peer;
-use crate::http::{JsonBody, Problem, from_input};
+use crate::http::{JsonBody, Problem, from_input, request_id};
 
 #[derive(ToSchema)]
 pub struct LogIn {
@@ -64,6 +64,17 @@ pub struct Me {
     session_id: Option<Uuid>,
 }
 
+/// An attempt outlives its client: whoever hangs up while a password is looked at is counted and written down like anybody
+/// else, and a right one is no failure.
+async fn to_its_end(
+    attempt: impl Future<Output = Result<SessionView, AuthError>> + Send + 'static,
+) -> Result<Json<SessionView>, Problem> {
+    let id = request_id::current().unwrap_or_default();
+    let ended = tokio::spawn(request_id::within(id, attempt)).await;
+    let view = ended.map_err(|error| Problem::internal(&error))?;
+    Ok(Json(view?))
+}
+
 /// Log in with a name and a password
 #[utoipa::path(post, path = "/auth/login", tag = "auth", request_body = LogIn,
     responses((status = 200, body = SessionView)))]
@@ -76,14 +87,12 @@ pub async fn log_in(
         ("/username", &body.username, NAME_CHARS_MAX),
         ("/password", &body.password, passwords::CHARS_MAX),
     ])?;
-    let view = refusals::log_in(
-        &app.auth,
-        &peer.request_id,
-        &peer.address,
-        body.username,
-        body.password,
-    );
-    Ok(Json(view.await?))
+    let (name, password) = (body.username, body.password);
+    let attempt = async move {
+        let (id, address) = (&peer.request_id, &peer.address);
+        refusals::log_in(&app.auth, id, address, name, password).await
+    };
+    to_its_end(attempt).await
 }
 
 /// Exchange a refresh token for new tokens
@@ -98,13 +107,11 @@ pub async fn refresh(
 ) -> Result<Json<SessionView>, Problem> {
     let token = ("/refresh_token", &*body.refresh_token, BEARER_CHARS_MAX);
     check_lengths(&[token])?;
-    let view = refusals::refresh(
-        &app.auth,
-        &peer.request_id,
-        &peer.address,
-        &body.refresh_token,
-    );
-    Ok(Json(view.await?))
+    let attempt = async move {
+        let (id, address) = (&peer.request_id, &peer.address);
+        refusals::refresh(&app.auth, id, address, &body.refresh_token).await
+    };
+    to_its_end(attempt).await
 }
 
 /// End the session

@@ -60,10 +60,23 @@ pub fn insert_refresh_token(
     Ok(())
 }
 
-/// Whether there is such a token, used or not.
-pub async fn is_refresh_token(db: &Db, digest: &TokenDigest) -> Result<bool, DbError> {
-    let statement = Statement::new("SELECT 1 FROM refresh_tokens WHERE token_sha256 = $1");
-    Ok(!db.read(statement.bind(digest)).await?.is_empty())
+/// Whose live session this token is of, and whether it has been used; none for any other token.
+pub async fn of_refresh_token(
+    db: &Db,
+    digest: &TokenDigest,
+    now_us: i64,
+) -> Result<Option<(Uuid, bool)>, DbError> {
+    let statement = Statement::new(
+        "SELECT s.user_id, r.used_at
+         FROM refresh_tokens r JOIN sessions s ON s.id = r.session_id JOIN users u ON u.id = s.user_id
+         WHERE r.token_sha256 = $1 AND s.ended_at IS NULL AND s.expires_at > $2 AND u.disabled = 0",
+    );
+    let rows = db.read(statement.bind(digest).bind(now_us)).await?;
+    let Some(row) = rows.first() else {
+        return Ok(None);
+    };
+    let is_used = row.optional_integer("used_at")?.is_some();
+    Ok(Some((row.id("user_id")?, is_used)))
 }
 
 pub fn lock_refresh_token(

@@ -72,7 +72,7 @@ struct Shared {
     end: CancellationToken,
     /// The server works on an answer, which has an end of its own: the client cannot hasten it.
     is_served: AtomicBool,
-    /// The latest principal, kept here as well so that a request costs no look at all connections.
+    /// The principal it is kept for, here as well so that a request costs no look at all connections.
     shown: Mutex<Option<Key>>,
 }
 
@@ -184,6 +184,12 @@ impl Places {
         Ok(Place { places, shared })
     }
 
+    /// Places that are kept for anybody. The rest is the newcomers': however many are known, whoever comes to sign in finds
+    /// somebody who can be made to go.
+    fn known_max(&self) -> usize {
+        self.limits.connections_max - self.limits.connections_max / 16
+    }
+
     fn is_full(&self, state: &State) -> bool {
         state.taken.len() >= self.limits.connections_max
             || state.newcomers.len() >= self.limits.newcomers_max
@@ -219,12 +225,9 @@ impl Places {
     }
 
     fn keep_for(&self, shared: &Shared, principal: Key) {
-        {
-            let mut shown = shared.shown.lock().unwrap_or_else(PoisonError::into_inner);
-            if *shown == Some(principal) {
-                return;
-            }
-            *shown = Some(principal);
+        let mut shown = shared.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        if *shown == Some(principal) {
+            return;
         }
         let mut state = self.lock();
         let Some(taken) = state.taken.get(&shared.number) else {
@@ -234,7 +237,8 @@ impl Places {
         let rank = (taken.has_begun, shared.number);
         state.forget_principal(before);
         let count = state.by_principal.get(&principal).copied().unwrap_or(0);
-        let is_kept = count < self.limits.of_principal_max;
+        let others = state.taken.len() - state.newcomers.len() - usize::from(before.is_some());
+        let is_kept = count < self.limits.of_principal_max && others < self.known_max();
         if is_kept {
             state.by_principal.insert(principal, count + 1);
             state.remove_newcomer(rank, address);
@@ -244,6 +248,8 @@ impl Places {
         if let Some(taken) = state.taken.get_mut(&shared.number) {
             taken.known_as = is_kept.then_some(principal);
         }
+        // Who is not kept is looked at again: there may be a place for it then.
+        *shown = is_kept.then_some(principal);
         drop(state);
         self.freed.notify_one();
     }

@@ -145,6 +145,45 @@ async fn a_network_of_ipv6_is_one_address() {
 }
 
 #[tokio::test]
+async fn however_many_are_known_a_newcomer_finds_a_place() {
+    let limits = PlaceLimits {
+        connections_max: 32,
+        newcomers_max: 16,
+        of_principal_max: 32,
+        ..LIMITS
+    };
+    let places = Places::new(limits, Vec::new());
+    let known: Vec<Place> = (0..8)
+        .flat_map(|number| open(&places, number, 4))
+        .inspect(|place| {
+            let seat = place.seat();
+            seat.keep_for(Key::of(&[&(place.shared.number / 4).to_string()]));
+        })
+        .collect();
+    assert_eq!(known.len(), 32);
+    assert!(places.room().now_or_never().is_some());
+    let next = open(&places, 100, 1);
+    assert_eq!((next.len(), ended(&known), ended(&next)), (1, 1, 0));
+    next[0].seat().keep_for(Key::of(&["another"]));
+    let last = open(&places, 101, 1);
+    assert_eq!((last.len(), ended(&known)), (1, 2));
+}
+
+#[tokio::test]
+async fn who_was_not_kept_is_kept_when_there_is_a_place() {
+    let places = Places::new(LIMITS, Vec::new());
+    let principal = Key::of(&["user:1"]);
+    let mut of_one = open(&places, 1, 4);
+    let keep = |place: &Place| place.seat().keep_for(principal);
+    of_one.iter().for_each(keep);
+    assert_eq!(places.lock().newcomers.len(), 1);
+    drop(of_one.remove(0));
+    of_one.iter().for_each(keep);
+    assert_eq!(places.lock().newcomers.len(), 0);
+    assert_eq!(places.lock().by_principal.get(&principal), Some(&3));
+}
+
+#[tokio::test]
 async fn when_all_are_known_the_next_waits() {
     let places = Places::new(LIMITS, Vec::new());
     let mut known = Vec::new();
