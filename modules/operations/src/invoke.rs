@@ -46,13 +46,8 @@ pub async fn invoke<K: Kind>(
 async fn blobs_in_use<K: Kind>(server: &Server, payload: Payload) -> Result<Payload, CallError> {
     let asked: BlobsAsked = serde_json::from_value(payload.json)
         .map_err(|error| ServerError::Invalid(error.to_string()))?;
-    let mut answer = BlobsInUse::default();
-    for digest in asked.sha256 {
-        if store::keeps_for_later::<K>(server.db(), &digest).await? {
-            answer.in_use.push(digest);
-        }
-    }
-    Ok(Payload::json(json!(answer)))
+    let in_use = store::kept_for_later::<K>(server.db(), &asked.sha256).await?;
+    Ok(Payload::json(json!(BlobsInUse { in_use })))
 }
 
 async fn create<K: Kind>(

@@ -110,26 +110,50 @@ pub async fn with_asked<K: Kind>(
     Ok(Some((header_of(row)?, asked)))
 }
 
-/// Whether one that is not over keeps this text (a digest in lower-case hex) among what it may send later.
-pub async fn keeps_for_later<K: Kind>(db: &Database, digest: &str) -> Result<bool, ServerError> {
-    if K::Large::NAMES.is_empty() {
-        return Ok(false);
-    }
+/// Those of the digests (in lower-case hex) that one that is not over keeps among what it may send later.
+pub async fn kept_for_later<K: Kind>(
+    db: &Database,
+    digests: &[String],
+) -> Result<Vec<String>, ServerError> {
     let names = K::NAMES;
-    let kept: Vec<String> = K::Large::NAMES
-        .iter()
-        .map(|column| format!("{column} LIKE $1"))
-        .collect();
     let open: Vec<String> = names.open.iter().map(|word| format!("'{word}'")).collect();
+    let is_open = format!("{} IN ({})", names.status_column, open.join(", "));
+    naming_blobs(db, names.table, K::Large::NAMES, &is_open, digests).await
+}
+
+/// Those of the digests that the rows of a table name in one of these columns of JSON, all in one statement: the few rows
+/// that name any content at all are looked for once.
+pub async fn naming_blobs(
+    db: &Database,
+    table: &str,
+    columns: &[&str],
+    condition: &str,
+    digests: &[String],
+) -> Result<Vec<String>, ServerError> {
+    if columns.is_empty() || digests.is_empty() {
+        return Ok(Vec::new());
+    }
+    let texts: Vec<String> = columns
+        .iter()
+        .map(|column| {
+            format!("SELECT {column} AS content FROM {table} WHERE {condition} AND {column} LIKE '%blob_sha256%'")
+        })
+        .collect();
+    let wanted: Vec<String> = (1..=digests.len())
+        .map(|place| format!("SELECT CAST(${place} AS TEXT) AS digest"))
+        .collect();
     let sql = format!(
-        "SELECT id FROM {} WHERE {} IN ({}) AND ({}) LIMIT 1",
-        names.table,
-        names.status_column,
-        open.join(", "),
-        kept.join(" OR "),
+        "WITH named AS MATERIALIZED ({}) SELECT wanted.digest FROM ({}) AS wanted \
+         WHERE EXISTS (SELECT 1 FROM named WHERE named.content LIKE '%' || wanted.digest || '%')",
+        texts.join(" UNION ALL "),
+        wanted.join(" UNION ALL "),
     );
-    let statement = Statement::new(sql).bind(format!("%{digest}%"));
-    Ok(db.read_one(statement).await?.first().is_some())
+    let statement = digests
+        .iter()
+        .fold(Statement::new(sql), |sql, digest| sql.bind(digest.as_str()));
+    let table = db.read_one(statement).await?;
+    let found = table.iter().map(|row| Ok(row.text("digest")?.to_owned()));
+    found.collect()
 }
 
 /// Those of the operations that are there and the tenant's, in no order.

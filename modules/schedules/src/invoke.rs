@@ -33,13 +33,8 @@ pub async fn invoke(server: &Server, method: &str, payload: Payload) -> Result<P
         BLOBS_IN_USE => {
             let asked: BlobsAsked = serde_json::from_value(payload.json)
                 .map_err(|error| ServerError::Invalid(error.to_string()))?;
-            let mut answer = BlobsInUse::default();
-            for digest in asked.sha256 {
-                if store::names_blob(server.db(), &digest).await? {
-                    answer.in_use.push(digest);
-                }
-            }
-            Ok(Payload::json(json!(answer)))
+            let in_use = store::naming_blobs(server.db(), &asked.sha256).await?;
+            Ok(Payload::json(json!(BlobsInUse { in_use })))
         }
         other => Err(CallError::unknown_method(other)),
     }

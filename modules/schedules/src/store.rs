@@ -3,6 +3,7 @@
 
 pub mod runs;
 
+use fleetwright_operations::store as operations;
 use fleetwright_plugin_api::sdk::{Cell, Database, Migration, Row, Rows, ServerError, Statement};
 use serde_json::Value;
 use uuid::Uuid;
@@ -210,14 +211,10 @@ pub async fn naming_group(
         .collect()
 }
 
-/// Whether what a schedule launches, or its rollback, names this content (a digest in lower-case hex).
-pub async fn names_blob(db: &Database, digest: &str) -> Result<bool, ServerError> {
-    let sql =
-        "SELECT id FROM schedules_schedule WHERE parameters LIKE $1 OR options LIKE $1 LIMIT 1";
-    let table = db
-        .read_one(Statement::new(sql).bind(format!("%{digest}%")))
-        .await?;
-    Ok(table.first().is_some())
+/// Those of the contents (digests in lower-case hex) that a schedule launches, or has for its rollback.
+pub async fn naming_blobs(db: &Database, digests: &[String]) -> Result<Vec<String>, ServerError> {
+    let columns = ["parameters", "options"];
+    operations::naming_blobs(db, "schedules_schedule", &columns, "1 = 1", digests).await
 }
 
 pub async fn header(db: &Database, id: Uuid) -> Result<Option<Header>, ServerError> {

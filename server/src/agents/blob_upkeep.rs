@@ -27,6 +27,8 @@ pub enum BlobDeleteError {
     NotFound,
     #[error("something that is not over refers to it")]
     InUse,
+    #[error("whether {} need it is not known", .0.join(", "))]
+    Unknown(Vec<String>),
     #[error("its file cannot be removed: {0}")]
     Io(#[source] std::io::Error),
     #[error(transparent)]
@@ -52,15 +54,34 @@ pub async fn run(app: &App, agents: &Agents) {
         .await;
 }
 
-/// Those of the contents that something open refers to: a command, an operation, a schedule.
-pub async fn in_use(app: &App, blobs: &[Blob]) -> Result<BTreeSet<String>, DbError> {
-    let digests: Vec<String> = blobs.iter().map(|blob| blob.sha256.to_hex()).collect();
-    let mut found = app.commands.naming(&digests, Among::Open).await?;
-    found.extend(app.modules.naming(&digests).await?.digests);
-    Ok(found)
+/// What is known of which contents something open refers to.
+pub struct Uses {
+    digests: BTreeSet<String>,
+    /// Every module has answered.
+    is_whole: bool,
 }
 
-/// Removes content, unless something open refers to it.
+impl Uses {
+    /// `None` if a module that may need it does not answer.
+    pub fn of(&self, sha256: &str) -> Option<bool> {
+        match self.digests.contains(sha256) {
+            true => Some(true),
+            false => self.is_whole.then_some(false),
+        }
+    }
+}
+
+/// Which of the contents something open refers to: a command, an operation, a schedule.
+pub async fn in_use(app: &App, blobs: &[Blob]) -> Result<Uses, DbError> {
+    let wanted: Vec<String> = blobs.iter().map(|blob| blob.sha256.to_hex()).collect();
+    let mut digests = app.commands.naming(&wanted, Among::Open).await?;
+    let by_modules = app.modules.naming(&wanted).await?;
+    digests.extend(by_modules.digests);
+    let is_whole = by_modules.silent.is_empty();
+    Ok(Uses { digests, is_whole })
+}
+
+/// Removes content, unless something open refers to it, or may: what a module keeps that does not answer is not known.
 pub async fn delete(
     app: &App,
     agents: &Agents,
@@ -71,6 +92,10 @@ pub async fn delete(
     let by_modules = app.modules.naming(std::slice::from_ref(&hex)).await?;
     if by_modules.digests.contains(&hex) {
         return Err(BlobDeleteError::InUse);
+    }
+    if !by_modules.silent.is_empty() {
+        let silent = by_modules.silent.into_iter().collect();
+        return Err(BlobDeleteError::Unknown(silent));
     }
     let _alone = agents.blobs().alone().await;
     let now_us = app.clock.now_us();
@@ -103,7 +128,7 @@ pub async fn sweep(app: &App, agents: &Agents) -> Result<u64, DbError> {
         }
         let digests: Vec<String> = old.iter().map(|blob| blob.sha256.to_hex()).collect();
         let by_modules = app.modules.naming(&digests).await?;
-        if !by_modules.is_whole {
+        if !by_modules.silent.is_empty() {
             return Ok(removed);
         }
         for blob in old {
@@ -172,6 +197,7 @@ mod tests {
     use crate::clock::ManualClock;
     use crate::commands::create::create_in;
     use crate::config::Config;
+    use crate::db::Statement;
 
     async fn upload(app: &App, agents: &Agents, content: &'static [u8]) -> BlobDigest {
         let digest = BlobDigest(Sha256::digest(content).into());
@@ -240,8 +266,21 @@ mod tests {
         assert!(is_there(again).await.is_some());
         let seen_us = is_there(named).await;
         assert_eq!(seen_us, Some(app.clock.now_us()), "seen referred to");
-        // Nothing open refers to it: whoever wants its room may have it.
+        // A module that was here once may have something that needs it.
         let context = AuditContext::system("test");
+        let recorded = |sql: &'static str| app.db.write(move |tx| tx.execute(Statement::new(sql)));
+        let sql = "INSERT INTO installed_modules (name, version, sha256, loaded_at) VALUES ('schedules', '1.0.0', '', 1)";
+        recorded(sql).await.unwrap();
+        let refused = delete(&app, &agents, context.clone(), named).await;
+        let is_told =
+            matches!(&refused, Err(BlobDeleteError::Unknown(silent)) if silent == &["schedules"]);
+        assert!(is_told, "{refused:?}");
+        let blob = store::blob(&app.db, named.0).await.unwrap().unwrap();
+        let uses = async || in_use(&app, std::slice::from_ref(&blob)).await.unwrap();
+        assert_eq!(uses().await.of(&named.to_hex()), None);
+        recorded("DELETE FROM installed_modules").await.unwrap();
+        assert_eq!(uses().await.of(&named.to_hex()), Some(false));
+        // Nothing open refers to it: whoever wants its room may have it.
         delete(&app, &agents, context, named).await.unwrap();
         assert_eq!(is_there(named).await, None);
     }

@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 /// run scripts on them.
 pub const OPERATIONS: &str = "operations";
 
+/// The one area that has parts, `fleet.<part>`.
+const FLEET: &str = "fleet";
+
 /// Areas a scope may name beside `fleet.<part>`. A test holds them against the route table.
 pub const AREAS: [&str; 16] = [
     "agent",
@@ -18,7 +21,7 @@ pub const AREAS: [&str; 16] = [
     "commands",
     "enrollment-tokens",
     "events",
-    "fleet",
+    FLEET,
     "hosts",
     "license",
     "modules",
@@ -82,10 +85,8 @@ impl Scopes {
 
 impl Scope {
     fn covers(&self, area: &str, is_read: bool) -> bool {
-        let within = area == self.area
-            || area
-                .strip_prefix(self.area.as_str())
-                .is_some_and(|rest| rest.starts_with('.'));
+        // Only `fleet` has parts: who may set secrets has not therefore the right to use them.
+        let within = area == self.area || (self.area == FLEET && area.starts_with("fleet."));
         within && (is_read || !self.read_only)
     }
 
@@ -192,6 +193,9 @@ mod tests {
             (&["fleet.bulk"], "fleet.groups", true, false),
             (&["fleet.bulk"], "fleet", true, false),
             (&["hosts:read", "hosts"], "hosts", false, true),
+            (&["secrets"], "secrets.use", false, false),
+            (&["secrets.use"], "secrets", true, false),
+            (&["secrets.use"], "secrets.use", false, true),
         ];
         for (texts, area, is_read, allowed) in cases {
             assert_eq!(
@@ -233,6 +237,7 @@ mod tests {
             ),
             (&["fleet.bulk"], &["fleet.bulky"], &[0], None),
             (&["operations"], &["hosts", "fleet"], &[0], None),
+            (&["secrets.use"], &["secrets"], &[0], None),
         ];
         for (inner, outer, outside, both) in cases {
             let (inner_scopes, outer_scopes) = (scopes(inner), scopes(outer));
@@ -253,6 +258,23 @@ mod tests {
         }
         for text in ["", "host", "hosts:write", "fleet.", "fleet.A", ":read", "*"] {
             assert!(text.parse::<Scope>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_area_stands_in_the_document_of_tokens() {
+        let document = include_str!("../../../docs/tokens.md");
+        let rows: Vec<&str> = document
+            .lines()
+            .filter(|line| line.starts_with("| `"))
+            .collect();
+        for area in AREAS {
+            let named = format!("`{area}`");
+            let is_told = rows.iter().any(|row| {
+                let first = row.split('|').nth(1).unwrap_or_default();
+                first.contains(&named)
+            });
+            assert!(is_told, "{area}");
         }
     }
 

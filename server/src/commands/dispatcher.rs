@@ -46,7 +46,7 @@ pub(super) async fn run(
                     Some(hint) => dispatcher.take(hint),
                     None => return,
                 },
-                _ = ticks.tick() => dispatcher.wake_rested_hosts(),
+                _ = ticks.tick() => dispatcher.wake_rested(),
             }
         }
         let run = place.begin();
@@ -87,7 +87,9 @@ pub(super) struct Dispatcher {
     queue: VecDeque<SetId>,
     queued: BTreeSet<SetId>,
     hosts: BTreeSet<HostId>,
-    resting: Rests,
+    resting: Rests<HostId>,
+    /// Sets whose secrets could not be read.
+    sealed: Rests<SetId>,
 }
 
 /// Whether a set needs another step now.
@@ -108,6 +110,7 @@ impl Dispatcher {
             queued: BTreeSet::new(),
             hosts: BTreeSet::new(),
             resting: Rests::default(),
+            sealed: Rests::default(),
         }
     }
 
@@ -142,17 +145,23 @@ impl Dispatcher {
         }
     }
 
-    /// Looks again at the hosts whose rest is over.
-    pub(super) fn wake_rested_hosts(&mut self) {
+    /// Looks again at the hosts and sets whose rest is over.
+    pub(super) fn wake_rested(&mut self) {
         let now = self.commands.clock().monotonic_us();
         while let Some(id) = self.resting.pop_over(now) {
             self.hosts.insert(id);
+        }
+        while let Some(id) = self.sealed.pop_over(now) {
+            if let Some(work) = self.work.get_mut(&id) {
+                work.cursor = 0;
+            }
+            self.enqueue(id);
         }
     }
 
     /// One bounded piece of work. On an error nothing is forgotten: the piece is queued again.
     pub(super) async fn step(&mut self) -> Result<(), DbError> {
-        self.wake_rested_hosts();
+        self.wake_rested();
         if !self.hosts.is_empty() {
             let batch: Vec<HostId> = self.hosts.iter().copied().take(HOSTS_BATCH).collect();
             for id in &batch {

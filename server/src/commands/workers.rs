@@ -85,7 +85,7 @@ impl ByHand {
         while let Ok(hint) = self.hints.try_recv() {
             self.dispatcher.take(hint);
         }
-        self.dispatcher.wake_rested_hosts();
+        self.dispatcher.wake_rested();
         if self.dispatcher.is_idle() {
             return Ok(false);
         }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fleetwright_protocol::{HostId, Violation};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::events::changed_event;
@@ -20,6 +20,10 @@ pub use super::store::missing_in;
 
 /// Hosts that one request may approve: ten screens of the largest page, one short transaction.
 pub const APPROVE_MAX: usize = 5_000;
+/// The same if what they claim is taken over: each has labels of its own to be written and told.
+pub const ACCEPT_MAX: usize = 200;
+/// Of what is taken over so much stands in the audit row of one request; of the hosts beyond it, a digest.
+const TOLD_BYTES_MAX: usize = 16 * 1024;
 
 /// A change of the operator's labels; what is `None` stays.
 #[derive(Clone, Debug, Default)]
@@ -30,18 +34,23 @@ pub struct HostPatch {
 }
 
 /// Lets a host in, with `accept_tags` taking over the tags and attributes that it claims. Also lifts a lock, in favour of the
-/// machine that was known before, and lets a rejected host in after all. What it is called then it stays called.
+/// machine that was known before, and lets a rejected host in after all. What it is called then it stays called. Nothing is done
+/// if the host is not at a revision that the caller expects: what it claims may be another thing by now.
 pub async fn approve_host(
     hosts: &Hosts,
     context: AuditContext,
     id: HostId,
     accept_tags: bool,
+    is_expected: impl FnOnce(i64) -> bool + Send + 'static,
 ) -> Result<Host, HostError> {
     let handle = hosts.clone();
     hosts
         .db()
         .write(move |tx| {
             let host = store::get_in(tx, id)?.ok_or(HostError::NotFound)?;
+            if !is_expected(host.revision) {
+                return Err(HostError::Stale);
+            }
             if !waits(&host) {
                 return Err(HostError::InvalidTransition(
                     "The host is already approved.",
@@ -84,16 +93,18 @@ pub struct Approved {
     pub unchanged: usize,
 }
 
-/// Lets many hosts in; all of them or, if one is unknown or claims more than can be taken over, none. Repeated, it changes
-/// nothing more.
+/// Lets many hosts in; all of them or, if one is unknown, claims more than can be taken over or is at another one of the
+/// `revisions` than is expected there, none. Repeated, it changes nothing more.
 pub async fn approve_hosts(
     hosts: &Hosts,
     context: AuditContext,
     ids: Vec<HostId>,
     accept_tags: bool,
+    revisions: BTreeMap<HostId, i64>,
 ) -> Result<Approved, HostError> {
-    if ids.is_empty() || ids.len() > APPROVE_MAX {
-        let detail = format!("must hold between 1 and {APPROVE_MAX} ids");
+    let most = if accept_tags { ACCEPT_MAX } else { APPROVE_MAX };
+    if ids.is_empty() || ids.len() > most {
+        let detail = format!("must hold between 1 and {most} ids");
         let found = Violation::new("/host_ids", "host-ids-invalid", detail);
         return Err(HostError::Invalid(vec![found]));
     }
@@ -107,8 +118,16 @@ pub async fn approve_hosts(
             if known.len() < wanted.len() {
                 return Err(HostError::Invalid(unknown(&ids, &known)));
             }
-            let waiting = known.iter().filter(|host| waits(host));
+            let waiting: Vec<&Host> = known.iter().filter(|host| waits(host)).collect();
+            let is_stale = |host: &&Host| {
+                let expected = revisions.get(&host.id);
+                expected.is_some_and(|expected| *expected != host.revision)
+            };
+            if waiting.iter().any(is_stale) {
+                return Err(HostError::Stale);
+            }
             let decided: Vec<Host> = waiting
+                .iter()
                 .map(|host| {
                     claims::let_in(host, accept_tags)
                         .map_err(|found| HostError::Invalid(placed(&ids, host.id, found)))
@@ -119,7 +138,8 @@ pub async fn approve_hosts(
                 unchanged: known.len() - decided.len(),
             };
             if !decided.is_empty() {
-                approve_in(&handle, tx, &context, &decided, accept_tags)?;
+                let taken = taken_over(&waiting, &decided);
+                approve_in(&handle, tx, &context, &decided, taken)?;
                 unlock_in(&handle, tx, &known)?;
             }
             Ok(outcome)
@@ -233,19 +253,20 @@ fn approve_in(
     tx: &mut Tx<'_>,
     context: &AuditContext,
     decided: &[Host],
-    accept_tags: bool,
+    taken: Map<String, Value>,
 ) -> Result<(), DbError> {
     let ids: Vec<HostId> = decided.iter().map(|host| host.id).collect();
     let first = store::take_revisions(tx, ids.len())?;
     store::save_approval_in(tx, decided, first, Approval::Approved)?;
-    if accept_tags {
-        for (revision, host) in (first..).zip(decided) {
+    for (revision, host) in (first..).zip(decided) {
+        if taken.contains_key(&host.id.to_string()) {
             store::save_labels_in(tx, host.id, revision, &host.labels)?;
         }
     }
     let mut all = Sha256::new();
     ids.iter().for_each(|id| all.update(id.as_bytes()));
-    let detail = json!({"count": ids.len(), "ids_sha256": hex::encode(all.finalize()), "accept_tags": accept_tags});
+    let detail =
+        json!({"count": ids.len(), "ids_sha256": hex::encode(all.finalize()), "taken_over": taken});
     // One request is one mutation: its row names the hosts by count and digest, each host's own by its revision.
     audit::append(
         tx,
@@ -260,6 +281,35 @@ fn approve_in(
         hosts.parts().events.publish(changed_event(ids.len()));
     });
     Ok(())
+}
+
+/// What each host whose labels change is given, by its id; beyond so much in all, only the digest of its labels then.
+fn taken_over(before: &[&Host], decided: &[Host]) -> Map<String, Value> {
+    let mut taken = Map::new();
+    let mut room = TOLD_BYTES_MAX;
+    for (before, host) in before.iter().zip(decided) {
+        let (had, has) = (&before.labels, &host.labels);
+        if had == has {
+            continue;
+        }
+        let tags: Vec<&String> = has
+            .tags
+            .iter()
+            .filter(|tag| !had.tags.contains(tag))
+            .collect();
+        let is_new = |(name, value): &(&String, &String)| had.attributes.get(*name) != Some(*value);
+        let attributes: BTreeMap<_, _> = has.attributes.iter().filter(is_new).collect();
+        let whole = json!({"tags": tags, "attributes": attributes});
+        let told = match room.checked_sub(whole.to_string().len()) {
+            Some(rest) => {
+                room = rest;
+                whole
+            }
+            None => json!({"labels_sha256": digest(has)}),
+        };
+        taken.insert(host.id.to_string(), told);
+    }
+    taken
 }
 
 /// What is wrong with one of the hosts, by its place in the request.
@@ -331,4 +381,27 @@ fn checked(patch: HostPatch) -> Result<HostPatch, Vec<Violation>> {
 fn digest(labels: &Labels) -> String {
     let text = json!([labels.tags, labels.attributes, labels.reserved]).to_string();
     hex::encode(Sha256::digest(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hosts::host::tests::host;
+
+    #[test]
+    fn what_is_taken_over_is_told_of_each_host_within_bounds() {
+        let before: Vec<Host> = (1..=100).map(host).collect();
+        let mut decided = before.clone();
+        for host in &mut decided[1..] {
+            host.labels.tags = vec!["x".repeat(250)];
+        }
+        let waiting: Vec<&Host> = before.iter().collect();
+        let taken = taken_over(&waiting, &decided);
+        assert_eq!(taken.len(), 99, "one claims nothing");
+        let first = &taken[&decided[1].id.to_string()];
+        assert_eq!(first["tags"], json!(decided[1].labels.tags));
+        let last = &taken[&decided[99].id.to_string()];
+        assert_eq!(last["labels_sha256"], json!(digest(&decided[99].labels)));
+        assert!(Value::from(taken).to_string().len() < 2 * TOLD_BYTES_MAX);
+    }
 }

@@ -208,9 +208,13 @@ pub async fn lock_host(
             let Some(mut host) = store::get_in(tx, id)? else {
                 return Ok(());
             };
+            if host.identity.locked_reason.is_some() {
+                return Ok(());
+            }
             host.identity.locked_reason = identity.locked_reason;
             host.revision = store::take_revisions(tx, 1)?;
             store::save_identity_in(tx, id, host.revision, &host.identity)?;
+            keeping::forget_decided_in(tx, id)?;
             let detail = json!({"reason": host.identity.locked_reason});
             let entry = audit::entry("host.lock", "host", id, detail.clone());
             audit::append(tx, handle.now_us(), &context, &entry)?;

@@ -69,11 +69,15 @@ struct PatchHost {
 
 #[derive(Debug, ToSchema)]
 struct ApproveHosts {
-    /// At most 5,000.
+    /// At most 5,000; with `accept_tags` 200.
     #[schema(value_type = Vec<Uuid>)]
     host_ids: Vec<HostId>,
     /// Takes over the tags and attributes that the hosts claim, as they are now.
     accept_tags: Option<bool>,
+    /// Of those of the hosts that were looked at, the revision they had then: if one that waits has changed since, none is
+    /// approved (412).
+    #[schema(value_type = BTreeMap<Uuid, i64>)]
+    revisions: Option<BTreeMap<String, i64>>,
 }
 
 #[derive(Debug, Default, ToSchema)]
@@ -103,7 +107,8 @@ from_input!(PatchHost {
 });
 from_input!(ApproveHosts {
     host_ids,
-    accept_tags
+    accept_tags,
+    revisions
 });
 from_input!(ApproveHost { accept_tags });
 from_input!(AcceptClaims { tags, names });
@@ -186,18 +191,21 @@ async fn delete_host(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Lets a host in, by the name it has now; also lifts a lock, in favour of the machine that was known before.
+/// Lets a host in, by the name it has now; also lifts a lock, in favour of the machine that was known before. Honours
+/// `If-Match`.
 #[utoipa::path(post, path = "/hosts/{id}/approve", tag = "hosts", params(("id" = Uuid, Path)),
     request_body = ApproveHost, responses((status = OK, body = HostView)))]
 async fn approve_host(
     State(app): State<AppState>,
     caller: Caller,
     PathId(id): PathId<HostId>,
+    if_match: IfMatch,
     OptionalJsonBody(body): OptionalJsonBody<ApproveHost>,
 ) -> Result<Response, Problem> {
     let accept_tags = body.accept_tags.unwrap_or_default();
     let context = AuditContext::from(&caller);
-    let host = actions::approve_host(&app.hosts, context, id, accept_tags).await?;
+    let is_expected = move |revision| if_match.matches(revision);
+    let host = actions::approve_host(&app.hosts, context, id, accept_tags, is_expected).await?;
     Ok(answer(&app.hosts, host))
 }
 
@@ -242,6 +250,7 @@ async fn approve_hosts(
     JsonBody(body): JsonBody<ApproveHosts>,
 ) -> Result<Json<ApprovedView>, Problem> {
     let context = AuditContext::from(&caller);
+    let revisions = revisions(body.revisions.unwrap_or_default())?;
     let Approved {
         approved,
         unchanged,
@@ -250,12 +259,24 @@ async fn approve_hosts(
         context,
         body.host_ids,
         body.accept_tags.unwrap_or_default(),
+        revisions,
     )
     .await?;
     Ok(Json(ApprovedView {
         approved,
         unchanged,
     }))
+}
+
+fn revisions(by_id: BTreeMap<String, i64>) -> Result<BTreeMap<HostId, i64>, Problem> {
+    let read = |(id, revision): (String, i64)| {
+        let id = Uuid::try_parse(&id).map_err(|_| {
+            let detail = "the names are ids of hosts";
+            Problem::invalid_field("/revisions", "invalid-field", detail)
+        })?;
+        Ok((HostId(id), revision))
+    };
+    by_id.into_iter().map(read).collect()
 }
 
 impl From<HostError> for Problem {

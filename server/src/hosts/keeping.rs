@@ -35,6 +35,20 @@ pub(super) fn keep_known_in(tx: &mut Tx<'_>, host: &mut Host) -> Result<bool, Db
     Ok(is_open && keep_in(tx, host, Keep::Earlier)?.is_some())
 }
 
+/// Of a host that is locked once more, and not because of the two machines that somebody has decided on: whoever unlocks
+/// it must not choose between those.
+pub(super) fn forget_decided_in(tx: &mut Tx<'_>, id: HostId) -> Result<(), DbError> {
+    let Some(found) = stored::standing_in(tx, id)? else {
+        return Ok(());
+    };
+    let mut standing = found.standing;
+    let is_decided = |conflict: &mut Conflict| conflict.kept.is_some();
+    match standing.conflict.take_if(is_decided) {
+        Some(_) => stored::save_in(tx, id, &standing),
+        None => Ok(()),
+    }
+}
+
 /// Of a host that enrolls anew. Returns the generation that its certificate must be above of.
 pub(super) fn begin_anew_in(tx: &mut Tx<'_>, id: HostId) -> Result<i64, DbError> {
     let Some(found) = stored::standing_in(tx, id)? else {

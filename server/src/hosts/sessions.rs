@@ -114,6 +114,8 @@ pub fn judge(standing: &Standing, session: Option<&Session>) -> Verdict {
         // The one that an operator kept did not count.
         (Some(last), None, None) if last.is_continued => Verdict::Next,
         (Some(_), None, _) => Verdict::Broken,
+        // It has enrolled anew since it counted, and its agent may be one that does not.
+        (Some(_), Some(stored), None) if stored == BEFORE_ALL => Verdict::Broken,
         (Some(_), Some(_), None) => Verdict::Conflict(ConflictKind::Uncounted),
         (Some(last), Some(stored), Some(session)) => compare(last, stored, session),
     }

@@ -17,26 +17,29 @@ use crate::db::DbError;
 pub struct Named {
     /// Those of the digests that a module keeps something for.
     pub digests: BTreeSet<String>,
-    /// Every module that this installation ever had has answered. What is stored of the others is not known.
-    pub is_whole: bool,
+    /// Modules that this installation has, or once had, and that have not answered. What is stored of them is not known.
+    pub silent: BTreeSet<String>,
 }
 
 impl Modules {
     /// Asks every module which of the digests (lower-case hex) it keeps something for. Also of one that is not licensed: what
     /// it keeps is there.
     pub async fn naming(&self, digests: &[String]) -> Result<Named, DbError> {
-        let mut silent: BTreeSet<String> = store::installed(&self.parts().db).await?;
-        let mut named = Named::default();
+        let mut named = Named {
+            silent: store::installed(&self.parts().db).await?,
+            ..Named::default()
+        };
         for loaded in self.loaded() {
             if let Some(answer) = self.ask(&loaded, digests).await {
                 named.digests.extend(answer.in_use);
-                silent.remove(&loaded.info.name);
+                named.silent.remove(&loaded.info.name);
+            } else {
+                named.silent.insert(loaded.info.name.clone());
             }
         }
-        if !silent.is_empty() {
-            tracing::debug!(modules = ?silent, "whether they keep something for uploaded content is not known");
+        if !named.silent.is_empty() {
+            tracing::debug!(modules = ?named.silent, "whether they keep something for uploaded content is not known");
         }
-        named.is_whole = silent.is_empty();
         Ok(named)
     }
 

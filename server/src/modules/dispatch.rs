@@ -8,6 +8,7 @@ use fleetwright_plugin_api::abi::{
     AbiBody, AbiError, AbiPayload, AbiRequest, AbiResponse, Ctx, FfiFuture, ROption, RString, RVec,
     error_code,
 };
+use fleetwright_plugin_api::info::RouteKind;
 use fleetwright_plugin_api::product;
 use fleetwright_plugin_api::sdk::CallError;
 use fleetwright_plugin_api::sdk::adapter::header_of;
@@ -86,11 +87,14 @@ impl Modules {
         };
         let info = &loaded.info;
         let feature = info.features.first().cloned().unwrap_or_default();
-        judge::method(&caller, info, &method).map_err(CallError::Problem)?;
-        if let Access::Nothing(reason) =
-            self.parts().licensing.access(&feature, loaded.licensable())
-        {
-            return Err(unavailable(feature, reason.as_str()));
+        let route = judge::method(&caller, info, &method).map_err(CallError::Problem)?;
+        match self.parts().licensing.access(&feature, loaded.licensable()) {
+            Access::Full => {}
+            // As of a request for the route.
+            Access::ContinueOnly(_) if route.is_none_or(|route| route.kind != RouteKind::New) => {}
+            Access::ContinueOnly(reason) | Access::Nothing(reason) => {
+                return Err(unavailable(feature, reason.as_str()));
+            }
         }
         if loaded.stage() == Stage::Failed {
             return Err(unavailable(feature, Absence::Failed.as_str()));

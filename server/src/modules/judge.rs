@@ -14,13 +14,18 @@ pub fn route(caller: &Caller, route: &RouteDeclaration, path: &str) -> Result<()
     auth::judge(&caller.principal, asks(route), path)
 }
 
-/// 403 unless the caller may use the route that does what the method does.
-pub fn method(caller: &Caller, info: &ModuleInfo, method: &str) -> Result<(), Problem> {
+/// 403 unless the caller may use the route that does what the method does; that route, if there is one.
+pub fn method<'a>(
+    caller: &Caller,
+    info: &'a ModuleInfo,
+    method: &str,
+) -> Result<Option<&'a RouteDeclaration>, Problem> {
     let does = |route: &&RouteDeclaration| route.calls.iter().any(|call| call == method);
-    match info.routes.iter().find(does) {
-        Some(found) => route(caller, found, &format!("{BASE}{}", found.path)),
-        None => Ok(()),
+    let found = info.routes.iter().find(does);
+    if let Some(found) = found {
+        route(caller, found, &format!("{BASE}{}", found.path))?;
     }
+    Ok(found)
 }
 
 /// The scopes that a token with scopes needs for the route.

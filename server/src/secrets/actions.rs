@@ -27,10 +27,11 @@ pub enum SecretError {
     Db(#[from] DbError),
 }
 
-/// A new value.
+/// A new value, or where a known secret may go.
 pub struct NewSecret {
     pub name: String,
-    pub value: Vec<u8>,
+    /// None: the secret is there, and only its groups change.
+    pub value: Option<Vec<u8>>,
     /// By name or id. None: as it is, which is every host for a new secret. An empty list: every host.
     pub groups: Option<Vec<String>>,
 }
@@ -51,7 +52,10 @@ pub async fn set(
     };
     let now_us = secrets.now_us();
     let handle = secrets.clone();
-    let (name, value) = (new.name, new.value);
+    let name = new.name;
+    let Some(value) = new.value else {
+        return regroup(secrets, caller, name, groups.unwrap_or_default()).await;
+    };
     secrets
         .db()
         .write(move |tx| {
@@ -94,6 +98,29 @@ pub async fn set(
         .await
 }
 
+/// Changes where a secret may go. Its value stays, also one that this server cannot read.
+async fn regroup(
+    secrets: &Secrets,
+    caller: AuditContext,
+    name: String,
+    groups: Vec<String>,
+) -> Result<SecretRow, SecretError> {
+    let now_us = secrets.now_us();
+    secrets
+        .db()
+        .write(move |tx| {
+            let row = store::load(tx, &name)?.filter(|row| !row.is_deleted);
+            let row = row.ok_or(SecretError::NotFound)?;
+            let row = SecretRow { groups, ..row };
+            store::save(tx, &row, now_us)?;
+            let detail = json!({"version": row.version, "groups": row.groups});
+            let entry = audit::entry("secret.set", "secret", &row.name, detail);
+            audit::append(tx, now_us, &caller, &entry)?;
+            Ok(row)
+        })
+        .await
+}
+
 /// Deletes it with all its versions. What was sent is where it was sent; what waits is not sent any more.
 pub async fn delete(
     secrets: &Secrets,
@@ -128,7 +155,12 @@ fn faults(new: &NewSecret) -> Vec<Violation> {
         let detail = "a secret's name is parts of a-z, 0-9, `.`, `_` and `-`, joined by `/`, at most 128 bytes";
         found.push(Violation::new("", "secret-name-invalid", detail));
     }
-    if new.value.is_empty() || new.value.len() > SECRET_BYTES_MAX {
+    let fits = |value: &Vec<u8>| (1..=SECRET_BYTES_MAX).contains(&value.len());
+    if new.value.is_none() && new.groups.is_none() {
+        let detail = "a value, groups or both are required";
+        found.push(Violation::new("/value", "secret-value-invalid", detail));
+    }
+    if !new.value.as_ref().is_none_or(fits) {
         let detail = format!("a secret has 1 to {SECRET_BYTES_MAX} bytes");
         found.push(Violation::new("/value", "secret-value-invalid", detail));
     }

@@ -38,7 +38,8 @@ pub fn router() -> OpenApiRouter<AppState> {
 
 #[derive(ToSchema)]
 struct PutSecret {
-    /// The value as text, at most 64 KiB. Either this or `value_base64`.
+    /// The value as text, at most 64 KiB. Either this or `value_base64`; neither, with `groups`, changes only these of a secret
+    /// that is there.
     value: Option<String>,
     /// The value's bytes.
     value_base64: Option<String>,
@@ -140,7 +141,7 @@ fn name_of(path: Result<NameParts, PathRejection>) -> Result<String, Problem> {
     }
 }
 
-fn value_of(text: Option<String>, base64: Option<String>) -> Result<Vec<u8>, Problem> {
+fn value_of(text: Option<String>, base64: Option<String>) -> Result<Option<Vec<u8>>, Problem> {
     let invalid = |pointer, detail: &str| {
         Err(Problem::invalid_field(
             pointer,
@@ -149,14 +150,13 @@ fn value_of(text: Option<String>, base64: Option<String>) -> Result<Vec<u8>, Pro
         ))
     };
     match (text, base64) {
-        (Some(text), None) => Ok(text.into_bytes()),
+        (None, None) => Ok(None),
+        (Some(text), None) => Ok(Some(text.into_bytes())),
         (None, Some(encoded)) => STANDARD
             .decode(encoded)
+            .map(Some)
             .or_else(|_| invalid("/value_base64", "is not base64")),
-        (Some(_), Some(_)) | (None, None) => invalid(
-            "/value",
-            "exactly one of value and value_base64 is required",
-        ),
+        (Some(_), Some(_)) => invalid("/value", "only one of value and value_base64 is possible"),
     }
 }
 

@@ -107,7 +107,7 @@ on_each_database! {
         let old = connect::admit_connection(&office.agents, certificate(&first.certificate_pem)).await;
         assert!(matches!(old, Err(ConnectError::Denied(Denial::Pending))));
         let id = first.admitted.host_id;
-        actions::approve_host(&office.hosts, operator(), id, false).await.unwrap();
+        actions::approve_host(&office.hosts, operator(), id, false, |_| true).await.unwrap();
         let old = connect::admit_connection(&office.agents, certificate(&first.certificate_pem)).await;
         assert!(matches!(old, Err(ConnectError::Denied(Denial::Stale))));
         let new = certificate(&second.certificate_pem);
@@ -147,7 +147,7 @@ on_each_database! {
             let refused = renewal::renew(&office.agents, certificate, &csr, operator()).await;
             assert!(matches!(refused, Err(RenewalError::Denied(Denial::Locked))));
         }
-        let host = actions::approve_host(&office.hosts, operator(), id, false).await.unwrap();
+        let host = actions::approve_host(&office.hosts, operator(), id, false, |_| true).await.unwrap();
         assert_eq!(host.identity.locked_reason, None);
         connect::admit_connection(&office.agents, second).await.unwrap();
     }
@@ -197,7 +197,7 @@ on_each_database! {
         }
         // Another server on the same database: this one's hooks never run.
         let other = Office::open(&test.db, folder.path(), &ManualClock::at(START_US)).await;
-        actions::approve_host(&other.hosts, operator(), ids[0], false).await.unwrap();
+        actions::approve_host(&other.hosts, operator(), ids[0], false, |_| true).await.unwrap();
         other.delete(ids[1]).await.unwrap();
         let token = other.token(1, true).await;
         let late = other.enroll(&token, &Machine::new("d.test")).await.unwrap().admitted.host_id;
@@ -220,19 +220,19 @@ on_each_database! {
         }
         let mut unknown = ids.clone();
         unknown.insert(1, HostId(Uuid::from_u128(1)));
-        let refused = actions::approve_hosts(&office.hosts, operator(), unknown, false).await;
+        let refused = actions::approve_hosts(&office.hosts, operator(), unknown, false, BTreeMap::new()).await;
         let Err(HostError::Invalid(found)) = refused else { panic!("approved") };
         assert_eq!(found[0].pointer, "/host_ids/1");
         assert_eq!(audited(&test.db, "host.approve").await, 0);
-        actions::approve_host(&office.hosts, operator(), ids[0], false).await.unwrap();
+        actions::approve_host(&office.hosts, operator(), ids[0], false, |_| true).await.unwrap();
         let before = office.hosts.revision();
-        let outcome = actions::approve_hosts(&office.hosts, operator(), ids.clone(), false).await.unwrap();
+        let outcome = actions::approve_hosts(&office.hosts, operator(), ids.clone(), false, BTreeMap::new()).await.unwrap();
         assert_eq!((outcome.approved, outcome.unchanged), (2, 1));
         assert_eq!(office.hosts.revision(), before + 2);
         for id in &ids {
             assert_eq!(office.hosts.registry().get(*id).unwrap().approval, Approval::Approved);
         }
-        let outcome = actions::approve_hosts(&office.hosts, operator(), ids.clone(), false).await.unwrap();
+        let outcome = actions::approve_hosts(&office.hosts, operator(), ids.clone(), false, BTreeMap::new()).await.unwrap();
         assert_eq!((outcome.approved, outcome.unchanged), (0, 3));
         assert_eq!(office.hosts.registry().approved_count(), 3);
         actions::reject_host(&office.hosts, operator(), ids[0]).await.unwrap();

@@ -2,6 +2,7 @@
 
 use fleetwright_module_schedules::invoke::invoke;
 use fleetwright_plugin_api::sdk::{CallError, Payload};
+use fleetwright_plugin_api::wire::BLOBS_IN_USE;
 use fleetwright_tests::on_each_database;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -50,6 +51,27 @@ on_each_database! {
         assert_eq!(listed["items"].as_array().unwrap().len(), 1);
         assert_eq!(listed["items"][0]["name"], "nightly");
         assert!(listed["items"][0].get("parameters").is_none(), "lists do not show scripts");
+    }
+
+    async fn content_that_a_schedule_needs_is_told_for_all_digests_at_once(database: TestDatabase) {
+        let bench = Bench::start(&database).await;
+        let digest = |number: u64| format!("{number:064x}");
+        let file = |number| json!({"path": "/x", "blob_sha256": digest(number)});
+        bench.create(json!({"operation_type": "deploy_file", "parameters": file(7)})).await;
+        let rollback = json!({"rollback": {"operation_type": "deploy_file", "parameters": file(8)}});
+        bench.create(json!({"name": "second", "options": rollback})).await;
+        // Text that looks like a digest is none.
+        let script = json!({"script": format!("echo {}", digest(9))});
+        bench.create(json!({"name": "third", "parameters": script})).await;
+        let asked: Vec<String> = (0..500).map(digest).collect();
+        let asked = Payload::json(json!({"sha256": asked}));
+        let answer = invoke(&bench.handle, BLOBS_IN_USE, asked).await.unwrap().json;
+        let mut found: Vec<String> = serde_json::from_value(answer["in_use"].clone()).unwrap();
+        found.sort_unstable();
+        assert_eq!(found, [digest(7), digest(8)]);
+        let nothing = Payload::json(json!({"sha256": []}));
+        let answer = invoke(&bench.handle, BLOBS_IN_USE, nothing).await.unwrap().json;
+        assert_eq!(answer, json!({"in_use": []}));
     }
 
     async fn everything_wrong_with_a_schedule_is_said_at_once_and_nothing_is_stored(database: TestDatabase) {

@@ -38,8 +38,9 @@ struct BlobView {
     /// When it was last uploaded, or seen referred to by something that is kept.
     #[schema(value_type = String, format = DateTime)]
     used_at: Timestamp,
-    /// Something that is not over refers to it: a command, an operation, a schedule.
-    in_use: bool,
+    /// Something that is not over refers to it: a command, an operation, a schedule. Null while a module that may keep
+    /// something for it does not answer.
+    in_use: Option<bool>,
 }
 
 /// Uploaded content, newest first.
@@ -54,12 +55,14 @@ async fn list_blobs(
         Some((time_us, digest)) => Some((time_us, parse(&digest)?)),
     };
     let rows = store::blobs_page(&app.db, before, paging.limit() + 1).await?;
-    let in_use = blob_upkeep::in_use(&app, &rows).await?;
+    // The last only says that there are more.
+    let shown = rows.get(..paging.limit() as usize).unwrap_or(&rows);
+    let uses = blob_upkeep::in_use(&app, shown).await?;
     let place = |blob: &Blob| (blob.created_at_us, blob.sha256.to_hex());
     Ok(Json(paging.page(rows, place, |blob| {
         let sha256 = blob.sha256.to_hex();
         BlobView {
-            in_use: in_use.contains(&sha256),
+            in_use: uses.of(&sha256),
             sha256,
             size_bytes: blob.size_bytes,
             created_by: blob.created_by,
@@ -110,7 +113,7 @@ async fn put_blob(
 /// Removes content that nothing refers to which is not over.
 #[utoipa::path(delete, path = "/blobs/{sha256}", tag = "blobs",
     params(("sha256" = String, Path, description = "64 lower-case hex digits")),
-    responses((status = NO_CONTENT), (status = CONFLICT, description = "`blob-in-use`")))]
+    responses((status = NO_CONTENT), (status = CONFLICT, description = "`blob-in-use`, or `blob-use-unknown`")))]
 async fn delete_blob(
     State(AgentsState { app, agents }): State<AgentsState>,
     caller: Caller,
@@ -165,6 +168,13 @@ impl From<BlobDeleteError> for Problem {
             BlobDeleteError::InUse => Self::conflict(
                 "blob-in-use",
                 "Something that is not over refers to it: a command, an operation or a schedule.",
+            ),
+            BlobDeleteError::Unknown(modules) => Self::conflict(
+                "blob-use-unknown",
+                format!(
+                    "These modules do not answer, and may keep something that needs it: {}.",
+                    modules.join(", ")
+                ),
             ),
             BlobDeleteError::Io(error) => Self::internal(&error),
             BlobDeleteError::Db(error) => error.into(),

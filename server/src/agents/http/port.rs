@@ -164,7 +164,7 @@ async fn renew(
         &body.machine_id,
         issued,
     );
-    connect::admit_renewal(&agents, certificate, body.session, visitor).await?;
+    connect::admit_renewal(&agents, certificate, &csr, body.session, visitor).await?;
     let renewed = renewal::renew(&agents, certificate, &csr, context).await?;
     Ok(Json(RenewResponse {
         certificate_pem: renewed.certificate_pem,

@@ -1,45 +1,55 @@
-//! Which hosts are sent nothing for a while, because they have asked for it.
+//! Who is sent nothing for a while: hosts that have asked for it, sets whose secrets cannot be read.
 
 use std::collections::{BTreeSet, HashMap};
+use std::hash::Hash;
 
-use fleetwright_protocol::HostId;
-
-/// Hosts that rest, by host and by when they are to be looked at again. Moments are monotonic µs.
-#[derive(Debug, Default)]
-pub(super) struct Rests {
-    until: HashMap<HostId, i64>,
-    by_time: BTreeSet<(i64, HostId)>,
+/// Those that rest, by id and by when they are to be looked at again. Moments are monotonic µs.
+#[derive(Debug)]
+pub(super) struct Rests<Id> {
+    until: HashMap<Id, i64>,
+    by_time: BTreeSet<(i64, Id)>,
 }
 
-impl Rests {
-    /// Lets a host rest until a moment. A shorter rest does not cut a longer one short.
-    pub(super) fn begin(&mut self, host: HostId, until: i64) {
-        let latest = self.until.entry(host).or_insert(i64::MIN);
+impl<Id> Default for Rests<Id> {
+    fn default() -> Self {
+        Self {
+            until: HashMap::new(),
+            by_time: BTreeSet::new(),
+        }
+    }
+}
+
+impl<Id: Copy + Ord + Hash> Rests<Id> {
+    /// Lets one rest until a moment. A shorter rest does not cut a longer one short.
+    pub(super) fn begin(&mut self, id: Id, until: i64) {
+        let latest = self.until.entry(id).or_insert(i64::MIN);
         if until > *latest {
-            self.by_time.remove(&(*latest, host));
-            self.by_time.insert((until, host));
+            self.by_time.remove(&(*latest, id));
+            self.by_time.insert((until, id));
             *latest = until;
         }
     }
 
-    pub(super) fn includes(&self, host: HostId) -> bool {
-        self.until.contains_key(&host)
+    pub(super) fn includes(&self, id: Id) -> bool {
+        self.until.contains_key(&id)
     }
 
-    /// Takes out the host whose rest has been over for longest, if there is one.
-    pub(super) fn pop_over(&mut self, now: i64) -> Option<HostId> {
-        let (until, host) = *self.by_time.first()?;
+    /// Takes out the one whose rest has been over for longest, if there is one.
+    pub(super) fn pop_over(&mut self, now: i64) -> Option<Id> {
+        let (until, id) = *self.by_time.first()?;
         if until > now {
             return None;
         }
         self.by_time.pop_first();
-        self.until.remove(&host);
-        Some(host)
+        self.until.remove(&id);
+        Some(id)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use fleetwright_protocol::HostId;
+
     use super::*;
 
     fn host(number: u128) -> HostId {

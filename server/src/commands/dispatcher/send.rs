@@ -24,6 +24,9 @@ use crate::secrets::resolve::Unresolved;
 /// Operations held while one batch is sent: some forty of the largest, thousands of ordinary ones.
 const OPERATIONS_BYTES_MAX: usize = 32 * 1024 * 1024;
 
+/// How long a set waits whose secrets this server's key does not open, before they are tried again.
+const SEALED_FOR_US: i64 = 60 * 1_000_000;
+
 /// What every host of a set is sent. The secrets are in memory as long as it is being sent, and stand nowhere.
 pub(super) struct Payload {
     pub operation: String,
@@ -41,9 +44,10 @@ pub(super) struct Pick {
 }
 
 impl Dispatcher {
-    /// Takes room for a command on its host, if there is any now and the host has not asked for a pause.
+    /// Takes room for a command on its host, if there is any now, the host has not asked for a pause, and the secrets of its
+    /// set are not known to be unreadable.
     pub(super) fn pick(&self, command: Waiting) -> Option<Pick> {
-        if self.resting.includes(command.host_id) {
+        if self.resting.includes(command.host_id) || self.sealed.includes(command.set_id) {
             return None;
         }
         let connections = self.commands.connections();
@@ -167,7 +171,7 @@ impl Dispatcher {
 
     /// Only of sets whose operation is at hand, so that nothing is marked that cannot be written.
     async fn mark_sent(
-        &self,
+        &mut self,
         picks: &[Pick],
         operations: &mut Payloads,
         now: Now,
@@ -183,16 +187,17 @@ impl Dispatcher {
     }
 
     /// The encoded operations of the picks' sets with their secrets, as many as fit; the rest of the picks is for the next
-    /// time. A set whose secrets are not to be had is cancelled.
+    /// time. A set whose secrets are not to be had any more is cancelled. One whose secrets are there and cannot be read waits:
+    /// somebody may put the key's file back, or set them again.
     pub(super) async fn load_operations(
-        &self,
+        &mut self,
         picks: &[Pick],
         operations: &mut Payloads,
     ) -> Result<(), DbError> {
         let mut bytes = 0;
         for pick in picks {
             let id = pick.command.set_id;
-            if operations.contains_key(&id) {
+            if operations.contains_key(&id) || self.sealed.includes(id) {
                 continue;
             }
             if bytes >= OPERATIONS_BYTES_MAX {
@@ -207,7 +212,13 @@ impl Dispatcher {
                 Ok(secrets) if secrets.is_empty() => None,
                 Ok(secrets) => serde_json::to_string(&secrets).ok(),
                 Err(Unresolved::Db(error)) => return Err(error),
-                Err(why) => {
+                Err(why @ Unresolved::Unreadable { .. }) => {
+                    tracing::error!(set = %id, %why, "a command waits: restore the key's file, or set the secret again");
+                    let now = self.commands.clock().monotonic_us();
+                    self.sealed.begin(id, now.saturating_add(SEALED_FOR_US));
+                    continue;
+                }
+                Err(why @ (Unresolved::Gone(_) | Unresolved::TooLarge(_))) => {
                     self.refuse_secrets(id, &why).await?;
                     continue;
                 }

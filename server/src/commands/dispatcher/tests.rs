@@ -117,10 +117,15 @@ impl Bench {
     }
 
     async fn create(&self, held: bool) -> SetView {
+        self.create_of(serde_json::json!({"script": "true"}), held)
+            .await
+    }
+
+    async fn create_of(&self, parameters: serde_json::Value, held: bool) -> SetView {
         let request = SetCreate {
             set_id: SetId(self.dispatcher.commands.new_id()),
             operation_type: "run_script".to_owned(),
-            parameters: serde_json::json!({"script": "true"}),
+            parameters,
             options: Default::default(),
             timeout_seconds: 60,
             expires_in_seconds: 600,
@@ -229,7 +234,7 @@ async fn a_host_that_cannot_start_anything_now_is_left_alone_for_its_pause() {
     bench.run_until_idle().await;
     assert_eq!((first.attempts(), second.attempts()), (vec![], vec![1]));
     bench.clock.advance(Duration::from_secs(1));
-    bench.dispatcher.wake_rested_hosts();
+    bench.dispatcher.wake_rested();
     bench.run_until_idle().await;
     assert_eq!(first.attempts(), [1]);
 }

@@ -167,7 +167,7 @@ impl Dispatcher {
     }
 
     async fn bear(
-        &self,
+        &mut self,
         id: SetId,
         frozen: Frozen,
         picks: &[Pick],
@@ -181,7 +181,9 @@ impl Dispatcher {
             };
             (pick.command.ordinal, offer)
         };
-        let offers: BTreeMap<u64, Offer> = picks.iter().map(offer).collect();
+        // Nobody's row is born as sent who cannot be written to.
+        let ready = picks.iter().filter(|_| operations.contains_key(&id));
+        let offers: BTreeMap<u64, Offer> = ready.map(offer).collect();
         let commands = self.commands.clone();
         let born = self.commands.db().write(move |tx| {
             let chunk = materialise::chunk_in(tx, &commands, id, &frozen, &offers)?;

@@ -238,6 +238,7 @@ fn a_host_that_enrolls_anew_begins_anew_and_proves_nothing_at_first() {
         let first = session(mark(counter, 9), &[]);
         assert_eq!(judge(&standing, Some(&first)), Verdict::Broken);
     }
+    assert_eq!(judge(&standing, None), Verdict::Broken, "an older agent");
     assert_eq!(Standing::default().begun_anew(), Standing::default());
 }
 
