@@ -167,13 +167,22 @@ async fn enroll(config: &Config, arguments: EnrollArguments) -> anyhow::Result<(
         .or_else(|| config.server_url.clone())
         .context("nothing says which server: give --server or set server_url")?;
     let token = token(arguments.token_file.as_deref(), arguments.token)?;
-    if sessions::is_in_conflict(&config.data_dir) {
-        // With its key it would be taken for the other one again.
-        forget(config)?;
+    let becomes_another = sessions::is_in_conflict(&config.data_dir);
+    let key = if becomes_another {
         println!("another machine has this host's identity; it enrolls as a host of its own");
-    }
+        // With its key it would be taken for the other one again.
+        identity::next_key
+    } else {
+        identity::key
+    };
     let ca = arguments.ca.as_deref().or(config.ca_file.as_deref());
-    let enrolled = enrollment::enroll(config, &server, &token, ca).await?;
+    let enrolled = enrollment::enroll(config, &server, &token, ca, key).await?;
+    if becomes_another {
+        // Not before there is something to be instead. The commands it holds are the other one's.
+        forget_commands(config)?;
+        identity::take_next_key(&config.data_dir)?;
+    }
+    enrolled.identity.save(&config.data_dir)?;
     println!(
         "enrolled as {} ({})",
         enrolled.identity.record.host_id, enrolled.approval_status
@@ -302,6 +311,10 @@ fn unenroll(config: &Config, yes: bool) -> anyhow::Result<()> {
 /// Who this host is, and what it holds of its commands.
 fn forget(config: &Config) -> anyhow::Result<()> {
     identity::forget(&config.data_dir)?;
+    forget_commands(config)
+}
+
+fn forget_commands(config: &Config) -> anyhow::Result<()> {
     let others = ["journal", "journal.damaged", "status.json"];
     for name in others.into_iter().chain(sessions::FILES) {
         match std::fs::remove_file(config.data_dir.join(name)) {

@@ -49,19 +49,21 @@ pub struct Enrolled {
     pub approval_status: String,
 }
 
-/// Enrols this host: makes a key, has it signed, keeps what came back.
+/// Enrols this host: has the key signed that `key` finds in the data folder or makes there. What came back is the caller's to
+/// keep.
 pub async fn enroll(
     config: &Config,
     server_url: &str,
     token: &str,
     ca: Option<&Path>,
+    key: fn(&Path) -> Result<String, IdentityError>,
 ) -> Result<Enrolled, EnrollError> {
     let token = token.trim();
     let pem = ca.map(read_authority).transpose()?;
     let trust = trust(token, pem.as_deref())?;
     let address = ServerAddress::parse(server_url)?;
     private_file::make_own_folder(&config.data_dir).map_err(EnrollError::DataFolder)?;
-    let key_pem = identity::key(&config.data_dir)?;
+    let key_pem = key(&config.data_dir)?;
     let trusted = match (&pem, &trust) {
         (Some(pem), _) => Trusted::Authorities(pem),
         (None, Trust::Fingerprint(pin)) => Trusted::Fingerprint(*pin),
@@ -94,7 +96,6 @@ pub async fn enroll(
         certificate_pem: answer.certificate_pem,
         authority_pem: answer.ca_pem,
     };
-    identity.save(&config.data_dir)?;
     Ok(Enrolled {
         identity,
         approval_status: answer.approval_status,

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 use crate::private_file;
 
 const KEY: &str = "agent.key";
+/// The key of a host that is to become another one, until a server has taken it.
+const NEXT_KEY: &str = "agent.key.next";
 const CERTIFICATE: &str = "agent.crt";
 const AUTHORITY: &str = "ca.crt";
 const RECORD: &str = "identity.json";
@@ -72,7 +74,21 @@ impl Identity {
 
 /// The key of this host as PEM, made if there is none. A host that enrolls again with its key is known again.
 pub fn key(data_dir: &Path) -> Result<String, IdentityError> {
-    let path = data_dir.join(KEY);
+    key_in(data_dir.join(KEY))
+}
+
+/// A key beside the one in use, made if there is none: repeating an enrollment whose answer was lost makes no third host.
+pub fn next_key(data_dir: &Path) -> Result<String, IdentityError> {
+    key_in(data_dir.join(NEXT_KEY))
+}
+
+/// Makes the next key the key of this host. An identity that is kept along with it is to follow at once.
+pub fn take_next_key(data_dir: &Path) -> Result<(), IdentityError> {
+    let path = data_dir.join(NEXT_KEY);
+    std::fs::rename(&path, data_dir.join(KEY)).map_err(|error| IdentityError::File { path, error })
+}
+
+fn key_in(path: PathBuf) -> Result<String, IdentityError> {
     if let Some(pem) = read(&path)? {
         return Ok(pem);
     }
@@ -91,7 +107,7 @@ pub fn signing_request(key_pem: &str) -> Result<String, IdentityError> {
 
 /// Forgets who this agent is. The record goes first: without it nothing is used.
 pub fn forget(data_dir: &Path) -> Result<(), IdentityError> {
-    for name in [RECORD, CERTIFICATE, AUTHORITY, KEY] {
+    for name in [RECORD, CERTIFICATE, AUTHORITY, KEY, NEXT_KEY] {
         let path = data_dir.join(name);
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {

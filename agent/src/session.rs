@@ -27,6 +27,8 @@ use crate::sessions::Sessions;
 
 /// The state of a command and the results of all that ended: repeated if lost, so a bound costs nothing.
 const CONTROL_FRAMES_MAX: usize = 1_024;
+/// Of a frame. Longer ones are taken one at a time, so that a server cannot fill this host's memory with what waits.
+const SMALL_BYTES_MAX: usize = 16 * 1024;
 /// Chunks of live output that wait for a slow connection, at most 64 KiB each.
 const OUTPUT_FRAMES_MAX: usize = 32;
 /// Per connection; most frames are far smaller.
@@ -268,12 +270,7 @@ async fn read(
                     {
                         on_welcome();
                     }
-                    if reading
-                        .inputs
-                        .send(Input::Frame(Box::new(frame)))
-                        .await
-                        .is_err()
-                    {
+                    if !bring(reading.inputs, frame, text.len()).await {
                         return SessionEnd::Ended;
                     }
                 }
@@ -287,6 +284,22 @@ async fn read(
             Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
         }
     }
+}
+
+/// Brings a frame of so many bytes to the core; false if that has ended. A large one waits until all before it are taken.
+async fn bring(inputs: &mpsc::Sender<Input>, frame: ServerFrame, bytes: usize) -> bool {
+    let room = if bytes > SMALL_BYTES_MAX {
+        inputs.max_capacity()
+    } else {
+        1
+    };
+    let Ok(mut places) = inputs.reserve_many(room).await else {
+        return false;
+    };
+    if let Some(place) = places.next() {
+        place.send(Input::Frame(Box::new(frame)));
+    }
+    true
 }
 
 fn closed(frame: Option<CloseFrame>) -> SessionEnd {
@@ -387,4 +400,34 @@ async fn send(
 async fn wanted(end: &mut watch::Receiver<bool>) {
     // An error means that the asker is gone: the agent is ending.
     let _ = end.wait_for(|wanted| *wanted).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn of_large_frames_one_waits_and_of_small_ones_as_many_as_there_is_room_for() {
+        let (inputs, mut core) = mpsc::channel(3);
+        let bring = |bytes| bring(&inputs, ServerFrame::Unknown, bytes).now_or_never();
+        let (small, large) = (SMALL_BYTES_MAX, SMALL_BYTES_MAX + 1);
+        for (bytes, expected) in [
+            (large, Some(true)),
+            (large, None),
+            (small, Some(true)),
+            (small, Some(true)),
+            (small, None),
+        ] {
+            assert_eq!(bring(bytes), expected, "{bytes}");
+        }
+        for _ in 0..3 {
+            assert_eq!(bring(large), None);
+            assert!(core.try_recv().is_ok());
+        }
+        assert_eq!(bring(large), Some(true));
+        drop(core);
+        assert_eq!(bring(large), Some(false));
+    }
 }

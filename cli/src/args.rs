@@ -176,7 +176,8 @@ mod tests {
         found
     }
 
-    /// As a shell splits them, as far as the documents go: blanks, single and double quotes.
+    /// As a shell splits them, as far as the documents go: blanks, single and double quotes. A redirection or a pipe is the
+    /// shell's, and so is what follows it.
     fn words(line: &str) -> Vec<String> {
         let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
         for character in line.chars() {
@@ -187,6 +188,7 @@ mod tests {
                     word.get_or_insert_default();
                 }
                 (None, ' ') => words.extend(word.take()),
+                (None, '<' | '>' | '|') => break,
                 (Some(_) | None, _) => word.get_or_insert_default().push(character),
             }
         }

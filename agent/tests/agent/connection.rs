@@ -242,6 +242,49 @@ fn a_refused_enrollment_shows_the_servers_reason() {
 }
 
 #[test]
+fn a_machine_that_becomes_a_host_of_its_own_keeps_what_it_has_until_a_server_takes_it() {
+    within(async {
+        let (server, host) = (FakeServer::start().await, Host::new());
+        enroll(&server, &host, DAY).await;
+        let data = host.config.data_dir.clone();
+        let files = ["agent.key", "agent.crt", "identity.json", "journal"];
+        let read = || files.map(|name| std::fs::read(data.join(name)).ok());
+        for name in ["identity-conflict", "journal"] {
+            std::fs::write(data.join(name), "").unwrap();
+        }
+        let before = read();
+        let (url, token) = (server.url(), server.token());
+        let words = ["enroll", "--force", "--server", &url, "--token", &token];
+        let run = || {
+            let mut enroll = program(&host, &words);
+            tokio::task::spawn_blocking(move || enroll.output().unwrap())
+        };
+
+        let refused = run();
+        let problem = json!({"code": "enrollment-token-invalid", "detail": "It has expired."});
+        let asked = server.asked().await;
+        asked
+            .answer("401 Unauthorized", problem.to_string().as_bytes())
+            .await;
+        assert_eq!(refused.await.unwrap().status.code(), Some(1));
+        assert_eq!(read(), before);
+        assert!(data.join("identity-conflict").exists());
+        let next = std::fs::read(data.join("agent.key.next")).unwrap();
+        assert_ne!(Some(&next), before[0].as_ref());
+
+        let taken = run();
+        server.enroll(DAY).await;
+        assert!(taken.await.unwrap().status.success());
+        let [key, certificate, _, journal] = read();
+        assert_eq!((key, journal), (Some(next), None));
+        assert_ne!(certificate, before[1]);
+        for name in ["identity-conflict", "agent.key.next"] {
+            assert!(!data.join(name).exists(), "{name}");
+        }
+    });
+}
+
+#[test]
 fn a_host_that_is_not_approved_keeps_asking_and_a_wrong_protocol_is_named() {
     within(async {
         let (server, host) = (FakeServer::start().await, Host::new());

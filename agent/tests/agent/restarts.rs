@@ -102,11 +102,16 @@ fn a_waiting_command_is_given_up_and_its_next_attempt_runs() {
     agent.received(&waiting);
     agent.started(&first);
     agent.die();
+    // As of a plan whose process was not begun yet.
+    let folder = host.run_folder(&waiting);
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("secrets.json"), "{}").unwrap();
     let mut agent = host.start();
     assert_eq!(
         agent.not_started(&waiting),
         NotStartedReason::AgentRestarted
     );
+    wait("its secrets to be gone", || !folder.exists());
     agent.command(&waiting);
     assert_eq!(
         agent.not_started(&waiting),
