@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sqlx::{ConnectOptions as _, Executor as _, PgConnection, SqliteConnection};
 
 use super::failure::failure;
-use super::gate::{Gate, Reach, Tables};
+use super::gate::{self, Gate, Reach, Tables};
 use super::guest::Guest;
 use super::query::{Extent, marked, postgres_query, postgres_rows, sqlite_query, sqlite_rows};
 use super::{DbError, MigrationText, Rows, Statement, fence, fitness, guest, migrations};
@@ -58,10 +58,16 @@ impl Connection {
     ) -> Result<u64, DbError> {
         match self {
             Self::Sqlite(connection, Some(gate)) => {
+                let mut handle = connection.lock_handle().await.map_err(failure)?;
+                let before = gate::bound_values(&mut handle);
+                drop(handle);
                 let admission = gate.admit(guest, Reach::Write);
                 let done = connection.execute(sqlite_query(marked(guest, statement)));
                 let done = done.await.map_err(failure);
-                admission.outcome(done).map(|done| done.rows_affected())
+                let done = admission.outcome(done);
+                let mut handle = connection.lock_handle().await.map_err(failure)?;
+                gate::unbound_values(&mut handle, before);
+                done.map(|done| done.rows_affected())
             }
             Self::Sqlite(_, None) => Err(DbError::Unavailable(fence::NO_GATE.to_owned())),
             Self::Postgres(_) => self.execute(statement).await,

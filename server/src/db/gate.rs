@@ -15,7 +15,7 @@ use super::guest::Guest;
 use super::query::{Extent, sqlite_rows};
 use super::{DbError, Statement, guest};
 
-pub(super) use authorizer::{Action, confine};
+pub(super) use authorizer::{Action, bound_values, confine, unbound_values};
 
 /// Steps of SQLite's between two looks at the time: about 0.1 ms.
 const STEPS_BETWEEN_LOOKS: i32 = 10_000;
@@ -172,6 +172,7 @@ impl Gate {
         let mut handle = connection.lock_handle().await.map_err(failure)?;
         let judge: Arc<dyn authorizer::Judge> = gate.clone();
         authorizer::register(&mut handle, Arc::downgrade(&judge))?;
+        authorizer::bound_patterns(&mut handle);
         let looked_at = Arc::clone(&gate);
         handle.set_progress_handler(STEPS_BETWEEN_LOOKS, move || !looked_at.is_over());
         Ok(gate)

@@ -208,9 +208,105 @@ async fn postgres_read_all(
     let mut snapshot = connection.begin_with(begin).await.map_err(failure)?;
     for statement in statements {
         fence::enter(&mut snapshot, guest, guest::READ_MAX).await?;
-        results.push(postgres_rows(&mut snapshot, statement, Extent::OfAGuest).await?);
+        let rows = postgres_rows(&mut snapshot, statement, Extent::OfAGuest).await?;
+        let is_cut = Extent::OfAGuest.is_cut(&rows);
+        results.push(rows);
+        if is_cut {
+            // What has been read is too much already. The rest is on its way, perhaps for ever: nobody takes it in.
+            drop(snapshot);
+            drop(connection.detach());
+            return Ok(results);
+        }
     }
     // What is dropped half-way is rolled back before its connection is used again.
     snapshot.rollback().await.map_err(failure)?;
     Ok(results)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::Db;
+
+    /// Behind the last row that a read may have there is no other, however long one looks for it.
+    const ENDLESS: &str = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) \
+                           SELECT n FROM c WHERE n < 10002";
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_statement_that_nobody_waits_for_ends_with_its_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("test.db").display());
+        let db = Arc::new(Db::open(&url).await.unwrap());
+        let one = || Statement::new("SELECT 1 AS one");
+        let endless = || Statement::new(ENDLESS);
+        let dropped = vec![vec![endless()], vec![one(), endless()]];
+        for statements in dropped {
+            let guest = db.guest("bulk");
+            let reading = db.read_all_as(&guest, statements);
+            let waited = std::time::Duration::from_millis(300);
+            assert!(tokio::time::timeout(waited, reading).await.is_err());
+        }
+        // As many as there are readers, at once; each takes as long as a read may.
+        let mut reads = tokio::task::JoinSet::new();
+        for statements in [
+            vec![endless()],
+            vec![one(), endless()],
+            vec![endless()],
+            vec![one(), endless()],
+        ] {
+            let db = Arc::clone(&db);
+            reads.spawn(async move { db.read_all_as(&db.guest("bulk"), statements).await });
+        }
+        let limit = guest::READ_MAX + std::time::Duration::from_secs(5);
+        let ended = tokio::time::timeout(limit, reads.join_all()).await;
+        assert_eq!(ended.expect("they end").len(), 4);
+        for _ in 0..8 {
+            let guest = db.guest("bulk");
+            let read = db.read_all_as(&guest, vec![one()]);
+            let read = tokio::time::timeout(std::time::Duration::from_secs(5), read).await;
+            assert_eq!(read.expect("a reader is free").unwrap().len(), 1);
+        }
+        db.close().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn comparing_patterns_and_values_of_guests_are_bounded_everywhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("test.db").display());
+        let db = Db::open(&url).await.unwrap();
+        let guest = db.guest("bulk");
+        let migration = crate::db::MigrationText {
+            version: 1,
+            name: "one".into(),
+            sql: "CREATE TABLE bulk_a (a TEXT)".into(),
+        };
+        db.migrate_guest(&guest, vec![migration]).await.unwrap();
+        let like = "SELECT 'x' LIKE $1 AS found";
+        let write = "INSERT INTO bulk_a (a) SELECT 'x' WHERE 'x' LIKE $1";
+        for (length, passes) in [(200, true), (300, false)] {
+            let pattern = "%a".repeat(length / 2);
+            let read = Statement::new(like).bind(pattern.clone());
+            let read = db.read_all_as(&guest, vec![read]).await;
+            assert_eq!(read.is_ok(), passes, "{length}");
+            let (guest, write) = (guest.clone(), Statement::new(write).bind(pattern));
+            let written = db.write(move |tx| tx.execute_as(&guest, write)).await;
+            assert_eq!(written.is_ok(), passes, "{length}: {written:?}");
+        }
+        let insert = |length: usize| {
+            Statement::new("INSERT INTO bulk_a (a) VALUES ($1)").bind("x".repeat(length))
+        };
+        let whose = guest.clone();
+        let (fits, is_too_large) = (insert(7 << 20), insert(9 << 20));
+        let written = db.write(move |tx| tx.execute_as(&whose, fits)).await;
+        assert_eq!(written.unwrap(), 1);
+        let written = db
+            .write(move |tx| tx.execute_as(&guest, is_too_large))
+            .await;
+        assert!(written.is_err());
+        // The server's own are not narrowed by it.
+        let own = insert(9 << 20);
+        let written: Result<u64, DbError> = db.write(move |tx| tx.execute(own)).await;
+        assert_eq!(written.unwrap(), 1);
+        db.close().await;
+    }
 }

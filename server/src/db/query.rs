@@ -6,8 +6,8 @@ use sqlx::postgres::{PgArguments, PgRow, PgTypeInfo, types::Oid};
 use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{
-    AssertSqlSafe, Column as _, Decode, Encode, Executor as _, PgConnection, Postgres, Row as _,
-    Sqlite, SqliteConnection, Type, TypeInfo as _, ValueRef as _,
+    AssertSqlSafe, Column as _, Connection as _, Decode, Encode, Executor as _, PgConnection,
+    Postgres, Row as _, Sqlite, SqliteConnection, Type, TypeInfo as _, ValueRef as _,
 };
 
 use super::failure::failure;
@@ -29,14 +29,29 @@ pub(super) fn marked(guest: &Guest, statement: Statement) -> Statement {
         .fold(Statement::new(guest.mark(&sql)), Statement::bind)
 }
 
+/// Comes back once the statement is over: what limits its time may be lifted then.
 pub(super) async fn sqlite_rows(
     connection: &mut SqliteConnection,
     statement: Statement,
     extent: Extent,
 ) -> Result<Rows, DbError> {
+    let read = first_sqlite_rows(connection, statement, extent).await;
+    if !matches!(read, Ok((_, true))) {
+        // SQLite may be on its way to a row that nobody waits for, perhaps for ever. What it says afterwards is of no matter.
+        let _ = connection.ping().await;
+    }
+    read.map(|(rows, _)| rows)
+}
+
+/// As many as the extent allows, and whether these are all.
+async fn first_sqlite_rows(
+    connection: &mut SqliteConnection,
+    statement: Statement,
+    extent: Extent,
+) -> Result<(Rows, bool), DbError> {
     let mut columns = Vec::new();
     let mut cells = Vec::new();
-    let (mut rows, mut bytes) = (0, 0);
+    let (mut rows, mut bytes, mut are_all) = (0, 0, true);
     let mut stream = connection.fetch(sqlite_query(statement));
     while let Some(row) = stream.try_next().await.map_err(failure)? {
         if cells.is_empty() {
@@ -49,11 +64,12 @@ pub(super) async fn sqlite_rows(
         }
         rows += 1;
         if extent.is_reached(rows, bytes) {
+            are_all = false;
             break;
         }
     }
     drop(stream);
-    whole(columns, cells)
+    Ok((whole(columns, cells)?, are_all))
 }
 
 pub(super) async fn postgres_rows(
@@ -83,6 +99,11 @@ pub(super) async fn postgres_rows(
 }
 
 impl Extent {
+    /// Whether more may have followed what was read.
+    pub(super) fn is_cut(self, rows: &Rows) -> bool {
+        self.is_reached(rows.len(), rows.cells().iter().map(bytes_of).sum())
+    }
+
     fn is_reached(self, rows: usize, bytes: usize) -> bool {
         match self {
             Self::Whole => false,

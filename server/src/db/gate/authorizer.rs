@@ -17,8 +17,11 @@ use sqlx::sqlite::LockedSqliteHandle;
 
 use crate::db::DbError;
 
-/// Bytes of one value in a module's reads: four times what a read may answer.
-const VALUE_BYTES_MAX: c_int = 16 * 1024 * 1024;
+/// Bytes of one value in a module's statement: twice what a read may answer. With the next it bounds what one comparison
+/// costs, which is not interrupted.
+const VALUE_BYTES_MAX: c_int = 8 * 1024 * 1024;
+/// Bytes of a pattern of LIKE and GLOB: a comparison takes as many steps as both lengths make together.
+const PATTERN_BYTES_MAX: c_int = 256;
 /// Bytes of one statement: 32,766 parameters are 300 KB.
 const SQL_BYTES_MAX: c_int = 1024 * 1024;
 
@@ -115,17 +118,15 @@ pub(super) fn register(
 /// Narrows a connection that modules alone use: no other files, no extensions, no words in double quotes that turn into
 /// strings, and values and statements of a bounded length.
 pub fn confine(handle: &mut LockedSqliteHandle<'_>) {
-    let raw = handle.as_raw_handle().as_ptr();
     let limits = [
         (ffi::SQLITE_LIMIT_LENGTH, VALUE_BYTES_MAX),
         (ffi::SQLITE_LIMIT_SQL_LENGTH, SQL_BYTES_MAX),
         (ffi::SQLITE_LIMIT_ATTACHED, 0),
-        (ffi::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 1_000),
     ];
     for (limit, value) in limits {
-        // SAFETY: the handle is locked and stands for an open connection; both numbers are plain.
-        unsafe { ffi::sqlite3_limit(raw, limit, value) };
+        set_limit(handle, limit, value);
     }
+    let raw = handle.as_raw_handle().as_ptr();
     let settings = [
         (ffi::SQLITE_DBCONFIG_DEFENSIVE, 1),
         (ffi::SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0),
@@ -138,6 +139,32 @@ pub fn confine(handle: &mut LockedSqliteHandle<'_>) {
             ffi::sqlite3_db_config(raw, setting, value as c_int, std::ptr::null_mut::<c_int>())
         };
     }
+}
+
+/// Bounds the patterns of all that is compared on a connection.
+pub(super) fn bound_patterns(handle: &mut LockedSqliteHandle<'_>) {
+    set_limit(
+        handle,
+        ffi::SQLITE_LIMIT_LIKE_PATTERN_LENGTH,
+        PATTERN_BYTES_MAX,
+    );
+}
+
+/// Bounds the values of a module's statement on a connection that is not a module's alone; what was before is put back with
+/// [`unbound_values`].
+pub fn bound_values(handle: &mut LockedSqliteHandle<'_>) -> c_int {
+    set_limit(handle, ffi::SQLITE_LIMIT_LENGTH, VALUE_BYTES_MAX)
+}
+
+pub fn unbound_values(handle: &mut LockedSqliteHandle<'_>, before: c_int) {
+    set_limit(handle, ffi::SQLITE_LIMIT_LENGTH, before);
+}
+
+/// Sets a limit; what it was.
+fn set_limit(handle: &mut LockedSqliteHandle<'_>, limit: c_int, value: c_int) -> c_int {
+    let raw = handle.as_raw_handle().as_ptr();
+    // SAFETY: the handle is locked and stands for an open connection; both numbers are plain.
+    unsafe { ffi::sqlite3_limit(raw, limit, value) }
 }
 
 /// SQLite's question, for each thing a statement touches, while it is compiled. A gate that is gone refuses.

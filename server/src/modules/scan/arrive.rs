@@ -49,9 +49,7 @@ pub async fn arrive(modules: &Modules, candidate: Candidate) -> Result<(), Refus
             return Err(refuse(reason));
         }
     }
-    let named = modules.loaded();
-    let named = named.iter().map(|loaded| loaded.info.name.as_str());
-    check_name(&candidate.info.name, named).map_err(refuse)?;
+    check_names(modules, &candidate).await.map_err(refuse)?;
     check_downgrade(modules, &candidate).await.map_err(refuse)?;
     let others = modules.loaded();
     let others = others
@@ -120,8 +118,17 @@ fn used_instead(
     goes_before.then_some(used)
 }
 
+/// Against those that are loaded and those that ever were: their tables are still there.
+async fn check_names(modules: &Modules, candidate: &Candidate) -> Result<(), String> {
+    let installed = store::installed(&modules.parts().db).await;
+    let mut names = installed.map_err(|error| error.to_string())?;
+    let loaded = modules.loaded();
+    names.extend(loaded.iter().map(|loaded| loaded.info.name.clone()));
+    check_name(&candidate.info.name, names.iter().map(String::as_str))
+}
+
 /// A module's tables bear its name: it must not be what names of others begin with.
-fn check_name<'a>(name: &str, loaded: impl IntoIterator<Item = &'a str>) -> Result<(), String> {
+fn check_name<'a>(name: &str, others: impl IntoIterator<Item = &'a str>) -> Result<(), String> {
     if let Some(table) = core_table_named_like(name) {
         return Err(format!(
             "its name is the beginning of the server's table `{table}`"
@@ -131,8 +138,8 @@ fn check_name<'a>(name: &str, loaded: impl IntoIterator<Item = &'a str>) -> Resu
         long.strip_prefix(short)
             .is_some_and(|rest| rest.starts_with('_'))
     };
-    let mut loaded = loaded.into_iter();
-    match loaded.find(|other| is_beginning(name, other) || is_beginning(other, name)) {
+    let mut others = others.into_iter();
+    match others.find(|other| is_beginning(name, other) || is_beginning(other, name)) {
         Some(other) => Err(format!(
             "its tables and those of the module {other} could not be told apart"
         )),
