@@ -114,6 +114,7 @@ impl App {
         let idempotency = open_idempotency(&config)?;
         let streams = Streams::default();
         let auth = Auth::start(db.clone(), clock.clone(), &config.data_dir, &config.limits)?;
+        auth.attempts.read_back(&db, clock.now_us()).await?;
         let parts = ModulesParts {
             modules_dir: config.modules_dir.clone(),
             data_dir: config.data_dir.clone(),

@@ -10,6 +10,8 @@ use moka::sync::Cache;
 use uuid::Uuid;
 
 use super::rate::{Key, RateLimit};
+use crate::audit::{self, store::AuditFilter};
+use crate::db::{Db, DbError};
 use crate::http::peer;
 
 const MINUTE_US: i64 = 60_000_000;
@@ -25,6 +27,9 @@ const SESSIONS_OF_USER: u32 = 60;
 const FAMILIAR_MAX: u64 = 20_000;
 /// As long as a session lives.
 const FAMILIAR_FOR: Duration = Duration::from_secs(30 * 24 * 3_600);
+
+/// Of each kind, the newest: a few megabytes for a moment.
+const READ_BACK_MAX: u32 = 2_500;
 
 /// The limits on failures, and where people have signed in before.
 pub struct Attempts {
@@ -115,6 +120,24 @@ impl Attempts {
         if !attempt.is_familiar {
             self.by_name.refund(attempt.name);
         }
+    }
+
+    /// Who signed in where before this process was there: without it, strangers who guess a name in the first minutes would
+    /// keep its owner out.
+    pub async fn read_back(&self, db: &Db, now_us: i64) -> Result<(), DbError> {
+        let for_us = i64::try_from(FAMILIAR_FOR.as_micros()).unwrap_or(i64::MAX);
+        for action in ["session.create", "session.refresh"] {
+            let filter = AuditFilter {
+                action: Some(action.to_owned()),
+                since_us: Some(now_us.saturating_sub(for_us)),
+                ..AuditFilter::default()
+            };
+            let newest = audit::store::page(db, &filter, i64::MAX, READ_BACK_MAX).await?;
+            for row in newest {
+                self.remember(&row.context.address, &row.context.principal_name);
+            }
+        }
+        Ok(())
     }
 
     /// Somebody of this name is at home at this address.

@@ -148,3 +148,56 @@ pub async fn me(caller: Caller, identified: Identified) -> Json<Me> {
         },
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use axum::body::Body;
+    use futures_util::poll;
+    use http::Request;
+    use serde_json::json;
+    use tower::ServiceExt as _;
+
+    use crate::app::App;
+    use crate::audit::store::{self as audit_store, AuditFilter};
+    use crate::clock::ManualClock;
+    use crate::config::Config;
+
+    #[tokio::test]
+    async fn whoever_hangs_up_while_the_password_is_looked_at_is_written_down() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = Config {
+            data_dir: folder.path().join("data"),
+            modules_dir: folder.path().join("modules"),
+            ..Config::default()
+        };
+        crate::install_crypto();
+        let clock = ManualClock::at(1_800_000_000_000_000);
+        let (app, _workers) = App::build(config, clock, None).await.expect("built");
+        let (router, _) = crate::auth::http::router()
+            .with_state(app.clone())
+            .split_for_parts();
+        let body = json!({"username": "nobody", "password": "a long enough password"});
+        let request = Request::post("/auth/login")
+            .header("content-type", "application/json")
+            .body(Body::from(body.to_string()))
+            .expect("a request");
+        let mut asked = Box::pin(router.oneshot(request));
+        // It has begun, and then its client is gone.
+        assert!(poll!(asked.as_mut()).is_pending());
+        drop(asked);
+        let filter = AuditFilter {
+            action: Some("session.refused".to_owned()),
+            ..AuditFilter::default()
+        };
+        for _ in 0..500 {
+            let rows = audit_store::page(&app.db, &filter, i64::MAX, 10).await;
+            if rows.expect("read").len() == 1 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("nothing was written");
+    }
+}
