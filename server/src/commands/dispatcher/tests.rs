@@ -10,6 +10,7 @@ use futures_util::poll;
 
 use super::send::{Payload, mark_sent_in};
 use super::*;
+use crate::audit::AuditContext;
 use crate::clock::{ManualClock, Now};
 use crate::commands::actions::host_deleted_in;
 use crate::commands::create::create_in;
@@ -24,6 +25,7 @@ use crate::hosts::host::tests::host;
 use crate::hosts::registry::HostRegistry;
 use crate::hosts::store as hosts_store;
 use crate::links::{Connection, Connections};
+use crate::secrets::actions::NewSecret;
 use crate::secrets::seal::{KEY_BYTES, SealKey};
 use crate::secrets::{Secrets, SecretsParts};
 
@@ -71,7 +73,7 @@ struct Bench {
     hints: mpsc::UnboundedReceiver<Hint>,
     hosts: Vec<HostId>,
     clock: Arc<ManualClock>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Bench {
@@ -112,7 +114,7 @@ impl Bench {
             hints: workers.hints,
             hosts: ids,
             clock,
-            _folder: folder,
+            folder,
         }
     }
 
@@ -348,5 +350,50 @@ async fn a_set_is_forgotten_when_it_is_finished_however_that_came() {
         }
         bench.run_until_idle().await;
         assert!(bench.dispatcher.work.is_empty(), "expires: {expires}");
+    }
+}
+
+async fn set_secret(secrets: &Secrets) {
+    let new = NewSecret {
+        name: "db".to_owned(),
+        value: Some(b"correct horse".to_vec()),
+        groups: None,
+    };
+    let by = AuditContext::system("test");
+    crate::secrets::actions::set(secrets, by, new)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn what_waits_with_a_secret_of_another_key_waits_until_it_can_be_read() {
+    for is_dialled_first in [true, false] {
+        let mut bench = Bench::with_hosts(1).await;
+        let commands = bench.dispatcher.commands.clone();
+        let opened = crate::audit::open(commands.db(), bench.folder.path(), START_US);
+        opened.await.unwrap();
+        let other = Secrets::new(SecretsParts {
+            db: commands.db().clone(),
+            clock: bench.clock.clone(),
+            key: SealKey::new(&[8; KEY_BYTES]).unwrap(),
+            installation: "test".to_owned(),
+        });
+        set_secret(&other).await;
+        let mut agent = bench.dial(bench.hosts[0]);
+        if is_dialled_first {
+            bench.settle(&agent, Vec::new()).await;
+        }
+        let parameters = serde_json::json!({"script": "true", "env": {"A": {"secret": "db"}}});
+        let set = bench.create_of(parameters, false).await;
+        bench.run_until_idle().await;
+        bench.settle(&agent, Vec::new()).await;
+        bench.run_until_idle().await;
+        assert_eq!(bench.waiting(set.id).await.len(), 1);
+        assert!(agent.attempts().is_empty());
+        set_secret(commands.secrets()).await;
+        bench.clock.advance(Duration::from_secs(60));
+        bench.dispatcher.wake_rested();
+        bench.run_until_idle().await;
+        assert_eq!(agent.attempts(), [1]);
     }
 }
