@@ -91,8 +91,8 @@ async fn look_with(licensing: &Licensing, memory: &mut Memory) -> Result<(), DbE
         None => Vec::new(),
     };
     offered.extend(stored.into_iter().map(|(_, text)| Ok(text)));
-    let now_s = memory.reach(&parts.clock).div_euclid(1_000_000);
-    let (licenses, problem) = choose(&parts.trusted, offered, now_s, licensing.installation_id());
+    memory.reach(&parts.clock);
+    let (licenses, problem) = choose(&parts.trusted, offered, memory, licensing.installation_id());
     remember_time(&parts.db, memory).await?;
     remember_grants(&parts.db, memory, &licenses).await?;
     let once_licensed = memory.once_licensed.iter();
@@ -132,10 +132,11 @@ pub async fn install(
         license::verify(&parts.trusted.keys, parts.trusted.allow_development, &text)?;
     let now_us = parts.clock.now_us();
     let mut memory = licensing.inner.looking.lock().await;
-    let floor_us = memory.reach(&parts.clock);
+    memory.reach(&parts.clock);
+    let key_id = id.to_string();
     let phase = decide::phase(
         &claims,
-        floor_us.div_euclid(1_000_000),
+        memory.floor_of_us(&key_id).div_euclid(1_000_000),
         licensing.installation_id(),
     )?;
     if phase == decide::Phase::Expired {
@@ -145,10 +146,12 @@ pub async fn install(
         replaces_old: replaces_old(parts, &id).await?,
         entry: audit_entry("license.install", &claims, &id, &text),
         text: text.trim().to_owned(),
-        key_id: id.to_string(),
-        newest_issue_s: memory.newest_issue_s.max(claims.iat),
+        newest_issue_s: memory
+            .newest_issue_s(&parts.trusted, &key_id)
+            .max(claims.iat),
+        key_id: key_id.clone(),
     };
-    memory.newest_issue_s = change.newest_issue_s;
+    memory.newest_issues_s.insert(key_id, change.newest_issue_s);
     let written = parts.db.write(move |tx| change.store(tx, now_us, &context));
     written.await?;
     look_with(licensing, &mut memory).await?;
@@ -171,7 +174,7 @@ impl Change {
             store::remove_license(tx, None)?;
         }
         store::put_license(tx, &self.key_id, &self.text)?;
-        store::put_newest_issue(tx, self.newest_issue_s)?;
+        store::put_newest_issue(tx, &self.key_id, self.newest_issue_s)?;
         audit::append(tx, now_us, context, &self.entry)
     }
 }
@@ -220,7 +223,8 @@ pub async fn remove(
     Ok(removed)
 }
 
-/// Stores a licence that proves that the clock was once ahead, and lets time count from the clock's again.
+/// Stores a licence that proves that the clock was once ahead, and lets time count from the clock's again for licences of its
+/// key: what anybody else has licensed is none of its signer's business.
 pub async fn reset_floor(
     licensing: &Licensing,
     context: AuditContext,
@@ -232,9 +236,12 @@ pub async fn reset_floor(
     let now_us = parts.clock.now_us();
     let now_s = now_us.div_euclid(1_000_000);
     let mut memory = licensing.inner.looking.lock().await;
-    let floor_us = memory.reach(&parts.clock);
+    memory.reach(&parts.clock);
+    let key_id = id.to_string();
+    let floor_us = memory.floor_of_us(&key_id);
+    let newest_issue_s = memory.newest_issue_s(&parts.trusted, &key_id);
     decide::phase(&claims, now_s, licensing.installation_id())?;
-    decide::vouches_for(&claims, now_s, memory.newest_issue_s)?;
+    decide::vouches_for(&claims, now_s, newest_issue_s)?;
     let mut entry = audit_entry("license.floor_reset", &claims, &id, &text);
     if let Some(detail) = entry.detail.as_object_mut() {
         detail.insert("from_s".to_owned(), json!(floor_us.div_euclid(1_000_000)));
@@ -244,16 +251,16 @@ pub async fn reset_floor(
         replaces_old: replaces_old(parts, &id).await?,
         entry,
         text: text.trim().to_owned(),
-        key_id: id.to_string(),
+        key_id: key_id.clone(),
         newest_issue_s: claims.iat,
     };
     let written = parts.db.write(move |tx| {
-        store::reset_floor(tx, now_us)?;
+        store::reset_floor(tx, &change.key_id, now_us)?;
         change.store(tx, now_us, &context)
     });
     written.await?;
-    memory.newest_issue_s = claims.iat;
-    memory.reset(now_us, &parts.clock);
+    memory.reset(&key_id, now_us);
+    memory.newest_issues_s.insert(key_id, claims.iat);
     look_with(licensing, &mut memory).await?;
     Ok(())
 }
@@ -272,13 +279,13 @@ fn audit_entry(action: &str, claims: &Claims, id: &KeyId, text: &str) -> AuditEn
 fn choose(
     trusted: &TrustedKeys,
     offered: Vec<Result<String, String>>,
-    now_s: i64,
+    memory: &Memory,
     installation: &str,
 ) -> (Vec<Licensed>, Option<String>) {
     let mut licenses = Vec::new();
     let mut problem = None;
     for text in offered {
-        match text.and_then(|text| read(trusted, &text, now_s, installation)) {
+        match text.and_then(|text| read(trusted, &text, memory, installation)) {
             Ok(license) => licenses.push(license),
             Err(reason) => problem = problem.or(Some(reason)),
         }
@@ -289,12 +296,13 @@ fn choose(
 fn read(
     trusted: &TrustedKeys,
     text: &str,
-    now_s: i64,
+    memory: &Memory,
     installation: &str,
 ) -> Result<Licensed, String> {
     let (claims, id): (Claims, KeyId) =
         license::verify(&trusted.keys, trusted.allow_development, text)
             .map_err(|error| error.to_string())?;
+    let now_s = memory.floor_of_us(&id.to_string()).div_euclid(1_000_000);
     let phase =
         decide::phase(&claims, now_s, installation).map_err(|refusal| refusal.to_string())?;
     Ok(Licensed {
@@ -342,8 +350,14 @@ async fn read_file(path: &Path) -> Vec<Result<String, String>> {
 /// Without a licence too: one that comes later must not find the clock turned back.
 async fn remember_time(db: &Db, memory: &mut Memory) -> Result<(), DbError> {
     if memory.floor_us >= memory.stored_floor_us + FLOOR_STEP_US {
-        store::raise_floor(db, memory.floor_us).await?;
+        store::raise_floor(db, None, memory.floor_us).await?;
         memory.stored_floor_us = memory.floor_us;
+    }
+    for (key_id, (floor_us, stored_us)) in &mut memory.own_floors_us {
+        if *floor_us >= *stored_us + FLOOR_STEP_US {
+            store::raise_floor(db, Some(key_id), *floor_us).await?;
+            *stored_us = *floor_us;
+        }
     }
     Ok(())
 }
@@ -363,14 +377,15 @@ async fn remember_grants(
         store::put_once_licensed(db, &all).await?;
         memory.once_licensed = all;
     }
-    let issues = licenses.iter().map(|license| license.claims.iat);
-    if let Some(newest_s) = issues
-        .max()
-        .filter(|newest_s| *newest_s > memory.newest_issue_s)
-    {
-        db.write(move |tx| store::put_newest_issue(tx, newest_s))
-            .await?;
-        memory.newest_issue_s = newest_s;
+    for license in licenses {
+        let (key_id, newest_s) = (license.key_id.clone(), license.claims.iat);
+        let known_s = memory.newest_issues_s.get(&key_id);
+        if known_s.is_none_or(|known_s| newest_s > *known_s) {
+            let stored = key_id.clone();
+            db.write(move |tx| store::put_newest_issue(tx, &stored, newest_s))
+                .await?;
+            memory.newest_issues_s.insert(key_id, newest_s);
+        }
     }
     Ok(())
 }

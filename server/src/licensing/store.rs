@@ -1,7 +1,7 @@
 //! What licensing keeps in the `settings` table: the installation's id, the stored licence, the clock's floor, and which
 //! features were ever licensed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
@@ -66,7 +66,35 @@ pub fn remove_license(tx: &mut Tx<'_>, key_id: Option<&str>) -> Result<bool, DbE
     Ok(tx.execute(Statement::new(sql).bind(name))? > 0)
 }
 
-/// When the newest licence that was ever offered was issued, in seconds.
+/// What is kept of each key under this name.
+async fn of_each_key(db: &Db, name: &str) -> Result<BTreeMap<String, i64>, DbError> {
+    let from = format!("{name}:");
+    let length = i64::try_from(from.len()).unwrap_or_default();
+    // Not by a range, which a database's language may order in its own way; there are a few dozen settings.
+    let sql = "SELECT name, value FROM settings WHERE substr(name, 1, CAST($1 AS INTEGER)) = $2";
+    let statement = Statement::new(sql).bind(length).bind(from.clone());
+    let rows = db.read(statement).await?;
+    let mut found = BTreeMap::new();
+    for row in rows.iter() {
+        let (key_id, value) = (row.text("name")?.strip_prefix(&from), row.text("value")?);
+        if let (Some(key_id), Ok(value)) = (key_id, value.parse()) {
+            found.insert(key_id.to_owned(), value);
+        }
+    }
+    Ok(found)
+}
+
+/// When the newest licence of each key that was ever offered was issued, in seconds.
+pub async fn newest_issues_s(db: &Db) -> Result<BTreeMap<String, i64>, DbError> {
+    of_each_key(db, NEWEST_ISSUE).await
+}
+
+/// The latest time ever stored for licences of keys that have had theirs reset.
+pub async fn floors_us(db: &Db) -> Result<BTreeMap<String, i64>, DbError> {
+    of_each_key(db, FLOOR).await
+}
+
+/// The same of all keys together, as older releases kept it.
 pub async fn newest_issue_s(db: &Db) -> Result<i64, DbError> {
     let stored = get(db, NEWEST_ISSUE).await?;
     Ok(stored
@@ -74,13 +102,17 @@ pub async fn newest_issue_s(db: &Db) -> Result<i64, DbError> {
         .unwrap_or_default())
 }
 
-pub fn put_newest_issue(tx: &mut Tx<'_>, issued_s: i64) -> Result<(), DbError> {
-    put(tx, NEWEST_ISSUE, &issued_s.to_string())
+pub fn put_newest_issue(tx: &mut Tx<'_>, key_id: &str, issued_s: i64) -> Result<(), DbError> {
+    put(
+        tx,
+        &format!("{NEWEST_ISSUE}:{key_id}"),
+        &issued_s.to_string(),
+    )
 }
 
-/// Lets time count from here again, earlier than it was.
-pub fn reset_floor(tx: &mut Tx<'_>, to_us: i64) -> Result<(), DbError> {
-    put(tx, FLOOR, &to_us.to_string())
+/// Lets time count from here again for a key's licences, earlier than it was.
+pub fn reset_floor(tx: &mut Tx<'_>, key_id: &str, to_us: i64) -> Result<(), DbError> {
+    put(tx, &format!("{FLOOR}:{key_id}"), &to_us.to_string())
 }
 
 /// The latest time ever stored: time never counts as earlier.
@@ -91,9 +123,11 @@ pub async fn floor_us(db: &Db) -> Result<i64, DbError> {
         .unwrap_or_default())
 }
 
-pub async fn raise_floor(db: &Db, to_us: i64) -> Result<(), DbError> {
+/// Of all keys, or of one that has its own.
+pub async fn raise_floor(db: &Db, key_id: Option<&str>, to_us: i64) -> Result<(), DbError> {
+    let name = key_id.map_or_else(|| FLOOR.to_owned(), |key_id| format!("{FLOOR}:{key_id}"));
     db.write(move |tx| {
-        let rows = tx.query(select(FLOOR))?;
+        let rows = tx.query(select(&name))?;
         let stored = rows
             .first()
             .map(|row| row.text("value").map(str::to_owned))
@@ -102,7 +136,7 @@ pub async fn raise_floor(db: &Db, to_us: i64) -> Result<(), DbError> {
             .and_then(|text| text.parse().ok())
             .unwrap_or_default();
         if to_us > stored {
-            put(tx, FLOOR, &to_us.to_string())
+            put(tx, &name, &to_us.to_string())
         } else {
             Ok(())
         }

@@ -185,4 +185,32 @@ on_each_database! {
         again.licensing.look().await.expect("looked");
         assert_eq!(again.access(&vendor, "fleet_groups"), expired);
     }
+
+    async fn what_one_signer_says_about_the_time_is_nothing_to_another(database: TestDatabase) {
+        let now_s = SystemClock::shared().now_us() / 1_000_000;
+        let (vendor, own) = (Signer::new(), Signer::new());
+        let keys = [vendor.trusted(""), own.trusted("")];
+        let bought = vendor.license(now_s, |claims| claims.exp = now_s + DAY_S);
+        let office = Office::open(&database, ManualClock::at(now_s * 1_000_000), &keys).await;
+        office.install(bought).await.expect("installed");
+        assert_eq!(office.access(&vendor, "fleet_groups"), Access::Full);
+        // It is long over, and somebody sets the clock back and vouches for it with a key of their own.
+        let over = ManualClock::at((now_s + 400 * DAY_S) * 1_000_000);
+        Office::open(&database, over, &keys).await;
+        let back = ManualClock::at((now_s + 60) * 1_000_000);
+        let office = Office::open(&database, back.clone(), &keys).await;
+        let expired = Access::ContinueOnly(Reason::LicenseExpired);
+        assert_eq!(office.access(&vendor, "fleet_groups"), expired);
+        let vouching = own.license(now_s + 30, |_| ());
+        office.reset(vouching).await.expect("for its own");
+        assert_eq!(office.access(&own, "fleet_groups"), Access::Full);
+        assert_eq!(office.access(&vendor, "fleet_groups"), expired);
+        let again = Office::open(&database, back, &keys).await;
+        assert_eq!(again.access(&own, "fleet_groups"), Access::Full);
+        assert_eq!(again.access(&vendor, "fleet_groups"), expired);
+        // And the vendor's own way back is not closed by it.
+        let fresh = vendor.license(now_s + 20, |_| ());
+        again.reset(fresh).await.expect("the vendor's way back");
+        assert_eq!(again.access(&vendor, "fleet_groups"), Access::Full);
+    }
 }

@@ -230,6 +230,47 @@ on_each_database! {
         assert_eq!(cut.first().map(Rows::len), Some(10_001));
     }
 
+    async fn a_role_that_a_statement_left_is_not_the_next_ones(database: TestDatabase) {
+        let leave = "set_config('role', 'none', false)";
+        for (what, hidden) in [
+            (Use::Read, format!("SELECT 'a' -- \r UNION SELECT {leave} \n")),
+            (Use::Write, format!("INSERT INTO bulk_a (a) -- \r SELECT {leave} \n VALUES (1)")),
+            (Use::Migrate, format!("DROP TABLE bulk_a -- \r ; SELECT {leave} \n")),
+            (Use::Read, format!("SELECT 1 /* /*/ ' */ */, {leave} -- '")),
+        ] {
+            assert!(word_list(what, &hidden).is_err(), "{hidden:?}");
+        }
+        let mut room = Room::furnish(database.db.clone()).await;
+        if room.db.dialect() == Dialect::Sqlite {
+            return;
+        }
+        // Past the word list: the statement itself leaves, and nothing behind it has.
+        let before = room.others().await;
+        let leave = format!("SELECT {leave}");
+        let read = "SELECT password_hash FROM users";
+        for _ in 0..8 {
+            let both = vec![Statement::new(leave.clone()), Statement::new(read)];
+            let both = room.db.read_all_as(&room.guest, both).await;
+            assert!(matches!(both, Err(DbError::Statement(_) | DbError::Refused(_))), "{both:?}");
+            room.attempt(Use::Read, &leave).await.expect("it leaves");
+            let next = room.attempt(Use::Read, read).await;
+            assert!(matches!(next, Err(DbError::Statement(_) | DbError::Refused(_))), "{next:?}");
+        }
+        let (guest, first) = (room.guest.clone(), Statement::new(leave.clone()));
+        let written = room.db.write(move |tx| {
+            tx.execute_as(&guest, first)?;
+            tx.execute_as(&guest, Statement::new("DELETE FROM settings"))
+        });
+        let written = written.await;
+        assert!(matches!(written, Err(DbError::Statement(_) | DbError::Refused(_))), "{written:?}");
+        for left in [&leave, "RESET ROLE", "COMMIT"] {
+            let migrated = room.attempt(Use::Migrate, &format!("{left}; DELETE FROM settings")).await;
+            assert!(migrated.is_err(), "{left}");
+        }
+        assert_eq!(room.others().await, before);
+        room.attempt(Use::Write, "UPDATE bulk_a SET a = 2").await.expect("its own");
+    }
+
     async fn tables_of_before_are_taken_over_and_nothing_is_left_open(database: TestDatabase) {
         let db = database.db.clone();
         let own = migration(1, "CREATE TABLE bulk_old (a BIGINT NOT NULL PRIMARY KEY)");

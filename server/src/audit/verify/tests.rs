@@ -1,3 +1,5 @@
+//! Walks over chains that were altered, cut, and made under keys of before.
+
 use super::*;
 use crate::audit::AuditContext;
 use crate::audit::key::tests::key;
