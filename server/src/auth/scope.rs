@@ -262,23 +262,6 @@ mod tests {
     }
 
     #[test]
-    fn every_area_stands_in_the_document_of_tokens() {
-        let document = include_str!("../../../docs/tokens.md");
-        let rows: Vec<&str> = document
-            .lines()
-            .filter(|line| line.starts_with("| `"))
-            .collect();
-        for area in AREAS {
-            let named = format!("`{area}`");
-            let is_told = rows.iter().any(|row| {
-                let first = row.split('|').nth(1).unwrap_or_default();
-                first.contains(&named)
-            });
-            assert!(is_told, "{area}");
-        }
-    }
-
-    #[test]
     fn the_area_is_the_first_part_of_the_path() {
         assert_eq!(area_of("/api/v1/hosts/abc/commands"), "hosts");
         assert_eq!(area_of("/api/v1/fleet/bulk/x/cancel"), "fleet.bulk");

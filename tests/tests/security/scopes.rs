@@ -6,6 +6,7 @@ mod streams;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use fleetwright_server::auth::scope::AREAS;
 use fleetwright_server::auth::session_token::{SessionClaim, SessionTokens};
 use fleetwright_tests::client::{Client, script, text};
 use fleetwright_tests::databases::Engine;
@@ -281,4 +282,21 @@ fn a_session_answers_for_its_own_user_only() {
             .status,
         401
     );
+}
+
+#[test]
+fn every_area_stands_in_the_document_of_tokens() {
+    let document = include_str!("../../../docs/tokens.md");
+    let rows: Vec<&str> = document
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .collect();
+    for area in AREAS {
+        let named = format!("`{area}`");
+        let is_told = rows.iter().any(|row| {
+            let first = row.split('|').nth(1).unwrap_or_default();
+            first.contains(&named)
+        });
+        assert!(is_told, "{area}");
+    }
 }
