@@ -297,3 +297,24 @@ on_each_database! {
         assert_eq!(mixed.await.expect("both"), 1);
     }
 }
+
+#[test]
+fn the_migrations_of_every_module_pass() {
+    let modules = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../modules");
+    let mut seen = 0;
+    for module in std::fs::read_dir(modules).expect("the modules") {
+        let folder = module.expect("a module").path();
+        let Ok(files) = std::fs::read_dir(folder.join("migrations")) else {
+            continue;
+        };
+        let name = folder.file_name().expect("a name").to_string_lossy();
+        for file in files {
+            let path = file.expect("a file").path();
+            let sql = std::fs::read_to_string(&path).expect("a text");
+            let said = sql_guard::check_migration(&sql, &name);
+            assert_eq!(said, Ok(()), "{}", path.display());
+            seen += 1;
+        }
+    }
+    assert!(seen >= 10, "{seen}");
+}
