@@ -96,7 +96,8 @@ pub enum EnrollError {
     Authority(#[from] AuthorityError),
 }
 
-/// Makes a token within the rights of `by`: it ends no later than they do, and approves hosts only if they may. `respond` is called in the transaction, to keep the response.
+/// Makes a token within the rights of `by`: it ends no later than they do, and approves hosts only if they may. `respond` is
+/// called in the transaction, to keep the response.
 pub async fn create_token(
     agents: &Agents,
     by: Principal,

@@ -1,5 +1,6 @@
-//! API tokens: made and revoked by administrators, and within the rights of whoever makes them (`decide`). The secret is shown in the answer that made it and nowhere
-//! else; a repetition of that request under its idempotency key shows the token without it.
+//! API tokens: made and revoked by administrators, and within the rights of whoever makes them (`decide`). The secret is
+//! shown in the answer that made it and nowhere else; a repetition of that request under its idempotency key shows the token
+//! without it.
 
 use fleetwright_protocol::Violation;
 use serde::Serialize;
