@@ -3,16 +3,18 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::agent_process::{AgentProcess, AgentSettings};
-use crate::binaries::MODULES;
+use crate::binaries::{self, MODULES};
 use crate::client::{Client, text};
 use crate::counts::{Kind, count};
 use crate::databases::Engine;
 use crate::postgres;
+use crate::process::program;
 use crate::server_process::{ADMIN, ADMIN_PASSWORD, ServerProcess, ServerSettings};
 use crate::vendor::vendor;
 use crate::wait::{PATIENCE, wait_for};
@@ -126,6 +128,28 @@ impl TestFleet {
 
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    /// The built command line, signed in as the administrator, without input and without a configuration of its own.
+    pub fn command_line(&self) -> Command {
+        self.signed_in(binaries::cli())
+    }
+
+    /// Any program that begins the command line, likewise.
+    pub fn signed_in(&self, path: PathBuf) -> Command {
+        let mut command = program(path);
+        command
+            .env(
+                "FLEETWRIGHT_SERVER",
+                format!("http://{}", self.server.listen),
+            )
+            .env(
+                "FLEETWRIGHT_TOKEN",
+                self.admin.token.as_deref().unwrap_or_default(),
+            )
+            .env("FLEETWRIGHT_CONFIG", self.path("no-config.toml"))
+            .stdin(Stdio::null());
+        command
     }
 
     /// Drops a module into the running server's folder.

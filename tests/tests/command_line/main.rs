@@ -4,11 +4,10 @@ mod rolling;
 mod schedules;
 
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use fleetwright_tests::binaries;
 use fleetwright_tests::fleet::{Setup, TestFleet};
-use fleetwright_tests::process::program;
 use serde_json::Value;
 
 const NAMES: [&str; 4] = ["a.test", "b.test", "c.test", "d.test"];
@@ -21,22 +20,9 @@ fn fleet() -> TestFleet {
     fleet
 }
 
-fn signed_in(fleet: &TestFleet, mut command: Command) -> Command {
-    let token = fleet.admin.token.as_deref().unwrap_or_default();
-    command
-        .env(
-            "FLEETWRIGHT_SERVER",
-            format!("http://{}", fleet.server.listen),
-        )
-        .env("FLEETWRIGHT_TOKEN", token)
-        .env("FLEETWRIGHT_CONFIG", fleet.path("no-config.toml"))
-        .stdin(Stdio::null());
-    command
-}
-
 /// Without a terminal, as in a pipeline.
 fn fleetwright(fleet: &TestFleet, words: &[&str]) -> Output {
-    let mut command = signed_in(fleet, program(binaries::cli()));
+    let mut command = fleet.command_line();
     command.args(words).output().expect("it can be run")
 }
 
@@ -47,7 +33,7 @@ fn on_terminal(fleet: &TestFleet, words: &[&str]) -> Command {
     let cli = quoted(&binaries::cli().display().to_string());
     // A terminal that was just made has no size.
     let line = format!("stty rows 50 cols 200; exec {cli} {}", line.join(" "));
-    let mut command = signed_in(fleet, program(PathBuf::from("script")));
+    let mut command = fleet.signed_in(PathBuf::from("script"));
     command
         .args(["--quiet", "--return", "--command", &line, "/dev/null"])
         .env("TERM", "xterm");

@@ -1,17 +1,15 @@
 //! The audit log: what was changed, removed or cut off at its beginning is found; failed sign-ins are in it.
 
-use std::process::{Output, Stdio};
+use std::process::Output;
 
 use fleetwright_server::audit::store::{self, Anchor, AuditRow};
 use fleetwright_server::audit::verify::{self, ChainCheck, Earlier, Finding, HeadState};
 use fleetwright_server::audit::{self, AuditContext, GENESIS, heads};
 use fleetwright_server::db::{Db, DbError, Dialect, Statement};
-use fleetwright_tests::binaries;
 use fleetwright_tests::client::Client;
 use fleetwright_tests::databases::{Engine, fresh_url};
 use fleetwright_tests::fleet::{Setup, TestFleet};
 use fleetwright_tests::on_each_database;
-use fleetwright_tests::process::program;
 use fleetwright_tests::server_process::{ADMIN, ADMIN_PASSWORD};
 use fleetwright_tests::wait::{PATIENCE, wait_for};
 use serde_json::{Value, json};
@@ -342,15 +340,8 @@ async fn plain_rows(db: &Db, count: i64) {
 }
 
 fn fleetwright(fleet: &TestFleet, words: &[&str]) -> Output {
-    let token = fleet.admin.token.as_deref().unwrap_or_default();
-    program(binaries::cli())
-        .env(
-            "FLEETWRIGHT_SERVER",
-            format!("http://{}", fleet.server.listen),
-        )
-        .env("FLEETWRIGHT_TOKEN", token)
-        .env("FLEETWRIGHT_CONFIG", fleet.path("no-config.toml"))
-        .stdin(Stdio::null())
+    fleet
+        .command_line()
         .args(words)
         .output()
         .expect("it can be run")

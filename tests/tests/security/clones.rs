@@ -2,20 +2,18 @@
 //! operator has decided, and a machine that only crashes is never taken for two.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use fleetwright_protocol::frame::{AgentFrame, Hello};
 use fleetwright_protocol::{Session, SessionMark};
 use fleetwright_tests::agent_process::AgentProcess;
-use fleetwright_tests::binaries;
 use fleetwright_tests::client::{script, text};
 use fleetwright_tests::databases::Engine;
 use fleetwright_tests::fleet::{Setup, TestFleet};
 use fleetwright_tests::load::crowd::Crowd;
 use fleetwright_tests::load::identity::Identity;
 use fleetwright_tests::load::scripted::{Heard, ScriptedAgent, hello};
-use fleetwright_tests::process::program;
 use fleetwright_tests::wait::{PATIENCE, holds_throughout, pause, wait_for, wait_until};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -78,15 +76,8 @@ fn audited(fleet: &TestFleet, action: &str, host: &str) -> Vec<Value> {
 }
 
 fn fleetwright(fleet: &TestFleet, words: &[&str]) -> String {
-    let token = fleet.admin.token.as_deref().unwrap_or_default();
-    let output = program(binaries::cli())
-        .env(
-            "FLEETWRIGHT_SERVER",
-            format!("http://{}", fleet.server.listen),
-        )
-        .env("FLEETWRIGHT_TOKEN", token)
-        .env("FLEETWRIGHT_CONFIG", fleet.path("no-config.toml"))
-        .stdin(Stdio::null())
+    let output = fleet
+        .command_line()
         .args(words)
         .output()
         .expect("it can be run");

@@ -9,9 +9,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use fleetwright_tests::databases::Engine;
 use fleetwright_tests::fleet::{Setup, TestFleet};
-use fleetwright_tests::process::program;
+use fleetwright_tests::postgres;
 use fleetwright_tests::wait::{PATIENCE, wait_for};
-use fleetwright_tests::{binaries, postgres};
 use regex::bytes::Regex;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -287,19 +286,9 @@ fn the_command_line_sets_secrets_from_files_and_hands_them_to_scripts() {
     let file = fleet.path("value");
     std::fs::write(&file, format!("{value}\n")).expect("a file");
     let run = |words: &[&str]| {
-        let mut command = program(binaries::cli());
+        let mut command = fleet.command_line();
         let input = std::fs::File::open(&file).expect("the file");
-        let token = fleet.admin.token.as_deref().unwrap_or_default();
-        command
-            .env(
-                "FLEETWRIGHT_SERVER",
-                format!("http://{}", fleet.server.listen),
-            )
-            .env("FLEETWRIGHT_TOKEN", token)
-            .env("FLEETWRIGHT_CONFIG", fleet.path("none.toml"))
-            .stdin(Stdio::from(input))
-            .args(["--yes"])
-            .args(words);
+        command.stdin(Stdio::from(input)).arg("--yes").args(words);
         let output = command.output().expect("it can be run");
         let told = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
         assert!(
