@@ -11,6 +11,7 @@ use serde_json::json;
 use super::{AuditContext, append, entry};
 use crate::db::{Db, DbError};
 use crate::http::Timestamp;
+use crate::http::peer::{self, SUBSCRIBER_BITS};
 
 /// Addresses without a known user that are told apart in a minute, and as many pairs of address and user: at 300 bytes a row
 /// the worst minute writes 40 kB. They are two bounds, so that who knows no user cannot hide who does.
@@ -192,16 +193,10 @@ fn lock(pending: &Mutex<Pending>) -> MutexGuard<'_, Pending> {
     pending.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whoever has one address of version 6 has 2⁶⁴ of them.
+/// What limits count as one address, as it stands in the log.
 fn network(address: &str) -> String {
-    match address
-        .parse::<IpAddr>()
-        .map(|address| address.to_canonical())
-    {
-        Ok(IpAddr::V6(address)) => {
-            let network = std::net::Ipv6Addr::from_bits(address.to_bits() >> 64 << 64);
-            format!("{network}/64")
-        }
+    match address.parse().map(peer::network) {
+        Ok(IpAddr::V6(network)) => format!("{network}/{SUBSCRIBER_BITS}"),
         Ok(IpAddr::V4(address)) => address.to_string(),
         Err(_) => String::new(),
     }

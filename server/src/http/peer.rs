@@ -12,7 +12,7 @@ use super::request_id;
 use crate::config;
 
 /// One subscriber is given so many bits of IPv6 at least, and all that follows them is its own.
-const SUBSCRIBER_BITS: u8 = 64;
+pub const SUBSCRIBER_BITS: u8 = 64;
 
 /// Where a request comes from, also when nobody is authenticated.
 #[derive(Clone, Debug)]
