@@ -14,14 +14,14 @@ use fleetwright_tests::fleet::{Setup, TestFleet};
 use fleetwright_tests::load::crowd::Crowd;
 use fleetwright_tests::load::identity::Identity;
 use fleetwright_tests::load::scripted::{Heard, ScriptedAgent, hello};
+use fleetwright_tests::seed;
 use fleetwright_tests::wait::{PATIENCE, holds_throughout, pause, wait_for, wait_until};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 /// The lock is there two seconds after the second hello; a busy machine takes a while to come that far.
 const LOCK_PATIENCE: Duration = Duration::from_secs(20);
-const ROUNDS: u32 = 8;
-const MANY_ROUNDS: u32 = 200;
+const ROUNDS: u64 = 8;
 
 fn copy(from: &Path, to: &Path) {
     // Of a running agent, a file may go while it is copied, as with any copy of a live disk.
@@ -259,30 +259,20 @@ fn a_machine_put_back_to_yesterday_is_locked_until_an_operator_keeps_it() {
 }
 
 /// Killed at any moment of its life, connected or on its way.
-fn killed_again_and_again(rounds: u32) {
+#[test]
+fn an_agent_that_is_killed_again_and_again_is_never_taken_for_two() {
     let mut fleet = Setup::community().start();
     let host = fleet.add_agent("one.test", &[]);
-    for round in 0..rounds {
+    for round in 0..seed::rounds(ROUNDS) {
         fleet.agent("one.test").kill();
         fleet.agent("one.test").run();
-        pause(Duration::from_millis(u64::from(round * 37 % 400)));
+        pause(Duration::from_millis(round * 37 % 400));
     }
     fleet.admin.wait_online(&host);
     let view = view(&fleet, &host);
     assert!(view["locked_reason"].is_null(), "{view}");
     assert!(audited(&fleet, "host.lock", &host).is_empty());
     assert_eq!(fleet.run_script(&host, "true")["status"], "succeeded");
-}
-
-#[test]
-fn an_agent_that_is_killed_again_and_again_is_never_taken_for_two() {
-    killed_again_and_again(ROUNDS);
-}
-
-#[test]
-#[ignore = "takes minutes; the short one runs always"]
-fn an_agent_that_is_killed_two_hundred_times_is_never_taken_for_two() {
-    killed_again_and_again(MANY_ROUNDS);
 }
 
 fn mark(counter: u64, name: u128) -> SessionMark {
