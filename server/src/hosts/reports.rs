@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use fleetwright_protocol::frame::Hello;
-use fleetwright_protocol::{Facts, Heartbeat, HostId, JournalId, facts};
+use fleetwright_protocol::{Facts, Heartbeat, HostId, JournalId};
 use serde_json::json;
 use tokio::sync::oneshot;
 
@@ -28,9 +28,9 @@ impl Hosts {
     /// Keeps a heartbeat in memory.
     pub fn record_heartbeat(&self, id: HostId, mut heartbeat: Heartbeat) {
         self.registry().touch(id, self.now_us());
-        facts::cap_list(&mut heartbeat.vms);
-        let vms = heartbeat.vms.iter_mut();
-        vms.for_each(|name| *name = labels::escaped(name));
+        for vm in heartbeat.vms.iter_mut().flatten() {
+            vm.id = labels::escaped(&vm.id);
+        }
         heartbeat.boot_id = heartbeat
             .boot_id
             .filter(|boot_id| boot_id.len() <= BOOT_ID_BYTES_MAX)
