@@ -19,23 +19,20 @@ use crate::db::{DbError, Tx};
 
 pub use super::hellos::HelloRecorded;
 
-/// A boot id is a UUID on Linux; other systems' are no longer.
-const BOOT_ID_BYTES_MAX: usize = 64;
 /// The registry's digest of a report that it does not know.
 const UNKNOWN: i64 = 0;
 
 impl Hosts {
-    /// Keeps a heartbeat in memory.
-    pub fn record_heartbeat(&self, id: HostId, mut heartbeat: Heartbeat) {
-        self.registry().touch(id, self.now_us());
-        for vm in heartbeat.vms.iter_mut().flatten() {
-            vm.id = labels::escaped(&vm.id);
+    /// Keeps a heartbeat in memory; none of a host that has just been deleted.
+    pub fn record_heartbeat(&self, id: HostId, heartbeat: Heartbeat) {
+        let registry = self.registry();
+        registry.touch(id, self.now_us());
+        if registry.contains(id) {
+            let is_node = registry.is_admitted(id);
+            let arrived_us = self.inner.parts.clock.lease_us();
+            let heartbeats = &self.inner.heartbeats;
+            heartbeats.put(id, heartbeat, arrived_us, is_node);
         }
-        heartbeat.boot_id = heartbeat
-            .boot_id
-            .filter(|boot_id| boot_id.len() <= BOOT_ID_BYTES_MAX)
-            .map(|boot_id| labels::escaped(&boot_id));
-        self.inner.heartbeats.pin().insert(id, heartbeat);
     }
 }
 
