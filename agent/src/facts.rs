@@ -6,7 +6,7 @@ mod system;
 
 use std::path::Path;
 
-use fleetwright_protocol::{Facts, Heartbeat};
+use fleetwright_protocol::{Facts, Heartbeat, VmReport, vms::capped};
 
 use crate::config::FactSettings;
 
@@ -99,7 +99,7 @@ impl Pulse {
                 .kvm_available
                 .or_else(|| Some(system::kvm_available())),
             vm_count: settings.vm_count.or_else(|| u32::try_from(vms.len()).ok()),
-            vms,
+            vms: Some(capped(vms.into_iter().map(VmReport::named))),
             boot_id: Some(self.boot_id.clone()),
         };
         self.last = now;

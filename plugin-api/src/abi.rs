@@ -19,9 +19,10 @@ pub use data::{
 };
 pub use router::{FleetRouter, FleetRouter_TO, FleetRouterBox};
 pub use server::{
-    CallApi, CallApi_TO, ClockApi, ClockApi_TO, DbApi, DbApi_TO, FeaturesApi, FeaturesApi_TO,
-    HostsApi, HostsApi_TO, IdentityApi, IdentityApi_TO, LogApi, LogApi_TO, ServerApi, ServerApi_TO,
-    SetsApi, SetsApi_TO, SignalsApi, SignalsApi_TO, interface_name,
+    CallApi, CallApi_TO, CapacityApi, CapacityApi_TO, ClockApi, ClockApi_TO, DbApi, DbApi_TO,
+    FeaturesApi, FeaturesApi_TO, HostsApi, HostsApi_TO, IdentityApi, IdentityApi_TO, LogApi,
+    LogApi_TO, ServerApi, ServerApi_TO, SetsApi, SetsApi_TO, SignalsApi, SignalsApi_TO,
+    interface_name,
 };
 
 // The types the server's side needs to name, so that only the loader depends on where they come from.

@@ -7,6 +7,7 @@ pub mod adapter;
 mod batch;
 mod boundary;
 mod call;
+mod capacity;
 mod database;
 mod error;
 pub mod export;
@@ -29,6 +30,7 @@ pub use batch::{Batch, Reply};
 pub use boundary::ModuleRouter;
 pub use bytes::Bytes;
 pub use call::{Call, Payload};
+pub use capacity::{CAPACITY_SIGNAL, Capacity};
 pub use database::{Database, Dialect};
 pub use error::{CallError, ModuleError, ServerError};
 pub use extract::Caller;
@@ -47,8 +49,8 @@ pub use signals::Signals;
 pub use crate::rows::{Row, RowError, Rows};
 pub use crate::statement::Statement;
 pub use crate::wire::{
-    AuditEntry, CallContext, Cell, CommandOutput, CommandPage, CommandStatus, CommandView,
-    FeatureState, HostChange, HostChanges, HostRecord, OfflinePolicy, RespondRecord, SetAction,
-    SetControl, SetCreate, SetPreview, SetView,
+    AuditEntry, CallContext, CapacityChanges, Cell, CommandOutput, CommandPage, CommandStatus,
+    CommandView, FeatureState, HostChange, HostChanges, HostRecord, NodeCapacity, OfflinePolicy,
+    RespondRecord, SetAction, SetControl, SetCreate, SetPreview, SetView, VmReport,
 };
 pub use fleetwright_protocol::{CommandId, HostId, SetId, Violation};

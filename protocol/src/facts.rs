@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{FACT_CHARS_MAX, FACT_ENTRIES_MAX};
+use crate::vms::{self, VmReport};
 
 /// The slow facts of a host. A field the agent does not know is absent, never a made-up value.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -37,8 +38,12 @@ pub struct Heartbeat {
     pub cpu_load_pct: Option<f32>,
     pub kvm_available: Option<bool>,
     pub vm_count: Option<u32>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub vms: Vec<String>,
+    /// Empty: it runs none; none: the agent does not know. One of before 1.1 left an empty list out, whether it knew or not.
+    #[serde(
+        deserialize_with = "vms::read",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub vms: Option<Vec<VmReport>>,
     pub boot_id: Option<String>,
 }
 

@@ -20,7 +20,7 @@ use crate::session::Session;
 use crate::word::{Open, Word};
 
 /// `major.minor`; peers talk when the major is equal.
-pub const PROTOCOL_VERSION: &str = "1.0";
+pub const PROTOCOL_VERSION: &str = "1.1";
 
 /// The WebSocket sub-protocol offered and chosen at the handshake.
 pub const WEBSOCKET_SUBPROTOCOL: &str = "fleetwright.v1";

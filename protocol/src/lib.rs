@@ -17,6 +17,7 @@ pub mod text;
 pub mod time_limit;
 pub mod validate;
 pub mod violation;
+pub mod vms;
 pub mod word;
 
 pub use facts::{Facts, Heartbeat};
@@ -28,4 +29,5 @@ pub use outcome::{NotStartedReason, Outcome, OutcomeStatus, OutputSummary};
 pub use secret::{EnvironmentValue, SecretRef, SecretValue, SecretValues};
 pub use session::{Session, SessionMark};
 pub use violation::Violation;
+pub use vms::VmReport;
 pub use word::{Open, Word};

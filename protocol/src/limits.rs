@@ -48,6 +48,12 @@ pub const EXPIRES_IN_SECONDS_DEFAULT: u64 = 86_400;
 pub const FACT_CHARS_MAX: usize = 512;
 /// Most entries kept of a fact list (addresses, tags) or map (attributes).
 pub const FACT_ENTRIES_MAX: usize = 64;
+/// Virtual machines of one host: several times what the largest ones run.
+pub const VMS_ENTRIES_MAX: usize = 4_096;
+/// What a virtual machine is called: twice the longest name that hypervisors give, four times a UUID.
+pub const VM_ID_BYTES_MAX: usize = 128;
+/// All of them as a frame holds them: three quarters of one.
+pub const VMS_BYTES_MAX: usize = 768 * 1024;
 /// A result's details: a thousand packages or steps with a sentence each.
 pub const DETAILS_BYTES_MAX: usize = 256 * 1024;
 /// Longest time one health check may add to a run: the soak and every try together. A host that is not well after a

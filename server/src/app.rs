@@ -128,6 +128,7 @@ impl App {
             streams: streams.clone(),
             licensing: licensing.clone(),
             identities: auth.identities.clone(),
+            settings: config.for_modules(),
         };
         let modules = open_modules(parts, &secrets).await?;
         let app = Self {

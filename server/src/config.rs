@@ -4,8 +4,10 @@
 mod environment;
 mod load;
 mod network;
+mod placement;
 
 pub use network::{Network, NetworkError, first_of};
+pub use placement::{Placement, Strategy};
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -57,6 +59,11 @@ pub struct Config {
     pub retention: Retention,
     pub limits: Limits,
     pub host_names: HostNames,
+    /// Whether what matters more may take the place of what matters less; also `FLEET_PREEMPTION`.
+    pub preemption: bool,
+    /// Whether tenants' budgets are kept; also `FLEET_BUDGETS`.
+    pub budgets: bool,
+    pub placement: Placement,
 }
 
 /// What an approved host is called when its agent begins to call it something else.
@@ -179,6 +186,9 @@ impl Default for Config {
             retention: Retention::default(),
             limits: Limits::default(),
             host_names: HostNames::default(),
+            preemption: false,
+            budgets: false,
+            placement: Placement::default(),
         }
     }
 }
@@ -275,6 +285,9 @@ impl Config {
         put("retention", toml::Value::try_from(&self.retention).ok());
         put("limits", toml::Value::try_from(&self.limits).ok());
         put("host_names", toml::Value::try_from(self.host_names).ok());
+        put("preemption", Some(self.preemption.into()));
+        put("budgets", Some(self.budgets.into()));
+        put("placement", toml::Value::try_from(&self.placement).ok());
         table.to_string()
     }
 
@@ -318,7 +331,7 @@ impl Config {
         if self.data_dir.as_os_str().is_empty() {
             return refuse("data_dir must not be empty");
         }
-        Ok(())
+        self.placement.check()
     }
 }
 

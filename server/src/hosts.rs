@@ -9,6 +9,7 @@ pub mod deletion;
 mod error;
 mod events;
 pub mod feed;
+mod heartbeats;
 mod hellos;
 pub mod host;
 pub mod http;
@@ -23,7 +24,7 @@ pub mod view;
 
 use std::sync::Arc;
 
-use fleetwright_plugin_api::wire::HostChanges;
+use fleetwright_plugin_api::wire::{CapacityChanges, HostChanges};
 use fleetwright_protocol::{Heartbeat, HostId};
 
 use crate::clock::SharedClock;
@@ -31,6 +32,8 @@ use crate::config::HostNames;
 use crate::db::{Db, DbError, Tx};
 use crate::events::{Events, Signals};
 use crate::links::Connections;
+
+use heartbeats::Heartbeats;
 
 pub use feed::HostFeed;
 pub use registry::{HostMeta, HostRegistry};
@@ -59,8 +62,7 @@ struct HostsState {
     parts: HostsParts,
     registry: HostRegistry,
     feed: HostFeed,
-    /// The latest heartbeat of every connected host.
-    heartbeats: papaya::HashMap<HostId, Heartbeat>,
+    heartbeats: Heartbeats,
     hellos: hellos::HelloQueue,
 }
 
@@ -69,12 +71,13 @@ impl Hosts {
     pub async fn load(parts: HostsParts) -> Result<Self, DbError> {
         let feed = HostFeed::at(store::revision(&parts.db).await?);
         let registry = HostRegistry::load(&parts.db, parts.clock.clone()).await?;
+        let (_, epoch) = parts.clock.new_id().as_u64_pair();
         Ok(Self {
             inner: Arc::new(HostsState {
                 parts,
                 registry,
                 feed,
-                heartbeats: papaya::HashMap::new(),
+                heartbeats: Heartbeats::new(epoch),
                 hellos: hellos::HelloQueue::default(),
             }),
         })
@@ -109,7 +112,13 @@ impl Hosts {
 
     /// The latest heartbeat of a host that is online.
     pub fn heartbeat(&self, id: HostId) -> Option<Heartbeat> {
-        self.inner.heartbeats.pin().get(&id).cloned()
+        self.inner.heartbeats.get(id)
+    }
+
+    /// A page of the feed of heartbeats: hosts that may be connected, heard of after a sequence.
+    pub fn capacity(&self, after: u64, limit: u32) -> CapacityChanges {
+        let is_node = |id| self.registry().is_admitted(id);
+        self.inner.heartbeats.changes(after, limit, is_node)
     }
 
     pub fn db(&self) -> &Db {
@@ -132,10 +141,7 @@ impl Hosts {
     }
 
     fn forget_heartbeats(&self, ids: &[HostId]) {
-        let heartbeats = self.inner.heartbeats.pin();
-        for id in ids {
-            heartbeats.remove(id);
-        }
+        self.inner.heartbeats.forget(ids);
     }
 
     /// Tells the followers of the feed, once `tx` is on disk, that it has grown up to `revision`.

@@ -22,6 +22,8 @@ pub enum Loop {
     Presence,
     /// Stores when hosts were last seen.
     LastSeen,
+    /// Tells modules that heartbeats came.
+    Capacity,
     /// Takes hosts offline that have been silent for too long.
     HostSilence,
     /// Cuts connections that have been silent for too long.
@@ -56,9 +58,10 @@ pub enum Loop {
     Metrics,
 }
 
-const EVERY_LOOP: [Loop; 18] = [
+const EVERY_LOOP: [Loop; 19] = [
     Loop::Presence,
     Loop::LastSeen,
+    Loop::Capacity,
     Loop::HostSilence,
     Loop::LinkSilence,
     Loop::Certificate,
@@ -82,6 +85,7 @@ impl Loop {
         match self {
             Self::Presence => "presence",
             Self::LastSeen => "last_seen",
+            Self::Capacity => "capacity",
             Self::HostSilence => "host_silence",
             Self::LinkSilence => "link_silence",
             Self::Certificate => "certificate",
@@ -104,7 +108,7 @@ impl Loop {
     /// Between two runs; `None` if it runs when there is something to do, and only then.
     pub fn period(self) -> Option<Duration> {
         let seconds = match self {
-            Self::Presence | Self::Reports | Self::Notices => return None,
+            Self::Presence | Self::Capacity | Self::Reports | Self::Notices => return None,
             // How soon a dropped file, an expiry or a module that hangs is noticed.
             Self::Licence | Self::ModuleScan | Self::ModuleWatchdog => 1,
             // Deadlines are minutes long; and how soon hosts whose rest is over are looked for.
@@ -130,6 +134,7 @@ impl Loop {
         match self {
             Self::Presence | Self::Deadlines | Self::Dispatcher | Self::Reports => true,
             Self::LastSeen
+            | Self::Capacity
             | Self::HostSilence
             | Self::LinkSilence
             | Self::Certificate

@@ -30,12 +30,14 @@ mod upkeep;
 pub mod view;
 mod watchdog;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use serde_json::Value;
 
 use crate::auth::identities::Identities;
 use crate::auth::{Caller, Standing};
@@ -70,6 +72,8 @@ pub struct ModulesParts {
     pub streams: Streams,
     pub licensing: Licensing,
     pub identities: Identities,
+    /// What modules are told of the settings.
+    pub settings: BTreeMap<String, Value>,
 }
 
 /// A handle on the modules; cheap to clone.

@@ -32,9 +32,11 @@ pub mod interface_name {
     pub const FEATURES: &str = "fleet.features/1";
     /// [`IdentityApi`].
     pub const IDENTITY: &str = "fleet.identity/1";
+    /// [`CapacityApi`]. Since 2.1.
+    pub const CAPACITY: &str = "fleet.capacity/1";
     /// Everything this version of the server has.
-    pub const ALL: [&str; 9] = [
-        LOG, CLOCK, DB, SETS, HOSTS, SIGNALS, CALL, FEATURES, IDENTITY,
+    pub const ALL: [&str; 10] = [
+        LOG, CLOCK, DB, SETS, HOSTS, SIGNALS, CALL, FEATURES, IDENTITY, CAPACITY,
     ];
 }
 
@@ -162,4 +164,12 @@ pub trait IdentityApi: Send + Sync + 'static {
         method: RString,
         path: RString,
     ) -> FfiFuture<RResult<AbiPayload, AbiError>>;
+}
+
+/// What agents say of their machines with every heartbeat, as a feed in memory. Volatile: it begins anew with the server.
+#[sabi_trait]
+pub trait CapacityApi: Send + Sync + 'static {
+    /// JSON `CapacityChanges`: the machines whose last heartbeat came after `after`, in the order in which they came.
+    #[sabi(last_prefix_field)]
+    fn changes(&self, after: u64, limit: u32) -> FfiFuture<RResult<AbiPayload, AbiError>>;
 }

@@ -76,7 +76,7 @@ pub enum CallError {
 }
 
 /// Why a module cannot start. Shown as it is in the module list, so it must not hold secrets.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct ModuleError(pub String);
 

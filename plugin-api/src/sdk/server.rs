@@ -11,11 +11,12 @@ use uuid::Uuid;
 
 use super::runtime::Loops;
 use super::{
-    Call, CallContext, Database, FeatureState, Hosts, Identity, ModuleError, Sets, Signals,
+    Call, CallContext, Capacity, Database, FeatureState, Hosts, Identity, ModuleError, Sets,
+    Signals,
 };
 use crate::abi::{
-    CallApi_TO, ClockApi_TO, DbApi_TO, FeaturesApi_TO, HostsApi_TO, IdentityApi_TO, LogApi_TO,
-    ServerApi_TO, SetsApi_TO, SignalsApi_TO, interface_name,
+    CallApi_TO, CapacityApi_TO, ClockApi_TO, DbApi_TO, FeaturesApi_TO, HostsApi_TO, IdentityApi_TO,
+    LogApi_TO, ServerApi_TO, SetsApi_TO, SignalsApi_TO, interface_name,
 };
 use crate::wire::Environment;
 
@@ -37,6 +38,7 @@ struct Interfaces {
     call: Call,
     features: Features,
     identity: Identity,
+    capacity: Result<Capacity, ModuleError>,
     loops: Loops,
 }
 
@@ -62,6 +64,8 @@ pub struct Services {
     pub features: FeaturesApi_TO<RBox<()>>,
     /// `fleet.identity/1`.
     pub identity: IdentityApi_TO<RBox<()>>,
+    /// `fleet.capacity/1`; an older server does not have it, which is the trouble of a module that asks for it only.
+    pub capacity: Result<CapacityApi_TO<RBox<()>>, ModuleError>,
 }
 
 impl Services {
@@ -81,6 +85,7 @@ impl Services {
             call: fetch(server, interface_name::CALL)?,
             features: fetch(server, interface_name::FEATURES)?,
             identity: fetch(server, interface_name::IDENTITY)?,
+            capacity: fetch(server, interface_name::CAPACITY),
         })
     }
 }
@@ -101,6 +106,7 @@ impl Server {
                 api: Arc::new(services.features),
             },
             identity: Identity::new(services.identity),
+            capacity: services.capacity.map(Capacity::new),
             loops: Loops::default(),
         };
         Self {
@@ -173,6 +179,12 @@ impl Server {
         &self.interfaces.identity
     }
 
+    /// What agents say of their machines with every heartbeat. To be fetched in a module's `start`: on a server that is too old
+    /// to have it, the module is then refused with the error's one line.
+    pub fn capacity(&self) -> Result<Capacity, ModuleError> {
+        self.interfaces.capacity.clone()
+    }
+
     /// The identity of the module's own loops: `module:<name>`.
     pub fn own_context(&self) -> CallContext {
         let principal = format!("module:{}", self.interfaces.module);
@@ -184,7 +196,8 @@ impl Server {
         }
     }
 
-    /// A switch of the server's configuration (`preemption`, `budgets`); null if there is none of that name.
+    /// A setting of the server's configuration: `preemption` and `budgets` are booleans, `placement` is an object; null if there
+    /// is none of that name.
     pub fn setting(&self, name: &str) -> &Value {
         self.interfaces
             .environment

@@ -14,10 +14,13 @@ use abi_stable::sabi_trait::TD_Opaque;
 use fleetwright_protocol::HostId;
 
 use super::server::Services;
-use super::{CallContext, CallError, HostRecord, Module, ModuleError, Payload, Server};
+use super::{
+    CAPACITY_SIGNAL, CallContext, CallError, HostRecord, Module, ModuleError, NodeCapacity,
+    Payload, Server,
+};
 use crate::abi::{
-    CallApi_TO, ClockApi_TO, DbApi_TO, FeaturesApi_TO, HostsApi_TO, IdentityApi_TO, LogApi_TO,
-    SetsApi_TO, SignalsApi_TO,
+    CallApi_TO, CapacityApi_TO, ClockApi_TO, DbApi_TO, FeaturesApi_TO, HostsApi_TO, IdentityApi_TO,
+    LogApi_TO, SetsApi_TO, SignalsApi_TO,
 };
 use crate::wire::Environment;
 use state::Shared;
@@ -47,7 +50,7 @@ impl TestServer {
             Services {
                 environment: Environment {
                     module_api: crate::MODULE_API_VERSION.to_owned(),
-                    ..Environment::default()
+                    settings: self.state().settings.clone(),
                 },
                 log: Arc::new(LogApi_TO::from_value(fake(), TD_Opaque)),
                 clock: ClockApi_TO::from_value(fake(), TD_Opaque),
@@ -58,6 +61,7 @@ impl TestServer {
                 call: CallApi_TO::from_value(fake(), TD_Opaque),
                 features: FeaturesApi_TO::from_value(fake(), TD_Opaque),
                 identity: IdentityApi_TO::from_value(fake(), TD_Opaque),
+                capacity: Ok(CapacityApi_TO::from_value(fake(), TD_Opaque)),
             },
         )
     }
@@ -109,6 +113,28 @@ impl TestServer {
         self.publish("hosts");
     }
 
+    /// A heartbeat of a host arrives now: what it says takes the place of what was said before, and `capacity` waiters wake. Id and
+    /// time of arrival are set here.
+    pub fn put_capacity(&self, host_id: HostId, capacity: NodeCapacity) {
+        {
+            let mut state = self.state();
+            state.capacity_sequence += 1;
+            let arrived = NodeCapacity {
+                host_id,
+                seen_us: state.now_us,
+                ..capacity
+            };
+            let sequence = state.capacity_sequence;
+            state.capacity.insert(host_id, (sequence, arrived));
+        }
+        self.publish(CAPACITY_SIGNAL);
+    }
+
+    /// What a module started after this is told as a setting.
+    pub fn set_setting(&self, name: &str, value: serde_json::Value) {
+        self.state().settings.insert(name.to_owned(), value);
+    }
+
     /// Answers another module's method.
     pub fn on_invoke(
         &self,
@@ -158,6 +184,21 @@ pub fn host_record(id: HostId) -> HostRecord {
         attributes: BTreeMap::new(),
         agent_tags: Vec::new(),
         agent_attributes: BTreeMap::new(),
+    }
+}
+
+/// What a heartbeat of a machine with nothing on it says; a test fills in what it needs.
+pub fn node_capacity(memory_mb: u64, cpu_count: u32) -> NodeCapacity {
+    NodeCapacity {
+        host_id: HostId::from(uuid::Uuid::nil()),
+        seen_us: 0,
+        boot_id: Some("boot".to_owned()),
+        memory_total_mb: Some(memory_mb),
+        memory_available_mb: Some(memory_mb),
+        cpu_count: Some(cpu_count),
+        cpu_load_pct: Some(0.0),
+        kvm_available: Some(true),
+        vms: Some(Vec::new()),
     }
 }
 

@@ -5,6 +5,11 @@ use toml::{Table, Value};
 use super::{Config, ConfigError};
 
 const PREFIX: &str = "FLEETWRIGHT_";
+/// Switches that have a variable of their own, which counts before the one with the prefix.
+const SWITCHES: [(&str, &str); 2] = [
+    ("FLEET_PREEMPTION", "preemption"),
+    ("FLEET_BUDGETS", "budgets"),
+];
 /// The operators' command line shares the prefix with these.
 const OF_THE_COMMAND_LINE: [&str; 4] = [
     "FLEETWRIGHT_SERVER",
@@ -19,7 +24,12 @@ pub(super) fn apply(
     table: &mut Table,
     variables: impl Iterator<Item = (String, String)>,
 ) -> Result<(), ConfigError> {
+    let mut switches = Vec::new();
     for (variable, text) in variables {
+        if let Some((_, key)) = SWITCHES.iter().find(|(name, _)| *name == variable) {
+            switches.push((*key, switch(variable, &text)?));
+            continue;
+        }
         if !is_ours(&variable) {
             continue;
         }
@@ -49,7 +59,22 @@ pub(super) fn apply(
             }
         }
     }
+    for (key, on) in switches {
+        table.insert(key.to_owned(), on.into());
+    }
     Ok(())
+}
+
+/// What a person writes who means yes or no; a variable that was left empty is no.
+fn switch(variable: String, text: &str) -> Result<bool, ConfigError> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "1" | "true" | "yes" | "on" => Ok(true),
+        "0" | "false" | "no" | "off" | "" => Ok(false),
+        _ => Err(ConfigError::Environment {
+            variable,
+            message: "expected one of 1, true, yes, on, 0, false, no, off".to_owned(),
+        }),
+    }
 }
 
 fn is_ours(variable: &str) -> bool {
@@ -79,6 +104,9 @@ fn candidates(text: &str) -> Vec<Value> {
     }
     if let Ok(number) = text.parse() {
         found.push(Value::Integer(number));
+    }
+    if let Ok(number) = text.parse() {
+        found.push(Value::Float(number));
     }
     let items = text
         .split(',')

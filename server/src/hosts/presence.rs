@@ -20,7 +20,7 @@ const EVENTS_MAX: usize = 50;
 /// Hosts in one transaction, so that no other write waits long behind it.
 const BATCH_MAX: usize = 2_000;
 
-/// Saves presence and last-seen times and notices silence, until shutdown; then saves what is left.
+/// Saves presence and last-seen times, notices silence and tells of heartbeats, until shutdown; then saves what is left.
 pub async fn run(hosts: Hosts, loops: Loops, shutdown: CancellationToken) {
     let saving = save_flips(&hosts, loops.take(Loop::Presence));
     let silence = loops.take(Loop::HostSilence).every(|| async {
@@ -29,8 +29,13 @@ pub async fn run(hosts: Hosts, loops: Loops, shutdown: CancellationToken) {
     let seen = loops.take(Loop::LastSeen).every(|| async {
         log_failure(save_last_seen(&hosts).await);
     });
+    let telling = hosts
+        .inner
+        .heartbeats
+        .publish(&hosts.parts().signals, loops.take(Loop::Capacity));
     tokio::select! {
         () = saving => {}
+        () = telling => {}
         () = silence => {}
         () = seen => {}
         () = shutdown.cancelled() => {}

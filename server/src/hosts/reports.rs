@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use fleetwright_protocol::frame::Hello;
-use fleetwright_protocol::{Facts, Heartbeat, HostId, JournalId, facts};
+use fleetwright_protocol::{Facts, Heartbeat, HostId, JournalId};
 use serde_json::json;
 use tokio::sync::oneshot;
 
@@ -19,23 +19,20 @@ use crate::db::{DbError, Tx};
 
 pub use super::hellos::HelloRecorded;
 
-/// A boot id is a UUID on Linux; other systems' are no longer.
-const BOOT_ID_BYTES_MAX: usize = 64;
 /// The registry's digest of a report that it does not know.
 const UNKNOWN: i64 = 0;
 
 impl Hosts {
-    /// Keeps a heartbeat in memory.
-    pub fn record_heartbeat(&self, id: HostId, mut heartbeat: Heartbeat) {
-        self.registry().touch(id, self.now_us());
-        facts::cap_list(&mut heartbeat.vms);
-        let vms = heartbeat.vms.iter_mut();
-        vms.for_each(|name| *name = labels::escaped(name));
-        heartbeat.boot_id = heartbeat
-            .boot_id
-            .filter(|boot_id| boot_id.len() <= BOOT_ID_BYTES_MAX)
-            .map(|boot_id| labels::escaped(&boot_id));
-        self.inner.heartbeats.pin().insert(id, heartbeat);
+    /// Keeps a heartbeat in memory; none of a host that has just been deleted.
+    pub fn record_heartbeat(&self, id: HostId, heartbeat: Heartbeat) {
+        let registry = self.registry();
+        registry.touch(id, self.now_us());
+        if registry.contains(id) {
+            let is_node = registry.is_admitted(id);
+            let arrived_us = self.inner.parts.clock.lease_us();
+            let heartbeats = &self.inner.heartbeats;
+            heartbeats.put(id, heartbeat, arrived_us, is_node);
+        }
     }
 }
 

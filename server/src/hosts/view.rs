@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fleetwright_protocol::{Heartbeat, HostId};
+use fleetwright_protocol::{Heartbeat, HostId, VmReport};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -107,8 +107,17 @@ pub struct HeartbeatView {
     pub cpu_load_pct: Option<f32>,
     pub kvm_available: Option<bool>,
     pub vm_count: Option<u32>,
-    pub vms: Vec<String>,
+    /// Empty: it runs none; null: its agent does not know.
+    pub vms: Option<Vec<VmView>>,
     pub boot_id: Option<String>,
+}
+
+/// A virtual machine, as the agent of its host reports it.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct VmView {
+    pub id: String,
+    /// Memory it takes of its host, in mebibytes; null if its agent does not know.
+    pub memory_resident_mb: Option<u64>,
 }
 
 /// A host in a list.
@@ -199,7 +208,14 @@ fn heartbeat(heartbeat: Heartbeat) -> HeartbeatView {
         cpu_load_pct: heartbeat.cpu_load_pct.filter(|load| load.is_finite()),
         kvm_available: heartbeat.kvm_available,
         vm_count: heartbeat.vm_count,
-        vms: heartbeat.vms,
+        vms: heartbeat.vms.map(|vms| vms.into_iter().map(vm).collect()),
         boot_id: heartbeat.boot_id,
+    }
+}
+
+fn vm(vm: VmReport) -> VmView {
+    VmView {
+        id: vm.id,
+        memory_resident_mb: vm.memory_resident_mb,
     }
 }

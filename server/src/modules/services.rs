@@ -13,9 +13,10 @@ use std::future::Future;
 
 use fleetwright_plugin_api::MODULE_API_VERSION;
 use fleetwright_plugin_api::abi::{
-    AbiError, AbiPayload, AnyIface, CallApi_TO, ClockApi_TO, DbApi_TO, FeaturesApi_TO, FfiFuture,
-    HostsApi_TO, IdentityApi_TO, LogApi_TO, RBox, ROption, RResult, RStr, RVec, ServerApi,
-    ServerApi_TO, SetsApi_TO, SignalsApi_TO, TD_Opaque, error_code, interface_name,
+    AbiError, AbiPayload, AnyIface, CallApi_TO, CapacityApi_TO, ClockApi_TO, DbApi_TO,
+    FeaturesApi_TO, FfiFuture, HostsApi_TO, IdentityApi_TO, LogApi_TO, RBox, ROption, RResult,
+    RStr, RVec, ServerApi, ServerApi_TO, SetsApi_TO, SignalsApi_TO, TD_Opaque, error_code,
+    interface_name,
 };
 use fleetwright_plugin_api::guard;
 use fleetwright_plugin_api::sdk::ServerError;
@@ -145,6 +146,9 @@ impl ServerApi for Services {
             interface_name::IDENTITY => AnyIface::new::<IdentityApi_TO<RBox<()>>>(
                 IdentityApi_TO::from_value(me(), TD_Opaque),
             ),
+            interface_name::CAPACITY => AnyIface::new::<CapacityApi_TO<RBox<()>>>(
+                CapacityApi_TO::from_value(me(), TD_Opaque),
+            ),
             _ => return ROption::RNone,
         };
         ROption::RSome(found)
@@ -153,7 +157,7 @@ impl ServerApi for Services {
     fn environment(&self) -> RVec<u8> {
         let environment = Environment {
             module_api: MODULE_API_VERSION.to_owned(),
-            ..Environment::default()
+            settings: self.modules.parts().settings.clone(),
         };
         serde_json::to_vec(&environment).unwrap_or_default().into()
     }

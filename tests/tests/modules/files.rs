@@ -128,7 +128,7 @@ const CASES: [(&str, Make, &str); 24] = [
                 &[("\"^2.0\"", "\"^9.0\""), ("\"fixture\"", "\"fix_api\"")],
             )
         },
-        "it needs module API ^9.0, this server has 2.0.0",
+        "it needs module API ^9.0, this server has 2.1.0",
     ),
     (
         "api1.so",
@@ -139,7 +139,7 @@ const CASES: [(&str, Make, &str); 24] = [
                 &[("\"^2.0\"", "\"^1.0\""), ("\"fixture\"", "\"fix_one\"")],
             )
         },
-        "it needs module API ^1.0, this server has 2.0.0",
+        "it needs module API ^1.0, this server has 2.1.0",
     ),
     (
         "body.so",

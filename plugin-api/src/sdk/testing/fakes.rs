@@ -11,13 +11,13 @@ use serde::de::DeserializeOwned;
 use super::client::operator;
 use super::state::{Shared, TestState};
 use crate::abi::{
-    AbiError, AbiPayload, AbiRequest, AbiResponse, AbiStatement, AbiTable, CallApi, ClockApi, Ctx,
-    DbApi, FeaturesApi, HostsApi, IdentityApi, LogApi, LogRecord, Op, SetsApi, SignalsApi,
-    error_code, op_kind,
+    AbiError, AbiPayload, AbiRequest, AbiResponse, AbiStatement, AbiTable, CallApi, CapacityApi,
+    ClockApi, Ctx, DbApi, FeaturesApi, HostsApi, IdentityApi, LogApi, LogRecord, Op, SetsApi,
+    SignalsApi, error_code, op_kind,
 };
 use crate::sdk::{
-    CallContext, CallError, CommandPage, FeatureState, HostChange, HostChanges, Payload,
-    ServerError, SetAction, SetControl, SetCreate, SetPreview, SetView,
+    CallContext, CallError, CapacityChanges, CommandPage, FeatureState, HostChange, HostChanges,
+    Payload, ServerError, SetAction, SetControl, SetCreate, SetPreview, SetView,
 };
 use crate::wire::{CommandQuery, CommandStatus};
 
@@ -76,6 +76,33 @@ impl SignalsApi for Fake {
     fn publish(&self, key: RString) {
         self.0.state().signals.push(key.into());
         self.0.generation.send_modify(|generation| *generation += 1);
+    }
+}
+
+impl CapacityApi for Fake {
+    fn changes(&self, after: u64, limit: u32) -> Answer<AbiPayload> {
+        let state = self.0.state();
+        // As in the server: a sequence that this life has not reached is another one's.
+        let after = if after > state.capacity_sequence {
+            0
+        } else {
+            after
+        };
+        let mut newer: Vec<_> = state
+            .capacity
+            .values()
+            .filter(|(sequence, _)| *sequence > after)
+            .cloned()
+            .collect();
+        newer.sort_by_key(|(sequence, _)| *sequence);
+        let more = newer.len() > limit as usize;
+        newer.truncate(limit as usize);
+        ready(&Ok(CapacityChanges {
+            epoch: state.capacity_epoch,
+            sequence: newer.last().map_or(after, |(sequence, _)| *sequence),
+            more,
+            nodes: newer.into_iter().map(|(_, node)| node).collect(),
+        }))
     }
 }
 

@@ -9,8 +9,8 @@ use tokio::sync::watch;
 
 use crate::abi::{AbiStatement, AbiTable, Op};
 use crate::sdk::{
-    AuditEntry, CallContext, CallError, CommandOutput, CommandView, HostRecord, Payload,
-    RespondRecord, ServerError, SetControl, SetCreate, SetView,
+    AuditEntry, CallContext, CallError, CommandOutput, CommandView, HostRecord, NodeCapacity,
+    Payload, RespondRecord, ServerError, SetControl, SetCreate, SetView,
 };
 
 /// Runs a module's SQL: the two SQL kinds of ops, in one transaction, with the guards of `fleet.db/1`.
@@ -41,6 +41,15 @@ pub struct TestState {
     pub hosts_revision: i64,
     /// When hosts were heard of last, as `last_seen` answers.
     pub last_seen_us: BTreeMap<HostId, i64>,
+    /// The last heartbeat of each host, and its place in the feed. Use
+    /// [`TestServer::put_capacity`](super::TestServer::put_capacity).
+    pub capacity: BTreeMap<HostId, (u64, NodeCapacity)>,
+    /// The newest place in the feed of heartbeats.
+    pub capacity_sequence: u64,
+    /// Of which life of the server that feed is.
+    pub capacity_epoch: u64,
+    /// What a module is told of the server's configuration.
+    pub settings: BTreeMap<String, serde_json::Value>,
     /// Sets as created, with the hosts in their frozen order.
     pub created_sets: Vec<(SetCreate, Vec<HostId>)>,
     /// Sets as they are read; a created one is added.

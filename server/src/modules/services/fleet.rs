@@ -1,7 +1,7 @@
 //! The inventory feed and command sets, read from the core.
 
 use fleetwright_plugin_api::abi::{
-    AbiError, AbiPayload, FfiFuture, HostsApi, RResult, RVec, SetsApi,
+    AbiError, AbiPayload, CapacityApi, FfiFuture, HostsApi, RResult, RVec, SetsApi,
 };
 use fleetwright_plugin_api::guard;
 use fleetwright_plugin_api::sdk::ServerError;
@@ -52,6 +52,13 @@ impl HostsApi for Services {
                 ..AbiPayload::default()
             })
         })
+    }
+}
+
+impl CapacityApi for Services {
+    fn changes(&self, after: u64, limit: u32) -> Answer {
+        let hosts = self.modules.parts().hosts.clone();
+        self.answer_json(async move { Ok(hosts.capacity(after, limit)) })
     }
 }
 
