@@ -127,6 +127,7 @@ CREATE INDEX placement_job_queue ON placement_job (bucket_id, created_at, id) WH
 CREATE INDEX placement_job_held ON placement_job (factory_id) WHERE factory_id IS NOT NULL;
 CREATE INDEX placement_job_lease ON placement_job (expires_lease) WHERE expires_lease IS NOT NULL;
 CREATE INDEX placement_job_stage ON placement_job (stage, id);
+CREATE INDEX placement_job_tenant ON placement_job (tenant_id, id);
 CREATE INDEX placement_job_product ON placement_job (product_id, id);
 CREATE INDEX placement_job_parent ON placement_job (parent_id) WHERE parent_id IS NOT NULL;
 CREATE INDEX placement_job_old ON placement_job (ended_at) WHERE ended_at IS NOT NULL;
@@ -148,6 +149,7 @@ CREATE TABLE placement_dependency (
     PRIMARY KEY (job_id, dependency_id)
 );
 CREATE INDEX placement_dependency_of ON placement_dependency (dependency_id);
+CREATE INDEX placement_dependency_open ON placement_dependency (dependency_id, job_id) WHERE settled = 0;
 
 CREATE TABLE placement_job_event (
     job_id      BYTEA  NOT NULL,

@@ -1,10 +1,13 @@
 //! Writing a job, and with it all that follows from where it stands: the kept counts, its queue, the seat of whoever held it,
 //! what was reserved for it, and the event. One place, so that none of them is ever forgotten.
 
-use fleetwright_plugin_api::sdk::{Batch, Statement};
-use serde_json::Value;
+use std::collections::BTreeMap;
 
-use super::super::job::Job;
+use fleetwright_plugin_api::sdk::{Batch, Cell, Statement};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::super::job::{Bucket, Job};
 use super::super::stage::Stage;
 use crate::{budgets, factories};
 
@@ -26,6 +29,9 @@ pub fn signal_of(job: &Job) -> String {
 
 /// Published when a job can be claimed that could not before.
 pub const QUEUED_SIGNAL: &str = "placement:queued";
+
+/// Rows of one step: 23 columns of so many are fewer than the 32,766 parameters that SQLite takes.
+const ROWS_PER_STEP: usize = 1_000;
 
 /// Adds a job that was not there, with its first event.
 #[must_use]
@@ -55,6 +61,112 @@ pub fn insert(batch: Batch, job: &Job, event: &Event) -> Batch {
     let batch = batch.sql(moving(statement, job));
     let batch = arrive(batch, job);
     tell(batch, None, job, event)
+}
+
+/// Adds many at once, each with its first event, in steps of many rows: a batch has room for a thousand steps, and a tree for
+/// ten thousand jobs.
+#[must_use]
+pub fn insert_all(mut batch: Batch, jobs: &[Job], event: &Event) -> Batch {
+    let sql = "INSERT INTO placement_job (id, tenant_id, idempotency_key, request_digest, product_id, kind, priority, \
+               capabilities, has_work, estimate_micros, max_attempts, parent_id, created_at, created_by, created_by_name, \
+               bucket_id, attempts, preemptions, stage, waits_for, lease_epoch, updated_at, revision) VALUES {rows}";
+    for some in jobs.chunks(ROWS_PER_STEP) {
+        let cells: Vec<Cell> = some.iter().flat_map(cells).collect();
+        batch = batch.rows(sql, 23, &cells);
+    }
+    let mut counts: BTreeMap<(&str, &str, Stage), i64> = BTreeMap::new();
+    let mut queues: BTreeMap<Uuid, (Bucket, i64)> = BTreeMap::new();
+    for job in jobs {
+        let key = (job.tenant_id.as_str(), job.product_id.as_str(), job.stage);
+        *counts.entry(key).or_default() += 1;
+        if job.stage == Stage::Queued {
+            let bucket = job.bucket();
+            queues.entry(bucket.id()).or_insert((bucket, 0)).1 += 1;
+        }
+    }
+    let sql = "INSERT INTO placement_job_count (tenant_id, product_id, stage, jobs) VALUES {rows} \
+               ON CONFLICT (tenant_id, product_id, stage) DO UPDATE SET jobs = placement_job_count.jobs + excluded.jobs";
+    let cells: Vec<Cell> = counts
+        .into_iter()
+        .flat_map(|((tenant, product, stage), jobs)| {
+            [
+                Cell::from(tenant),
+                product.into(),
+                stage.as_str().into(),
+                jobs.into(),
+            ]
+        })
+        .collect();
+    batch = in_steps(batch, sql, 4, &cells);
+    let sql = "INSERT INTO placement_bucket (id, tenant_id, product_id, capabilities, priority, attempts, queued) \
+               VALUES {rows} ON CONFLICT (id) DO UPDATE SET queued = placement_bucket.queued + excluded.queued";
+    let cells: Vec<Cell> = queues.into_iter().flat_map(queue_cells).collect();
+    if !cells.is_empty() {
+        batch = in_steps(batch, sql, 7, &cells).signal(QUEUED_SIGNAL);
+    }
+    let sql = "INSERT INTO placement_job_event (job_id, sequence, at, type, actor, to_stage, data) VALUES {rows}";
+    let cells: Vec<Cell> = jobs
+        .iter()
+        .flat_map(|job| {
+            [
+                Cell::from(job.id),
+                job.revision.into(),
+                job.updated_at_us.into(),
+                event.kind.into(),
+                event.actor.as_str().into(),
+                job.stage.as_str().into(),
+                event.data.to_string().into(),
+            ]
+        })
+        .collect();
+    in_steps(batch, sql, 7, &cells)
+}
+
+/// Writes rows of `columns` cells, so many in a step as PostgreSQL takes parameters for.
+#[must_use]
+pub fn in_steps(batch: Batch, sql: &str, columns: usize, cells: &[Cell]) -> Batch {
+    let steps = cells.chunks(columns.saturating_mul(ROWS_PER_STEP).max(1));
+    steps.fold(batch, |batch, some| batch.rows(sql, columns, some))
+}
+
+fn cells(job: &Job) -> [Cell; 23] {
+    [
+        job.id.into(),
+        job.tenant_id.as_str().into(),
+        job.idempotency_key.as_str().into(),
+        job.request_digest.as_str().into(),
+        job.product_id.as_str().into(),
+        job.kind.as_str().into(),
+        job.priority.order().into(),
+        Value::from(job.capabilities.clone()).to_string().into(),
+        job.has_work.into(),
+        job.estimate_micros.into(),
+        job.max_attempts.into(),
+        job.parent_id.into(),
+        job.created_at_us.into(),
+        job.created_by.as_str().into(),
+        job.created_by_name.as_str().into(),
+        job.bucket().id().into(),
+        job.attempts.into(),
+        job.preemptions.into(),
+        job.stage.as_str().into(),
+        job.waits_for.into(),
+        job.lease_epoch.into(),
+        job.updated_at_us.into(),
+        job.revision.into(),
+    ]
+}
+
+fn queue_cells((id, (bucket, queued)): (Uuid, (Bucket, i64))) -> [Cell; 7] {
+    [
+        id.into(),
+        bucket.tenant_id.into(),
+        bucket.product_id.into(),
+        Value::from(bucket.capabilities).to_string().into(),
+        bucket.priority.order().into(),
+        bucket.attempts.into(),
+        queued.into(),
+    ]
 }
 
 /// Writes a job as `after`, if it still is as `before` was read: its revision guards the whole batch. The revision of `after`
