@@ -13,7 +13,7 @@ pub const BULK: &str = include_str!("../product/bulk.json");
 pub const ROLLING: &str = include_str!("../product/rolling.json");
 /// Operations at given times.
 pub const SCHEDULES: &str = include_str!("../product/schedules.json");
-/// Not built yet; its routes and those of budgets are kept for it.
+/// Which node a VM goes to, which worker takes which job, and what it may cost.
 pub const PLACEMENT: &str = include_str!("../product/placement.json");
 
 static DECLARATIONS: LazyLock<Vec<Declaration>> = LazyLock::new(|| {

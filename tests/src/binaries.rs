@@ -9,7 +9,7 @@ use crate::source;
 
 /// The folder in which somebody else has found everything fresh, for all tests of a run.
 pub const FRESH_VARIABLE: &str = "FLEETWRIGHT_TEST_FRESH";
-pub const MODULES: [&str; 4] = ["groups", "bulk", "rolling", "schedules"];
+pub const MODULES: [&str; 5] = ["groups", "bulk", "rolling", "schedules", "placement"];
 const PROGRAMS: [&str; 3] = ["fleetwright-server", "fleetwright-agent", "fleetwright"];
 /// The folders whose files go into the programs and modules.
 const SOURCES: [&str; 9] = [

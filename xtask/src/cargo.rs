@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 /// The packages that become shared libraries, and the library each one makes.
-pub const MODULES: [&str; 4] = ["groups", "bulk", "rolling", "schedules"];
+pub const MODULES: [&str; 5] = ["groups", "bulk", "rolling", "schedules", "placement"];
 
 pub fn root() -> PathBuf {
     // This package lies directly below the root.

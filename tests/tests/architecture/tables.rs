@@ -92,7 +92,7 @@ fn a_slice_never_reaches_into_anothers_store() {
 #[test]
 fn a_module_touches_only_its_own_tables() {
     let mut foreign = Vec::new();
-    for name in ["groups", "bulk", "rolling", "schedules"] {
+    for name in ["groups", "bulk", "rolling", "schedules", "placement"] {
         let folder = source::workspace().join("modules").join(name);
         let prefix = format!("{name}_");
         let sources = product()

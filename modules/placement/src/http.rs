@@ -1,0 +1,46 @@
+//! The module's routes, slice by slice. Licence, roles, body limits and idempotent replays are the server's; none of them is
+//! looked at here.
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use fleetwright_plugin_api::sdk::Server;
+use utoipa::OpenApi;
+
+use crate::{budgets, claims, factories, jobs, nodes, placements};
+
+/// The routes of this module as an OpenAPI document.
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "Placement, jobs and budgets",
+    description = "Which node a VM goes to, which worker takes which job, and what it may cost."
+))]
+struct Head;
+
+/// The whole document.
+pub fn document() -> utoipa::openapi::OpenApi {
+    let mut document = Head::openapi();
+    for part in [
+        nodes::http::ApiDocument::openapi(),
+        placements::http::ApiDocument::openapi(),
+        jobs::http::ApiDocument::openapi(),
+        claims::http::ApiDocument::openapi(),
+        factories::http::ApiDocument::openapi(),
+        budgets::http::ApiDocument::openapi(),
+    ] {
+        document.merge(part);
+    }
+    document
+}
+
+/// The routes, at their full paths.
+pub fn router(server: &Server) -> Router {
+    Router::new()
+        .merge(nodes::http::router(server.clone()))
+        .merge(placements::http::router(server.clone()))
+        .merge(jobs::http::router(server.clone()))
+        .merge(claims::http::router(server.clone()))
+        .merge(factories::http::router(server.clone()))
+        .merge(budgets::http::router(server.clone()))
+        // The server has limited the body already.
+        .layer(DefaultBodyLimit::disable())
+}

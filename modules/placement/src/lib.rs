@@ -1,0 +1,42 @@
+//! The placement module: which node a VM goes to (`nodes`, `placements`), which worker takes which job (`jobs`, `factories`,
+//! `claims`), and what it may cost (`budgets`). What is decided is committed on the condition that it is still so; what is
+//! kept in memory only saves looking.
+
+pub mod budgets;
+pub mod claims;
+pub mod error;
+pub mod factories;
+pub mod http;
+pub mod jobs;
+pub mod nodes;
+pub mod placements;
+pub mod settings;
+pub mod store;
+
+use axum::Router;
+use fleetwright_plugin_api::sdk::{Migration, Module, ModuleError, Server};
+
+/// The module as the server loads it.
+pub struct Placement;
+
+impl Module for Placement {
+    fn migrations() -> Vec<Migration> {
+        store::MIGRATIONS.to_vec()
+    }
+
+    async fn start(server: Server) -> Result<(Self, Router), ModuleError> {
+        let router = http::router(&server);
+        nodes::start(&server);
+        placements::start(&server);
+        jobs::start(&server);
+        claims::start(&server);
+        budgets::start(&server);
+        Ok((Self, router))
+    }
+}
+
+fleetwright_plugin_api::export_module!(
+    Placement,
+    info = fleetwright_plugin_api::product::PLACEMENT,
+    openapi = include_str!("../openapi.json")
+);
