@@ -4,14 +4,18 @@ use clap::{Parser, Subcommand};
 
 use crate::audit::AuditAction;
 use crate::blobs::BlobsAction;
+use crate::budgets::BudgetsAction;
 use crate::bulk::BulkAction;
 use crate::commands::CommandsAction;
 use crate::groups::GroupsAction;
 use crate::hosts::HostsAction;
+use crate::jobs::JobsAction;
 use crate::license::LicenseAction;
 use crate::login::LoginArgs;
 use crate::module::ModuleAction;
 use crate::modules::ModulesAction;
+use crate::nodes::NodesAction;
+use crate::place::PlaceAction;
 use crate::rolling::RollingAction;
 use crate::run::RunArgs;
 use crate::schedules::SchedulesAction;
@@ -80,6 +84,26 @@ pub enum Command {
     Schedules {
         #[command(subcommand)]
         action: SchedulesAction,
+    },
+    /// Budgets: what products may spend, and have spent
+    Budgets {
+        #[command(subcommand)]
+        action: BudgetsAction,
+    },
+    /// Jobs: submit, look, decide what becomes of them
+    Jobs {
+        #[command(subcommand)]
+        action: JobsAction,
+    },
+    /// Hosts seen as capacity
+    Nodes {
+        #[command(subcommand)]
+        action: NodesAction,
+    },
+    /// VMs on nodes
+    Place {
+        #[command(subcommand)]
+        action: PlaceAction,
     },
     /// Commands sent to single hosts
     Commands {

@@ -4,6 +4,7 @@
 mod args;
 mod audit;
 mod blobs;
+mod budgets;
 mod bulk;
 mod client;
 mod commands;
@@ -14,14 +15,17 @@ mod failure;
 mod follow;
 mod groups;
 mod hosts;
+mod jobs;
 mod keys;
 mod license;
 mod login;
 mod module;
 mod modules;
+mod nodes;
 mod operations;
 mod output;
 mod pages;
+mod place;
 mod problem;
 mod progress;
 mod prompt;
@@ -92,6 +96,10 @@ fn with_session(session: Session, command: Command) -> Result<Completion, Failur
         Command::Bulk { action } => bulk::run(&session, action),
         Command::Rolling { action } => rolling::run(&session, action),
         Command::Schedules { action } => schedules::run(&session, action),
+        Command::Budgets { action } => budgets::run(&session, action),
+        Command::Jobs { action } => jobs::run(&session, action),
+        Command::Nodes { action } => nodes::run(&session, action),
+        Command::Place { action } => place::run(&session, action),
         Command::Commands { action } => commands::run(&session, action),
         Command::License { action } => match action {
             LicenseAction::Show => license::show(&session),

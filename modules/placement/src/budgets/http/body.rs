@@ -1,0 +1,81 @@
+//! A JSON body whose amounts of money are still the decimals that were written: a parsed number would be a float by now, and
+//! the places it does not keep could not be refused.
+
+use std::collections::HashMap;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{FromRequest, Request};
+use fleetwright_plugin_api::sdk::{FromInput, JsonBody, Problem, read};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::super::money::Usd;
+
+/// Like `JsonBody`; a number of a field whose name ends in `usd` is read from its text.
+#[derive(Clone, Copy, Debug)]
+pub struct MoneyBody<T>(pub T);
+
+impl<S: Send + Sync, T: FromInput> FromRequest<S> for MoneyBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let (parts, body) = request.into_parts();
+        let whole = Request::from_parts(parts.clone(), body);
+        // The server has limited it; what fails here is a connection that ended.
+        let bytes = Bytes::from_request(whole, state)
+            .await
+            .map_err(|_| Problem::malformed("The body could not be read."))?;
+        let request = Request::from_parts(parts, Body::from(bytes.clone()));
+        let JsonBody(document) = JsonBody::<Value>::from_request(request, state).await?;
+        read(with_decimals(document, &bytes)).map(Self)
+    }
+}
+
+/// The document with the numbers of its amounts as texts.
+fn with_decimals(mut document: Value, bytes: &[u8]) -> Value {
+    let texts: Option<HashMap<String, &RawValue>> = serde_json::from_slice(bytes).ok();
+    if let (Value::Object(members), Some(texts)) = (&mut document, texts) {
+        for (name, value) in members.iter_mut() {
+            let is_amount = value.is_number() && name.to_ascii_lowercase().ends_with("usd");
+            if let Some(text) = texts.get(name).filter(|_| is_amount) {
+                let decimal = Usd::from_json_number(text.get()).map(|usd| usd.to_string());
+                *value = Value::String(decimal.unwrap_or_else(|_| text.get().to_owned()));
+            }
+        }
+    }
+    document
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::request::Spent;
+    use super::*;
+
+    #[test]
+    fn an_amount_is_what_was_written_to_the_last_place() {
+        let cases = [
+            ("100", Some(100_000_000)),
+            ("0.1", Some(100_000)),
+            ("1e2", Some(100_000_000)),
+            ("\"0.1\"", Some(100_000)),
+            // As floats these are 9007199254.740994, 0.1 and 1.
+            ("9007199254.740993", Some(9_007_199_254_740_993)),
+            ("9223372036854.775807", Some(i64::MAX)),
+            ("0.10000000000000000001", None),
+            ("0.9999999999999999999", None),
+            ("9223372036854.775808", None),
+            ("1e-7", None),
+            ("-0.0", None),
+        ];
+        for (text, expected) in cases {
+            let body = format!("{{\"amount\\u0055sd\": {text}, \"key\": \"k\"}}");
+            let document = serde_json::from_str(&body).expect("JSON");
+            let spent = read::<Spent>(with_decimals(document, body.as_bytes()));
+            let micros = spent.as_ref().ok().map(|spent| spent.amount_micros);
+            assert_eq!(micros, expected, "{text}");
+            if let Err(problem) = spent {
+                assert_eq!(problem.errors().first().expect("one").code, "money-invalid");
+            }
+        }
+    }
+}
