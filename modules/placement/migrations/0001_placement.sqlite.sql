@@ -53,6 +53,7 @@ CREATE UNIQUE INDEX placement_placement_vm ON placement_placement (vm_id) WHERE 
 CREATE INDEX placement_placement_live ON placement_placement (host_id) WHERE state IN ('held', 'confirmed');
 CREATE INDEX placement_placement_held ON placement_placement (expires_lease) WHERE state = 'held';
 CREATE INDEX placement_placement_tenant ON placement_placement (tenant_id, id);
+CREATE INDEX placement_placement_vms ON placement_placement (tenant_id, id) WHERE state IN ('held', 'confirmed');
 CREATE INDEX placement_placement_host ON placement_placement (host_id, id);
 CREATE INDEX placement_placement_old ON placement_placement (ended_at) WHERE ended_at IS NOT NULL;
 

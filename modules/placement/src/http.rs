@@ -6,6 +6,8 @@ use axum::extract::DefaultBodyLimit;
 use fleetwright_plugin_api::sdk::Server;
 use utoipa::OpenApi;
 
+use crate::nodes::fleet::Fleet;
+use crate::placements::placer::Placer;
 use crate::{budgets, claims, factories, jobs, nodes, placements};
 
 /// The routes of this module as an OpenAPI document.
@@ -34,9 +36,14 @@ pub fn document() -> utoipa::openapi::OpenApi {
 
 /// The routes, at their full paths.
 pub fn router(server: &Server) -> Router {
+    router_over(server, &Fleet::new(server))
+}
+
+/// The same over a registry of nodes that somebody keeps up to date.
+pub fn router_over(server: &Server, fleet: &Fleet) -> Router {
     Router::new()
-        .merge(nodes::http::router(server.clone()))
-        .merge(placements::http::router(server.clone()))
+        .merge(nodes::http::router(fleet.clone()))
+        .merge(placements::http::router(Placer::new(fleet)))
         .merge(jobs::http::router(server.clone()))
         .merge(claims::http::router(server.clone()))
         .merge(factories::http::router(server.clone()))

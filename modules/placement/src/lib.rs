@@ -25,9 +25,10 @@ impl Module for Placement {
     }
 
     async fn start(server: Server) -> Result<(Self, Router), ModuleError> {
-        let router = http::router(&server);
-        nodes::start(&server);
-        placements::start(&server);
+        let fleet = nodes::fleet::Fleet::new(&server);
+        let router = http::router_over(&server, &fleet);
+        nodes::start(&fleet);
+        placements::start(&fleet);
         jobs::start(&server);
         claims::start(&server);
         budgets::start(&server);

@@ -1,0 +1,354 @@
+//! Decides on the placements that wait, many at once, and commits them: those of one node one after the other, because each is
+//! committed on the node's generation; those of different nodes at the same time. Each in a batch of its own, with its own
+//! caller's audit row and stored answer. Whoever lost a race is decided on again.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use fleetwright_plugin_api::sdk::{AuditEntry, Batch, CallContext, Problem, Reply, ServerError};
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use super::decide::{Candidate, Chosen, Quota, Reason, Refusal, Rules, Wanted, place_all};
+use super::placement::{Placement, State};
+use super::tenants::store as tenants;
+use super::{store, view};
+use crate::error::{ATTEMPTS_MAX, PlacementError};
+use crate::nodes::fleet::{Fleet, NODES_SIGNAL};
+use crate::nodes::node::Node;
+
+/// Decided on at once: one look at all nodes serves so many.
+const TOGETHER_MAX: usize = 64;
+/// Nodes named in a refusal: what an error has room for. All are counted.
+const REASONS_SHOWN: usize = 64;
+
+/// The placements that wait, and the fleet they wait for. Cheap to clone.
+#[derive(Clone)]
+pub struct Placer {
+    pub fleet: Fleet,
+    waiting: Arc<Mutex<Queue>>,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<Waiting>,
+    is_worked_on: bool,
+}
+
+/// One that waits.
+struct Waiting {
+    context: CallContext,
+    wanted: Wanted,
+    /// All of it but where it goes.
+    draft: Placement,
+    answer: oneshot::Sender<Result<Reply, PlacementError>>,
+}
+
+/// Ends the work on the queue, also where it panics: whoever waits then is told, and the next request begins anew.
+struct Working<'a>(&'a Placer);
+
+impl Placer {
+    pub fn new(fleet: &Fleet) -> Self {
+        Self {
+            fleet: fleet.clone(),
+            waiting: Arc::default(),
+        }
+    }
+
+    /// Places one: waits for its turn, with others.
+    pub async fn place(
+        &self,
+        context: &CallContext,
+        wanted: Wanted,
+        draft: Placement,
+    ) -> Result<Reply, PlacementError> {
+        let (answer, answered) = oneshot::channel();
+        let context = context.clone();
+        let is_first = self.with(|queue| {
+            queue.waiting.push_back(Waiting {
+                context,
+                wanted,
+                draft,
+                answer,
+            });
+            !std::mem::replace(&mut queue.is_worked_on, true)
+        });
+        if is_first {
+            // A task of its own: the others do not end with the request that came first.
+            let placer = self.clone();
+            tokio::spawn(async move { placer.work().await });
+        }
+        answered.await.unwrap_or(Err(PlacementError::Contended))
+    }
+
+    async fn work(&self) {
+        let working = Working(self);
+        loop {
+            let together: Vec<Waiting> = self.with(|queue| {
+                let most = queue.waiting.len().min(TOGETHER_MAX);
+                queue.is_worked_on = most > 0;
+                queue.waiting.drain(..most).collect()
+            });
+            if together.is_empty() {
+                std::mem::forget(working);
+                return;
+            }
+            self.decide_and_commit(together).await;
+        }
+    }
+
+    async fn decide_and_commit(&self, mut waiting: Vec<Waiting>) {
+        for attempt in 0..ATTEMPTS_MAX {
+            let decided = self.decide(&waiting, attempt > 0).await;
+            let (decided, generations) = match decided {
+                Ok(decided) => decided,
+                Err(error) => return refuse_all(waiting, &error),
+            };
+            let mut by_node: BTreeMap<Uuid, Vec<(Waiting, Chosen)>> = BTreeMap::new();
+            let mut again = Vec::new();
+            for (one, decision) in waiting.into_iter().zip(decided) {
+                match decision {
+                    Ok(chosen) => by_node
+                        .entry(chosen.node_id)
+                        .or_default()
+                        .push((one, chosen)),
+                    // Another server may have made room: what is stored is looked at before anybody is refused.
+                    Err(_) if attempt == 0 => again.push(one),
+                    Err(refusal) => one.refuse(&refusal),
+                }
+            }
+            let chains = by_node.into_iter().map(|(node_id, chain)| {
+                let generation = generations.get(&node_id).copied().unwrap_or_default();
+                self.commit_chain(node_id, generation, chain)
+            });
+            again.extend(join_all(chains).await.into_iter().flatten());
+            if again.is_empty() {
+                return;
+            }
+            again.sort_by_key(|one| one.draft.id);
+            waiting = again;
+        }
+        for one in waiting {
+            one.tell(Err(PlacementError::Contended));
+        }
+    }
+
+    /// What becomes of each, and of which generation its node was.
+    async fn decide(
+        &self,
+        waiting: &[Waiting],
+        anew: bool,
+    ) -> Result<(Vec<Result<Chosen, Refusal>>, HashMap<Uuid, i64>), ServerError> {
+        if anew {
+            self.fleet.refresh().await?;
+        }
+        let names: Vec<&str> = waiting
+            .iter()
+            .map(|one| one.wanted.tenant_id.as_str())
+            .collect();
+        let mut quotas = tenants::quotas(self.fleet.server().db(), &names).await?;
+        let limits = self.fleet.limits();
+        let rules = Rules {
+            headroom_mb: i64::from(limits.headroom_mb),
+            strategy: limits.strategy,
+        };
+        let registry = self.fleet.read().await?;
+        let mut candidates: Vec<Candidate> = registry
+            .nodes()
+            .map(|node| candidate(node, limits.cpu_overcommit))
+            .collect();
+        let generations = registry.nodes().map(|node| (node.id, node.generation));
+        let generations = generations.collect();
+        drop(registry);
+        let wanted: Vec<&Wanted> = waiting.iter().map(|one| &one.wanted).collect();
+        let decided = place_all(&wanted, &mut candidates, &mut quotas, &rules);
+        Ok((decided, generations))
+    }
+
+    /// Commits those of one node in order; gives back those that have to be decided on again.
+    async fn commit_chain(
+        &self,
+        node_id: Uuid,
+        mut generation: i64,
+        chain: Vec<(Waiting, Chosen)>,
+    ) -> Vec<Waiting> {
+        let mut lost = Vec::new();
+        for (one, chosen) in chain {
+            if !lost.is_empty() {
+                lost.push(one);
+                continue;
+            }
+            let placement = Placement {
+                node_id,
+                pass: chosen.pass,
+                ..one.draft.clone()
+            };
+            match self.commit(&one.context, &placement, generation).await {
+                Ok(reply) => {
+                    generation += 1;
+                    one.tell(Ok(reply));
+                }
+                Err(PlacementError::Server(ServerError::Guard { .. })) => lost.push(one),
+                Err(error) => one.tell(Err(error)),
+            }
+        }
+        lost
+    }
+
+    async fn commit(
+        &self,
+        context: &CallContext,
+        placement: &Placement,
+        generation: i64,
+    ) -> Result<Reply, PlacementError> {
+        let reply = Reply::json(201, &view::placement(placement))?
+            .with_header("etag", format!("\"{}\"", placement.revision))
+            .with_header(
+                "location",
+                format!("/api/v1/fleet/placements/{}", placement.id),
+            );
+        let batch = store::insert(Batch::new(), placement, generation)
+            .audit(&audit(placement))
+            .signal(NODES_SIGNAL)
+            .respond(&reply);
+        match self.fleet.server().db().commit(context, batch).await {
+            Ok(()) => {
+                let live = placement.live();
+                let mut registry = self.fleet.write();
+                registry.committed(placement.node_id, |node| {
+                    node.live.insert(live.id, live);
+                });
+                Ok(reply)
+            }
+            Err(ServerError::Constraint { .. }) => {
+                let detail = "A VM of this id is placed already.";
+                Err(Problem::conflict("vm-placed", detail).into())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn with<T>(&self, change: impl FnOnce(&mut Queue) -> T) -> T {
+        let mut queue = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut queue)
+    }
+}
+
+impl Drop for Working<'_> {
+    fn drop(&mut self) {
+        // Their senders go with them.
+        self.0.with(|queue| *queue = Queue::default());
+    }
+}
+
+impl Waiting {
+    fn tell(self, answer: Result<Reply, PlacementError>) {
+        // Whoever is gone needs no answer.
+        drop(self.answer.send(answer));
+    }
+
+    fn refuse(self, refusal: &Refusal) {
+        let tenant = self.context.tenant.is_some();
+        self.tell(Err(problem(refusal, tenant).into()));
+    }
+}
+
+/// A node as it is decided on.
+fn candidate(node: &Node, cpu_overcommit: f64) -> Candidate {
+    let capacity = node.capacity.as_ref();
+    let available = capacity.map_or(0, |capacity| capacity.memory_available_mb);
+    let cpus = capacity.map_or(0, |capacity| capacity.cpu_count);
+    Candidate {
+        id: node.id,
+        is_fresh: node.is_fresh,
+        is_schedulable: node.setting.schedulable,
+        is_reserved: node.is_reserved(),
+        has_kvm: capacity.is_some_and(|capacity| capacity.kvm_available),
+        free_mb: available.saturating_sub(node.held_mb()),
+        free_vcpus: vcpus(cpus, cpu_overcommit).saturating_sub(node.vcpus_placed()),
+        cpu_load_pct: capacity.map_or(0, |capacity| capacity.cpu_load_pct),
+    }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    reason = "a node has at most 2^20 CPUs; a factor of any size ends at the largest number"
+)]
+fn vcpus(cpus: i64, overcommit: f64) -> i64 {
+    (cpus as f64 * overcommit).floor() as i64
+}
+
+fn refuse_all(waiting: Vec<Waiting>, error: &ServerError) {
+    for one in waiting {
+        one.tell(Err(error.clone().into()));
+    }
+}
+
+/// A tenant's token is not told of nodes.
+fn problem(refusal: &Refusal, is_tenants: bool) -> Problem {
+    match refusal {
+        Refusal::UnknownPreferred => unknown_preferred(),
+        Refusal::Quota(quota) => quota_exceeded(quota),
+        Refusal::NoCapacity(reasons) => {
+            let problem = Problem::conflict("no-capacity", "No node fits.");
+            if is_tenants {
+                return problem;
+            }
+            let mut counts: BTreeMap<Reason, usize> = BTreeMap::new();
+            for (_, reason) in reasons {
+                *counts.entry(*reason).or_default() += 1;
+            }
+            let shown = reasons.iter().take(REASONS_SHOWN);
+            let nodes: Vec<Value> = shown
+                .map(|(id, reason)| json!({"node_id": id, "reason": reason.as_str()}))
+                .collect();
+            let counts: serde_json::Map<String, Value> = counts
+                .into_iter()
+                .map(|(reason, count)| (reason.as_str().to_owned(), count.into()))
+                .collect();
+            problem
+                .with_extension("nodes_omitted", reasons.len() - nodes.len())
+                .with_extension("nodes", nodes)
+                .with_extension("reasons", Value::Object(counts))
+        }
+    }
+}
+
+/// The preferred node is none, or none that the caller can see.
+pub fn unknown_preferred() -> Problem {
+    let detail = "There is no such node.";
+    Problem::invalid_field("/preferred_node", "placement-node-unknown", detail)
+}
+
+fn quota_exceeded(quota: &Quota) -> Problem {
+    let detail = "The tenant's quota does not allow it.";
+    Problem::conflict("quota-exceeded", detail)
+        .with_extension(
+            "quota",
+            json!({"vm_count": quota.vm_count_max, "memory_mb": quota.memory_mb_max}),
+        )
+        .with_extension(
+            "used",
+            json!({"vm_count": quota.vm_count, "memory_mb": quota.memory_mb}),
+        )
+}
+
+fn audit(placement: &Placement) -> AuditEntry {
+    debug_assert_eq!(placement.state, State::Held);
+    AuditEntry {
+        action: "placement.create".to_owned(),
+        target_kind: "placement".to_owned(),
+        target_id: placement.id.to_string(),
+        detail: json!({
+            "tenant_id": placement.tenant_id,
+            "vm_id": placement.vm_id,
+            "node_id": placement.node_id,
+            "memory_mb": placement.memory_mb,
+            "vcpus": placement.vcpus,
+            "pass": placement.pass,
+        }),
+    }
+}
