@@ -1,0 +1,3 @@
+//! What agents say of their machines, as placement goes by it.
+
+mod heartbeats;
