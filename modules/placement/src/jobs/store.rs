@@ -1,6 +1,7 @@
 //! The tables of jobs: reads. What changes a job is in `change`, where counts, queues, seats and reservations follow it.
 
 pub mod change;
+pub mod lease;
 
 use fleetwright_plugin_api::sdk::{Database, ServerError, Statement};
 use uuid::Uuid;
