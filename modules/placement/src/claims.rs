@@ -2,9 +2,14 @@
 
 pub mod decide;
 pub mod http;
+pub mod reap;
 pub mod score;
+pub mod store;
 
 use fleetwright_plugin_api::sdk::Server;
 
 /// Starts its loops.
-pub fn start(_server: &Server) {}
+pub fn start(server: &Server) {
+    let own = server.clone();
+    server.spawn("placement-reap", move || reap::reap(own.clone()));
+}
