@@ -1,8 +1,15 @@
 //! Claims: which job a factory gets next, with seats, preemption, leases and the reaper.
 
+pub mod decide;
 pub mod http;
+pub mod reap;
+pub mod score;
+pub mod store;
 
 use fleetwright_plugin_api::sdk::Server;
 
 /// Starts its loops.
-pub fn start(_server: &Server) {}
+pub fn start(server: &Server) {
+    let own = server.clone();
+    server.spawn("placement-reap", move || reap::reap(own.clone()));
+}

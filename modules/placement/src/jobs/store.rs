@@ -2,6 +2,7 @@
 
 pub mod change;
 pub mod edges;
+pub mod lease;
 pub mod records;
 
 use std::collections::{BTreeMap, HashMap};

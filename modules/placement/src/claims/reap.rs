@@ -1,0 +1,79 @@
+//! The reaper: takes jobs from leases that ran out and from factories that fell silent. Each job is a commit of its own, on the
+//! condition that it still is so: two servers, or one pass twice, reap a lease once.
+
+use std::time::Duration;
+
+use fleetwright_plugin_api::sdk::{Batch, Server, ServerError};
+use serde_json::json;
+
+use super::store;
+use crate::factories;
+use crate::jobs::job::Job;
+use crate::jobs::stage::Stage;
+use crate::jobs::store::change::{self, Event};
+use crate::jobs::store::lease;
+use crate::settings::Settings;
+
+/// Reaps until the module is stopped.
+pub async fn reap(server: Server) {
+    let pause = Duration::from_secs(Settings::of(&server).placement.job_reap_seconds.max(1).into());
+    loop {
+        match reap_once(&server).await {
+            Ok(0) => {}
+            // There may be more than one pass takes.
+            Ok(_) => continue,
+            Err(error) => tracing::warn!(%error, "leases could not be reaped"),
+        }
+        server.sleep(pause).await;
+    }
+}
+
+/// One pass; how many jobs it took back.
+pub async fn reap_once(server: &Server) -> Result<usize, ServerError> {
+    let stale_us = i64::from(Settings::of(server).placement.factory_stale_seconds).saturating_mul(1_000_000);
+    let now_lease_us = server.lease_us();
+    let silent_since_us = now_lease_us.saturating_sub(stale_us);
+    let mut reaped = 0;
+    for job in store::reapable(server.db(), now_lease_us, silent_since_us).await? {
+        let Some(batch) = batch(server, &job, now_lease_us, silent_since_us) else {
+            continue;
+        };
+        match server.db().commit(&server.own_context(), batch).await {
+            Ok(()) => reaped += 1,
+            // It was renewed, reported or reaped in between.
+            Err(ServerError::Guard { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(reaped)
+}
+
+fn batch(server: &Server, job: &Job, now_lease_us: i64, silent_since_us: i64) -> Option<Batch> {
+    let held = job.lease.as_ref()?;
+    let attempts = job.attempts.saturating_add(1);
+    let is_dead = attempts >= job.max_attempts;
+    let now_us = server.now_us();
+    let (batch, reason) = if held.expires_lease_us < now_lease_us {
+        (lease::not_renewed(Batch::new(), job), "its lease ran out")
+    } else {
+        let silent = factories::store::still_silent(Batch::new(), held.factory_id, silent_since_us);
+        (silent, "its factory fell silent")
+    };
+    let after = Job {
+        attempts,
+        stage: if is_dead { Stage::DeadLetter } else { Stage::Queued },
+        reason: Some(reason.to_owned()),
+        lease_epoch: job.lease_epoch + 1,
+        lease: None,
+        updated_at_us: now_us,
+        ended_at_us: is_dead.then_some(now_us),
+        revision: job.revision + 1,
+        ..job.clone()
+    };
+    let event = Event {
+        kind: "reaped",
+        actor: "module:placement".to_owned(),
+        data: json!({"factory_id": held.factory_id, "reason": reason, "attempts": attempts}),
+    };
+    Some(change::update(batch, job, &after, &event))
+}
