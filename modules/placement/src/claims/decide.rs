@@ -86,9 +86,14 @@ pub struct Situation {
 /// What becomes of a claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    Take { job_id: Uuid },
+    Take {
+        job_id: Uuid,
+    },
     /// The critical job takes the seat of the victim.
-    Preempt { job_id: Uuid, victim_id: Uuid },
+    Preempt {
+        job_id: Uuid,
+        victim_id: Uuid,
+    },
     Nothing,
 }
 
@@ -116,10 +121,16 @@ impl Situation {
             return false;
         };
         let product = ask.product_id.as_ref();
-        let open = self.rooms.get(&bucket.product_id).is_none_or(|room| !room.paused && room.micros > 0);
+        let open = self
+            .rooms
+            .get(&bucket.product_id)
+            .is_none_or(|room| !room.paused && room.micros > 0);
         open && (factory.tenant_id.is_empty() || factory.tenant_id == bucket.tenant_id)
             && product.is_none_or(|product| *product == bucket.product_id)
-            && bucket.capabilities.iter().all(|one| factory.capabilities.contains(one))
+            && bucket
+                .capabilities
+                .iter()
+                .all(|one| factory.capabilities.contains(one))
     }
 
     /// The first job of each queue that this claim could have, best first.
@@ -129,16 +140,26 @@ impl Situation {
         found
     }
 
-    fn each<'a>(&'a self, ask: &'a Ask, given: &'a BTreeSet<Uuid>) -> impl Iterator<Item = Candidate> + 'a {
+    fn each<'a>(
+        &'a self,
+        ask: &'a Ask,
+        given: &'a BTreeSet<Uuid>,
+    ) -> impl Iterator<Item = Candidate> + 'a {
         let queues = match &ask.only {
             Some(queue) => std::slice::from_ref(queue),
             None => self.queues.as_slice(),
         };
-        let admitted = queues.iter().filter(|queue| self.admits(ask, &queue.bucket));
+        let admitted = queues
+            .iter()
+            .filter(|queue| self.admits(ask, &queue.bucket));
         admitted.filter_map(|queue| {
-            let room = self.rooms.get(&queue.bucket.product_id).map_or(i64::MAX, |room| room.micros);
+            let room = self
+                .rooms
+                .get(&queue.bucket.product_id)
+                .map_or(i64::MAX, |room| room.micros);
             let mut heads = queue.heads.iter();
-            let head = heads.find(|one| one.estimate_micros <= room && !given.contains(&one.job_id))?;
+            let head =
+                heads.find(|one| one.estimate_micros <= room && !given.contains(&one.job_id))?;
             let weights = self.weights_of(ask.weights, &queue.bucket.product_id);
             Some(Candidate {
                 job_id: head.job_id,
@@ -217,12 +238,17 @@ fn decide_one(situation: &Situation, ask: &Ask, given: &BTreeSet<Uuid>) -> Decis
         return Decision::Nothing;
     };
     if !is_full {
-        return Decision::Take { job_id: best.job_id };
+        return Decision::Take {
+            job_id: best.job_id,
+        };
     }
     if best.priority != Priority::Critical {
         return Decision::Nothing;
     }
-    let running = situation.running.get(&ask.factory_id).map_or(&[][..], Vec::as_slice);
+    let running = situation
+        .running
+        .get(&ask.factory_id)
+        .map_or(&[][..], Vec::as_slice);
     let weights = |product_id: &str| situation.weights_of(ask.weights, product_id);
     match select_victim(running, weights, situation.now_us) {
         Some(victim) => Decision::Preempt {
@@ -240,12 +266,17 @@ pub fn select_victim(
     weights: impl Fn(&str) -> Weights,
     now_us: i64,
 ) -> Option<&Running> {
-    let able = running
-        .iter()
-        .filter(|one| one.bucket.priority < Priority::Critical && one.preemptions < PREEMPTIONS_MAX);
+    let able = running.iter().filter(|one| {
+        one.bucket.priority < Priority::Critical && one.preemptions < PREEMPTIONS_MAX
+    });
     able.min_by_key(|one| {
         let weights = weights(&one.bucket.product_id);
         let score = Score::of(weights, &one.bucket, one.created_at_us, now_us);
-        (score.total(), one.bucket.priority, Reverse(one.claimed_at_us), one.job_id)
+        (
+            score.total(),
+            one.bucket.priority,
+            Reverse(one.claimed_at_us),
+            one.job_id,
+        )
     })
 }

@@ -16,7 +16,13 @@ use crate::settings::Settings;
 
 /// Reaps until the module is stopped.
 pub async fn reap(server: Server) {
-    let pause = Duration::from_secs(Settings::of(&server).placement.job_reap_seconds.max(1).into());
+    let pause = Duration::from_secs(
+        Settings::of(&server)
+            .placement
+            .job_reap_seconds
+            .max(1)
+            .into(),
+    );
     loop {
         match reap_once(&server).await {
             Ok(0) => {}
@@ -30,7 +36,8 @@ pub async fn reap(server: Server) {
 
 /// One pass; how many jobs it took back.
 pub async fn reap_once(server: &Server) -> Result<usize, ServerError> {
-    let stale_us = i64::from(Settings::of(server).placement.factory_stale_seconds).saturating_mul(1_000_000);
+    let stale_us =
+        i64::from(Settings::of(server).placement.factory_stale_seconds).saturating_mul(1_000_000);
     let now_lease_us = server.lease_us();
     let silent_since_us = now_lease_us.saturating_sub(stale_us);
     let mut reaped = 0;
@@ -61,7 +68,11 @@ fn batch(server: &Server, job: &Job, now_lease_us: i64, silent_since_us: i64) ->
     };
     let after = Job {
         attempts,
-        stage: if is_dead { Stage::DeadLetter } else { Stage::Queued },
+        stage: if is_dead {
+            Stage::DeadLetter
+        } else {
+            Stage::Queued
+        },
         reason: Some(reason.to_owned()),
         lease_epoch: job.lease_epoch + 1,
         lease: None,

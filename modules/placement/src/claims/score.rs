@@ -61,7 +61,9 @@ impl SomeWeights {
             ("retries", self.retries),
             ("capabilities", self.capabilities),
         ];
-        let set = named.into_iter().filter_map(|(name, millis)| Some((name.to_owned(), number_of(millis?))));
+        let set = named
+            .into_iter()
+            .filter_map(|(name, millis)| Some((name.to_owned(), number_of(millis?))));
         Value::Object(set.collect::<Map<_, _>>())
     }
 
@@ -107,7 +109,9 @@ impl Score {
         let bonus = i128::from(!bucket.capabilities.is_empty());
         Self {
             age: i128::from(weights.age) * age_us.max(0),
-            priority: i128::from(weights.priority) * i128::from(bucket.priority.order()) * MINUTE_US,
+            priority: i128::from(weights.priority)
+                * i128::from(bucket.priority.order())
+                * MINUTE_US,
             retries: i128::from(weights.retries) * i128::from(bucket.attempts) * MINUTE_US,
             capabilities: i128::from(weights.capabilities) * bonus * MINUTE_US,
         }
@@ -120,7 +124,8 @@ impl Score {
 
     /// For people: the terms and their sum, rounded to thousandths.
     pub fn to_json(self) -> Value {
-        let shown = |exact: i128| i64::try_from(exact.div_euclid(MINUTE_US)).map_or(Value::Null, number_of);
+        let shown =
+            |exact: i128| i64::try_from(exact.div_euclid(MINUTE_US)).map_or(Value::Null, number_of);
         serde_json::json!({
             "age": shown(self.age),
             "priority": shown(self.priority),
@@ -145,7 +150,11 @@ pub fn millis_of(number: &Number) -> Option<i64> {
         return None;
     }
     let thousandths: i64 = format!("{places:0<3}").parse().ok()?;
-    let millis = whole.parse::<i64>().ok()?.checked_mul(THOUSAND)?.checked_add(thousandths)?;
+    let millis = whole
+        .parse::<i64>()
+        .ok()?
+        .checked_mul(THOUSAND)?
+        .checked_add(thousandths)?;
     let millis = if negative { -millis } else { millis };
     (millis.abs() <= WEIGHT_MILLIS_MAX).then_some(millis)
 }

@@ -29,7 +29,9 @@ pub async fn register(
             seats_used: known.as_ref().map_or(0, |one| one.seats_used),
             seen_lease_us: server.lease_us(),
             seen_at_us: server.now_us(),
-            registered_at_us: known.as_ref().map_or_else(|| server.now_us(), |one| one.registered_at_us),
+            registered_at_us: known
+                .as_ref()
+                .map_or_else(|| server.now_us(), |one| one.registered_at_us),
             revision: known.as_ref().map_or(1, |one| one.revision + 1),
         };
         let audit = AuditEntry {
@@ -55,9 +57,18 @@ pub async fn register(
 }
 
 /// A factory that this caller may see.
-pub async fn visible(server: &Server, context: &CallContext, id: Uuid) -> Result<Factory, PlacementError> {
+pub async fn visible(
+    server: &Server,
+    context: &CallContext,
+    id: Uuid,
+) -> Result<Factory, PlacementError> {
     let found = store::factory(server.db(), id).await?;
-    let own = found.filter(|one| context.tenant.as_ref().is_none_or(|tenant| *tenant == one.tenant_id));
+    let own = found.filter(|one| {
+        context
+            .tenant
+            .as_ref()
+            .is_none_or(|tenant| *tenant == one.tenant_id)
+    });
     own.ok_or(PlacementError::NotFound("factory"))
 }
 
@@ -68,16 +79,20 @@ pub async fn heartbeat(
     id: Uuid,
     claimed: &[(Uuid, i64)],
 ) -> Result<Value, PlacementError> {
-    let lease_us = i64::from(Settings::of(server).placement.job_lease_seconds).saturating_mul(1_000_000);
+    let lease_us =
+        i64::from(Settings::of(server).placement.job_lease_seconds).saturating_mul(1_000_000);
     for _ in 0..ATTEMPTS_MAX {
         visible(server, context, id).await?;
         let held = store::held(server.db(), id).await?;
         let now_lease_us = server.lease_us();
         let expires_lease_us = now_lease_us.saturating_add(lease_us);
-        let mut batch = Batch::new().sql_expecting(store::seen(id, now_lease_us, server.now_us()), 1);
+        let mut batch =
+            Batch::new().sql_expecting(store::seen(id, now_lease_us, server.now_us()), 1);
         let mut answers = Vec::with_capacity(claimed.len());
         for (job_id, epoch) in claimed {
-            let holds = held.iter().any(|one| one.job_id == *job_id && one.lease_epoch == *epoch);
+            let holds = held
+                .iter()
+                .any(|one| one.job_id == *job_id && one.lease_epoch == *epoch);
             if holds {
                 batch = lease::renew(batch, id, *job_id, *epoch, expires_lease_us);
             }
@@ -94,7 +109,8 @@ pub async fn heartbeat(
 
 /// A factory for people.
 pub fn view(server: &Server, factory: &Factory) -> Value {
-    let stale_us = i64::from(Settings::of(server).placement.factory_stale_seconds).saturating_mul(1_000_000);
+    let stale_us =
+        i64::from(Settings::of(server).placement.factory_stale_seconds).saturating_mul(1_000_000);
     let silent_us = server.lease_us().saturating_sub(factory.seen_lease_us);
     json!({
         "id": factory.id,

@@ -4,7 +4,8 @@ use axum::extract::State;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use fleetwright_plugin_api::sdk::{
-    At, Caller, Fields, FromInput, JsonBody, ListQuery, PathId, Problem, Reply, Server, bounds, from_input,
+    At, Caller, Fields, FromInput, JsonBody, ListQuery, PathId, Problem, Reply, Server, bounds,
+    from_input,
 };
 use serde_json::{Value, json};
 use utoipa::{OpenApi, ToSchema};
@@ -49,16 +50,26 @@ impl FromInput for FactoryRequest {
     fn from_input(value: Value, at: &mut At<'_>) -> Option<Self> {
         let mut fields = Fields::of(value, at)?;
         let line = || bounds::line("factory-name-invalid", 1..=NAME_CHARS_MAX);
-        let name = fields.take::<Value>("name").and_then(|name| line()(name, &mut fields.at().field("name")));
+        let name = fields
+            .take::<Value>("name")
+            .and_then(|name| line()(name, &mut fields.at().field("name")));
         let capabilities = fields.optional::<Vec<String>>("capabilities");
-        let seats = fields.optional_by("seat_limit", bounds::whole("factory-seats-invalid", 1..=SEATS_MAX));
+        let seats = fields.optional_by(
+            "seat_limit",
+            bounds::whole("factory-seats-invalid", 1..=SEATS_MAX),
+        );
         let mut sorted = capabilities.unwrap_or_default();
         sorted.sort();
         sorted.dedup();
-        let is_wrong = |one: &String| one.is_empty() || !fleetwright_protocol::text::is_line(one, NAME_CHARS_MAX);
+        let is_wrong = |one: &String| {
+            one.is_empty() || !fleetwright_protocol::text::is_line(one, NAME_CHARS_MAX)
+        };
         if sorted.len() > CAPABILITIES_MAX || sorted.iter().any(is_wrong) {
             let detail = "must be at most 32 texts of 1 to 120 printable characters";
-            fields.at().field("capabilities").refuse("factory-capabilities-invalid", detail);
+            fields
+                .at()
+                .field("capabilities")
+                .refuse("factory-capabilities-invalid", detail);
         }
         fields.finish();
         Some(Self {
@@ -84,7 +95,10 @@ pub struct HeldJob {
 }
 
 from_input!(HeartbeatRequest { jobs });
-from_input!(HeldJob { job_id, lease_epoch });
+from_input!(HeldJob {
+    job_id,
+    lease_epoch
+});
 
 /// Register a factory, or say anew what the one of this name can.
 #[utoipa::path(
@@ -128,7 +142,12 @@ pub async fn list(
     Caller(context): Caller,
     ListQuery { paging, .. }: ListQuery,
 ) -> Result<Json<Value>, Problem> {
-    let found = store::list(server.db(), context.tenant.as_deref(), paging.after()?, paging.limit() + 1);
+    let found = store::list(
+        server.db(),
+        context.tenant.as_deref(),
+        paging.after()?,
+        paging.limit() + 1,
+    );
     let rows = found.await.map_err(PlacementError::from)?;
     let page = paging.page(rows, |one| one.id, |one| actions::view(&server, &one));
     Ok(Json(json!(page)))
@@ -150,8 +169,12 @@ pub async fn detail(
     PathId(id): PathId<Uuid>,
 ) -> Result<Json<Value>, Problem> {
     let factory = actions::visible(&server, &context, id).await?;
-    let held = store::held(server.db(), id).await.map_err(PlacementError::from)?;
-    let jobs = held.iter().map(|one| json!({"job_id": one.job_id, "lease_epoch": one.lease_epoch, "stage": one.stage}));
+    let held = store::held(server.db(), id)
+        .await
+        .map_err(PlacementError::from)?;
+    let jobs = held.iter().map(
+        |one| json!({"job_id": one.job_id, "lease_epoch": one.lease_epoch, "stage": one.stage}),
+    );
     let mut shown = actions::view(&server, &factory);
     if let Some(members) = shown.as_object_mut() {
         members.insert("jobs".to_owned(), jobs.collect());
@@ -180,9 +203,20 @@ pub async fn heartbeat(
     PathId(id): PathId<Uuid>,
     JsonBody(body): JsonBody<HeartbeatRequest>,
 ) -> Result<Json<Value>, Problem> {
-    let jobs: Vec<(Uuid, i64)> = body.jobs.unwrap_or_default().iter().map(|one| (one.job_id, one.lease_epoch)).collect();
+    let jobs: Vec<(Uuid, i64)> = body
+        .jobs
+        .unwrap_or_default()
+        .iter()
+        .map(|one| (one.job_id, one.lease_epoch))
+        .collect();
     if i64::try_from(jobs.len()).is_ok_and(|count| count > SEATS_MAX) {
-        return Err(Problem::invalid_field("/jobs", "factory-jobs-invalid", "must be at most 1000"));
+        return Err(Problem::invalid_field(
+            "/jobs",
+            "factory-jobs-invalid",
+            "must be at most 1000",
+        ));
     }
-    Ok(Json(actions::heartbeat(&server, &context, id, &jobs).await?))
+    Ok(Json(
+        actions::heartbeat(&server, &context, id, &jobs).await?,
+    ))
 }

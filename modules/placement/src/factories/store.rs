@@ -47,13 +47,20 @@ pub struct Held {
 
 /// The statement that reads one.
 pub fn select(id: Uuid) -> Statement {
-    Statement::new(format!("SELECT {COLUMNS} FROM placement_factory WHERE id = $1")).bind(id)
+    Statement::new(format!(
+        "SELECT {COLUMNS} FROM placement_factory WHERE id = $1"
+    ))
+    .bind(id)
 }
 
 /// The factories of these ids.
 pub fn select_all(ids: &[Uuid]) -> Statement {
-    let sql = format!("SELECT {COLUMNS} FROM placement_factory WHERE id IN ({})", places(ids.len()));
-    ids.iter().fold(Statement::new(sql), |statement, id| statement.bind(*id))
+    let sql = format!(
+        "SELECT {COLUMNS} FROM placement_factory WHERE id IN ({})",
+        places(ids.len())
+    );
+    ids.iter()
+        .fold(Statement::new(sql), |statement, id| statement.bind(*id))
 }
 
 /// `$1, $2, …`
@@ -82,17 +89,35 @@ pub async fn factory(db: &Database, id: Uuid) -> Result<Option<Factory>, ServerE
     Ok(rows.first().map(factory_of).transpose()?)
 }
 
-pub async fn named(db: &Database, tenant_id: &str, name: &str) -> Result<Option<Factory>, ServerError> {
+pub async fn named(
+    db: &Database,
+    tenant_id: &str,
+    name: &str,
+) -> Result<Option<Factory>, ServerError> {
     let sql = format!("SELECT {COLUMNS} FROM placement_factory WHERE tenant_id = $1 AND name = $2");
-    let rows = db.read_one(Statement::new(sql).bind(tenant_id).bind(name)).await?;
+    let rows = db
+        .read_one(Statement::new(sql).bind(tenant_id).bind(name))
+        .await?;
     Ok(rows.first().map(factory_of).transpose()?)
 }
 
 /// A page in order of registration, of one tenant or of all.
-pub async fn list(db: &Database, tenant: Option<&str>, after: Option<Uuid>, limit: u32) -> Result<Vec<Factory>, ServerError> {
-    let own = if tenant.is_some() { " AND tenant_id = $3" } else { "" };
-    let sql = format!("SELECT {COLUMNS} FROM placement_factory WHERE id > $1{own} ORDER BY id LIMIT $2");
-    let statement = Statement::new(sql).bind(after.unwrap_or(Uuid::nil())).bind(limit);
+pub async fn list(
+    db: &Database,
+    tenant: Option<&str>,
+    after: Option<Uuid>,
+    limit: u32,
+) -> Result<Vec<Factory>, ServerError> {
+    let own = if tenant.is_some() {
+        " AND tenant_id = $3"
+    } else {
+        ""
+    };
+    let sql =
+        format!("SELECT {COLUMNS} FROM placement_factory WHERE id > $1{own} ORDER BY id LIMIT $2");
+    let statement = Statement::new(sql)
+        .bind(after.unwrap_or(Uuid::nil()))
+        .bind(limit);
     let statement = match tenant {
         Some(tenant) => statement.bind(tenant),
         None => statement,
@@ -118,7 +143,9 @@ pub async fn held(db: &Database, factory_id: Uuid) -> Result<Vec<Held>, ServerEr
 
 /// Adds one; fails on a name of its tenant that is taken.
 pub fn insert(factory: &Factory, registered_by: &str) -> Statement {
-    let sql = format!("INSERT INTO placement_factory ({COLUMNS}, registered_by) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)");
+    let sql = format!(
+        "INSERT INTO placement_factory ({COLUMNS}, registered_by) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
+    );
     Statement::new(sql)
         .bind(factory.id)
         .bind(factory.tenant_id.as_str())
@@ -149,12 +176,16 @@ pub fn register_again(before: &Factory, after: &Factory) -> Statement {
 /// It spoke.
 pub fn seen(factory_id: Uuid, lease_us: i64, at_us: i64) -> Statement {
     let sql = "UPDATE placement_factory SET seen_lease = $2, seen_at = $3 WHERE id = $1";
-    Statement::new(sql).bind(factory_id).bind(lease_us).bind(at_us)
+    Statement::new(sql)
+        .bind(factory_id)
+        .bind(lease_us)
+        .bind(at_us)
 }
 
 /// Refuses the whole batch if it spoke after this.
 #[must_use]
 pub fn still_silent(batch: Batch, factory_id: Uuid, since_lease_us: i64) -> Batch {
-    let sql = "UPDATE placement_factory SET seen_lease = seen_lease WHERE id = $1 AND seen_lease < $2";
+    let sql =
+        "UPDATE placement_factory SET seen_lease = seen_lease WHERE id = $1 AND seen_lease < $2";
     batch.sql_expecting(Statement::new(sql).bind(factory_id).bind(since_lease_us), 1)
 }

@@ -16,8 +16,8 @@ use fleetwright_tests::databases::TestDatabase;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use fleetwright_plugin_api::sdk::axum::Router;
 use fleetwright_plugin_api::sdk::Bytes;
+use fleetwright_plugin_api::sdk::axum::Router;
 
 pub const FLEET: &str = "/api/v1/fleet";
 
@@ -144,6 +144,9 @@ impl Bench {
 }
 
 pub fn code(answer: &TestResponse) -> (u16, String) {
-    let code = answer.json()["code"].as_str().unwrap_or_default().to_owned();
+    let code = answer.json()["code"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
     (answer.status, code)
 }

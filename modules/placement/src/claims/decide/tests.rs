@@ -101,29 +101,61 @@ proptest! {
 
 #[test]
 fn the_formula_is_that_of_the_product() {
-    let score = Score::of(Weights::default(), &bucket(2, 3, &["gpu"]), 0, 7 * 60_000_000);
+    let score = Score::of(
+        Weights::default(),
+        &bucket(2, 3, &["gpu"]),
+        0,
+        7 * 60_000_000,
+    );
     assert_eq!(score.to_json()["total"], 7 + 20 - 6 + 5);
 }
 
 #[test]
 fn a_full_factory_gives_a_seat_to_the_critical_only_where_preemption_is_on() {
     let id = Uuid::from_u128(1);
-    let claimant = Claimant { tenant_id: String::new(), capabilities: Vec::new(), seats_free: 0 };
-    let head = Waiting { job_id: Uuid::from_u128(9), created_at_us: 0, estimate_micros: 0 };
-    let victim = Running { job_id: Uuid::from_u128(5), bucket: bucket(2, 0, &[]), created_at_us: 0, claimed_at_us: 0, preemptions: 0 };
+    let claimant = Claimant {
+        tenant_id: String::new(),
+        capabilities: Vec::new(),
+        seats_free: 0,
+    };
+    let head = Waiting {
+        job_id: Uuid::from_u128(9),
+        created_at_us: 0,
+        estimate_micros: 0,
+    };
+    let victim = Running {
+        job_id: Uuid::from_u128(5),
+        bucket: bucket(2, 0, &[]),
+        created_at_us: 0,
+        claimed_at_us: 0,
+        preemptions: 0,
+    };
     for (preemption, priority, expected) in [
         (false, 3, Decision::Nothing),
         (true, 2, Decision::Nothing),
-        (true, 3, Decision::Preempt { job_id: head.job_id, victim_id: victim.job_id }),
+        (
+            true,
+            3,
+            Decision::Preempt {
+                job_id: head.job_id,
+                victim_id: victim.job_id,
+            },
+        ),
     ] {
         let situation = Situation {
             preemption,
             factories: [(id, claimant.clone())].into(),
-            queues: vec![Queue { bucket: bucket(priority, 0, &[]), heads: vec![head.clone()] }],
+            queues: vec![Queue {
+                bucket: bucket(priority, 0, &[]),
+                heads: vec![head.clone()],
+            }],
             running: [(id, vec![victim.clone()])].into(),
             ..Situation::default()
         };
-        let ask = Ask { factory_id: id, ..Ask::default() };
+        let ask = Ask {
+            factory_id: id,
+            ..Ask::default()
+        };
         let decisions = decide(situation, &[ask.clone(), ask]);
         assert_eq!(decisions, [expected, Decision::Nothing]);
     }

@@ -8,9 +8,19 @@ use super::super::job::Job;
 
 /// Prolongs a lease, if this factory still holds the job at this epoch: else the whole batch is refused.
 #[must_use]
-pub fn renew(batch: Batch, factory_id: Uuid, job_id: Uuid, epoch: i64, expires_lease_us: i64) -> Batch {
+pub fn renew(
+    batch: Batch,
+    factory_id: Uuid,
+    job_id: Uuid,
+    epoch: i64,
+    expires_lease_us: i64,
+) -> Batch {
     let sql = "UPDATE placement_job SET expires_lease = $4 WHERE id = $1 AND factory_id = $2 AND lease_epoch = $3";
-    let statement = Statement::new(sql).bind(job_id).bind(factory_id).bind(epoch).bind(expires_lease_us);
+    let statement = Statement::new(sql)
+        .bind(job_id)
+        .bind(factory_id)
+        .bind(epoch)
+        .bind(expires_lease_us);
     batch.sql_expecting(statement, 1)
 }
 
