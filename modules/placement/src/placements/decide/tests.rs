@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use proptest::prelude::*;
+use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 use uuid::Uuid;
 
 use super::*;
