@@ -167,6 +167,12 @@ impl Situation {
         }
     }
 
+    /// Whether no budget keeps a claim from the first job of the queue at this place.
+    pub fn is_unlimited(&self, place: usize) -> bool {
+        let product = self.queues.get(place).map(|queue| &queue.bucket.product_id);
+        product.is_none_or(|product| !self.rooms.contains_key(product))
+    }
+
     /// Whether a critical job waits that this claim could have.
     pub fn is_urgent(&self, ask: &Ask) -> bool {
         let mut critical = self

@@ -6,11 +6,12 @@ use std::collections::BTreeSet;
 use super::super::score::Score;
 use super::{Ask, Situation};
 
-/// Queues whose first jobs one round reads, at most; those that more claims like better come first.
-pub const QUEUES_MAX: usize = 120;
+/// Queues whose first jobs one round reads, at most; the best of each claim come first.
+pub const QUEUES_MAX: usize = 600;
 
 /// Places in `situation.queues` of those that hold the best `depth` jobs of any of these claims, whichever the others take.
-/// Each queue has a job, so that is its `depth` best queues.
+/// Each queue has a job, so that is its `depth` best queues; those whose jobs may cost more than their budget has left are
+/// beside that number.
 pub fn reach(situation: &Situation, asks: &[Ask], depth: usize) -> Vec<usize> {
     let mut seen = BTreeSet::new();
     let mut ranked: BTreeSet<(usize, usize)> = BTreeSet::new();
@@ -39,8 +40,14 @@ pub fn reach(situation: &Situation, asks: &[Ask], depth: usize) -> Vec<usize> {
             })
             .collect();
         scored.sort_unstable();
-        let best = scored.iter().take(depth).enumerate();
-        ranked.extend(best.map(|(rank, (_, _, place))| (rank, *place)));
+        let mut certain = 0;
+        for (rank, (_, _, place)) in scored.into_iter().enumerate() {
+            if certain == depth {
+                break;
+            }
+            certain += usize::from(situation.is_unlimited(place));
+            ranked.insert((rank, place));
+        }
     }
     let mut reached = BTreeSet::new();
     for (_, place) in ranked {
