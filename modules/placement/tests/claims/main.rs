@@ -6,4 +6,5 @@ mod kept;
 mod leasing;
 mod preempting;
 mod racing;
+mod simulation;
 mod support;
