@@ -232,8 +232,11 @@ impl Claimer {
             }
             Decision::Again => return Some(one),
         };
+        let job = found.get(job_id);
+        let rooms = &sight.situation.rooms;
         let taken = Taken {
-            job: found.get(job_id),
+            job,
+            is_budgeted: job.is_some_and(|job| rooms.contains_key(&job.product_id)),
             victim: victim_id.map(|id| found.get(id)),
             body,
             explanation: explanation(),
