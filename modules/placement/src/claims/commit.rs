@@ -4,7 +4,7 @@ use fleetwright_plugin_api::sdk::{AuditEntry, Batch, Reply, Server};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::claimer::Claim;
+use super::claim::Claim;
 use super::store::{self, Named};
 use super::view::{self, Explanation};
 use crate::budgets;
