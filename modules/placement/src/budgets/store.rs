@@ -177,14 +177,24 @@ pub async fn days(
     Ok(days.collect::<Result<_, RowError>>()?)
 }
 
-/// What was spent on that day and after.
-pub async fn spent_since(db: &Database, product_id: &str, day: i64) -> Result<i64, ServerError> {
-    let sql = "SELECT CAST(COALESCE(SUM(amount_micros), 0) AS BIGINT) AS spent FROM placement_spend_day \
+/// What was spent on that day and after; none where that is more than can be counted. Summed in parts, because a sum that
+/// overflows is an error of the database.
+pub async fn spent_since(
+    db: &Database,
+    product_id: &str,
+    day: i64,
+) -> Result<Option<i64>, ServerError> {
+    let sql = "SELECT CAST(COALESCE(SUM(amount_micros / 1000000), 0) AS BIGINT) AS dollars, \
+               CAST(COALESCE(SUM(amount_micros % 1000000), 0) AS BIGINT) AS micros FROM placement_spend_day \
                WHERE product_id = $1 AND day >= $2";
     let statement = Statement::new(sql).bind(product_id).bind(day);
     let rows = db.read_one(statement).await?;
-    let spent = rows.first().map(|row| row.integer("spent")).transpose()?;
-    Ok(spent.unwrap_or_default())
+    let Some(row) = rows.first() else {
+        return Ok(Some(0));
+    };
+    let sum = i128::from(row.integer("dollars")?) * 1_000_000 + i128::from(row.integer("micros")?);
+    let most = i128::from(change::DOLLARS_MAX) * 1_000_000;
+    Ok(i64::try_from(sum).ok().filter(|_| sum < most))
 }
 
 async fn budgets(db: &Database, statement: Statement) -> Result<Vec<Budget>, ServerError> {
