@@ -132,6 +132,13 @@ pub async fn lapsed(db: &Database, now_us: i64, limit: u32) -> Result<Vec<Budget
     budgets(db, Statement::new(sql).bind(now_us).bind(limit)).await
 }
 
+/// Whether something reached its ceiling while nothing was enforced.
+pub async fn is_any_open_at_its_ceiling(db: &Database) -> Result<bool, ServerError> {
+    let sql = "SELECT product_id FROM placement_budget WHERE paused_by IS NULL AND spent_micros >= ceiling_micros LIMIT 1";
+    let rows = db.read_one(Statement::new(sql)).await?;
+    Ok(rows.first().is_some())
+}
+
 /// When the next window ends.
 pub async fn next_end_us(db: &Database) -> Result<Option<i64>, ServerError> {
     let sql =
