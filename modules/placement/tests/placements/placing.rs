@@ -92,7 +92,7 @@ on_each_database! {
         sweep::follow_heartbeats(&bench.fleet).await.unwrap();
         assert_eq!((bench.state(&placed).await.as_str(), bench.held().await), ("confirmed", 700));
         for missing in [true, true, false, true, true] {
-            let vms: &[(&str, i64)] = if missing { &[] } else { &[("vm", 300)] };
+            let vms: &[(&str, u64)] = if missing { &[] } else { &[("vm", 300)] };
             bench.hear(1, 7_900, vms).await;
             sweep::follow_heartbeats(&bench.fleet).await.unwrap();
             assert_eq!(bench.state(&placed).await, "confirmed");
