@@ -110,7 +110,7 @@ pub fn take(batch: Batch, id: Uuid, generation: i64) -> Batch {
     let sql = "UPDATE placement_node SET generation = generation + 1, \
                changed = (SELECT value FROM placement_changes WHERE id = 1) WHERE host_id = $1 AND generation = $2";
     let statement = Statement::new(sql).bind(id).bind(generation);
-    counted(with_row(batch, id)).sql_expecting(statement, 1)
+    with_row(counted(batch), id).sql_expecting(statement, 1)
 }
 
 /// A placement on the node has changed or ended: whoever decided on the node before decides again.
@@ -132,7 +132,7 @@ pub fn set(batch: Batch, id: Uuid, before: i64, setting: &Setting) -> Batch {
         .bind(setting.reserved.map(i64::from))
         .bind(i64::from(setting.schedulable))
         .bind(setting.revision);
-    counted(with_row(batch, id)).sql_expecting(statement, 1)
+    with_row(counted(batch), id).sql_expecting(statement, 1)
 }
 
 /// What agents said last.
@@ -160,7 +160,7 @@ fn with_row(batch: Batch, id: Uuid) -> Batch {
     batch.sql(Statement::new(sql).bind(id))
 }
 
-/// Before the node's own statement: the count is held until the commit.
+/// First in its batch, and held until the commit: of two servers one waits here, before it holds anything that the other needs.
 fn counted(batch: Batch) -> Batch {
     batch.sql(Statement::new(
         "UPDATE placement_changes SET value = value + 1 WHERE id = 1",

@@ -25,8 +25,8 @@ pub struct Filter {
 /// says which.
 #[must_use]
 pub fn insert(batch: Batch, placement: &Placement, generation: i64) -> Batch {
-    let batch = tenants::take(batch, &placement.tenant_id, placement.memory_mb);
     let batch = nodes::take(batch, placement.node_id, generation);
+    let batch = tenants::take(batch, &placement.tenant_id, placement.memory_mb);
     let sql = format!(
         "INSERT INTO placement_placement ({COLUMNS}) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)"
@@ -77,8 +77,8 @@ pub fn end(
     reason: Option<&str>,
     now_us: i64,
 ) -> Batch {
-    let batch = tenants::give_back(batch, &live.tenant_id, live.memory_mb);
     let batch = nodes::touch(batch, node_id);
+    let batch = tenants::give_back(batch, &live.tenant_id, live.memory_mb);
     let sql = "UPDATE placement_placement SET state = $3, reason = $4, ended_at = $5, revision = revision + 1 \
                WHERE id = $1 AND revision = $2 AND state IN ('held', 'confirmed')";
     let statement = Statement::new(sql)

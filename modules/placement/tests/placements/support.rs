@@ -44,6 +44,13 @@ impl Bench {
         Self::over(TestServer::new(Some(tables(database).await)))
     }
 
+    /// With a `[placement]` table of settings.
+    pub async fn with_settings(database: &TestDatabase, placement: Value) -> Self {
+        let server = TestServer::new(Some(tables(database).await));
+        server.set_setting("placement", placement);
+        Self::over(server)
+    }
+
     /// A module that has just been started on this host.
     pub fn over(server: TestServer) -> Self {
         let handle = server.server("placement");
@@ -138,6 +145,14 @@ impl Bench {
         let answer = self.place(vm_id, memory_mb).await;
         assert_eq!(answer.status, 201, "{:?}", answer.json());
         answer.json()["id"].as_str().unwrap().to_owned()
+    }
+
+    /// The id of a live placement, by its VM.
+    pub async fn placed_id(&self, vm_id: &str) -> String {
+        let listed = self.get("/tenants/a/vms?limit=500").await.json();
+        let items = listed["items"].as_array().unwrap();
+        let found = items.iter().find(|item| item["vm_id"] == vm_id).unwrap();
+        found["id"].as_str().unwrap().to_owned()
     }
 
     pub async fn state(&self, placement: &str) -> String {
