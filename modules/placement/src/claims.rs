@@ -1,10 +1,16 @@
 //! Claims: which job a factory gets next, with seats, preemption, leases and the reaper.
 
+pub mod actions;
+pub mod claimer;
+pub mod commit;
 pub mod decide;
 pub mod http;
+pub mod look;
 pub mod reap;
+pub mod request;
 pub mod score;
 pub mod store;
+pub mod view;
 
 use fleetwright_plugin_api::sdk::Server;
 

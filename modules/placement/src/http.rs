@@ -8,7 +8,7 @@ use utoipa::OpenApi;
 
 use crate::nodes::fleet::Fleet;
 use crate::placements::placer::Placer;
-use crate::{budgets, claims, factories, jobs, nodes, placements};
+use crate::{budgets, claims, factories, jobs, nodes, placements, products};
 
 /// The routes of this module as an OpenAPI document.
 #[derive(OpenApi)]
@@ -27,6 +27,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
         jobs::http::ApiDocument::openapi(),
         claims::http::ApiDocument::openapi(),
         factories::http::ApiDocument::openapi(),
+        products::http::ApiDocument::openapi(),
         budgets::http::ApiDocument::openapi(),
     ] {
         document.merge(part);
@@ -45,8 +46,9 @@ pub fn router_over(server: &Server, fleet: &Fleet) -> Router {
         .merge(nodes::http::router(fleet.clone()))
         .merge(placements::http::router(Placer::new(fleet)))
         .merge(jobs::http::router(server.clone()))
-        .merge(claims::http::router(server.clone()))
+        .merge(claims::http::router(server))
         .merge(factories::http::router(server.clone()))
+        .merge(products::http::router(server.clone()))
         .merge(budgets::http::router(server.clone()))
         // The server has limited the body already.
         .layer(DefaultBodyLimit::disable())

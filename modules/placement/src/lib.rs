@@ -10,6 +10,8 @@ pub mod http;
 pub mod jobs;
 pub mod nodes;
 pub mod placements;
+pub mod products;
+pub mod rounds;
 pub mod settings;
 pub mod store;
 

@@ -141,6 +141,14 @@ pub async fn next_end_us(db: &Database) -> Result<Option<i64>, ServerError> {
     Ok(end)
 }
 
+/// The budgets of products of which a job waits.
+pub fn select_awaited() -> Statement {
+    Statement::new(format!(
+        "SELECT {COLUMNS} FROM placement_budget WHERE product_id IN \
+         (SELECT b.product_id FROM placement_bucket b WHERE b.queued > 0)"
+    ))
+}
+
 /// What was spent under this key.
 pub async fn spending(
     db: &Database,
@@ -195,7 +203,8 @@ async fn budgets(db: &Database, statement: Statement) -> Result<Vec<Budget>, Ser
         .collect::<Result<_, RowError>>()?)
 }
 
-fn budget_of(row: Row<'_>) -> Result<Budget, RowError> {
+/// Read from a row of this module's budgets.
+pub fn budget_of(row: Row<'_>) -> Result<Budget, RowError> {
     let pause = match row.optional_text("paused_by")? {
         None => None,
         Some(_) => Some(Pause {

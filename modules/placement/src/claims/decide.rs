@@ -1,6 +1,7 @@
 //! Which jobs go to which claims: pure. It sees the first of each queue, gives each job at most once, and takes no more seats
 //! and money than there are. What it decides is committed only if it is still so.
 
+pub mod reach;
 #[cfg(test)]
 mod tests;
 
@@ -27,6 +28,8 @@ pub struct Waiting {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Queue {
     pub bucket: Bucket,
+    /// When the first of them was submitted: known before the jobs are.
+    pub oldest_us: i64,
     pub heads: Vec<Waiting>,
 }
 
@@ -56,14 +59,17 @@ pub struct Ask {
     pub factory_id: Uuid,
     pub weights: SomeWeights,
     pub product_id: Option<String>,
-    /// This job and no other; it stands alone in a queue.
+    /// This job and no other.
+    pub only_id: Option<Uuid>,
+    /// It, alone in a queue; none where it does not wait.
     pub only: Option<Queue>,
 }
 
 /// What is left of a product's budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Room {
-    pub paused: bool,
+    /// Paused, or over its ceiling.
+    pub closed: bool,
     /// Ceiling less spent less reserved.
     pub micros: i64,
 }
@@ -95,6 +101,27 @@ pub enum Decision {
         victim_id: Uuid,
     },
     Nothing,
+    /// Its factory has taken its last seat in this round: what runs there has to be read again.
+    Again,
+}
+
+impl Decision {
+    /// The job that is given.
+    pub fn claimed(&self) -> Option<Uuid> {
+        match self {
+            Self::Take { job_id } | Self::Preempt { job_id, .. } => Some(*job_id),
+            Self::Nothing | Self::Again => None,
+        }
+    }
+
+    /// The jobs that are changed.
+    pub fn jobs(&self) -> impl Iterator<Item = Uuid> + use<> {
+        let victim = match self {
+            Self::Preempt { victim_id, .. } => Some(*victim_id),
+            _ => None,
+        };
+        self.claimed().into_iter().chain(victim)
+    }
 }
 
 /// A job that a claim could have.
@@ -124,13 +151,35 @@ impl Situation {
         let open = self
             .rooms
             .get(&bucket.product_id)
-            .is_none_or(|room| !room.paused && room.micros > 0);
+            .is_none_or(|room| !room.closed);
         open && (factory.tenant_id.is_empty() || factory.tenant_id == bucket.tenant_id)
             && product.is_none_or(|product| *product == bucket.product_id)
             && bucket
                 .capabilities
                 .iter()
                 .all(|one| factory.capabilities.contains(one))
+    }
+
+    fn queues_of<'a>(&'a self, ask: &'a Ask) -> &'a [Queue] {
+        match ask.only_id {
+            Some(_) => ask.only.as_slice(),
+            None => &self.queues,
+        }
+    }
+
+    /// Whether no budget keeps a claim from the first job of the queue at this place.
+    pub fn is_unlimited(&self, place: usize) -> bool {
+        let product = self.queues.get(place).map(|queue| &queue.bucket.product_id);
+        product.is_none_or(|product| !self.rooms.contains_key(product))
+    }
+
+    /// Whether a critical job waits that this claim could have.
+    pub fn is_urgent(&self, ask: &Ask) -> bool {
+        let mut critical = self
+            .queues_of(ask)
+            .iter()
+            .filter(|queue| queue.bucket.priority == Priority::Critical);
+        critical.any(|queue| self.admits(ask, &queue.bucket))
     }
 
     /// The first job of each queue that this claim could have, best first.
@@ -145,11 +194,8 @@ impl Situation {
         ask: &'a Ask,
         given: &'a BTreeSet<Uuid>,
     ) -> impl Iterator<Item = Candidate> + 'a {
-        let queues = match &ask.only {
-            Some(queue) => std::slice::from_ref(queue),
-            None => self.queues.as_slice(),
-        };
-        let admitted = queues
+        let admitted = self
+            .queues_of(ask)
             .iter()
             .filter(|queue| self.admits(ask, &queue.bucket));
         admitted.filter_map(|queue| {
@@ -187,9 +233,13 @@ fn rank(candidate: &Candidate) -> (Reverse<i128>, Reverse<Priority>, i64, Uuid) 
 /// there no more for those after it.
 pub fn decide(mut situation: Situation, asks: &[Ask]) -> Vec<Decision> {
     let mut given = BTreeSet::new();
+    let mut moved = BTreeSet::new();
     let mut decisions = Vec::with_capacity(asks.len());
     for ask in asks {
-        let decision = decide_one(&situation, ask, &given);
+        let decision = match decide_one(&situation, ask, &given) {
+            Decision::Preempt { .. } if moved.contains(&ask.factory_id) => Decision::Again,
+            decision => decision,
+        };
         match &decision {
             Decision::Take { job_id } => {
                 given.insert(*job_id);
@@ -203,9 +253,10 @@ pub fn decide(mut situation: Situation, asks: &[Ask]) -> Vec<Decision> {
                     running.retain(|one| one.job_id != *victim_id);
                 }
             }
-            Decision::Nothing => {}
+            Decision::Nothing | Decision::Again => {}
         }
         if let Decision::Take { job_id } | Decision::Preempt { job_id, .. } = &decision {
+            moved.insert(ask.factory_id);
             spend(&mut situation, ask, *job_id);
         }
         decisions.push(decision);

@@ -8,11 +8,14 @@ use serde_json::json;
 
 use super::store;
 use crate::factories;
+use crate::jobs::decide::{self as jobs, Actor, after};
 use crate::jobs::job::Job;
-use crate::jobs::stage::Stage;
 use crate::jobs::store::change::{self, Event};
 use crate::jobs::store::lease;
 use crate::settings::Settings;
+
+/// So long a claim can be repeated by its name: far longer than anybody tries.
+const CLAIMS_KEPT_US: i64 = 24 * 3_600 * 1_000_000;
 
 /// Reaps until the module is stopped.
 pub async fn reap(server: Server) {
@@ -25,12 +28,20 @@ pub async fn reap(server: Server) {
     );
     loop {
         match reap_once(&server).await {
-            Ok(0) => {}
+            Ok(0) => prune(&server).await,
             // There may be more than one pass takes.
             Ok(_) => continue,
             Err(error) => tracing::warn!(%error, "leases could not be reaped"),
         }
         server.sleep(pause).await;
+    }
+}
+
+async fn prune(server: &Server) {
+    let before_us = server.now_us().saturating_sub(CLAIMS_KEPT_US);
+    let batch = store::prune(Batch::new(), before_us);
+    if let Err(error) = server.db().commit(&server.own_context(), batch).await {
+        tracing::warn!(%error, "old claims could not be forgotten");
     }
 }
 
@@ -55,36 +66,26 @@ pub async fn reap_once(server: &Server) -> Result<usize, ServerError> {
     Ok(reaped)
 }
 
+/// None: nobody holds it.
 fn batch(server: &Server, job: &Job, now_lease_us: i64, silent_since_us: i64) -> Option<Batch> {
     let held = job.lease.as_ref()?;
-    let attempts = job.attempts.saturating_add(1);
-    let is_dead = attempts >= job.max_attempts;
-    let now_us = server.now_us();
+    let mut reaped = after(job, Actor::System, jobs::Event::Reap, server.now_us()).ok()?;
     let (batch, reason) = if held.expires_lease_us < now_lease_us {
         (lease::not_renewed(Batch::new(), job), "its lease ran out")
     } else {
         let silent = factories::store::still_silent(Batch::new(), held.factory_id, silent_since_us);
         (silent, "its factory fell silent")
     };
-    let after = Job {
-        attempts,
-        stage: if is_dead {
-            Stage::DeadLetter
-        } else {
-            Stage::Queued
-        },
-        reason: Some(reason.to_owned()),
-        lease_epoch: job.lease_epoch + 1,
-        lease: None,
-        updated_at_us: now_us,
-        ended_at_us: is_dead.then_some(now_us),
-        revision: job.revision + 1,
-        ..job.clone()
-    };
-    let event = Event {
-        kind: "reaped",
+    reaped.reason = Some(reason.to_owned());
+    let told = Event {
+        kind: jobs::Event::Reap.kind(),
         actor: "module:placement".to_owned(),
-        data: json!({"factory_id": held.factory_id, "reason": reason, "attempts": attempts}),
+        data: json!({
+            "factory_id": held.factory_id,
+            "reason": reason,
+            "attempts": reaped.attempts,
+            "lease_epoch": reaped.lease_epoch,
+        }),
     };
-    Some(change::update(batch, job, &after, &event))
+    Some(change::update(batch, job, &reaped, &told))
 }

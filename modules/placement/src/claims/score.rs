@@ -43,6 +43,11 @@ impl Default for Weights {
 }
 
 impl SomeWeights {
+    /// To be ordered by.
+    pub fn key(self) -> [Option<i64>; 4] {
+        [self.age, self.priority, self.retries, self.capabilities]
+    }
+
     /// Field by field: these, else those of `below`.
     pub fn or(self, below: Weights) -> Weights {
         Weights {

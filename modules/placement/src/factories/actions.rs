@@ -1,5 +1,7 @@
 //! Registers factories and hears from them.
 
+use std::collections::HashSet;
+
 use fleetwright_plugin_api::sdk::{AuditEntry, Batch, CallContext, Reply, Server, ServerError};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -88,16 +90,19 @@ pub async fn heartbeat(
         let expires_lease_us = now_lease_us.saturating_add(lease_us);
         let mut batch =
             Batch::new().sql_expecting(store::seen(id, now_lease_us, server.now_us()), 1);
-        let mut answers = Vec::with_capacity(claimed.len());
-        for (job_id, epoch) in claimed {
-            let holds = held
-                .iter()
-                .any(|one| one.job_id == *job_id && one.lease_epoch == *epoch);
-            if holds {
-                batch = lease::renew(batch, id, *job_id, *epoch, expires_lease_us);
-            }
-            answers.push(json!({"job_id": job_id, "lease_epoch": epoch, "held": holds}));
+        let held: HashSet<(Uuid, i64)> = held
+            .iter()
+            .map(|one| (one.job_id, one.lease_epoch))
+            .collect();
+        let named: HashSet<(Uuid, i64)> = claimed.iter().copied().collect();
+        let renewed: Vec<(Uuid, i64)> = named.intersection(&held).copied().collect();
+        for some in renewed.chunks(lease::RENEWED_TOGETHER_MAX) {
+            batch = lease::renew(batch, id, some, expires_lease_us);
         }
+        let answers: Vec<Value> = claimed
+            .iter()
+            .map(|one| json!({"job_id": one.0, "lease_epoch": one.1, "held": held.contains(one)}))
+            .collect();
         match server.db().commit(context, batch).await {
             Ok(()) => return Ok(json!({"factory_id": id, "jobs": answers})),
             Err(ServerError::Guard { .. }) => {}

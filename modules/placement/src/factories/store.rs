@@ -182,6 +182,18 @@ pub fn seen(factory_id: Uuid, lease_us: i64, at_us: i64) -> Statement {
         .bind(at_us)
 }
 
+/// It claims: the whole batch is refused if what it can or how many seats it has was changed since it was read.
+#[must_use]
+pub fn claims(batch: Batch, factory: &Factory, lease_us: i64, at_us: i64) -> Batch {
+    let sql = "UPDATE placement_factory SET seen_lease = $2, seen_at = $3 WHERE id = $1 AND revision = $4";
+    let statement = Statement::new(sql)
+        .bind(factory.id)
+        .bind(lease_us)
+        .bind(at_us)
+        .bind(factory.revision);
+    batch.sql_expecting(statement, 1)
+}
+
 /// Refuses the whole batch if it spoke after this.
 #[must_use]
 pub fn still_silent(batch: Batch, factory_id: Uuid, since_lease_us: i64) -> Batch {

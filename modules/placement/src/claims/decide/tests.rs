@@ -29,6 +29,7 @@ proptest! {
         for (number, (priority, attempts, created_at_us, estimate_micros)) in jobs.iter().enumerate() {
             let queue = queues.entry((*priority, *attempts)).or_insert_with(|| Queue {
                 bucket: bucket(*priority, *attempts, &[]),
+                oldest_us: 0,
                 heads: Vec::new(),
             });
             queue.heads.push(Waiting {
@@ -45,7 +46,7 @@ proptest! {
             now_us: 2_000_000,
             factories: factories.collect(),
             queues: queues.into_values().collect(),
-            rooms: [("p".to_owned(), Room { paused: false, micros: room })].into(),
+            rooms: [("p".to_owned(), Room { closed: false, micros: room })].into(),
             ..Situation::default()
         };
         let asks: Vec<Ask> = asks.iter().map(|number| Ask { factory_id: Uuid::from_u128(*number as u128), ..Ask::default() }).collect();

@@ -1,0 +1,9 @@
+//! Claims through their routes, on both databases: who gets what, by which order, once and no more, and for how long.
+
+mod claiming;
+#[path = "../common/kept.rs"]
+mod kept;
+mod leasing;
+mod preempting;
+mod racing;
+mod support;
