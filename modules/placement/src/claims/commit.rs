@@ -9,7 +9,7 @@ use super::store::{self, Named};
 use super::view::{self, Explanation};
 use crate::budgets;
 use crate::error::PlacementError;
-use crate::factories::store::{self as factories, Factory};
+use crate::factories::store::Factory;
 use crate::jobs::decide::{Actor, Event, InvalidTransition, after, touched};
 use crate::jobs::job::{Job, Lease};
 use crate::jobs::store::change::{self, Event as Told};
@@ -41,20 +41,17 @@ pub fn batch(
         let victim = victim?;
         // First: it makes room for the seat that is taken then.
         batch = evict(batch, server, victim, job.id)?;
-        batch = take(batch, job, &claimed, claim);
+        batch = take(batch, server, job, &claimed, factory);
         shown = touched(&claimed, server.now_us());
         let told = preempted(victim.id, job.id, &shown);
         batch = change::update(batch, &claimed, &shown, &told);
     } else {
-        batch = take(batch, job, &claimed, claim);
+        batch = take(batch, server, job, &claimed, factory);
     }
     if taken.is_budgeted {
         let (product, micros) = (&job.product_id, job.estimate_micros);
         batch = budgets::store::reserve(batch, product, job.id, claimed.lease_epoch, micros);
     }
-    // Its claim is a sign of life; it must still be able to do what it could.
-    let (lease_us, now_us) = (server.lease_us(), server.now_us());
-    batch = factories::claims(batch, factory, lease_us, now_us);
     if let Some(claim_id) = &claim.claim_id {
         let named = Named {
             factory_id: factory.id,
@@ -62,7 +59,7 @@ pub fn batch(
             job_id: job.id,
             lease_epoch: claimed.lease_epoch,
         };
-        batch = store::remember(batch, &named, now_us);
+        batch = store::remember(batch, &named, server.now_us());
     }
     let audit = AuditEntry {
         action: "job.claim".to_owned(),
@@ -104,14 +101,13 @@ fn claimed(
     Ok(claimed)
 }
 
-fn take(batch: Batch, job: &Job, claimed: &Job, claim: &Claim) -> Batch {
-    let factory_id = claim.ask.factory_id;
+fn take(batch: Batch, server: &Server, job: &Job, claimed: &Job, factory: &Factory) -> Batch {
     let told = Told {
         kind: Event::Claim.kind(),
-        actor: format!("factory:{factory_id}"),
-        data: json!({"factory_id": factory_id, "lease_epoch": claimed.lease_epoch}),
+        actor: format!("factory:{}", factory.id),
+        data: json!({"factory_id": factory.id, "lease_epoch": claimed.lease_epoch}),
     };
-    change::update(batch, job, claimed, &told)
+    change::claim(batch, job, claimed, factory, server.lease_us(), &told)
 }
 
 /// None: it has ended or moved on in between.

@@ -3,11 +3,18 @@
 use fleetwright_plugin_api::sdk::{Batch, Database, Row, RowError, ServerError, Statement};
 use uuid::Uuid;
 
-/// Takes a seat, if there is one: else the whole batch is refused.
+/// It claims, which is a sign of life, and takes a seat. The whole batch is refused if there is none, or if what it can or how
+/// many seats it has was changed since it was read.
 #[must_use]
-pub fn take_seat(batch: Batch, factory_id: Uuid) -> Batch {
-    let sql = "UPDATE placement_factory SET seats_used = seats_used + 1 WHERE id = $1 AND seats_used < seat_limit";
-    batch.sql_expecting(Statement::new(sql).bind(factory_id), 1)
+pub fn take_seat(batch: Batch, factory: &Factory, lease_us: i64, at_us: i64) -> Batch {
+    let sql = "UPDATE placement_factory SET seats_used = seats_used + 1, seen_lease = $3, seen_at = $4 \
+               WHERE id = $1 AND revision = $2 AND seats_used < seat_limit";
+    let statement = Statement::new(sql)
+        .bind(factory.id)
+        .bind(factory.revision)
+        .bind(lease_us)
+        .bind(at_us);
+    batch.sql_expecting(statement, 1)
 }
 
 /// Gives a seat back.
@@ -180,18 +187,6 @@ pub fn seen(factory_id: Uuid, lease_us: i64, at_us: i64) -> Statement {
         .bind(factory_id)
         .bind(lease_us)
         .bind(at_us)
-}
-
-/// It claims: the whole batch is refused if what it can or how many seats it has was changed since it was read.
-#[must_use]
-pub fn claims(batch: Batch, factory: &Factory, lease_us: i64, at_us: i64) -> Batch {
-    let sql = "UPDATE placement_factory SET seen_lease = $2, seen_at = $3 WHERE id = $1 AND revision = $4";
-    let statement = Statement::new(sql)
-        .bind(factory.id)
-        .bind(lease_us)
-        .bind(at_us)
-        .bind(factory.revision);
-    batch.sql_expecting(statement, 1)
 }
 
 /// Refuses the whole batch if it spoke after this.

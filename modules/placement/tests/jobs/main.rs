@@ -1,5 +1,7 @@
 //! Jobs through their routes, on both databases: submitting, reporting, what waits for what, and what people do.
 
+#[path = "../recount/kept.rs"]
+mod kept;
 mod reporting;
 mod submitting;
 mod support;

@@ -6,6 +6,7 @@ use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
+use crate::kept;
 use crate::support::{Bench, JOBS};
 
 on_each_database! {
@@ -36,7 +37,7 @@ on_each_database! {
         let failed = bench.get(&format!("/{id}")).await;
         assert_eq!((&failed["attempts"], &failed["reason"], &failed["factory_id"]), (&json!(1), &json!("broken"), &Value::Null));
         assert_eq!(bench.patch(id, report("building", epoch)).await, invalid);
-        bench.check_kept().await;
+        kept::check(&bench.handle).await;
     }
 
     async fn a_review_that_is_handed_over_is_a_humans(database: TestDatabase) {
@@ -52,7 +53,7 @@ on_each_database! {
         }
         let job = bench.job(id).await;
         assert_eq!((job.stage.as_str(), job.released, job.lease), ("review", true, None));
-        bench.check_kept().await;
+        kept::check(&bench.handle).await;
         let late = json!({"lease_epoch": epoch});
         assert_eq!(bench.patch(id, late).await, (409, "stale-lease".to_owned()));
         let shipped = bench.send("POST", &format!("/{id}/ship"), json!({"reason": "good"})).await;
@@ -74,7 +75,7 @@ on_each_database! {
             assert_eq!((&done.json()["attempts"], &done.json()["reason"]), (&json!(0), &json!("so")));
             let late = bench.patch(id, json!({"stage": "building", "lease_epoch": epoch})).await;
             assert_eq!(late, (409, "stale-lease".to_owned()));
-            bench.check_kept().await;
+            kept::check(&bench.handle).await;
         }
     }
 

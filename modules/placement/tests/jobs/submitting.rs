@@ -4,6 +4,7 @@ use fleetwright_tests::on_each_database;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::kept;
 use crate::support::{Bench, JOBS, child, id};
 
 /// Pointers and codes of what is wrong.
@@ -37,7 +38,7 @@ on_each_database! {
         assert_eq!(other.status, 422);
         assert_eq!(wrong(&other.json()), [("/idempotency_key".to_owned(), "idempotency-key-reused".to_owned())]);
         assert_eq!(bench.get("/counts").await["totals"], json!({"queued": 1}));
-        bench.check_kept().await;
+        kept::check(&bench.handle).await;
         let shown = bench.get(&format!("/{}", id(&made))).await;
         assert_eq!((&shown["body_md"], &shown["events"][0]["type"]), (&json!("do"), &json!("submitted")));
     }
@@ -64,7 +65,7 @@ on_each_database! {
             bench.ship(child(of, key)).await;
         }
         assert_eq!(bench.stage(id(&parent)).await, "shipped");
-        bench.check_kept().await;
+        kept::check(&bench.handle).await;
     }
 
     async fn what_cannot_be_is_refused_whole_with_its_place(database: TestDatabase) {
@@ -96,7 +97,7 @@ on_each_database! {
             assert_eq!(found, expected, "{body}");
         }
         assert_eq!(bench.get("").await["items"].as_array().unwrap().len(), 2, "nothing was stored");
-        bench.check_kept().await;
+        kept::check(&bench.handle).await;
     }
 
     async fn a_tenant_sees_and_waits_for_its_own_alone(database: TestDatabase) {
@@ -133,7 +134,7 @@ on_each_database! {
         assert_eq!(bench.told("POST", "", tree(10_000)).await.0, 422);
         let parent = bench.submit(tree(1_500)).await;
         assert_eq!(parent["waits_for"], 1_500);
-        bench.check_kept().await;
+        kept::check(&bench.handle).await;
         let dag = bench.get(&format!("/{}/dag", id(&parent))).await;
         assert_eq!(dag["nodes"].as_array().unwrap().len(), 1_501);
         assert_eq!(dag["truncated"], false);

@@ -1,16 +1,13 @@
 //! The module on a test host: a real database, and claims made as the claims do, by the one place that writes jobs.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use fleetwright_module_placement::jobs::decide::{Actor, Event, after};
-use fleetwright_module_placement::jobs::http;
-use fleetwright_module_placement::jobs::job::{Job, Lease};
+use fleetwright_module_placement::http;
+use fleetwright_module_placement::jobs::job::Job;
 use fleetwright_module_placement::jobs::store;
-use fleetwright_module_placement::jobs::store::change::{self, Event as Told};
 use fleetwright_module_placement::store::MIGRATIONS;
 use fleetwright_plugin_api::sdk::testing::{TestClient, TestResponse, TestServer, operator};
-use fleetwright_plugin_api::sdk::{Batch, Server, ServerError, Statement};
+use fleetwright_plugin_api::sdk::{Batch, Server, Statement};
 use fleetwright_server::modules::testing::ModuleDatabase;
 use fleetwright_tests::databases::TestDatabase;
 use serde_json::{Value, json};
@@ -32,7 +29,7 @@ impl Bench {
         let server = TestServer::new(Some(Arc::new(tables.unwrap())));
         let handle = server.server("placement");
         let client = TestClient {
-            router: http::router(handle.clone()),
+            router: http::router(&handle),
             context: operator(),
         };
         let factory_id = Uuid::from_u128(9);
@@ -99,34 +96,15 @@ impl Bench {
         self.job(id).await.stage.as_str().to_owned()
     }
 
-    /// Claims a job; gives its epoch.
+    /// Claims a job for the factory; gives its epoch.
     pub async fn claim(&self, id: Uuid) -> i64 {
-        let job = self.job(id).await;
-        let mut claimed = after(&job, Actor::System, Event::Claim, self.handle.now_us()).unwrap();
-        claimed.lease = Some(Lease {
-            factory_id: self.factory_id,
-            claim_id: None,
-            claimed_at_us: self.handle.now_us(),
-            expires_lease_us: self.handle.lease_us() + 900_000_000,
-        });
-        self.write(&job, &claimed, "claimed").await.unwrap();
-        claimed.lease_epoch
-    }
-
-    pub async fn write(
-        &self,
-        before: &Job,
-        after: &Job,
-        kind: &'static str,
-    ) -> Result<(), ServerError> {
-        let told = Told {
-            kind,
-            actor: "module:placement".to_owned(),
-            data: json!({}),
-        };
-        let batch = change::update(Batch::new(), before, after, &told);
-        let context = self.handle.own_context();
-        self.handle.db().commit(&context, batch).await
+        let mut client = self.client.clone();
+        client.context.tenant = None;
+        let body = json!({"factory_id": self.factory_id});
+        let path = format!("{JOBS}/{id}/claim");
+        let answer = client.json("POST", &path, &body).await.unwrap();
+        assert_eq!(answer.status, 200, "{:?}", answer.json());
+        answer.json()["lease_epoch"].as_i64().unwrap()
     }
 
     pub async fn patch(&self, id: Uuid, body: Value) -> (u16, String) {
@@ -142,50 +120,6 @@ impl Bench {
                 .await;
             assert_eq!(told, (200, String::new()));
         }
-    }
-
-    /// The kept counts against the rows they count, and the seats against who holds what.
-    pub async fn check_kept(&self) {
-        let read = |sql: &'static str| self.handle.db().read_one(Statement::new(sql));
-        let mut kept: BTreeMap<String, i64> = BTreeMap::new();
-        for row in read("SELECT stage, jobs FROM placement_job_count")
-            .await
-            .unwrap()
-            .iter()
-        {
-            *kept
-                .entry(row.text("stage").unwrap().to_owned())
-                .or_default() += row.integer("jobs").unwrap();
-        }
-        kept.retain(|_, jobs| *jobs != 0);
-        let real = read("SELECT stage, COUNT(*) AS jobs FROM placement_job GROUP BY stage")
-            .await
-            .unwrap();
-        let real: BTreeMap<String, i64> = real
-            .iter()
-            .map(|row| {
-                (
-                    row.text("stage").unwrap().to_owned(),
-                    row.integer("jobs").unwrap(),
-                )
-            })
-            .collect();
-        assert_eq!(kept, real);
-        let queued = read("SELECT queued FROM placement_bucket").await.unwrap();
-        let queued: i64 = queued
-            .iter()
-            .map(|row| row.integer("queued").unwrap())
-            .sum();
-        let counts = self.get("/counts").await;
-        assert_eq!(counts["totals"]["queued"].as_i64().unwrap_or(0), queued);
-        let held = read("SELECT COUNT(*) AS held FROM placement_job WHERE factory_id IS NOT NULL")
-            .await
-            .unwrap();
-        let seats = read("SELECT seats_used FROM placement_factory")
-            .await
-            .unwrap();
-        let held = held.first().unwrap().integer("held").unwrap();
-        assert_eq!(seats.first().unwrap().integer("seats_used").unwrap(), held);
     }
 }
 

@@ -5,6 +5,7 @@ use fleetwright_tests::on_each_database;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::kept;
 use crate::support::{Bench, child, id};
 
 on_each_database! {
@@ -33,7 +34,7 @@ on_each_database! {
         assert_eq!(stages().await, "blocked blocked shipped queued");
         bench.ship(of("second")).await;
         assert_eq!(stages().await, "queued shipped shipped shipped");
-        bench.check_kept().await;
+        kept::check(&bench.handle).await;
         let late = bench.submit(json!({"idempotency_key": "late", "body_md": "x", "depends_on": [of("first")]})).await;
         assert_eq!(late["stage"], "queued", "what has shipped is not waited for");
     }
@@ -64,7 +65,7 @@ on_each_database! {
         let dependencies = shown["dependencies"].as_array().unwrap();
         let of = |id: Uuid| dependencies.iter().find(|one| one["id"] == json!(id)).unwrap();
         assert_eq!((&of(a)["waived"], &of(b)["waived"]), (&json!(false), &json!(true)));
-        bench.check_kept().await;
+        kept::check(&bench.handle).await;
     }
 
     async fn a_holder_adds_children_with_a_checkpoint_and_the_job_comes_back(database: TestDatabase) {
@@ -81,7 +82,7 @@ on_each_database! {
         assert_eq!(added.status, 201, "{:?}", added.json());
         let job = bench.job(parent).await;
         assert_eq!((job.stage.as_str(), job.lease.is_none(), job.checkpoint.as_deref()), ("blocked", true, Some("{\"step\":2}")));
-        bench.check_kept().await;
+        kept::check(&bench.handle).await;
         bench.ship(child(&added.json(), "c")).await;
         let job = bench.job(parent).await;
         assert_eq!((job.stage.as_str(), job.attempts, job.waits_for), ("queued", 0, 0));
@@ -97,6 +98,6 @@ on_each_database! {
         bench.ship(first).await;
         while settle::pass(&bench.handle).await.unwrap() {}
         assert_eq!(bench.get("/counts").await["totals"], json!({"blocked": 1, "queued": 200, "shipped": 1}));
-        bench.check_kept().await;
+        kept::check(&bench.handle).await;
     }
 }

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::super::job::{Bucket, Job};
 use super::super::stage::Stage;
+use crate::factories::store::Factory;
 use crate::{budgets, factories};
 
 /// What happened, for whoever follows the job.
@@ -32,6 +33,11 @@ pub const QUEUED_SIGNAL: &str = "placement:queued";
 
 /// Rows of one step: 23 columns of so many are fewer than the 32,766 parameters that SQLite takes.
 const ROWS_PER_STEP: usize = 1_000;
+
+const COUNT: &str = "INSERT INTO placement_job_count (tenant_id, product_id, stage, jobs) VALUES {rows} \
+     ON CONFLICT (tenant_id, product_id, stage) DO UPDATE SET jobs = placement_job_count.jobs + excluded.jobs";
+const QUEUE: &str = "INSERT INTO placement_bucket (id, tenant_id, product_id, capabilities, priority, attempts, queued) \
+     VALUES {rows} ON CONFLICT (id) DO UPDATE SET queued = placement_bucket.queued + excluded.queued";
 
 /// Adds a job that was not there, with its first event.
 #[must_use]
@@ -59,7 +65,7 @@ pub fn insert(batch: Batch, job: &Job, event: &Event) -> Batch {
         .bind(job.created_by.as_str())
         .bind(job.created_by_name.as_str());
     let batch = batch.sql(moving(statement, job));
-    let batch = arrive(batch, job);
+    let batch = queue(count(batch, None, job), None, job);
     tell(batch, None, job, event)
 }
 
@@ -84,8 +90,6 @@ pub fn insert_all(mut batch: Batch, jobs: &[Job], event: &Event) -> Batch {
             queues.entry(bucket.id()).or_insert((bucket, 0)).1 += 1;
         }
     }
-    let sql = "INSERT INTO placement_job_count (tenant_id, product_id, stage, jobs) VALUES {rows} \
-               ON CONFLICT (tenant_id, product_id, stage) DO UPDATE SET jobs = placement_job_count.jobs + excluded.jobs";
     let cells: Vec<Cell> = counts
         .into_iter()
         .flat_map(|((tenant, product, stage), jobs)| {
@@ -97,12 +101,10 @@ pub fn insert_all(mut batch: Batch, jobs: &[Job], event: &Event) -> Batch {
             ]
         })
         .collect();
-    batch = in_steps(batch, sql, 4, &cells);
-    let sql = "INSERT INTO placement_bucket (id, tenant_id, product_id, capabilities, priority, attempts, queued) \
-               VALUES {rows} ON CONFLICT (id) DO UPDATE SET queued = placement_bucket.queued + excluded.queued";
+    batch = in_steps(batch, COUNT, 4, &cells);
     let cells: Vec<Cell> = queues.into_iter().flat_map(queue_cells).collect();
     if !cells.is_empty() {
-        batch = in_steps(batch, sql, 7, &cells).signal(QUEUED_SIGNAL);
+        batch = in_steps(batch, QUEUE, 7, &cells).signal(QUEUED_SIGNAL);
     }
     let sql = "INSERT INTO placement_job_event (job_id, sequence, at, type, actor, to_stage, data) VALUES {rows}";
     let cells: Vec<Cell> = jobs
@@ -170,10 +172,38 @@ fn queue_cells((id, (bucket, queued)): (Uuid, (Bucket, i64))) -> [Cell; 7] {
 }
 
 /// Writes a job as `after`, if it still is as `before` was read: its revision guards the whole batch. The revision of `after`
-/// is one more. Whoever stops holding it gives back a seat and what is left of its reservation; whoever begins to takes a seat
-/// (guarded: there must be one). What a claim reserves is the claim's to add.
+/// is one more. Whoever stops holding it gives back a seat and what is left of its reservation. Who begins to: [`claim`].
 #[must_use]
 pub fn update(batch: Batch, before: &Job, after: &Job, event: &Event) -> Batch {
+    let batch = write(batch, before, after);
+    let batch = match &before.lease {
+        Some(old) if after.lease.is_none() => {
+            let batch = factories::store::give_back_seat(batch, old.factory_id);
+            budgets::store::release(batch, before.id, before.lease_epoch)
+        }
+        _ => batch,
+    };
+    tell(batch, Some(before.stage), after, event)
+}
+
+/// The same of a job that nobody held and this factory is to hold: it takes a seat, guarded; what it reserves is the claim's
+/// to add.
+#[must_use]
+pub fn claim(
+    batch: Batch,
+    before: &Job,
+    after: &Job,
+    factory: &Factory,
+    now_lease_us: i64,
+    event: &Event,
+) -> Batch {
+    debug_assert!(before.lease.is_none() && after.lease.is_some());
+    let batch = write(batch, before, after);
+    let batch = factories::store::take_seat(batch, factory, now_lease_us, after.updated_at_us);
+    tell(batch, Some(before.stage), after, event)
+}
+
+fn write(batch: Batch, before: &Job, after: &Job) -> Batch {
     debug_assert_eq!(before.revision + 1, after.revision);
     let sql = "UPDATE placement_job SET bucket_id = $3, attempts = $4, preemptions = $5, stage = $6, reason = $7, \
                released = $8, checkpoint = $9, waits_for = $10, lease_epoch = $11, factory_id = $12, claim_id = $13, \
@@ -181,41 +211,12 @@ pub fn update(batch: Batch, before: &Job, after: &Job, event: &Event) -> Batch {
                WHERE id = $1 AND revision = $2";
     let statement = Statement::new(sql).bind(before.id).bind(before.revision);
     let batch = batch.sql_expecting(moving(statement, after), 1);
-    let (moved, requeued) = (
-        before.stage != after.stage,
-        before.bucket() != after.bucket(),
-    );
-    let batch = if moved || requeued {
-        leave(batch, before)
-    } else {
+    let batch = if before.stage == after.stage {
         batch
-    };
-    let batch = if moved || requeued {
-        arrive(batch, after)
     } else {
-        batch
+        count(batch, Some(before), after)
     };
-    let batch = match (&before.lease, &after.lease) {
-        (Some(old), Some(new))
-            if old.factory_id == new.factory_id && before.lease_epoch == after.lease_epoch =>
-        {
-            batch
-        }
-        (old, new) => {
-            let batch = match old {
-                Some(old) => {
-                    let batch = factories::store::give_back_seat(batch, old.factory_id);
-                    budgets::store::release(batch, before.id, before.lease_epoch)
-                }
-                None => batch,
-            };
-            match new {
-                Some(new) => factories::store::take_seat(batch, new.factory_id),
-                None => batch,
-            }
-        }
-    };
-    tell(batch, Some(before.stage), after, event)
+    queue(batch, Some(before), after)
 }
 
 /// What of a job changes, from the statement's next parameter on.
@@ -240,42 +241,49 @@ fn moving(statement: Statement, job: &Job) -> Statement {
         .bind(job.revision)
 }
 
-fn leave(batch: Batch, job: &Job) -> Batch {
-    let sql = "UPDATE placement_job_count SET jobs = jobs - 1 WHERE tenant_id = $1 AND product_id = $2 AND stage = $3";
-    let batch = batch.sql_expecting(counted(sql, job), 1);
-    if job.stage != Stage::Queued {
-        return batch;
-    }
-    let sql = "UPDATE placement_bucket SET queued = queued - 1 WHERE id = $1";
-    batch.sql_expecting(Statement::new(sql).bind(job.bucket().id()), 1)
+/// One less where it was, one more where it is.
+fn count(batch: Batch, before: Option<&Job>, after: &Job) -> Batch {
+    let mut rows = vec![(after.stage.as_str(), 1_i64)];
+    rows.extend(before.map(|before| (before.stage.as_str(), -1)));
+    // In one order, so that two who count never wait for each other.
+    rows.sort_unstable();
+    let cells: Vec<Cell> = rows
+        .into_iter()
+        .flat_map(|(stage, jobs)| {
+            let (tenant_id, product_id) = (after.tenant_id.as_str(), after.product_id.as_str());
+            [
+                tenant_id.into(),
+                product_id.into(),
+                stage.into(),
+                jobs.into(),
+            ]
+        })
+        .collect();
+    batch.rows(COUNT, 4, &cells)
 }
 
-fn arrive(batch: Batch, job: &Job) -> Batch {
-    let sql = "INSERT INTO placement_job_count (tenant_id, product_id, stage, jobs) VALUES ($1, $2, $3, 1) \
-               ON CONFLICT (tenant_id, product_id, stage) DO UPDATE SET jobs = placement_job_count.jobs + 1";
-    let batch = batch.sql(counted(sql, job));
-    if job.stage != Stage::Queued {
+/// It leaves its queue and joins another, where it does.
+fn queue(batch: Batch, before: Option<&Job>, after: &Job) -> Batch {
+    let queued = |job: &&Job| job.stage == Stage::Queued;
+    let left = before.filter(queued).map(Job::bucket);
+    let joined = Some(after).filter(queued).map(Job::bucket);
+    if left == joined {
         return batch;
     }
-    let bucket = job.bucket();
-    let sql = "INSERT INTO placement_bucket (id, tenant_id, product_id, capabilities, priority, attempts, queued) \
-               VALUES ($1, $2, $3, $4, $5, $6, 1) \
-               ON CONFLICT (id) DO UPDATE SET queued = placement_bucket.queued + 1";
-    let statement = Statement::new(sql)
-        .bind(bucket.id())
-        .bind(bucket.tenant_id)
-        .bind(bucket.product_id)
-        .bind(Value::from(bucket.capabilities).to_string())
-        .bind(bucket.priority.order())
-        .bind(bucket.attempts);
-    batch.sql(statement).signal(QUEUED_SIGNAL)
-}
-
-fn counted(sql: &'static str, job: &Job) -> Statement {
-    Statement::new(sql)
-        .bind(job.tenant_id.as_str())
-        .bind(job.product_id.as_str())
-        .bind(job.stage.as_str())
+    let batch = match left {
+        Some(bucket) => {
+            let sql = "UPDATE placement_bucket SET queued = queued - 1 WHERE id = $1";
+            batch.sql_expecting(Statement::new(sql).bind(bucket.id()), 1)
+        }
+        None => batch,
+    };
+    match joined {
+        Some(bucket) => {
+            let cells = queue_cells((bucket.id(), (bucket, 1)));
+            batch.rows(QUEUE, 7, &cells).signal(QUEUED_SIGNAL)
+        }
+        None => batch,
+    }
 }
 
 fn tell(batch: Batch, from: Option<Stage>, job: &Job, event: &Event) -> Batch {
