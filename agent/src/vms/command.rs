@@ -19,6 +19,8 @@ use crate::operations::{surroundings, tools};
 const OUTPUT_BYTES_MAX: usize = 1024 * 1024;
 /// Of what it complains of, the beginning; the rest is read and dropped.
 const COMPLAINT_BYTES_MAX: usize = 1024;
+/// Between two looks at a process whose end the kernel does not tell.
+const LOOK_MS: u64 = 50;
 /// Reads of one pipe between two looks at the clock.
 const READS_PER_TURN: usize = 16;
 
@@ -86,7 +88,8 @@ fn hear(
     let failed = CommandError::CannotRun;
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     let pid = pid.ok_or_else(|| failed(io::ErrorKind::InvalidData.into()))?;
-    let process = pidfd_open(pid, PidfdFlags::empty()).map_err(|error| failed(error.into()))?;
+    // Kernels of before 5.3 have none; there its end is looked for often.
+    let process = pidfd_open(pid, PidfdFlags::empty()).ok();
     let mut output = Pipe::new(child.stdout.take().map(OwnedFd::from), OUTPUT_BYTES_MAX);
     let mut complaint = Pipe::new(child.stderr.take().map(OwnedFd::from), COMPLAINT_BYTES_MAX);
     let deadline_ms = clock::monotonic_ms().saturating_add(millis(within));
@@ -105,13 +108,17 @@ fn hear(
         if left_ms == 0 {
             return Err(CommandError::Slow(within));
         }
-        let mut fds = vec![PollFd::new(&process, PollFlags::IN)];
         let open = [&output, &complaint]
             .into_iter()
-            .filter_map(|pipe| pipe.open.as_ref());
-        fds.extend(open.map(|file| PollFd::from_borrowed_fd(file.as_fd(), PollFlags::IN)));
+            .filter_map(|pipe| pipe.open.as_ref().map(AsFd::as_fd));
+        let process = process.as_ref().map(AsFd::as_fd);
+        let wait_ms = process.map_or(LOOK_MS, |_| left_ms);
+        let watched = open.chain(process);
+        let mut fds: Vec<PollFd<'_>> = watched
+            .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
+            .collect();
         // An interrupted poll is as good as a short one.
-        let _ = poll(&mut fds, Some(&timespec(left_ms)));
+        let _ = poll(&mut fds, Some(&timespec(wait_ms.min(left_ms))));
     }
 }
 

@@ -148,6 +148,14 @@ fn a_call_in_process_may_what_its_caller_may_now_and_no_more() {
     let (operator, _) = scoped("operator", &[]);
     let (narrow, _) = scoped("admin", &["fleet.x-fixture", "hosts:read"]);
     let (_, gone) = scoped("admin", &[]);
+    let of_acme = json!({"name": "acme's", "role": "admin", "tenant": "acme"});
+    let acme = fleet.admin.post("/tokens", &of_acme).expect(201);
+    let acme = fleet.admin.with_token(&text(&acme, "token"));
+    let told = acme.get("/fleet/x-fixture/room").expect(200);
+    assert_eq!(
+        (&told["tenant"], &told["role"]),
+        (&json!("acme"), &json!("admin"))
+    );
     let id = gone.trim_start_matches("token:");
     assert_eq!(fleet.admin.delete(&format!("/tokens/{id}")).status, 204);
     let admin = &fleet.admin;
@@ -219,6 +227,27 @@ fn a_call_in_process_may_what_its_caller_may_now_and_no_more() {
             json!({"route": "GET /audit", "principal": "module:fixture"}),
             403,
         ),
+        // A tenant is carried and takes away; whoever has one may not lose it on the way.
+        (&acme, json!({"route": "GET /fleet/x-fixture/room"}), 200),
+        (&acme, json!({"route": "GET /fleet/x-fixture/notes"}), 403),
+        (&acme, json!({"route": "GET /hosts"}), 403),
+        (&acme, json!({"method": "fixture.rule"}), 403),
+        (
+            &acme,
+            json!({"route": "GET /fleet/x-fixture/room", "tenant": ""}),
+            403,
+        ),
+        (
+            &acme,
+            json!({"route": "GET /fleet/x-fixture/room", "tenant": "other"}),
+            403,
+        ),
+        (
+            admin,
+            json!({"route": "GET /fleet/x-fixture/room", "tenant": "acme"}),
+            200,
+        ),
+        (admin, json!({"route": "GET /hosts", "tenant": "acme"}), 403),
         // A method asks what the route asks that it is declared with.
         (admin, json!({"method": "fixture.rule"}), 200),
         (

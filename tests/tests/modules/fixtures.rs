@@ -31,6 +31,11 @@ pub const LAYOUT: Build = Build {
     package: "layout",
     variant: "",
 };
+/// As module API 2.0.0 built modules.
+pub const RELEASED: Build = Build {
+    package: "released",
+    variant: "",
+};
 pub const FOREIGN: Build = Build {
     package: "foreign",
     variant: "",
@@ -92,12 +97,17 @@ fn compile(build: Build, target: &Path) -> PathBuf {
             "fleetwright-plugin-api@2.0.1",
             "libfixture_layout.so",
         ),
+        "released" => (
+            "released",
+            "fleetwright-plugin-api",
+            "libfixture_released.so",
+        ),
         _ => ("foreign", "foreign-module", "libforeign_module.so"),
     };
-    let target = if folder == "foreign" {
-        target.join("foreign")
-    } else {
+    let target = if folder == "fixtures" {
         target.to_owned()
+    } else {
+        target.join(folder)
     };
     let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .args(["build", "--quiet", "--locked", "--manifest-path"])

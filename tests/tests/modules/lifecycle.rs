@@ -7,8 +7,8 @@ use fleetwright_tests::wait::{wait_for, wait_until};
 use serde_json::{Value, json};
 
 use crate::fixtures::{
-    FOREIGN, GOOD, PATIENCE, claims, drop_module, library, listed, module, modules, patched,
-    put_license, start, start_with_fixture, wait_state,
+    FOREIGN, GOOD, PATIENCE, RELEASED, claims, drop_module, library, listed, module, modules,
+    patched, put_license, start, start_with_fixture, wait_state,
 };
 
 fn version(bytes: Vec<u8>, to: &str) -> Vec<u8> {
@@ -43,6 +43,32 @@ fn a_dropped_module_and_then_a_licence_work_without_a_restart() {
     assert_eq!(
         (&body["role"], &body["spawned"]),
         (&json!("admin"), &json!(7))
+    );
+}
+
+#[test]
+fn a_module_that_was_built_with_the_first_released_api_works_on() {
+    let fleet = start();
+    drop_module(&fleet, "released.so", &library(RELEASED));
+    put_license(&fleet, &claims(&["x_released"]));
+    wait_state(&fleet, "released", "running");
+    let told = fleet.admin.get("/fleet/x-released/server").expect(200);
+    assert_eq!(told["interfaces"], 9, "{told}");
+    assert_eq!(
+        (&told["clock"], &told["nobody"]),
+        (&json!(true), &json!(true))
+    );
+    assert_eq!(
+        (&told["tables"], &told["feature"]["new_work"]),
+        (&json!(0), &json!(true))
+    );
+    assert!(told["hosts"].is_object(), "{told}");
+    let api = told["environment"]["module_api"]
+        .as_str()
+        .unwrap_or_default();
+    assert!(
+        api.starts_with("2.") && api != "2.0.0",
+        "{api}: nothing was added yet"
     );
 }
 

@@ -3,6 +3,7 @@
 mod owners;
 mod routes;
 mod streams;
+mod tenants;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

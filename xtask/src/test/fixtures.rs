@@ -1,4 +1,4 @@
-//! What the broken and foreign modules of `tests/abi` stand on: crates of two more workspaces. Compiled beside the product,
+//! What the broken and foreign modules of `tests/abi` stand on: crates of three more workspaces. Compiled beside the product,
 //! which leaves a processor idle where one large crate is waited for; the tests then compile only the modules.
 
 use std::process::Command;
@@ -9,10 +9,11 @@ use crate::cargo::{cargo, root, shown, target};
 
 /// One package at a time, as the tests build them: other choices would have other features. And where the tests look for
 /// what was built.
-const PACKAGES: [(&str, &str); 4] = [
+const PACKAGES: [(&str, &str); 5] = [
     ("fixtures/module", "abi-fixtures"),
     ("fixtures/raw", "abi-fixtures"),
     ("fixtures/layout", "abi-fixtures"),
+    ("released", "abi-fixtures/released"),
     ("foreign", "abi-fixtures/foreign"),
 ];
 

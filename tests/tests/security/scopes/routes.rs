@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::token;
 
-const NOBODY: &str = "01890000-0000-7000-8000-000000000000";
+pub(super) const NOBODY: &str = "01890000-0000-7000-8000-000000000000";
 
 /// What sets hosts to work, independently of the server's own tables.
 fn runs(method: &str, path: &str) -> bool {
@@ -35,7 +35,7 @@ fn runs(method: &str, path: &str) -> bool {
 }
 
 /// The routes of the document that ask for scopes: method, path below the base, scopes.
-fn scoped_routes(fleet: &TestFleet) -> Vec<(String, String, Vec<String>)> {
+pub(super) fn scoped_routes(fleet: &TestFleet) -> Vec<(String, String, Vec<String>)> {
     let document = fleet.admin.get("/openapi.json").expect(200);
     let mut routes = Vec::new();
     for (path, item) in document["paths"].as_object().expect("paths") {
