@@ -8,3 +8,4 @@ mod preempting;
 mod racing;
 mod simulation;
 mod support;
+mod switches;

@@ -1,7 +1,7 @@
 //! A JSON body whose amounts of money are still the decimals that were written: a parsed number would be a float by now, and
 //! the places it does not keep could not be refused.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Request};
@@ -44,7 +44,7 @@ fn with_decimals(mut document: Value, bytes: &[u8]) -> Value {
 fn write_decimals(value: &mut Value, text: &RawValue) {
     match value {
         Value::Object(members) => {
-            let texts: Option<HashMap<String, &RawValue>> = serde_json::from_str(text.get()).ok();
+            let texts: Option<BTreeMap<String, &RawValue>> = serde_json::from_str(text.get()).ok();
             for (name, text) in texts.unwrap_or_default() {
                 let Some(member) = members.get_mut(&name) else {
                     continue;
