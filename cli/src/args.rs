@@ -236,6 +236,7 @@ mod tests {
             "docs/operations.md",
             "docs/rolling-deployments.md",
             "docs/schedules.md",
+            "docs/budgets.md",
             "docs/backup-and-restore.md",
         ] {
             let document = std::fs::read_to_string(root.join(name)).expect(name);

@@ -3,6 +3,7 @@
 
 mod factory;
 mod heartbeats;
+mod kills;
 mod nodes;
 mod refusals;
 mod switches;

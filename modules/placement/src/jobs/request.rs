@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::job::Priority;
 use super::stage::Stage;
+use crate::budgets::money::Usd;
 
 /// The other spelling of each field that has one.
 const SPELLINGS: [(&str, &str); 12] = [
@@ -394,31 +395,23 @@ fn small(text: String, at: &mut At<'_>) -> Option<String> {
     Some(text)
 }
 
-/// Dollars with at most six places, as a number or a text, in micro-dollars.
+/// Dollars in micro-dollars, up to the largest estimate.
 fn micros(value: Value, at: &mut At<'_>) -> Option<i64> {
-    let text = match &value {
-        Value::String(text) => text.clone(),
-        // As it is written: never by way of a float's arithmetic.
-        Value::Number(number) => number.to_string(),
-        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => String::new(),
-    };
-    let read = micros_of(&text).filter(|micros| *micros <= ESTIMATE_MICROS_MAX);
-    if read.is_none() {
-        let detail = "must be an amount in dollars with at most 6 places, up to 1000000";
-        at.refuse("job-estimate-invalid", detail);
+    let most = Usd::of(ESTIMATE_MICROS_MAX);
+    match Usd::from_json(&value) {
+        Ok(amount) if amount <= most => Some(amount.micros),
+        Ok(_) => {
+            at.refuse(
+                "job-estimate-invalid",
+                format_args!("must be at most {most}"),
+            );
+            None
+        }
+        Err(error) => {
+            at.refuse("job-estimate-invalid", error);
+            None
+        }
     }
-    read
-}
-
-fn micros_of(text: &str) -> Option<i64> {
-    let (whole, places) = text.split_once('.').unwrap_or((text, "0"));
-    let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-    if !digits(whole) || !digits(places) || places.len() > 6 {
-        return None;
-    }
-    let whole: i64 = whole.parse().ok()?;
-    let places: i64 = format!("{places:0<6}").parse().ok()?;
-    whole.checked_mul(1_000_000)?.checked_add(places)
 }
 
 /// A new job, as the document shows it.

@@ -14,8 +14,10 @@ use crate::modules::sql_guard::{self, SqlUse};
 const ROWS_MARK: &str = "{rows}";
 /// Statements in one read: a page and what belongs to it.
 const STATEMENTS_MAX: usize = 64;
-/// Parameters of one statement that both databases accept (SQLite's default, PostgreSQL has twice as many).
-const PARAMETERS_MAX: usize = 32_766;
+/// Parameters of one statement of a write of rows, unless a single row has more. SQLite looks for a parameter among those
+/// before it, when a statement is compiled and each time it is bound, so that a thousand rows take longer in one statement
+/// than in fifty; and of equal statements only the first is compiled.
+const PARAMETERS_EACH: usize = 500;
 
 /// A checked SQL step, ready to run in a transaction.
 pub struct SqlStep {
@@ -141,7 +143,7 @@ fn bind(sql: String, cells: Vec<Cell>) -> Statement {
     cells.into_iter().fold(Statement::new(sql), Statement::bind)
 }
 
-/// As many statements as the parameters of all rows need.
+/// Equal statements, but for the last, with all rows.
 fn row_statements(
     sql: &str,
     columns: usize,
@@ -160,7 +162,7 @@ fn row_statements(
     if cells.len() / columns > ROWS_PER_WRITE_MAX {
         return refuse(format!("more than {ROWS_PER_WRITE_MAX} rows in one step"));
     }
-    let rows_each = (PARAMETERS_MAX / columns).max(1);
+    let rows_each = (PARAMETERS_EACH / columns).max(1);
     let chunk = |cells: &[Cell]| {
         let row = |first: usize| {
             let places: Vec<String> = (first..first + columns)
@@ -181,15 +183,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_become_as_few_statements_as_their_parameters_allow() {
-        let cells: Vec<Cell> = (0..20_000).map(Cell::Integer).collect();
+    fn rows_become_statements_of_whole_rows_with_few_parameters() {
+        let cells: Vec<Cell> = (0..400).map(Cell::Integer).collect();
         let statements = row_statements("x {rows}", 4, cells).expect("rows");
         let bound: Vec<usize> = statements.iter().map(Statement::bound).collect();
-        assert_eq!(bound, [20_000]);
-        let wide: Vec<Cell> = (0..50_000).map(Cell::Integer).collect();
-        let statements = row_statements("x {rows} y", 10, wide).expect("rows");
+        assert_eq!(bound, [400]);
+        let wide: Vec<Cell> = (0..600).map(Cell::Integer).collect();
+        let statements = row_statements("x {rows}", 600, wide).expect("rows");
+        assert_eq!(statements.len(), 1, "a row is never parted");
+        let many: Vec<Cell> = (0..1_200).map(Cell::Integer).collect();
+        let statements = row_statements("x {rows} y", 30, many).expect("rows");
         let bound: Vec<usize> = statements.iter().map(Statement::bound).collect();
-        assert_eq!(bound, [32_760, 17_240]);
+        assert_eq!(bound, [480, 480, 240]);
+        assert_eq!(statements[0].sql(), statements[1].sql());
         assert!(
             statements[1].sql().starts_with("x ($1, $2,") && statements[1].sql().ends_with(") y")
         );
