@@ -1,5 +1,6 @@
 //! `fleetwright jobs`: submit jobs, look at them, and decide what becomes of those that wait for somebody.
 
+mod explain;
 mod graph;
 
 use std::path::PathBuf;
@@ -12,7 +13,7 @@ use crate::failure::{Completion, Failure};
 use crate::output::{self, Column};
 use crate::pages::ListArgs;
 use crate::session::Session;
-use crate::{pages, prompt};
+use crate::{factories, pages, prompt};
 
 #[derive(Subcommand)]
 pub enum JobsAction {
@@ -54,6 +55,13 @@ pub enum JobsAction {
     Dag { id: String },
     /// What happened to it last
     Events { id: String },
+    /// Which jobs a factory would get, best first, and what makes the difference; nothing is claimed
+    Explain {
+        /// Its name or id
+        factory: String,
+        #[arg(long, value_name = "PRODUCT")]
+        product: Option<String>,
+    },
 }
 
 #[derive(Args)]
@@ -211,6 +219,20 @@ pub fn run(session: &Session, action: JobsAction) -> Result<Completion, Failure>
                 output::text(&graph::drawn(&graph))?;
             } else {
                 output::data(session.format, &graph)?;
+            }
+        }
+        JobsAction::Explain { factory, product } => {
+            let factory_id = factories::resolve(session, &factory)?;
+            let mut body = json!({ "factory_id": factory_id });
+            if let (Some(product), Value::Object(fields)) = (product, &mut body) {
+                fields.insert("product_id".to_owned(), json!(product));
+            }
+            let answer = client.post("/fleet/jobs/claim?explain=true&dry_run=true", &body)?;
+            if session.is_for_people() {
+                output::items(session, &explain::rows(&answer), &explain::COLUMNS)?;
+                output::text(&explain::notes(&answer))?;
+            } else {
+                output::data(session.format, &answer)?;
             }
         }
         JobsAction::Events { id } => {

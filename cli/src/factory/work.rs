@@ -127,8 +127,8 @@ impl<'a> Worker<'a> {
                     self.journal.tell("waiting", "", &error.to_string());
                     self.floor.rest(pauses.next());
                 }
-                // A claim has no lease that could be stale: whatever that is, it passes.
-                Err(Unsaid::Stale) => self.floor.rest(pauses.next()),
+                // The answer was lost, and by now so is the job.
+                Err(Unsaid::Stale) => claim_id = fresh(),
                 Err(Unsaid::Refused(error)) => self.floor.fail(error.into()),
             }
         }
