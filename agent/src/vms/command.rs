@@ -203,7 +203,7 @@ mod tests {
         };
         assert_eq!(
             said("echo a 5; echo what >&2", 60_000).unwrap(),
-            [vm.clone()]
+            std::slice::from_ref(&vm)
         );
         // The one that is left has the output open; it ends by itself soon after the test.
         let began_ms = clock::monotonic_ms();
