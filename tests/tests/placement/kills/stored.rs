@@ -161,17 +161,17 @@ pub fn check(fleet: &TestFleet, heard: &Heard) {
 }
 
 async fn keeps(db: &Db, heard: &Heard) {
-    let read = async |sql: &str| db.read(Statement::new(sql)).await.expect("it is read");
+    let read = async |sql: &'static str| db.read(Statement::new(sql)).await.expect("it is read");
     let claims =
         read("SELECT factory_id, claim_id, job_id, lease_epoch FROM placement_claim").await;
     let claims: BTreeMap<(String, i64), Claim> = claims
         .iter()
         .map(|row| {
             let claim = Claim {
-                factory_id: row.id("factory_id").expect("an id").to_string(),
+                factory_id: id(row.id("factory_id")),
                 claim_id: row.text("claim_id").expect("a text").to_owned(),
             };
-            let job = row.id("job_id").expect("an id").to_string();
+            let job = id(row.id("job_id"));
             ((job, row.integer("lease_epoch").expect("a number")), claim)
         })
         .collect();
