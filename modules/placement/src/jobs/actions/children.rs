@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::super::decide::submit::{NODES_MAX, nodes};
 use super::super::decide::{self, Actor, Event};
-use super::super::job::Job;
+use super::super::job::{Brief, Job};
 use super::super::request::{Draft, NewChildren};
 use super::super::store::{self, change, edges};
 use super::submit::{added, answer, check_size, prepare, reused, shown, submitter, write};
@@ -79,7 +79,7 @@ async fn missing(
     server: &Server,
     parent: &Job,
     asked: &NewChildren,
-) -> Result<(Vec<Draft>, Vec<usize>, Vec<Job>), PlacementError> {
+) -> Result<(Vec<Draft>, Vec<usize>, Vec<Brief>), PlacementError> {
     let keys: Vec<&str> = asked
         .children
         .iter()

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::super::decide::submit::{NODES_MAX, Node, Planned, Submitter, nodes, plan, size};
 use super::super::decide::touched;
-use super::super::job::Job;
+use super::super::job::{Checkpoint, Job};
 use super::super::request::{DEPENDENCIES_MAX, Draft};
 use super::super::stage::Stage;
 use super::super::store::change::{self, in_steps};
@@ -150,7 +150,7 @@ async fn named(
     let by_key = store::by_keys(server.db(), tenant_id, &keys).await?;
     let mut wanted: Vec<Uuid> = ids.keys().copied().collect();
     wanted.extend(by_key.values().map(|job| job.id));
-    let jobs = store::jobs(server.db(), &wanted, false).await?;
+    let jobs = store::jobs(server.db(), &wanted).await?;
     let mut found = HashMap::new();
     for job in jobs.into_iter().filter(|job| is_visible(context, job)) {
         if let Some(name) = ids.get(&job.id) {
@@ -220,7 +220,11 @@ pub fn shown(jobs: &[Job], parent_id: Uuid) -> Vec<DagNode> {
     children.take(CHILDREN_SHOWN).map(view::node).collect()
 }
 
-pub fn answer(status: u16, job: &Job, children: &[DagNode]) -> Result<Reply, PlacementError> {
+pub fn answer<C: Checkpoint>(
+    status: u16,
+    job: &Job<C>,
+    children: &[DagNode],
+) -> Result<Reply, PlacementError> {
     let submitted = SubmittedView {
         job: view::job(job),
         children: children.to_vec(),
