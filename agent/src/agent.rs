@@ -30,6 +30,7 @@ use crate::session::{self, SessionEnd, Surroundings};
 use crate::sessions::{self, Sessions};
 use crate::status::{self, ConnectionState};
 use crate::tls::TlsError;
+use crate::vms::Vms;
 use crate::{accounts, cgroup, clock, facts, private_file, run_folder};
 
 /// Frames that wait for the core; the connection waits in turn when it is full.
@@ -146,7 +147,7 @@ pub async fn run_with(
         identity,
         sessions: Arc::new(Mutex::new(sessions)),
         inputs,
-        pulse: Pulse::new(config.facts.clone(), boot_id),
+        pulse: Pulse::new(config.facts.clone(), boot_id, Vms::of(config)),
         backoff: Backoff::up_to_seconds(config.reconnect_seconds_max),
         renewal_chance: rand::rng().random(),
         renewed_at: None,

@@ -2,6 +2,7 @@
 //! policy must not be a policy that allows everything.
 
 mod service_setting;
+mod vms;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 pub use service_setting::ServiceManagerSetting;
+pub use vms::{VmsSettings, VmsSource};
 
 use crate::backoff::CAP_SECONDS_DEFAULT;
 
@@ -48,6 +50,7 @@ pub struct Config {
     pub log: LogSettings,
     pub system: SystemSettings,
     pub facts: FactSettings,
+    pub vms: VmsSettings,
 }
 
 /// What this host lets the server do. An empty list of allowed things allows all.
@@ -91,6 +94,9 @@ pub struct SystemSettings {
     /// A cgroup (v2) folder that runs get their own cgroups in; `none` turns cgroups off. Default: the agent's own
     /// cgroup, if it is not the root and may be written.
     pub cgroup: Option<String>,
+    /// Where libvirt notes the machines that run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub libvirt_dir: Option<PathBuf>,
 }
 
 impl SystemSettings {
@@ -98,6 +104,12 @@ impl SystemSettings {
     pub fn boot_id_file(&self) -> &Path {
         let file = self.boot_id_file.as_deref();
         file.unwrap_or(Path::new("/proc/sys/kernel/random/boot_id"))
+    }
+
+    /// Where libvirt, if it is here, notes the virtual machines that run.
+    pub fn libvirt_dir(&self) -> &Path {
+        let folder = self.libvirt_dir.as_deref();
+        folder.unwrap_or(Path::new("/run/libvirt/qemu"))
     }
 
     /// Where the machine names itself.
@@ -165,6 +177,7 @@ impl Default for Config {
             log: LogSettings::default(),
             system: SystemSettings::default(),
             facts: FactSettings::default(),
+            vms: VmsSettings::default(),
         }
     }
 }
@@ -284,7 +297,10 @@ impl Config {
                 return wrong("system", "holds an empty command".to_owned());
             }
         }
-        Ok(self)
+        match self.vms.check() {
+            Ok(()) => Ok(self),
+            Err(why) => wrong("vms", why),
+        }
     }
 }
 
@@ -304,6 +320,7 @@ fn is_list(keys: &[String]) -> bool {
                 | "reboot_command"
                 | "shutdown_command"
                 | "package_manager"
+                | "command"
         )
     )
 }
@@ -393,6 +410,8 @@ mod tests {
         let loud = Config::from_parts(toml::from_str(&on).unwrap(), std::iter::empty()).unwrap();
         assert_eq!((loud.tags, loud.concurrency), (vec!["web".to_owned()], 1));
         assert_eq!(loud.policy.deny_paths, ["/etc/ssh"]);
+        let vms = loud.vms;
+        assert!(vms.pid_dir.is_some() && vms.command.is_some());
     }
 
     #[test]
@@ -410,6 +429,8 @@ mod tests {
                 ("FLEETWRIGHT_AGENT_FACTS__PLATFORM_VERSION", "12"),
                 ("FLEETWRIGHT_AGENT_FACTS__MEMORY_AVAILABLE_MB", "512"),
                 ("FLEETWRIGHT_AGENT_ATTRIBUTES__RACK", "7"),
+                ("FLEETWRIGHT_AGENT_VMS__SOURCE", "command"),
+                ("FLEETWRIGHT_AGENT_VMS__COMMAND", "list-vms,--json"),
                 ("FLEETWRIGHT_AGENT_CONFIG", "/nowhere"),
                 ("HOME", "/root"),
             ],
@@ -423,6 +444,9 @@ mod tests {
         assert_eq!(config.facts.platform_version.as_deref(), Some("12"));
         assert_eq!(config.facts.memory_available_mb, Some(512));
         assert_eq!(config.attributes["rack"], "7");
+        assert_eq!(config.vms.source, VmsSource::Command);
+        let command = config.vms.command.unwrap_or_default();
+        assert_eq!(command, ["list-vms", "--json"]);
     }
 
     #[test]
@@ -438,6 +462,13 @@ mod tests {
             "[policy]\ndeny_paths = ['etc']",
             "[policy]\nallow_operations = ['format_disk']",
             "[system]\nreboot_command = []",
+            "[vms]\nsource = 'vmware'",
+            "[vms]\nsource = 'pid_dir'",
+            "[vms]\nsource = 'command'",
+            "[vms]\nsource = 'command'\ncommand = []",
+            "[vms]\nsource = 'command'\ncommand = ['']",
+            "[vms]\npid_dir = 'run'",
+            "[vms]\nfolder = '/run'",
         ] {
             assert!(load(text, &[]).is_err(), "{text}");
         }

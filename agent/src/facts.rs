@@ -5,10 +5,12 @@ mod network;
 mod system;
 
 use std::path::Path;
+use std::time::Duration;
 
 use fleetwright_protocol::{Facts, Heartbeat, VmReport, vms::capped};
 
 use crate::config::FactSettings;
+use crate::vms::Vms;
 
 /// Identifies the time since the machine was last started.
 pub fn boot_id(file: &Path) -> String {
@@ -65,19 +67,22 @@ pub fn facts(settings: &FactSettings) -> Facts {
 pub struct Pulse {
     settings: FactSettings,
     boot_id: String,
+    vms: Vms,
     last: Option<system::Work>,
 }
 
 impl Pulse {
-    pub fn new(settings: FactSettings, boot_id: String) -> Self {
+    pub fn new(settings: FactSettings, boot_id: String, vms: Vms) -> Self {
         Self {
             settings,
             boot_id,
+            vms,
             last: system::work(),
         }
     }
 
-    pub fn heartbeat(&mut self) -> Heartbeat {
+    /// `period`: between two heartbeats.
+    pub fn heartbeat(&mut self, period: Duration) -> Heartbeat {
         let settings = &self.settings;
         let memory = system::memory();
         let now = system::work();
@@ -85,7 +90,10 @@ impl Pulse {
             .last
             .zip(now)
             .and_then(|(last, now)| last.load_pct_until(&now));
-        let vms = settings.vms.clone().unwrap_or_else(system::vms);
+        let vms = match &settings.vms {
+            Some(said) => Some(said.iter().map(VmReport::named).collect()),
+            None => self.vms.latest(period),
+        };
         let heartbeat = Heartbeat {
             memory_total_mb: settings
                 .memory_total_mb
@@ -98,8 +106,10 @@ impl Pulse {
             kvm_available: settings
                 .kvm_available
                 .or_else(|| Some(system::kvm_available())),
-            vm_count: settings.vm_count.or_else(|| u32::try_from(vms.len()).ok()),
-            vms: Some(capped(vms.into_iter().map(VmReport::named))),
+            vm_count: settings
+                .vm_count
+                .or_else(|| u32::try_from(vms.as_ref()?.len()).ok()),
+            vms: vms.map(capped),
             boot_id: Some(self.boot_id.clone()),
         };
         self.last = now;
@@ -124,8 +134,14 @@ mod tests {
         assert_eq!(facts.memory_total_mb, Some(7));
         assert_eq!(facts.platform.as_deref(), Some("linux"));
         assert!(facts.cpu_count.is_some_and(|count| count > 0));
-        let beat = Pulse::new(settings, "boot".to_owned()).heartbeat();
+        let pulse = |settings| Pulse::new(settings, "boot".to_owned(), Vms::unknown());
+        let second = Duration::from_secs(1);
+        let beat = pulse(settings).heartbeat(second);
         assert_eq!((beat.memory_total_mb, beat.vm_count), (Some(7), Some(2)));
         assert!(beat.memory_available_mb.is_some_and(|free| free > 0));
+        let named = ["a", "b"].map(VmReport::named).to_vec();
+        assert_eq!(beat.vms, Some(named));
+        let beat = pulse(FactSettings::default()).heartbeat(second);
+        assert_eq!((beat.vms, beat.vm_count), (None, None));
     }
 }

@@ -41,3 +41,4 @@ pub mod sessions;
 pub mod status;
 pub mod supervisor;
 pub mod tls;
+pub mod vms;

@@ -52,6 +52,30 @@ pub fn with_variable(name: &str, value: &str) -> Vec<Process> {
         .collect()
 }
 
+/// When the machine started, by the wall clock as it is set now: seconds since 1970.
+pub fn boot_unix_seconds() -> Option<i64> {
+    let stat = std::fs::read_to_string("/proc/stat").ok()?;
+    let line = stat.lines().find_map(|line| line.strip_prefix("btime "))?;
+    line.trim().parse().ok()
+}
+
+/// Memory that a process takes of its machine, in mebibytes; pages of the huge kind count, which a guest may be made of.
+pub fn memory_resident_mb(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    parse_resident_mb(&status)
+}
+
+fn parse_resident_mb(status: &str) -> Option<u64> {
+    let kilobytes = |key: &str| -> Option<u64> {
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
+        line.trim().strip_suffix("kB")?.trim().parse().ok()
+    };
+    let huge = kilobytes("HugetlbPages").unwrap_or_default();
+    Some(kilobytes("VmRSS")?.saturating_add(huge) / 1024)
+}
+
 fn pids() -> impl Iterator<Item = u32> {
     std::fs::read_dir("/proc")
         .into_iter()
@@ -122,6 +146,15 @@ mod tests {
                 format!("42 (a) Z 7 42 41 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 {threads} 0 9876");
             assert_eq!(parse_stat(&stat).unwrap().zombie, dead, "{threads} threads");
         }
+    }
+
+    #[test]
+    fn huge_pages_are_memory_too() {
+        let status = "Name:\tqemu VmRSS: 1 kB\nVmHWM:\t 9 kB\nVmRSS:\t    4096 kB\nHugetlbPages:\t 2097152 kB\n";
+        assert_eq!(parse_resident_mb(status), Some(2_052));
+        assert_eq!(parse_resident_mb("VmRSS:\t 2047 kB\n"), Some(1));
+        assert_eq!(parse_resident_mb("Name:\tkthreadd\n"), None);
+        assert!(memory_resident_mb(std::process::id()).is_some_and(|memory| memory > 0));
     }
 
     #[test]

@@ -189,15 +189,23 @@ async fn serve(
             .unwrap_or(surroundings.heartbeat_seconds_default),
     );
     let ping = surroundings.silence_max / PINGS;
+    let (protocol, protocols) = watch::channel(String::new());
     let settings = Reading {
         inputs: surroundings.inputs,
         silence_max: surroundings.silence_max,
         // What this host's own settings say wins.
         period: surroundings.heartbeat_seconds.is_none().then_some(&period),
+        protocol: &protocol,
+    };
+    let mut beating = Beating {
+        ping,
+        periods,
+        protocols,
+        pulse: surroundings.pulse,
     };
     let reason = tokio::select! {
         reason = read(stream, settings, on_welcome) => reason,
-        reason = write(&mut sink, controls, outputs, (ping, periods), surroundings.pulse) => reason,
+        reason = write(&mut sink, controls, outputs, &mut beating) => reason,
         () = wanted(end) => SessionEnd::Ended,
     };
     // A farewell, if the peer still takes one.
@@ -231,6 +239,28 @@ struct Reading<'a> {
     inputs: &'a mpsc::Sender<Input>,
     silence_max: Duration,
     period: Option<&'a watch::Sender<u64>>,
+    /// The version of the protocol that the server welcomes us with.
+    protocol: &'a watch::Sender<String>,
+}
+
+/// What is said at its time. The version is empty before the welcome.
+struct Beating<'a> {
+    ping: Duration,
+    periods: watch::Receiver<u64>,
+    protocols: watch::Receiver<String>,
+    pulse: &'a mut Pulse,
+}
+
+impl Beating<'_> {
+    fn period(&mut self) -> Duration {
+        Duration::from_secs(*self.periods.borrow_and_update())
+    }
+
+    fn heartbeat(&mut self) -> AgentFrame {
+        let period = self.period();
+        let heartbeat = self.pulse.heartbeat(period);
+        AgentFrame::Heartbeat(heartbeat.for_server(&self.protocols.borrow()))
+    }
 }
 
 async fn read(
@@ -265,9 +295,10 @@ async fn read(
                     {
                         period.send_replace(seconds);
                     }
-                    if matches!(frame, ServerFrame::Welcome { .. })
+                    if let ServerFrame::Welcome { protocol, .. } = &frame
                         && let Some(on_welcome) = on_welcome.take()
                     {
+                        reading.protocol.send_replace(protocol.to_string());
                         on_welcome();
                     }
                     if !bring(reading.inputs, frame, text.len()).await {
@@ -345,9 +376,9 @@ async fn write(
     sink: &mut SplitSink<Socket, Message>,
     mut controls: mpsc::Receiver<AgentFrame>,
     mut outputs: mpsc::Receiver<AgentFrame>,
-    (ping, mut periods): (Duration, watch::Receiver<u64>),
-    pulse: &mut Pulse,
+    beating: &mut Beating<'_>,
 ) -> SessionEnd {
+    let ping = beating.ping;
     let mut ping = tokio::time::interval_at(Instant::now() + ping, ping);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // Hello comes first, whatever the clock says.
@@ -364,12 +395,12 @@ async fn write(
             }
             _ = ping.tick() => sink.send(Message::Ping(tungstenite::Bytes::new())).await,
             () = tokio::time::sleep_until(heartbeat_at) => {
-                heartbeat_at = Instant::now() + Duration::from_secs(*periods.borrow_and_update());
-                batch.push(AgentFrame::Heartbeat(pulse.heartbeat()));
+                heartbeat_at = Instant::now() + beating.period();
+                batch.push(beating.heartbeat());
                 send(sink, &mut batch).await
             }
-            Ok(()) = periods.changed() => {
-                heartbeat_at = heartbeat_at.min(Instant::now() + Duration::from_secs(*periods.borrow_and_update()));
+            Ok(()) = beating.periods.changed() => {
+                heartbeat_at = heartbeat_at.min(Instant::now() + beating.period());
                 Ok(())
             }
             Some(frame) = outputs.recv() => {

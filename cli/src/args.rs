@@ -7,6 +7,7 @@ use crate::blobs::BlobsAction;
 use crate::budgets::BudgetsAction;
 use crate::bulk::BulkAction;
 use crate::commands::CommandsAction;
+use crate::factories::FactoriesAction;
 use crate::groups::GroupsAction;
 use crate::hosts::HostsAction;
 use crate::jobs::JobsAction;
@@ -94,6 +95,12 @@ pub enum Command {
     Jobs {
         #[command(subcommand)]
         action: JobsAction,
+    },
+    /// Who takes jobs; `factory run` is a worker
+    #[command(visible_alias = "factory")]
+    Factories {
+        #[command(subcommand)]
+        action: FactoriesAction,
     },
     /// Hosts seen as capacity
     Nodes {
@@ -229,6 +236,7 @@ mod tests {
             "docs/operations.md",
             "docs/rolling-deployments.md",
             "docs/schedules.md",
+            "docs/budgets.md",
             "docs/backup-and-restore.md",
         ] {
             let document = std::fs::read_to_string(root.join(name)).expect(name);

@@ -1,7 +1,7 @@
 //! HTTP to the server: one request in, one JSON value or one [`ClientError`] out. No knowledge of any route.
 
-use std::cell::RefCell;
 use std::io::{BufReader, Read as _};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -40,12 +40,12 @@ pub enum ClientError {
 pub struct Client {
     agent: Agent,
     server: String,
-    token: RefCell<Option<String>>,
+    token: Mutex<Option<String>>,
     renew: Option<Renew>,
 }
 
 /// Exchanges a token that was refused for one that is not; `None` if that cannot be done.
-pub type Renew = Box<dyn Fn(&str) -> Option<String>>;
+pub type Renew = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 /// A request below `/api/v1`.
 pub struct Call<'a> {
@@ -89,7 +89,7 @@ impl Client {
         Ok(Self {
             agent,
             server,
-            token: RefCell::new(token),
+            token: Mutex::new(token),
             renew: None,
         })
     }
@@ -235,14 +235,19 @@ impl Client {
         let (true, Some(renew)) = (is_refused, &self.renew) else {
             return result;
         };
-        let refused = self.token.borrow().clone().unwrap_or_default();
+        let refused = self.token().unwrap_or_default();
         match renew(&refused) {
             Some(fresh) => {
-                self.token.replace(Some(fresh));
+                *self.token.lock().unwrap_or_else(PoisonError::into_inner) = Some(fresh);
                 work()
             }
             None => result,
         }
+    }
+
+    fn token(&self) -> Option<String> {
+        let token = self.token.lock();
+        token.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn call_once(&self, call: &Call<'_>) -> Result<Value, ClientError> {
@@ -274,7 +279,7 @@ impl Client {
         let request = Request::builder()
             .method(method)
             .uri(format!("{}{BASE}{path}", self.server));
-        match self.token.borrow().as_ref() {
+        match self.token() {
             Some(token) => request.header("authorization", format!("Bearer {token}")),
             None => request,
         }
@@ -350,7 +355,7 @@ pub fn rest(pause: Duration) {
 }
 
 /// Whether the same request may well succeed a moment later.
-fn is_passing(error: &ClientError) -> bool {
+pub fn is_passing(error: &ClientError) -> bool {
     match error {
         // In progress: an attempt whose answer was lost, and which the server still carries out.
         ClientError::Problem(problem) => {

@@ -11,6 +11,8 @@ mod commands;
 mod completions;
 mod credentials;
 mod events;
+mod factories;
+mod factory;
 mod failure;
 mod follow;
 mod groups;
@@ -97,6 +99,7 @@ fn with_session(session: Session, command: Command) -> Result<Completion, Failur
         Command::Rolling { action } => rolling::run(&session, action),
         Command::Schedules { action } => schedules::run(&session, action),
         Command::Budgets { action } => budgets::run(&session, action),
+        Command::Factories { action } => factories::run(&session, action),
         Command::Jobs { action } => jobs::run(&session, action),
         Command::Nodes { action } => nodes::run(&session, action),
         Command::Place { action } => place::run(&session, action),

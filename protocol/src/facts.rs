@@ -72,6 +72,21 @@ impl Facts {
     }
 }
 
+impl Heartbeat {
+    /// The same as a server reads it that has welcomed the agent with this version: one before 1.1 breaks off at an entry that is
+    /// an object, and keeps few.
+    #[must_use]
+    pub fn for_server(mut self, protocol: &str) -> Self {
+        if !vms::reads_objects(protocol)
+            && let Some(vms) = &mut self.vms
+        {
+            vms.truncate(FACT_ENTRIES_MAX);
+            vms.iter_mut().for_each(|vm| vm.memory_resident_mb = None);
+        }
+        self
+    }
+}
+
 /// Cuts a list of short strings (addresses, tags) to its limits.
 pub fn cap_list(list: &mut Vec<String>) {
     list.truncate(FACT_ENTRIES_MAX);

@@ -7,10 +7,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::ser::{SerializeStruct as _, Serializer};
 use serde::{Deserialize, Serialize};
 
-use crate::facts::Heartbeat;
-use crate::limits::{
-    FACT_CHARS_MAX, FACT_ENTRIES_MAX, VM_ID_BYTES_MAX, VMS_BYTES_MAX, VMS_ENTRIES_MAX,
-};
+use crate::limits::{FACT_CHARS_MAX, VM_ID_BYTES_MAX, VMS_BYTES_MAX, VMS_ENTRIES_MAX};
 
 /// Since this minor version of the protocol's first major one, servers read entries that are objects.
 const OBJECTS_SINCE: (u32, u32) = (1, 1);
@@ -57,22 +54,8 @@ pub fn capped(vms: impl IntoIterator<Item = VmReport>) -> Vec<VmReport> {
         .collect()
 }
 
-impl Heartbeat {
-    /// The same as a server reads it that has welcomed the agent with this version: one before 1.1 breaks off at an entry that is
-    /// an object, and keeps few.
-    #[must_use]
-    pub fn for_server(mut self, protocol: &str) -> Self {
-        if !reads_objects(protocol)
-            && let Some(vms) = &mut self.vms
-        {
-            vms.truncate(FACT_ENTRIES_MAX);
-            vms.iter_mut().for_each(|vm| vm.memory_resident_mb = None);
-        }
-        self
-    }
-}
-
-fn reads_objects(protocol: &str) -> bool {
+/// Whether a server that has welcomed an agent with this version reads entries that are objects.
+pub(crate) fn reads_objects(protocol: &str) -> bool {
     let mut parts = protocol.split('.').map(str::parse::<u32>);
     match (parts.next(), parts.next()) {
         (Some(Ok(major)), Some(Ok(minor))) => (major, minor) >= OBJECTS_SINCE,
@@ -277,8 +260,9 @@ const _: () = assert!(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::facts::Heartbeat;
     use crate::frame::{AgentFrame, PROTOCOL_VERSION, read_agent_frame};
-    use crate::limits::FRAME_BYTES_MAX;
+    use crate::limits::{FACT_ENTRIES_MAX, FRAME_BYTES_MAX};
 
     fn vm(id: &str, memory: impl Into<Option<u64>>) -> VmReport {
         VmReport {

@@ -291,6 +291,18 @@ impl Config {
         table.to_string()
     }
 
+    /// What modules are told of the settings.
+    pub fn for_modules(&self) -> std::collections::BTreeMap<String, serde_json::Value> {
+        let placement = serde_json::to_value(&self.placement).unwrap_or_default();
+        [
+            ("preemption", self.preemption.into()),
+            ("budgets", self.budgets.into()),
+            ("placement", placement),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into()
+    }
+
     fn check(&self) -> Result<(), ConfigError> {
         let refuse = |text: &str| Err(ConfigError::Value(text.to_owned()));
         if self.tls.cert.is_some() != self.tls.key.is_some() {
@@ -331,7 +343,7 @@ impl Config {
         if self.data_dir.as_os_str().is_empty() {
             return refuse("data_dir must not be empty");
         }
-        self.placement.check()
+        self.placement.check().map_err(ConfigError::Value)
     }
 }
 

@@ -1,11 +1,6 @@
-//! Operating system, memory, processors and virtual machines.
+//! Operating system, memory and processors.
 
 use std::path::Path;
-
-/// Where libvirt notes the machines that run.
-const LIBVIRT_RUNNING: &str = "/run/libvirt/qemu";
-/// Names sent with a heartbeat; the count covers all of them up to here.
-const VMS_MAX: usize = 64;
 
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct OsRelease {
@@ -65,19 +60,6 @@ pub fn cpu_count() -> Option<u32> {
 
 pub fn kvm_available() -> bool {
     Path::new("/dev/kvm").exists()
-}
-
-/// Names of the virtual machines that run here.
-pub fn vms() -> Vec<String> {
-    let mut names: Vec<String> = std::fs::read_dir(LIBVIRT_RUNNING)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| Some(entry.file_name().to_str()?.strip_suffix(".pid")?.to_owned()))
-        .take(VMS_MAX)
-        .collect();
-    names.sort();
-    names
 }
 
 fn parse_os_release(text: &str) -> OsRelease {

@@ -89,7 +89,7 @@ impl Tools for SystemTools {
 
 /// The words with the paths of the tools they name: of the first, and of the one that `env` is to run. A path that the
 /// host's owner has written into the settings stays as it is.
-fn located(argv: &[String]) -> io::Result<Vec<String>> {
+pub fn located(argv: &[String]) -> io::Result<Vec<String>> {
     let mut located = argv.to_vec();
     let sets = |word: &&mut String| word.contains('=');
     let mut words = located.iter_mut();

@@ -108,6 +108,41 @@ fn an_agent_enrols_runs_reconnects_and_stops() {
     });
 }
 
+#[test]
+fn machines_have_their_memory_for_servers_that_read_it_and_names_for_others() {
+    within(async {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("web.pid");
+        std::fs::write(file, std::process::id().to_string()).unwrap();
+        let settings = format!(
+            "vms = {{source = \"pid_dir\", pid_dir = {:?}}}",
+            folder.path()
+        );
+        let (server, host) = (FakeServer::start().await, Host::with(&settings));
+        enroll(&server, &host, DAY).await;
+        let _agent = Running::start(&host);
+        let machines = |frame| match frame {
+            AgentFrame::Heartbeat(heartbeat) => Some((heartbeat.vms?, heartbeat.vm_count)),
+            _ => None,
+        };
+        for (protocol, is_known) in [("1.0", false), ("1.1", true), ("1.0", false), ("2.7", true)] {
+            let mut link = server.link().await;
+            link.welcome_with(protocol).await;
+            // One before the welcome was read is for the oldest server.
+            link.expect("a heartbeat", machines).await;
+            let (vms, count) = link.expect("another", machines).await;
+            assert_eq!((vms[0].id.as_str(), vms.len(), count), ("web", 1, Some(1)));
+            let memory = vms[0].memory_resident_mb;
+            assert_eq!(
+                memory.is_some_and(|memory| memory > 0),
+                is_known,
+                "{protocol}: {memory:?}"
+            );
+            link.close(1001, "restarting").await;
+        }
+    });
+}
+
 /// `kill -9`: the supervisor (forked, not executed, in a running agent) outlives it, and the next agent finds it.
 #[test]
 fn an_agent_killed_under_a_script_finds_it_again() {

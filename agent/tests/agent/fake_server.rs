@@ -250,8 +250,13 @@ impl Link {
     }
 
     pub async fn welcome(&mut self) {
+        self.welcome_with("1.0").await;
+    }
+
+    /// As a server of this version of the protocol.
+    pub async fn welcome_with(&mut self, protocol: &str) {
         self.send(&ServerFrame::Welcome {
-            protocol: "1.0".into(),
+            protocol: protocol.into(),
             server_version: "test".into(),
             host_id: HOST_ID.parse().unwrap(),
             heartbeat_seconds: 1,

@@ -11,10 +11,20 @@ CREATE TABLE placement_node (
     -- JSON; NULL until a heartbeat was saved.
     capacity       TEXT,
     saved_at       BIGINT,
-    -- Rises with each placement that begins or ends on it: a decision made on an older one is made again.
+    -- Rises with all that happens to it and its placements: a decision made on an older one is made again.
     generation     BIGINT NOT NULL DEFAULT 0,
+    -- The count of all such changes of all nodes at its last one: who follows them asks for what is above.
+    changed        BIGINT NOT NULL DEFAULT 0,
     revision       BIGINT NOT NULL DEFAULT 0
 );
+CREATE INDEX placement_node_changed ON placement_node (changed);
+
+-- One row: how many changes there were. Whoever counts one holds the row until it commits, so that none appears behind a higher one.
+CREATE TABLE placement_changes (
+    id             BIGINT NOT NULL PRIMARY KEY CHECK (id = 1),
+    value          BIGINT NOT NULL
+);
+INSERT INTO placement_changes (id, value) VALUES (1, 0);
 
 CREATE TABLE placement_tenant (
     tenant_id         TEXT   NOT NULL PRIMARY KEY,

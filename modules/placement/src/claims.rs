@@ -1,6 +1,7 @@
 //! Claims: which job a factory gets next, with seats, preemption, leases and the reaper.
 
 pub mod actions;
+pub mod claim;
 pub mod claimer;
 pub mod commit;
 pub mod decide;

@@ -29,7 +29,7 @@ impl Module for Placement {
     async fn start(server: Server) -> Result<(Self, Router), ModuleError> {
         let fleet = nodes::fleet::Fleet::new(&server);
         let router = http::router_over(&server, &fleet);
-        nodes::start(&fleet);
+        nodes::start(&fleet)?;
         placements::start(&fleet);
         jobs::start(&server);
         claims::start(&server);

@@ -10,13 +10,21 @@ pub mod store;
 pub mod totals;
 pub mod view;
 
-use fleet::Fleet;
+/// What placements put into their batches, and how they read what is live.
+pub use store::{LIVE_COLUMNS, live, take, touch};
 
-/// Starts its loops.
-pub fn start(fleet: &Fleet) {
+use fleet::Fleet;
+use fleetwright_plugin_api::sdk::ModuleError;
+
+/// Starts its loops. Fails on a server that cannot say what agents report.
+pub fn start(fleet: &Fleet) -> Result<(), ModuleError> {
     let server = fleet.server().clone();
+    server.capacity()?;
+    let heard = fleet.clone();
+    server.spawn("placement-heartbeats", move || feed::follow(heard.clone()));
     let followed = fleet.clone();
     server.spawn("placement-nodes", move || fleet::follow(followed.clone()));
     let saved = fleet.clone();
     server.spawn("placement-saved", move || fleet::keep_saved(saved.clone()));
+    Ok(())
 }

@@ -20,7 +20,7 @@ pub struct Limits {
     /// A node without a heartbeat for so long is no candidate.
     pub node_stale_seconds: u32,
     /// What a node keeps free, in MiB.
-    pub headroom_mb: u32,
+    pub headroom_mb: u64,
     /// vCPUs for each CPU of a node.
     pub cpu_overcommit: f64,
     pub strategy: Strategy,

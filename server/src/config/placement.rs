@@ -4,8 +4,6 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Config, ConfigError};
-
 /// From a second to a day: what is stale or leased for longer is better said by a person.
 const SECONDS: RangeInclusive<u32> = 1..=24 * 3600;
 /// No machine has as much memory.
@@ -60,8 +58,9 @@ impl Default for Placement {
 }
 
 impl Placement {
-    pub(super) fn check(&self) -> Result<(), ConfigError> {
-        let refuse = |text: &str| Err(ConfigError::Value(text.to_owned()));
+    /// What is out of range, in a line.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let refuse = |text: &str| Err(text.to_owned());
         for (name, seconds) in [
             ("node_stale_seconds", self.node_stale_seconds),
             ("lease_seconds", self.lease_seconds),
@@ -86,25 +85,11 @@ impl Placement {
     }
 }
 
-impl Config {
-    /// What modules are told of the settings.
-    pub fn for_modules(&self) -> std::collections::BTreeMap<String, serde_json::Value> {
-        let placement = serde_json::to_value(&self.placement).unwrap_or_default();
-        [
-            ("preemption", self.preemption.into()),
-            ("budgets", self.budgets.into()),
-            ("placement", placement),
-        ]
-        .map(|(name, value)| (name.to_owned(), value))
-        .into()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
-    use super::*;
+    use crate::config::Config;
 
     fn load(text: &str, variables: &[(&str, &str)]) -> Result<Config, String> {
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());

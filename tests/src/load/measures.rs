@@ -2,8 +2,10 @@
 //! libraries. A measure reports; it never fails because of a time.
 
 mod bulk;
+mod claims;
 mod crowded;
 mod output;
+mod placing;
 mod real;
 mod requests;
 mod routes;
@@ -23,7 +25,7 @@ pub use size::Size;
 /// Name, what it measures, how.
 type Measure = (&'static str, &'static str, fn(&mut Report, Size));
 
-pub const ALL: [Measure; 11] = [
+pub const ALL: [Measure; 15] = [
     (
         "crowd",
         "memory of idle agents, heartbeats, bulk operations over simulated agents, API latency meanwhile",
@@ -58,6 +60,26 @@ pub const ALL: [Measure; 11] = [
         "schedules",
         "launches of schedules that are due in one second, and what waiting ones cost",
         schedules::measure,
+    ),
+    (
+        "claims",
+        "claims of 64 factories at once out of 1,000, 10,000 and 100,000 queued jobs",
+        claims::measure_sqlite,
+    ),
+    (
+        "claims-postgres",
+        "the same on PostgreSQL",
+        claims::measure_postgres,
+    ),
+    (
+        "placements",
+        "placements over 100, 1,000, 5,000 and 10,000 nodes that are simulated agents",
+        placing::measure_sqlite,
+    ),
+    (
+        "placements-postgres",
+        "the same on PostgreSQL",
+        placing::measure_postgres,
     ),
     (
         "routes",

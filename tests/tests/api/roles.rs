@@ -30,6 +30,8 @@ fn required_role(method: &str, path: &str) -> &'static str {
         || (path.starts_with("/secrets") && method != "get")
         // Spending is a job's business; how much may be spent is not.
         || (path.starts_with("/fleet/budgets") && method != "get" && !path.ends_with("/spend"))
+        // As is how much of the fleet a tenant may have.
+        || (path.ends_with("/quota") && method != "get")
     {
         return "admin";
     }

@@ -1,3 +1,4 @@
-//! What agents say of their machines, as placement goes by it.
+//! Placement in a real server: what agents say of their machines, and what killed servers leave.
 
 mod heartbeats;
+mod kills;

@@ -15,11 +15,8 @@ const PAGE: u32 = 200;
 
 /// Keeps windows until the module is stopped.
 pub async fn keep_windows(server: Server, is_enforced: bool) {
-    if is_enforced {
-        let batch = change::close_all(Batch::new(), server.now_us());
-        if let Err(error) = server.db().commit(&server.own_context(), batch).await {
-            tracing::warn!(%error, "budgets that reached their ceilings could not be paused");
-        }
+    if is_enforced && let Err(error) = close_open(&server).await {
+        tracing::warn!(%error, "budgets that reached their ceilings could not be paused");
     }
     loop {
         let pause = match roll_over_lapsed(&server, is_enforced).await {
@@ -47,6 +44,15 @@ pub async fn roll_over_lapsed(
             roll_over(server, &budget, is_enforced).await?;
         }
     }
+}
+
+/// Pauses what reached its ceiling while nothing was enforced.
+async fn close_open(server: &Server) -> Result<(), ServerError> {
+    if !store::is_any_open_at_its_ceiling(server.db()).await? {
+        return Ok(());
+    }
+    let batch = change::close_all(Batch::new(), server.now_us());
+    server.db().commit(&server.own_context(), batch).await
 }
 
 fn until(now_us: i64, end_us: Option<i64>) -> Duration {

@@ -119,6 +119,17 @@ impl Usd {
         Ok(read)
     }
 
+    /// From a text with a decimal, or a number that was parsed already.
+    pub fn from_json(value: &Value) -> Result<Self, MoneyError> {
+        match value {
+            Value::String(text) => Self::from_decimal(text),
+            Value::Number(number) => Self::from_parsed(number),
+            Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => {
+                Err(MoneyError::NoNumber)
+            }
+        }
+    }
+
     pub fn of(micros: i64) -> Self {
         Self { micros }
     }
@@ -160,13 +171,7 @@ impl utoipa::ToSchema for Usd {}
 
 impl FromInput for Usd {
     fn from_input(value: Value, at: &mut At<'_>) -> Option<Self> {
-        let read = match &value {
-            Value::String(text) => Self::from_decimal(text),
-            Value::Number(number) => Self::from_parsed(number),
-            Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => {
-                Err(MoneyError::NoNumber)
-            }
-        };
+        let read = Self::from_json(&value);
         read.map_err(|error| at.refuse(CODE, error)).ok()
     }
 }

@@ -132,6 +132,13 @@ pub async fn lapsed(db: &Database, now_us: i64, limit: u32) -> Result<Vec<Budget
     budgets(db, Statement::new(sql).bind(now_us).bind(limit)).await
 }
 
+/// Whether something reached its ceiling while nothing was enforced.
+pub async fn is_any_open_at_its_ceiling(db: &Database) -> Result<bool, ServerError> {
+    let sql = "SELECT product_id FROM placement_budget WHERE paused_by IS NULL AND spent_micros >= ceiling_micros LIMIT 1";
+    let rows = db.read_one(Statement::new(sql)).await?;
+    Ok(rows.first().is_some())
+}
+
 /// When the next window ends.
 pub async fn next_end_us(db: &Database) -> Result<Option<i64>, ServerError> {
     let sql =
@@ -185,14 +192,24 @@ pub async fn days(
     Ok(days.collect::<Result<_, RowError>>()?)
 }
 
-/// What was spent on that day and after.
-pub async fn spent_since(db: &Database, product_id: &str, day: i64) -> Result<i64, ServerError> {
-    let sql = "SELECT CAST(COALESCE(SUM(amount_micros), 0) AS BIGINT) AS spent FROM placement_spend_day \
+/// What was spent on that day and after; none where that is more than can be counted. Summed in parts, because a sum that
+/// overflows is an error of the database.
+pub async fn spent_since(
+    db: &Database,
+    product_id: &str,
+    day: i64,
+) -> Result<Option<i64>, ServerError> {
+    let sql = "SELECT CAST(COALESCE(SUM(amount_micros / 1000000), 0) AS BIGINT) AS dollars, \
+               CAST(COALESCE(SUM(amount_micros % 1000000), 0) AS BIGINT) AS micros FROM placement_spend_day \
                WHERE product_id = $1 AND day >= $2";
     let statement = Statement::new(sql).bind(product_id).bind(day);
     let rows = db.read_one(statement).await?;
-    let spent = rows.first().map(|row| row.integer("spent")).transpose()?;
-    Ok(spent.unwrap_or_default())
+    let Some(row) = rows.first() else {
+        return Ok(Some(0));
+    };
+    let sum = i128::from(row.integer("dollars")?) * 1_000_000 + i128::from(row.integer("micros")?);
+    let most = i128::from(change::DOLLARS_MAX) * 1_000_000;
+    Ok(i64::try_from(sum).ok().filter(|_| sum < most))
 }
 
 async fn budgets(db: &Database, statement: Statement) -> Result<Vec<Budget>, ServerError> {

@@ -6,7 +6,8 @@ use fleetwright_plugin_api::sdk::CallContext;
 use futures_util::future::{Either, select};
 use uuid::Uuid;
 
-use super::claimer::{Claim, Claimer, Outcome};
+use super::claim::Claim;
+use super::claimer::{Claimer, Outcome};
 use super::decide::Ask;
 use super::request::{Asked, ClaimQuery};
 use crate::error::PlacementError;

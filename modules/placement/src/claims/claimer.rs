@@ -5,11 +5,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use fleetwright_plugin_api::sdk::{Batch, CallContext, Problem, Reply, Server, ServerError};
+use fleetwright_plugin_api::sdk::{Batch, Problem, Reply, Server, ServerError};
 use futures_util::future::join_all;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use super::claim::Claim;
 use super::commit::{self, Taken};
 use super::decide::{Ask, Decision, decide};
 use super::look::{Sight, look};
@@ -24,17 +25,6 @@ use crate::settings::Settings;
 
 /// Decided on at once: one look serves so many.
 const TOGETHER_MAX: usize = 64;
-
-/// A claim as it was asked for.
-#[derive(Clone, Debug)]
-pub struct Claim {
-    pub context: CallContext,
-    pub ask: Ask,
-    pub claim_id: Option<String>,
-    pub explain: bool,
-    /// Only explained.
-    pub is_dry: bool,
-}
 
 /// What came of it.
 #[derive(Clone, Debug)]
@@ -232,8 +222,11 @@ impl Claimer {
             }
             Decision::Again => return Some(one),
         };
+        let job = found.get(job_id);
+        let rooms = &sight.situation.rooms;
         let taken = Taken {
-            job: found.get(job_id),
+            job,
+            is_budgeted: job.is_some_and(|job| rooms.contains_key(&job.product_id)),
             victim: victim_id.map(|id| found.get(id)),
             body,
             explanation: explanation(),

@@ -4,7 +4,7 @@ use fleetwright_plugin_api::sdk::{AuditEntry, Batch, Reply, Server};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::claimer::Claim;
+use super::claim::Claim;
 use super::store::{self, Named};
 use super::view::{self, Explanation};
 use crate::budgets;
@@ -19,6 +19,8 @@ use crate::settings::Settings;
 pub struct Taken<'a> {
     pub job: Option<&'a Job>,
     pub victim: Option<Option<&'a Job>>,
+    /// Its product had a budget when it was decided. One that is added meanwhile counts from the next claim on.
+    pub is_budgeted: bool,
     pub body: Option<&'a str>,
     pub explanation: Option<Explanation>,
 }
@@ -46,7 +48,7 @@ pub fn batch(
     } else {
         batch = take(batch, job, &claimed, claim);
     }
-    if settings.budgets {
+    if taken.is_budgeted {
         let (product, micros) = (&job.product_id, job.estimate_micros);
         batch = budgets::store::reserve(batch, product, job.id, claimed.lease_epoch, micros);
     }

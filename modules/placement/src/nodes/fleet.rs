@@ -9,11 +9,9 @@ use fleetwright_plugin_api::sdk::{Batch, Server, ServerError};
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
-use super::feed::Heartbeat;
-use super::node::Live;
+use super::node::{Heartbeat, Live};
 use super::registry::Registry;
 use super::store;
-use crate::placements::store as placements;
 use crate::settings::{Limits, Settings};
 
 /// Entries of the inventory's feed asked for at once: the most the server gives.
@@ -41,6 +39,8 @@ struct Shared {
     registry: RwLock<Registry>,
     /// Whether what was saved has been read; held by who brings the registry up to date.
     restored: Mutex<bool>,
+    /// The count of changes up to which what others stored is known; held by who reads what is above.
+    changed: Mutex<i64>,
 }
 
 impl Fleet {
@@ -51,6 +51,7 @@ impl Fleet {
                 limits: Settings::of(server).placement,
                 registry: RwLock::default(),
                 restored: Mutex::new(false),
+                changed: Mutex::new(0),
             }),
         }
     }
@@ -95,16 +96,16 @@ impl Fleet {
         Ok(())
     }
 
-    /// Reads again what was stored of the nodes that somebody else has changed.
+    /// Reads again what was stored of the nodes that somebody else has changed: as much work as there are changes.
     pub async fn refresh(&self) -> Result<(), ServerError> {
         self.catch_up().await?;
-        let mut after = Uuid::nil();
+        let mut changed = self.shared.changed.lock().await;
         loop {
-            let page = store::nodes(self.server().db(), after).await?;
-            let Some(last) = page.last().map(|saved| saved.host_id) else {
+            let page = store::changed(self.server().db(), *changed).await?;
+            let Some(last) = page.last().map(|saved| saved.changed) else {
                 return Ok(());
             };
-            let changed = {
+            let newer = {
                 let registry = self.known();
                 let is_newer = |saved: &store::Saved| {
                     let known = registry.node(saved.host_id).map(|node| node.generation);
@@ -112,10 +113,10 @@ impl Fleet {
                 };
                 page.into_iter().filter(is_newer).collect::<Vec<_>>()
             };
-            for some in changed.chunks(NODES_PER_RELOAD) {
+            for some in newer.chunks(NODES_PER_RELOAD) {
                 self.reload(some).await?;
             }
-            after = last;
+            *changed = last;
         }
     }
 
@@ -142,7 +143,7 @@ impl Fleet {
         let mut live: BTreeMap<Uuid, Vec<Live>> = BTreeMap::new();
         let mut after = Uuid::nil();
         loop {
-            let page = placements::live_on(self.server().db(), &ids, after).await?;
+            let page = store::live_on(self.server().db(), &ids, after).await?;
             let Some((_, last)) = page.last() else { break };
             after = last.id;
             for (host_id, one) in page {
@@ -188,20 +189,26 @@ impl Fleet {
     }
 
     async fn restore(&self) -> Result<(), ServerError> {
-        let mut after = Uuid::nil();
+        // Before anything is read: what comes meanwhile is looked at twice, never missed.
+        let count = store::changes(self.server().db()).await?;
+        let (mut after, mut unread) = (Uuid::nil(), Vec::new());
         loop {
             let page = store::restored(self.server().db(), after).await?;
-            let Some(last) = page.last().map(|saved| saved.host_id) else {
-                return Ok(());
-            };
-            {
-                let mut registry = self.write();
-                page.iter()
-                    .for_each(|saved| registry.restore(saved.clone()));
+            let last = page.last().map(|saved| saved.host_id);
+            for mut saved in page {
+                self.write().restore(saved.clone());
+                saved.capacity = None;
+                unread.push(saved);
             }
-            self.reload(&page).await?;
+            if last.is_none() || unread.len() >= NODES_PER_RELOAD {
+                self.reload(&unread).await?;
+                unread.clear();
+            }
+            let Some(last) = last else { break };
             after = last;
         }
+        *self.shared.changed.lock().await = count;
+        Ok(())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use fleetwright_protocol::limits::VMS_ENTRIES_MAX;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -9,8 +10,8 @@ use uuid::Uuid;
 pub const MEGABYTES_MAX: i64 = 1 << 30;
 /// CPUs, likewise.
 const CPUS_MAX: i64 = 1 << 20;
-/// Of one heartbeat: 150 KiB of ids. What is beyond is not looked at.
-const VMS_MAX: usize = 1_024;
+/// Of one heartbeat. One that names more is not known to be whole.
+const VMS_MAX: usize = VMS_ENTRIES_MAX;
 /// Bytes of a VM's id.
 pub const VM_ID_MAX: usize = 128;
 /// Heartbeats in a row without a VM that was confirmed, after which it is lost.
@@ -25,10 +26,20 @@ pub struct Capacity {
     /// Of all CPUs together, in percent.
     pub cpu_load_pct: i64,
     pub kvm_available: bool,
-    pub vm_count: i64,
-    /// Resident memory in MiB, by VM.
-    pub vms: BTreeMap<String, i64>,
+    /// Resident memory in MiB, by VM; 0 where the agent does not know it. None: the agent cannot tell which run.
+    pub vms: Option<BTreeMap<String, i64>>,
     pub boot_id: Option<String>,
+}
+
+/// One heartbeat.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Heartbeat {
+    pub host_id: Uuid,
+    /// By the server's lease clock.
+    pub heard_lease_us: i64,
+    /// By its wall clock, for people.
+    pub heard_at_us: i64,
+    pub capacity: Capacity,
 }
 
 /// What the inventory says.
@@ -102,14 +113,26 @@ impl Capacity {
         self.memory_available_mb = megabytes(self.memory_available_mb);
         self.cpu_count = self.cpu_count.clamp(0, CPUS_MAX);
         self.cpu_load_pct = self.cpu_load_pct.clamp(0, 100);
-        self.vm_count = self.vm_count.clamp(0, CPUS_MAX);
-        let vms = self.vms.into_iter().filter(|(id, _)| id.len() <= VM_ID_MAX);
-        self.vms = vms
-            .take(VMS_MAX)
-            .map(|(id, resident)| (id, megabytes(resident)))
-            .collect();
+        self.vms = self.vms.filter(|vms| vms.len() <= VMS_MAX).map(|vms| {
+            let sound = vms.into_iter().filter(|(id, _)| id.len() <= VM_ID_MAX);
+            sound
+                .map(|(id, resident)| (id, megabytes(resident)))
+                .collect()
+        });
         self.boot_id = self.boot_id.filter(|id| id.len() <= VM_ID_MAX);
         self
+    }
+
+    /// VMs that run, whoever started them.
+    pub fn vm_count(&self) -> Option<i64> {
+        let vms = self.vms.as_ref()?;
+        Some(i64::try_from(vms.len()).unwrap_or(i64::MAX))
+    }
+
+    /// What a VM uses, in MiB; 0 where that is not known.
+    pub fn resident_mb(&self, vm_id: &str) -> i64 {
+        let vms = self.vms.as_ref();
+        vms.and_then(|vms| vms.get(vm_id)).copied().unwrap_or(0)
     }
 }
 
@@ -141,10 +164,8 @@ impl State {
 impl Live {
     /// What is set aside for it beyond what its VM uses already, in MiB.
     pub fn held_mb(&self, capacity: Option<&Capacity>) -> i64 {
-        let resident = capacity.and_then(|capacity| capacity.vms.get(&self.vm_id));
-        self.memory_mb
-            .saturating_sub(resident.copied().unwrap_or(0))
-            .max(0)
+        let resident = capacity.map_or(0, |capacity| capacity.resident_mb(&self.vm_id));
+        self.memory_mb.saturating_sub(resident).max(0)
     }
 
     /// It moves on by what heartbeats say: confirmed, or lost.
@@ -203,16 +224,18 @@ impl Node {
         vcpus.fold(0, i64::saturating_add)
     }
 
-    /// Takes what a heartbeat says; its placements learn whether their VMs are there.
+    /// Takes what a heartbeat says; its placements learn whether their VMs are there, if it can tell.
     pub fn hear(&mut self, capacity: Capacity) {
         let capacity = capacity.bounded();
-        for live in self.live.values_mut() {
-            live.seen = capacity.vms.contains_key(&live.vm_id);
-            live.misses = if live.seen || !live.confirmed {
-                0
-            } else {
-                live.misses.saturating_add(1)
-            };
+        if let Some(vms) = &capacity.vms {
+            for live in self.live.values_mut() {
+                live.seen = vms.contains_key(&live.vm_id);
+                live.misses = if live.seen || !live.confirmed {
+                    0
+                } else {
+                    live.misses.saturating_add(1)
+                };
+            }
         }
         self.capacity = Some(capacity);
     }

@@ -6,8 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use fleetwright_plugin_api::sdk::{HostChange, HostRecord};
 use uuid::Uuid;
 
-use super::feed::Heartbeat;
-use super::node::{Host, Live, Node, State};
+use super::node::{Heartbeat, Host, Live, Node, State};
 use super::store::Saved;
 use super::totals::{Share, Totals};
 
@@ -84,13 +83,14 @@ impl Registry {
         }
     }
 
-    /// Takes what an agent said. One that is older than what is known says nothing; of a host that nobody knows, nothing is kept.
+    /// Takes what an agent said. One that is not newer than what is known says nothing, so that reading one twice counts no VM
+    /// as missed twice; of a host that nobody knows, nothing is kept.
     pub fn hear(&mut self, heartbeat: Heartbeat) {
         let id = heartbeat.host_id;
         let Some(node) = self.nodes.get(&id) else {
             return;
         };
-        if heartbeat.heard_lease_us < node.heard_lease_us || node.host.is_none() {
+        if heartbeat.heard_lease_us <= node.heard_lease_us || node.host.is_none() {
             return;
         }
         self.fresh.remove(&(node.heard_lease_us, id));
@@ -159,9 +159,10 @@ impl Registry {
         self.forget(id);
     }
 
-    /// A placement changed and takes no more or less than before.
+    /// A placement was confirmed: it takes no more or less than before.
     pub fn confirmed(&mut self, id: Uuid, placement_id: Uuid, revision: i64) {
         self.change(id, |node| {
+            node.generation += 1;
             if let Some(live) = node.live.get_mut(&placement_id) {
                 live.confirmed = true;
                 live.misses = 0;

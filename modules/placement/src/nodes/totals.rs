@@ -1,6 +1,6 @@
 //! The fleet's sums, kept as nodes change: nothing is counted when somebody asks. Pure.
 
-use super::node::{Node, State};
+use super::node::{Capacity, Node, State};
 
 /// Sums over nodes; memory in MiB.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,7 +39,7 @@ impl Share {
             memory_total_mb: capacity.map_or(0, |capacity| capacity.memory_total_mb),
             memory_available_mb: capacity.map_or(0, |capacity| capacity.memory_available_mb),
             cpu_count: capacity.map_or(0, |capacity| capacity.cpu_count),
-            vm_count: capacity.map_or(0, |capacity| capacity.vm_count),
+            vm_count: capacity.and_then(Capacity::vm_count).unwrap_or(0),
             placements: i64::try_from(node.live.len()).unwrap_or(i64::MAX),
             placed_mb: node.live.values().map(|live| live.memory_mb).sum(),
             placed_vcpus: node.vcpus_placed(),

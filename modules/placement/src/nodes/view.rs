@@ -5,7 +5,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::node::{Live, Node};
+use super::node::{Capacity, Live, Node};
 use super::registry::Registry;
 
 /// A host seen as capacity. What is null is not known yet, or not shown to a tenant's token.
@@ -28,7 +28,7 @@ pub struct NodeView {
     /// Of live placements. For a tenant's token: its own.
     pub vcpus_placed: i64,
     pub kvm_available: Option<bool>,
-    /// As its agent says, whoever started them.
+    /// As its agent says, whoever started them; null where it cannot tell.
     pub vm_count: Option<i64>,
     /// Live placements here. For a tenant's token: its own.
     pub vms: Vec<NodeVm>,
@@ -131,7 +131,7 @@ pub fn node(node: &Node, tenant: Option<&str>, with_vms: bool) -> NodeView {
         cpu_load_pct: capacity.map(|capacity| capacity.cpu_load_pct),
         vcpus_placed: shown.iter().map(|live| live.vcpus).sum(),
         kvm_available: capacity.map(|capacity| capacity.kvm_available),
-        vm_count: capacity.map(|capacity| capacity.vm_count),
+        vm_count: capacity.and_then(Capacity::vm_count),
         vms: shown
             .iter()
             .take(most)
@@ -190,11 +190,8 @@ pub fn status_of(registry: &Registry, tenant: &str) -> StatusView {
             super::node::State::Stale => status.nodes.stale += 1,
         }
         for live in node.live.values().filter(|live| live.tenant_id == tenant) {
-            let resident = node
-                .capacity
-                .as_ref()
-                .and_then(|capacity| capacity.vms.get(&live.vm_id));
-            status.in_use.memory_mb += resident.copied().unwrap_or(0);
+            let resident = |capacity: &Capacity| capacity.resident_mb(&live.vm_id);
+            status.in_use.memory_mb += node.capacity.as_ref().map_or(0, resident);
             status.in_use.vm_count += 1;
             status.in_use.vcpus += live.vcpus;
             status.held.memory_mb += live.held_mb(node.capacity.as_ref());

@@ -112,7 +112,7 @@ pub async fn confirm(
         after.confirmed_at_us = Some(now_us);
         after.revision += 1;
         let reply = reply(&after)?;
-        let batch = store::confirm(Batch::new(), &before.live(), now_us)
+        let batch = store::confirm(Batch::new(), before.node_id, &before.live(), now_us)
             .audit(&audit("placement.confirm", &before))
             .signal(NODES_SIGNAL)
             .respond(&reply);

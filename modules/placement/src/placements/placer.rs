@@ -151,7 +151,7 @@ impl Placer {
         let mut quotas = tenants::quotas(self.fleet.server().db(), &names).await?;
         let limits = self.fleet.limits();
         let rules = Rules {
-            headroom_mb: i64::from(limits.headroom_mb),
+            headroom_mb: i64::try_from(limits.headroom_mb).unwrap_or(i64::MAX),
             strategy: limits.strategy,
         };
         let registry = self.fleet.read().await?;

@@ -7,10 +7,7 @@ use uuid::Uuid;
 use super::placement::{Placement, State};
 use super::tenants::store as tenants;
 use crate::nodes::node::Live;
-use crate::nodes::store as nodes;
-
-/// Rows of a read of live placements, with ids of at most 128 characters: half of what a read may give.
-const LIVE_PER_READ: i64 = 5_000;
+use crate::nodes::{self, LIVE_COLUMNS, live};
 
 const COLUMNS: &str = "id, tenant_id, vm_id, host_id, memory_mb, vcpus, require_kvm, labels, pass, state, reason, created_at, \
      created_by, expires_lease, expires_at, confirmed_at, ended_at, revision";
@@ -28,8 +25,8 @@ pub struct Filter {
 /// says which.
 #[must_use]
 pub fn insert(batch: Batch, placement: &Placement, generation: i64) -> Batch {
-    let batch = tenants::take(batch, &placement.tenant_id, placement.memory_mb);
     let batch = nodes::take(batch, placement.node_id, generation);
+    let batch = tenants::take(batch, &placement.tenant_id, placement.memory_mb);
     let sql = format!(
         "INSERT INTO placement_placement ({COLUMNS}) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)"
@@ -59,7 +56,8 @@ pub fn insert(batch: Batch, placement: &Placement, generation: i64) -> Batch {
 
 /// Confirms one that is still held, of the revision that was read.
 #[must_use]
-pub fn confirm(batch: Batch, live: &Live, now_us: i64) -> Batch {
+pub fn confirm(batch: Batch, node_id: Uuid, live: &Live, now_us: i64) -> Batch {
+    let batch = nodes::touch(batch, node_id);
     let sql = "UPDATE placement_placement SET state = 'confirmed', confirmed_at = $3, revision = revision + 1 \
                WHERE id = $1 AND revision = $2 AND state = 'held'";
     let statement = Statement::new(sql)
@@ -79,8 +77,8 @@ pub fn end(
     reason: Option<&str>,
     now_us: i64,
 ) -> Batch {
+    let batch = nodes::touch(batch, node_id);
     let batch = tenants::give_back(batch, &live.tenant_id, live.memory_mb);
-    let batch = nodes::give_back(batch, node_id);
     let sql = "UPDATE placement_placement SET state = $3, reason = $4, ended_at = $5, revision = revision + 1 \
                WHERE id = $1 AND revision = $2 AND state IN ('held', 'confirmed')";
     let statement = Statement::new(sql)
@@ -127,31 +125,6 @@ pub async fn list(
     rows.iter().map(placement).collect()
 }
 
-/// Live placements on some nodes, after one, ascending by id; each with its node.
-pub async fn live_on(
-    db: &Database,
-    node_ids: &[Uuid],
-    after: Uuid,
-) -> Result<Vec<(Uuid, Live)>, ServerError> {
-    if node_ids.is_empty() {
-        return Ok(Vec::new());
-    }
-    let places: Vec<String> = (3..node_ids.len() + 3)
-        .map(|place| format!("${place}"))
-        .collect();
-    let sql = format!(
-        "SELECT {LIVE_COLUMNS} FROM placement_placement WHERE id > $1 AND state IN ('held', 'confirmed') \
-         AND host_id IN ({}) ORDER BY id LIMIT $2",
-        places.join(", ")
-    );
-    let statement = Statement::new(sql).bind(after).bind(LIVE_PER_READ);
-    let statement = node_ids
-        .iter()
-        .fold(statement, |statement, id| statement.bind(*id));
-    let rows = db.read_one(statement).await?;
-    rows.iter().map(live).collect()
-}
-
 /// Held ones that nobody confirmed in time, the earliest first; each with its node.
 pub async fn overdue(
     db: &Database,
@@ -183,24 +156,6 @@ pub fn delete(ids: &[Uuid]) -> Statement {
     );
     ids.iter()
         .fold(Statement::new(sql), |statement, id| statement.bind(*id))
-}
-
-const LIVE_COLUMNS: &str = "id, tenant_id, vm_id, host_id, memory_mb, vcpus, state, revision";
-
-fn live(row: Row<'_>) -> Result<(Uuid, Live), ServerError> {
-    let state = row.word("state", "a state", State::from_name)?;
-    let live = Live {
-        id: row.id("id")?,
-        tenant_id: row.text("tenant_id")?.to_owned(),
-        vm_id: row.text("vm_id")?.to_owned(),
-        memory_mb: row.integer("memory_mb")?,
-        vcpus: row.integer("vcpus")?,
-        confirmed: state == State::Confirmed,
-        revision: row.integer("revision")?,
-        seen: false,
-        misses: 0,
-    };
-    Ok((row.id("host_id")?, live))
 }
 
 fn placement(row: Row<'_>) -> Result<Placement, ServerError> {

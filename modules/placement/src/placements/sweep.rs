@@ -103,8 +103,8 @@ async fn prune_once(fleet: &Fleet) -> Result<(), ServerError> {
 }
 
 async fn confirm(fleet: &Fleet, node_id: Uuid, live: &Live) -> Result<bool, ServerError> {
-    let batch = store::confirm(Batch::new(), live, fleet.server().now_us()).signal(NODES_SIGNAL);
-    let done = commit(fleet, batch).await?;
+    let batch = store::confirm(Batch::new(), node_id, live, fleet.server().now_us());
+    let done = commit(fleet, batch.signal(NODES_SIGNAL)).await?;
     if done {
         let revision = live.revision + 1;
         fleet.write().confirmed(node_id, live.id, revision);

@@ -186,4 +186,74 @@ on_each_database! {
         assert_eq!(put("\"1\"").await.unwrap().status, 200);
         assert_eq!(put("\"1\"").await.unwrap().status, 412);
     }
+
+    async fn the_example_of_the_document_happens_as_it_says(database: TestDatabase) {
+        let bench = Bench::start(&database, true).await;
+        bench.at("2026-01-16T12:00:00Z");
+        let document = include_str!("../../../../docs/budgets.md");
+        let (_, example) = document.split_once("## An example").unwrap();
+        let (example, _) = example.split_once("\n## ").unwrap();
+        let blocks: Vec<&str> = example.split("```").skip(1).step_by(2).collect();
+        assert_eq!(blocks.len(), 12);
+        for pair in blocks.chunks(2) {
+            let [asked, told] = pair else { panic!("{pair:?}") };
+            let (method, rest) = asked.split_once("-X ").unwrap().1.split_once(' ').unwrap();
+            let path = rest.split_once(BUDGETS).unwrap().1.split_once(' ').unwrap().0;
+            let body = rest.split_once("-d '").map_or("", |(_, body)| body.split_once('\'').unwrap().0);
+            let answer = bench.raw(method, path, body).await.json();
+            let told: Value = serde_json::from_str(told.strip_prefix("json").unwrap()).unwrap();
+            says(&answer, &told);
+        }
+    }
+
+    async fn a_monthly_budget_begins_anew_where_the_month_ends(database: TestDatabase) {
+        let bench = Bench::start(&database, true).await;
+        bench.at("2027-12-31T23:59:59.999Z");
+        let set = bench.raw("PUT", "/p", r#"{"ceilingUsd":100,"window":"monthly"}"#).await;
+        assert_eq!((set.status, &set.json()["window_end"]), (201, &json!("2028-01-01T00:00:00.000Z")));
+        for (now, start, end) in [
+            ("2028-01-31T23:59:59.999Z", "2028-01-01", "2028-02-01"),
+            ("2028-02-29T23:59:59.999Z", "2028-02-01", "2028-03-01"),
+            ("2028-03-01T00:00:00Z", "2028-03-01", "2028-04-01"),
+            // Nobody looked at it for years.
+            ("2100-02-28T23:59:59.999Z", "2100-02-01", "2100-03-01"),
+            ("2100-03-01T00:00:00Z", "2100-03-01", "2100-04-01"),
+        ] {
+            bench.spend("p", json!({"amount_usd": "100.000001", "key": now})).await;
+            bench.at(now);
+            let shown = bench.get("/p").await;
+            let [start, end] = [start, end].map(|day| json!(format!("{day}T00:00:00.000Z")));
+            assert_eq!((sums(&shown), &shown["window_start"], &shown["window_end"]), (("0", "0", "100", "-"), &start, &end));
+        }
+    }
+
+    async fn sums_that_cannot_be_counted_are_refused_and_change_nothing(database: TestDatabase) {
+        let bench = Bench::start(&database, true).await;
+        bench.set("p", json!({"ceiling_usd": 1, "window": "daily"})).await;
+        bench.spend("p", json!({"amount_usd": "9223372036854.775807", "key": "1"})).await;
+        bench.at("2026-01-31T12:00:00Z");
+        bench.spend("p", json!({"amount_usd": "0.000001", "key": "2"})).await;
+        for window in ["weekly", "monthly", "total"] {
+            let answer = bench.send("PUT", "/p", json!({"ceiling_usd": 1, "window": window})).await;
+            assert_eq!(Bench::code(&answer), (422, "money-invalid".to_owned()), "{window}");
+            assert_eq!(answer.json()["errors"][0]["pointer"], "/window");
+        }
+        let shown = bench.get("/p").await;
+        assert_eq!((sums(&shown), &shown["window"]), (("0.000001", "0", "0.999999", "-"), &json!("daily")));
+        // A clock that was set back has the day of yesterday, which is full.
+        bench.at("2026-01-30T12:00:00Z");
+        let answer = bench.send("POST", "/p/spend", json!({"amount_usd": 1, "key": "3"})).await;
+        assert_eq!(answer.status, 409);
+        assert_eq!(bench.get("/p").await["spent_usd"], "0.000001");
+    }
+}
+
+/// Whether an answer has everything that is told of it.
+fn says(answer: &Value, told: &Value) {
+    for (name, value) in told.as_object().unwrap() {
+        match value {
+            Value::Object(_) => says(&answer[name], value),
+            _ => assert_eq!(&answer[name], value, "{name} of {answer}"),
+        }
+    }
 }

@@ -12,7 +12,7 @@ use crate::kept;
 use crate::support::{Bench, text};
 
 const CLAIMERS: usize = 64;
-const JOBS_PER_SUBMIT: usize = 500;
+const JOBS_PER_SUBMIT: usize = 200;
 
 /// Two servers over one database, and claimers that go from one to the other. How often each job was given.
 async fn race(database: &TestDatabase, jobs: usize) -> BTreeMap<String, usize> {

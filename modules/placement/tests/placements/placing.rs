@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use fleetwright_module_placement::placements::sweep;
 use fleetwright_plugin_api::sdk::HostId;
+use fleetwright_plugin_api::wire::VmReport;
 use fleetwright_tests::on_each_database;
 use serde_json::{Value, json};
 
@@ -92,7 +93,7 @@ on_each_database! {
         sweep::follow_heartbeats(&bench.fleet).await.unwrap();
         assert_eq!((bench.state(&placed).await.as_str(), bench.held().await), ("confirmed", 700));
         for missing in [true, true, false, true, true] {
-            let vms: &[(&str, i64)] = if missing { &[] } else { &[("vm", 300)] };
+            let vms: &[(&str, u64)] = if missing { &[] } else { &[("vm", 300)] };
             bench.hear(1, 7_900, vms).await;
             sweep::follow_heartbeats(&bench.fleet).await.unwrap();
             assert_eq!(bench.state(&placed).await, "confirmed");
@@ -105,6 +106,34 @@ on_each_database! {
         bench.server.delete_host(HostId(id(1)));
         sweep::follow_heartbeats(&bench.fleet).await.unwrap();
         assert_eq!(bench.state(&other).await, "lost");
+    }
+
+    async fn an_agent_that_cannot_tell_its_vms_makes_none_lost(database: TestDatabase) {
+        let bench = Bench::start(&database).await;
+        bench.node(1, 8_192).await;
+        let placed = bench.placed("vm", 1_000).await;
+        bench.hear_vms(1, 8_192, None).await;
+        sweep::follow_heartbeats(&bench.fleet).await.unwrap();
+        assert_eq!((bench.state(&placed).await.as_str(), bench.held().await), ("held", 1_000));
+        // It runs, and nobody knows what it uses: all of it stays set aside.
+        let unknown = VmReport { id: "vm".to_owned(), memory_resident_mb: None };
+        bench.hear_vms(1, 8_192, Some(vec![unknown])).await;
+        sweep::follow_heartbeats(&bench.fleet).await.unwrap();
+        assert_eq!((bench.state(&placed).await.as_str(), bench.held().await), ("confirmed", 1_000));
+        let node = format!("/nodes/{}", id(1));
+        assert_eq!(bench.get(&node).await.json()["vm_count"], 1);
+        for _ in 0..5 {
+            bench.hear_vms(1, 8_192, None).await;
+            sweep::follow_heartbeats(&bench.fleet).await.unwrap();
+            assert_eq!((bench.state(&placed).await.as_str(), bench.held().await), ("confirmed", 1_000));
+        }
+        assert_eq!(bench.get(&node).await.json()["vm_count"], Value::Null);
+        // That none runs is another thing.
+        for _ in 0..3 {
+            bench.hear(1, 8_192, &[]).await;
+        }
+        sweep::follow_heartbeats(&bench.fleet).await.unwrap();
+        assert_eq!((bench.state(&placed).await.as_str(), bench.held().await), ("lost", 0));
     }
 
     async fn what_cannot_be_placed_is_told_at_its_place(database: TestDatabase) {
@@ -138,7 +167,15 @@ on_each_database! {
         assert_eq!(placed["vm_id"], placed["id"]);
         bench.placed("vm", 1).await;
         assert_eq!(code(&bench.place("vm", 1).await), (409, "vm-placed".to_owned()));
+        let confirm = format!("/placements/{}/confirm", placed["id"].as_str().unwrap());
+        let confirmed = bench.send("POST", &confirm, Value::Null).await;
+        // For whoever asks again with the same Idempotency-Key: the answer as it was.
         let state = bench.server.state();
-        assert_eq!((state.audits.len(), state.responses.len()), (2, 2));
+        assert_eq!((state.audits.len(), state.responses.len()), (3, 3));
+        assert_eq!((state.responses[0].status, state.responses[2].status), (201, 200));
+        let stored: Value = serde_json::from_str(&state.responses[2].body).unwrap();
+        assert_eq!(stored, confirmed.json());
+        let audited: Vec<&str> = state.audits.iter().map(|entry| entry.action.as_str()).collect();
+        assert_eq!(audited, ["placement.create", "placement.create", "placement.confirm"]);
     }
 }

@@ -1,16 +1,16 @@
 //! A placement module on a test host: real database, a clock the test turns, an inventory and heartbeats it makes.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use fleetwright_module_placement::nodes::feed::Heartbeat;
+use fleetwright_module_placement::nodes::feed::Feed;
 use fleetwright_module_placement::nodes::fleet::Fleet;
-use fleetwright_module_placement::nodes::node::Capacity;
 use fleetwright_module_placement::{Placement, http};
 use fleetwright_plugin_api::sdk::testing::{
-    SqlBackend, TestClient, TestResponse, TestServer, host_record, operator,
+    SqlBackend, TestClient, TestResponse, TestServer, host_record, node_capacity, operator,
 };
-use fleetwright_plugin_api::sdk::{HostId, Module as _, Server};
+use fleetwright_plugin_api::sdk::{HostId, Module as _, NodeCapacity, Server};
+use fleetwright_plugin_api::wire::VmReport;
 use fleetwright_server::modules::testing::ModuleDatabase;
 use fleetwright_tests::databases::TestDatabase;
 use serde_json::{Value, json};
@@ -25,6 +25,7 @@ pub struct Bench {
     pub server: TestServer,
     pub handle: Server,
     pub fleet: Fleet,
+    pub feed: Arc<tokio::sync::Mutex<Feed>>,
     pub client: TestClient,
 }
 
@@ -43,16 +44,25 @@ impl Bench {
         Self::over(TestServer::new(Some(tables(database).await)))
     }
 
+    /// With a `[placement]` table of settings.
+    pub async fn with_settings(database: &TestDatabase, placement: Value) -> Self {
+        let server = TestServer::new(Some(tables(database).await));
+        server.set_setting("placement", placement);
+        Self::over(server)
+    }
+
     /// A module that has just been started on this host.
     pub fn over(server: TestServer) -> Self {
         let handle = server.server("placement");
         let fleet = Fleet::new(&handle);
         let router: Router = http::router_over(&handle, &fleet);
         let context = operator();
+        let feed = Arc::new(tokio::sync::Mutex::new(Feed::new(&fleet).unwrap()));
         Self {
             server,
             handle,
             fleet,
+            feed,
             client: TestClient { router, context },
         }
     }
@@ -65,6 +75,7 @@ impl Bench {
             server: self.server.clone(),
             handle: self.handle.clone(),
             fleet: self.fleet.clone(),
+            feed: self.feed.clone(),
             client,
         }
     }
@@ -75,28 +86,32 @@ impl Bench {
         self.hear(number, available_mb, &[]).await;
     }
 
-    pub async fn hear(&self, number: u128, available_mb: i64, vms: &[(&str, i64)]) {
-        let vms: BTreeMap<String, i64> = vms
-            .iter()
-            .map(|(vm, resident)| ((*vm).to_owned(), *resident))
-            .collect();
-        let capacity = Capacity {
-            memory_total_mb: 65_536,
-            memory_available_mb: available_mb,
-            cpu_count: 64,
-            cpu_load_pct: 5,
-            kvm_available: true,
-            vm_count: i64::try_from(vms.len()).unwrap(),
+    /// Its agent says so, a moment after it said anything before.
+    pub async fn hear(&self, number: u128, available_mb: i64, vms: &[(&str, u64)]) {
+        let vms = vms.iter().map(|(vm, resident)| VmReport {
+            id: (*vm).to_owned(),
+            memory_resident_mb: Some(*resident),
+        });
+        self.hear_vms(number, available_mb, Some(vms.collect()))
+            .await;
+    }
+
+    /// The same; without VMs it cannot tell which run.
+    pub async fn hear_vms(&self, number: u128, available_mb: i64, vms: Option<Vec<VmReport>>) {
+        self.server.advance(Duration::from_micros(1));
+        let capacity = NodeCapacity {
+            memory_available_mb: Some(u64::try_from(available_mb).unwrap()),
+            cpu_load_pct: Some(5.2),
             vms,
-            boot_id: None,
+            ..node_capacity(65_536, 64)
         };
-        let heartbeat = Heartbeat {
-            host_id: id(number),
-            heard_lease_us: self.handle.lease_us(),
-            heard_at_us: self.handle.now_us(),
-            capacity,
-        };
-        self.fleet.hear(vec![heartbeat]).await.unwrap();
+        self.server.put_capacity(HostId(id(number)), capacity);
+        self.follow().await;
+    }
+
+    /// Takes what agents have said.
+    pub async fn follow(&self) {
+        self.feed.lock().await.read().await.unwrap();
     }
 
     pub async fn send(&self, method: &str, path: &str, body: Value) -> TestResponse {
@@ -130,6 +145,14 @@ impl Bench {
         let answer = self.place(vm_id, memory_mb).await;
         assert_eq!(answer.status, 201, "{:?}", answer.json());
         answer.json()["id"].as_str().unwrap().to_owned()
+    }
+
+    /// The id of a live placement, by its VM.
+    pub async fn placed_id(&self, vm_id: &str) -> String {
+        let listed = self.get("/tenants/a/vms?limit=500").await.json();
+        let items = listed["items"].as_array().unwrap();
+        let found = items.iter().find(|item| item["vm_id"] == vm_id).unwrap();
+        found["id"].as_str().unwrap().to_owned()
     }
 
     pub async fn state(&self, placement: &str) -> String {

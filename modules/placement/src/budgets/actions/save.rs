@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::super::calendar::day_of;
 use super::super::decide::{Budget, Pause, PausedBy};
-use super::super::money::Usd;
+use super::super::money::{self, Usd};
 use super::super::request::Settled;
 use super::super::store::{self, change};
 use super::{Desk, audit, current};
@@ -81,14 +81,18 @@ impl Desk {
         }
     }
 
-    async fn changed(&self, before: &Budget, settled: &Settled) -> Result<Budget, ServerError> {
+    async fn changed(&self, before: &Budget, settled: &Settled) -> Result<Budget, PlacementError> {
         let now_us = self.server.now_us();
         let spent_micros = if settled.period == before.period {
             before.spent_micros
         } else {
             let window = settled.period.window(now_us, before.created_at_us);
             let first = day_of(window.starts_at_us);
-            store::spent_since(self.server.db(), &before.product_id, first).await?
+            let spent = store::spent_since(self.server.db(), &before.product_id, first).await?;
+            spent.ok_or_else(|| {
+                let detail = "what was spent in that window is more than can be counted";
+                Problem::invalid_field("/window", money::CODE, detail)
+            })?
         };
         Ok(before.set_to(
             settled.ceiling_micros,

@@ -54,7 +54,12 @@ impl Desk {
                     Err(mismatch(&known).into())
                 };
             }
-            let batch = self.batch(&budget, spent)?;
+            let now_us = self.server.now_us();
+            if budget.rolled_over(now_us, self.is_enforced).is_some() {
+                // Its window has ended since it was read.
+                continue;
+            }
+            let batch = self.batch(&budget, spent, now_us)?;
             match self.server.db().commit(context, batch).await {
                 Ok(()) => return Ok(true),
                 // A new window, or the same key at the same time.
@@ -65,8 +70,7 @@ impl Desk {
         Err(PlacementError::Contended)
     }
 
-    fn batch(&self, budget: &Budget, spent: &Spent) -> Result<Batch, Problem> {
-        let now_us = self.server.now_us();
+    fn batch(&self, budget: &Budget, spent: &Spent, now_us: i64) -> Result<Batch, Problem> {
         let spending = Spending {
             product_id: budget.product_id.clone(),
             key: spent.key.clone(),

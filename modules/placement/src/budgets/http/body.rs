@@ -1,7 +1,7 @@
 //! A JSON body whose amounts of money are still the decimals that were written: a parsed number would be a float by now, and
 //! the places it does not keep could not be refused.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Request};
@@ -31,23 +31,46 @@ impl<S: Send + Sync, T: FromInput> FromRequest<S> for MoneyBody<T> {
     }
 }
 
-/// The document with the numbers of its amounts as texts.
+/// The document with the numbers of its amounts as texts, wherever they are.
 fn with_decimals(mut document: Value, bytes: &[u8]) -> Value {
-    let texts: Option<HashMap<String, &RawValue>> = serde_json::from_slice(bytes).ok();
-    if let (Value::Object(members), Some(texts)) = (&mut document, texts) {
-        for (name, value) in members.iter_mut() {
-            let is_amount = value.is_number() && name.to_ascii_lowercase().ends_with("usd");
-            if let Some(text) = texts.get(name).filter(|_| is_amount) {
-                let decimal = Usd::from_json_number(text.get()).map(|usd| usd.to_string());
-                *value = Value::String(decimal.unwrap_or_else(|_| text.get().to_owned()));
-            }
-        }
+    // It was parsed before: no deeper than the API takes, and without a name that is there twice.
+    if let Ok(text) = serde_json::from_slice(bytes) {
+        write_decimals(&mut document, text);
     }
     document
 }
 
+/// Each level is read once more than the one around it, and only where there may be amounts.
+fn write_decimals(value: &mut Value, text: &RawValue) {
+    match value {
+        Value::Object(members) => {
+            let texts: Option<BTreeMap<String, &RawValue>> = serde_json::from_str(text.get()).ok();
+            for (name, text) in texts.unwrap_or_default() {
+                let Some(member) = members.get_mut(&name) else {
+                    continue;
+                };
+                if member.is_number() && name.to_ascii_lowercase().ends_with("usd") {
+                    let decimal = Usd::from_json_number(text.get()).map(|usd| usd.to_string());
+                    *member = Value::String(decimal.unwrap_or_else(|_| text.get().to_owned()));
+                } else {
+                    write_decimals(member, text);
+                }
+            }
+        }
+        Value::Array(items) if items.iter().any(Value::is_object) => {
+            let texts: Option<Vec<&RawValue>> = serde_json::from_str(text.get()).ok();
+            for (item, text) in items.iter_mut().zip(texts.unwrap_or_default()) {
+                write_decimals(item, text);
+            }
+        }
+        Value::Array(_) | Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::super::super::request::Spent;
     use super::*;
 
@@ -77,5 +100,14 @@ mod tests {
                 assert_eq!(problem.errors().first().expect("one").code, "money-invalid");
             }
         }
+    }
+    #[test]
+    fn amounts_of_children_are_texts_too_and_nothing_else_is() {
+        let body = r#"{"estimate_usd": 1e-6, "priority": 1.5, "children": [
+            {"estimateUsd": 9007199254.740993, "children": [{"estimate_usd": 0.10000000000000000001}]}, 7, [0.5]]}"#;
+        let document = serde_json::from_str(body).expect("JSON");
+        let expected = json!({"estimate_usd": "0.000001", "priority": 1.5, "children": [
+            {"estimateUsd": "9007199254.740993", "children": [{"estimate_usd": "0.10000000000000000001"}]}, 7, [0.5]]});
+        assert_eq!(with_decimals(document, body.as_bytes()), expected);
     }
 }

@@ -7,6 +7,9 @@ use super::super::calendar::day_of;
 use super::super::decide::Budget;
 use super::Spending;
 
+/// Whole dollars of the largest sum.
+pub const DOLLARS_MAX: i64 = i64::MAX / 1_000_000;
+
 /// Adds a budget that was not there: a constraint refuses a second one.
 #[must_use]
 pub fn insert(batch: Batch, budget: &Budget) -> Batch {
@@ -40,15 +43,21 @@ pub fn set(batch: Batch, before: &Budget, after: &Budget, is_enforced: bool) -> 
     let lock = Statement::new(lock)
         .bind(before.product_id.as_str())
         .bind(before.revision);
-    let spent = if before.window == after.window {
-        "spent_micros"
+    let of_window =
+        "FROM placement_spend_day WHERE placement_spend_day.product_id = $1 AND day >= $8";
+    let (spent, guard) = if before.window == after.window {
+        ("spent_micros".to_owned(), String::new())
     } else {
-        "(SELECT CAST(COALESCE(SUM(amount_micros), 0) AS BIGINT) FROM placement_spend_day \
-         WHERE placement_spend_day.product_id = $1 AND day >= $8)"
+        let sum = format!("(SELECT CAST(COALESCE(SUM(amount_micros), 0) AS BIGINT) {of_window})");
+        // Else the sum would be an error of the database.
+        let parts =
+            "COALESCE(SUM(amount_micros / 1000000) + SUM(amount_micros % 1000000) / 1000000, 0)";
+        let guard = format!(" AND (SELECT {parts} {of_window}) < {DOLLARS_MAX}");
+        (sum, guard)
     };
     let sql = format!(
         "UPDATE placement_budget SET ceiling_micros = $2, period = $3, starts_at = $4, ends_at = $5, updated_at = $6, \
-         revision = $7, spent_micros = {spent} WHERE product_id = $1"
+         revision = $7, spent_micros = {spent} WHERE product_id = $1{guard}"
     );
     let statement = Statement::new(sql)
         .bind(after.product_id.as_str())
@@ -151,7 +160,9 @@ pub fn spend(batch: Batch, budget: &Budget, spending: &Spending, is_enforced: bo
     .bind(budget.window.starts_at_us)
     .bind(budget.period.as_str())
     .bind(i64::MAX - spending.amount_micros);
-    let batch = batch.sql_expecting(count, 1).sql(in_its_day(spending));
+    let batch = batch
+        .sql_expecting(count, 1)
+        .sql_expecting(in_its_day(spending), 1);
     if is_enforced {
         let sql = close("revision = revision + 1");
         batch.sql(on(sql, budget, spending.recorded_at_us))
@@ -170,11 +181,13 @@ pub fn close_all(batch: Batch, now_us: i64) -> Batch {
 
 fn in_its_day(spending: &Spending) -> Statement {
     let sql = "INSERT INTO placement_spend_day (product_id, day, amount_micros) VALUES ($1, $2, $3) \
-               ON CONFLICT (product_id, day) DO UPDATE SET amount_micros = placement_spend_day.amount_micros + $3";
+               ON CONFLICT (product_id, day) DO UPDATE SET amount_micros = placement_spend_day.amount_micros + $3 \
+               WHERE placement_spend_day.amount_micros <= $4";
     Statement::new(sql)
         .bind(spending.product_id.as_str())
         .bind(day_of(spending.recorded_at_us))
         .bind(spending.amount_micros)
+        .bind(i64::MAX - spending.amount_micros)
 }
 
 /// Lifts a pause by the ceiling where it is not reached any more; pauses where it is.

@@ -147,6 +147,7 @@ fn a_full_factory_gives_a_seat_to_the_critical_only_where_preemption_is_on() {
             preemption,
             factories: [(id, claimant.clone())].into(),
             queues: vec![Queue {
+                oldest_us: 0,
                 bucket: bucket(priority, 0, &[]),
                 heads: vec![head.clone()],
             }],

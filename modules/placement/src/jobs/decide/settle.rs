@@ -30,6 +30,11 @@ impl Settling {
     /// Settles one dependency of `waiting`, which is as it was read, unless it is changed already. True if that ships it, so
     /// that those that wait for it follow.
     pub fn settle(&mut self, edge: Edge, waiting: &Job, now_us: i64) -> bool {
+        if waiting.stage.is_final() {
+            // It has ended and waits for nothing; nothing of it changes any more.
+            self.edges.push(edge);
+            return false;
+        }
         let (before, current) = match self.changes.remove(&edge.job_id) {
             Some((before, current)) => (before, current),
             None => (waiting.clone(), touched(waiting, now_us)),

@@ -5,6 +5,7 @@ use fleetwright_plugin_api::sdk::{Caller, JsonBody, PathId, Problem, Reply, Serv
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::budgets::http::body::MoneyBody;
 use crate::jobs::actions::record::{What, record};
 use crate::jobs::actions::{children as adding, report as reporting, submit as submitting};
 use crate::jobs::request;
@@ -29,7 +30,7 @@ use crate::jobs::request;
 pub async fn submit(
     State(server): State<Server>,
     Caller(context): Caller,
-    JsonBody(body): JsonBody<Value>,
+    MoneyBody(body): MoneyBody<Value>,
 ) -> Result<Reply, Problem> {
     let draft = request::body(body)?;
     Ok(submitting::submit(&server, &context, draft).await?)
@@ -84,7 +85,7 @@ pub async fn children(
     State(server): State<Server>,
     Caller(context): Caller,
     PathId(id): PathId<Uuid>,
-    JsonBody(body): JsonBody<Value>,
+    MoneyBody(body): MoneyBody<Value>,
 ) -> Result<Reply, Problem> {
     let asked = request::body(body)?;
     Ok(adding::add(&server, &context, id, &asked).await?)

@@ -215,11 +215,19 @@ fn name(fields: &mut Fields<'_, '_>, field: &'static str, default: &str) -> Stri
     given.unwrap_or_else(|| default.to_owned())
 }
 
-/// An estimate has an end: a million dollars.
+/// Dollars in micro-dollars, up to the largest estimate.
 fn estimate(value: Value, at: &mut At<'_>) -> Option<i64> {
-    let micros = Usd::from_input(value, at)?.micros;
-    if micros > ESTIMATE_MICROS_MAX {
-        at.refuse("job-estimate-invalid", "must be at most 1000000");
+    let most = Usd::of(ESTIMATE_MICROS_MAX);
+    match Usd::from_json(&value) {
+        Ok(amount) if amount <= most => Some(amount.micros),
+        Ok(_) => {
+            let detail = format_args!("must be at most {most}");
+            at.refuse("job-estimate-invalid", detail);
+            None
+        }
+        Err(error) => {
+            at.refuse("job-estimate-invalid", error);
+            None
+        }
     }
-    Some(micros)
 }

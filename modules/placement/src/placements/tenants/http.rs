@@ -1,20 +1,23 @@
 //! The routes of tenants: one, its VMs, its quota.
 
+mod tenant;
+
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
 use fleetwright_plugin_api::sdk::{
-    AuditEntry, Batch, CallContext, Caller, IfMatch, IfNoneMatch, JsonBody, ListQuery, PathId,
-    Problem, Reply, ServerError,
+    AuditEntry, Batch, CallContext, Caller, IfMatch, IfNoneMatch, JsonBody, ListQuery, Problem,
+    Reply, ServerError,
 };
 use serde_json::{Value, json};
 
 use super::store::{self, Tenant};
 use crate::error::{ATTEMPTS_MAX, PlacementError};
 use crate::placements::placer::Placer;
-use crate::placements::request::{self, TENANT_CHARS_MAX};
+use crate::placements::request;
 use crate::placements::store as placements;
 use crate::placements::view::{self, PlacementPage, TenantView};
+use tenant::TenantPath;
 
 /// A tenant, with its quota and what it uses.
 #[utoipa::path(
@@ -31,7 +34,7 @@ use crate::placements::view::{self, PlacementPage, TenantView};
 pub async fn one(
     State(placer): State<Placer>,
     Caller(context): Caller,
-    PathId(tenant_id): PathId<String>,
+    TenantPath(tenant_id): TenantPath,
 ) -> Result<Response, Problem> {
     check(&context, &tenant_id)?;
     let found = store::one(placer.fleet.server().db(), &tenant_id).await?;
@@ -65,7 +68,7 @@ pub async fn one(
 pub async fn vms(
     State(placer): State<Placer>,
     Caller(context): Caller,
-    PathId(tenant_id): PathId<String>,
+    TenantPath(tenant_id): TenantPath,
     ListQuery { paging, .. }: ListQuery<()>,
 ) -> Result<Json<PlacementPage>, Problem> {
     check(&context, &tenant_id)?;
@@ -99,14 +102,14 @@ pub async fn vms(
         (status = 412, description = "`precondition-failed`"),
         (status = 413, description = "`too-large`"),
         (status = 415, description = "`media-type`"),
-        (status = 422, description = "`placement-quota-invalid`, `placement-tenant-invalid`"),
+        (status = 422, description = "`placement-quota-invalid`"),
         (status = 503, description = "`unavailable`")
     )
 )]
 pub async fn set_quota(
     State(placer): State<Placer>,
     Caller(context): Caller,
-    PathId(tenant_id): PathId<String>,
+    TenantPath(tenant_id): TenantPath,
     seen: IfMatch,
     JsonBody(body): JsonBody<Value>,
 ) -> Result<Reply, Problem> {
@@ -122,11 +125,6 @@ async fn set(
 ) -> Result<Reply, PlacementError> {
     if context.tenant.is_some() {
         return Err(PlacementError::NotFound("tenant"));
-    }
-    let characters = tenant_id.chars().count();
-    if !(1..=TENANT_CHARS_MAX).contains(&characters) || tenant_id.chars().any(char::is_control) {
-        let detail = "A tenant's id has 1 to 128 printable characters.";
-        return Err(Problem::invalid_field("", "placement-tenant-invalid", detail).into());
     }
     let asked = request::quota(body)?;
     let db = placer.fleet.server().db();
