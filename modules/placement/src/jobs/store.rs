@@ -4,6 +4,7 @@ pub mod change;
 pub mod edges;
 pub mod lease;
 pub mod records;
+pub mod trees;
 
 use std::collections::{BTreeMap, HashMap};
 

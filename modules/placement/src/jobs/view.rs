@@ -9,9 +9,9 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::job::{Brief, Checkpoint, Job};
-use crate::budgets::money::Usd;
 use super::store::edges::Dependency;
 use super::store::records::{Kept, Record};
+use crate::budgets::money::Usd;
 
 /// A job in a list.
 #[derive(Clone, Debug, Serialize, ToSchema)]

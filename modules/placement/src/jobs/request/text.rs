@@ -8,14 +8,23 @@ pub(super) const KEY_CHARS_MAX: usize = 200;
 /// Of a checkpoint or of what is said of a run or an artifact: where to look, not what is there.
 const NOTE_BYTES_MAX: usize = 16 * 1024;
 
-pub(super) fn required_line(fields: &mut Fields<'_, '_>, field: &'static str, chars: usize) -> Option<String> {
+pub(super) fn required_line(
+    fields: &mut Fields<'_, '_>,
+    field: &'static str,
+    chars: usize,
+) -> Option<String> {
     if !fields.has(field) {
         return fields.take::<String>(field);
     }
     fields.optional_by(field, bounds::line("job-name-invalid", 1..=chars))
 }
 
-pub(super) fn lines(value: Value, at: &mut At<'_>, most: usize, code: &'static str) -> Option<Vec<String>> {
+pub(super) fn lines(
+    value: Value,
+    at: &mut At<'_>,
+    most: usize,
+    code: &'static str,
+) -> Option<Vec<String>> {
     let names = Vec::<String>::from_input(value, at)?;
     if names.len() > most {
         at.refuse(code, format_args!("at most {most}"));
