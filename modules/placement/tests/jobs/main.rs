@@ -1,5 +1,6 @@
 //! Jobs through their routes, on both databases: submitting, reporting, what waits for what, and what people do.
 
+mod document;
 mod reporting;
 mod submitting;
 mod support;
