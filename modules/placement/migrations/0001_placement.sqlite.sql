@@ -162,6 +162,18 @@ CREATE TABLE placement_dependency (
 CREATE INDEX placement_dependency_of ON placement_dependency (dependency_id);
 CREATE INDEX placement_dependency_open ON placement_dependency (dependency_id, job_id) WHERE settled = 0;
 
+-- How many jobs a tree has: those that have children somewhere below. One without a row is a job alone.
+CREATE TABLE placement_tree (
+    root_id  BLOB   NOT NULL PRIMARY KEY,
+    jobs     BIGINT NOT NULL
+);
+
+-- Rises when jobs that are there come to wait for others that are there: whoever saw no circle at an older generation looks again.
+CREATE TABLE placement_graph (
+    tenant_id   TEXT   NOT NULL PRIMARY KEY,
+    generation  BIGINT NOT NULL
+);
+
 CREATE TABLE placement_job_event (
     job_id      BLOB   NOT NULL,
     -- The job's revision after it.

@@ -182,7 +182,7 @@ impl Claimer {
         let taken: Vec<Uuid> = taken.into_iter().collect();
         let claimed: Vec<Uuid> = decisions.iter().filter_map(Decision::claimed).collect();
         let read = async {
-            let found = jobs::jobs(db, &taken, false).await?;
+            let found = jobs::jobs(db, &taken).await?;
             Ok((found, store::bodies(db, &claimed).await?))
         };
         let (found, bodies) = match read.await {

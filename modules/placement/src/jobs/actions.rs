@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::decide::{InvalidTransition, NotReported, StaleLease};
-use super::job::Job;
+use super::job::{Checkpoint, Job};
 use super::store;
 use super::store::change::Event;
 use super::view;
@@ -36,7 +36,7 @@ pub async fn visible(
 }
 
 /// A tenant sees its own; others see all.
-pub fn is_visible(context: &CallContext, job: &Job) -> bool {
+pub fn is_visible<C: Checkpoint>(context: &CallContext, job: &Job<C>) -> bool {
     let tenant = context.tenant.as_deref();
     tenant.is_none_or(|tenant| tenant == job.tenant_id)
 }

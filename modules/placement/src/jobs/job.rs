@@ -1,4 +1,4 @@
-//! A job as it is stored, without its body.
+//! A job as it is stored, without its body: whole, or without its checkpoint as lists and graphs show it.
 
 use fleetwright_plugin_api::sdk::{Row, RowError};
 use uuid::Uuid;
@@ -58,9 +58,40 @@ pub struct Lease {
     pub expires_lease_us: i64,
 }
 
+/// A job that was read without its checkpoint. What writes jobs takes a whole [`Job`], so that no checkpoint is ever lost.
+pub type Brief = Job<NotRead>;
+
+/// What was not read is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotRead;
+
+/// What is read of a checkpoint: all of it, or nothing.
+pub trait Checkpoint: Clone + Sized {
+    /// What stands for it in a list of columns.
+    const COLUMN: &'static str;
+
+    fn of(row: Row<'_>) -> Result<Self, RowError>;
+}
+
+impl Checkpoint for Option<String> {
+    const COLUMN: &'static str = "checkpoint";
+
+    fn of(row: Row<'_>) -> Result<Self, RowError> {
+        Ok(row.optional_text("checkpoint")?.map(str::to_owned))
+    }
+}
+
+impl Checkpoint for NotRead {
+    const COLUMN: &'static str = "NULL AS checkpoint";
+
+    fn of(_row: Row<'_>) -> Result<Self, RowError> {
+        Ok(Self)
+    }
+}
+
 /// One job.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Job {
+pub struct Job<C = Option<String>> {
     pub id: Uuid,
     /// Empty: nobody's.
     pub tenant_id: String,
@@ -80,7 +111,7 @@ pub struct Job {
     pub reason: Option<String>,
     /// A review that waits for a human: no lease, no seat.
     pub released: bool,
-    pub checkpoint: Option<String>,
+    pub checkpoint: C,
     /// How many of its dependencies are not settled.
     pub waits_for: i64,
     pub parent_id: Option<Uuid>,
@@ -96,7 +127,7 @@ pub struct Job {
     pub revision: i64,
 }
 
-impl Job {
+impl<C: Checkpoint> Job<C> {
     /// The queue it stands in when it is queued: equal for jobs whose scores differ by age alone.
     pub fn bucket(&self) -> Bucket {
         Bucket {
@@ -138,7 +169,7 @@ impl Job {
             stage: row.word("stage", "a stage", Stage::from_name)?,
             reason: row.optional_text("reason")?.map(str::to_owned),
             released: row.flag("released")?,
-            checkpoint: row.optional_text("checkpoint")?.map(str::to_owned),
+            checkpoint: C::of(row)?,
             waits_for: row.integer("waits_for")?,
             parent_id: row.optional_id("parent_id")?,
             lease_epoch: row.integer("lease_epoch")?,

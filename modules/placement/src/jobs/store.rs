@@ -4,13 +4,14 @@ pub mod change;
 pub mod edges;
 pub mod lease;
 pub mod records;
+pub mod trees;
 
 use std::collections::{BTreeMap, HashMap};
 
 use fleetwright_plugin_api::sdk::{Cell, Database, ServerError, Statement};
 use uuid::Uuid;
 
-use super::job::Job;
+use super::job::{Brief, Checkpoint, Job, NotRead};
 use super::stage::Stage;
 
 /// Everything of a job but its body.
@@ -41,39 +42,47 @@ pub async fn job(db: &Database, id: Uuid) -> Result<Option<Job>, ServerError> {
     Ok(rows.first().map(Job::of).transpose()?)
 }
 
-/// Those of the jobs that are there, without checkpoints' text where `brief`.
-pub async fn jobs(db: &Database, ids: &[Uuid], brief: bool) -> Result<Vec<Job>, ServerError> {
-    let columns = if brief {
-        brief_columns()
-    } else {
-        COLUMNS.to_owned()
-    };
-    let mut found = Vec::new();
+/// Those of the jobs that are there.
+pub async fn jobs(db: &Database, ids: &[Uuid]) -> Result<Vec<Job>, ServerError> {
     // With checkpoints, so few that they fit into one read.
-    for some in ids.chunks(if brief { IDS_PER_READ } else { 100 }) {
+    some_of(db, ids, 100).await
+}
+
+/// The same without checkpoints.
+pub async fn briefly(db: &Database, ids: &[Uuid]) -> Result<Vec<Brief>, ServerError> {
+    some_of(db, ids, IDS_PER_READ).await
+}
+
+async fn some_of<C: Checkpoint>(
+    db: &Database,
+    ids: &[Uuid],
+    ids_each: usize,
+) -> Result<Vec<Job<C>>, ServerError> {
+    let mut found = Vec::new();
+    for some in ids.chunks(ids_each) {
         let sql = format!(
-            "SELECT {columns} FROM placement_job WHERE id IN ({})",
+            "SELECT {} FROM placement_job WHERE id IN ({})",
+            columns::<C>(),
             places(1, some.len())
         );
-        let rows = db.read_one(bound(Statement::new(sql), some)).await?;
-        for row in rows.iter() {
+        for row in db.read_one(bound(Statement::new(sql), some)).await?.iter() {
             found.push(Job::of(row)?);
         }
     }
     Ok(found)
 }
 
-/// The ids and stages of jobs with these keys, of one tenant.
+/// The jobs of one tenant with these keys, by key.
 pub async fn by_keys(
     db: &Database,
     tenant_id: &str,
     keys: &[&str],
-) -> Result<HashMap<String, Job>, ServerError> {
+) -> Result<HashMap<String, Brief>, ServerError> {
     let mut found = HashMap::new();
     for some in keys.chunks(IDS_PER_READ) {
         let sql = format!(
             "SELECT {} FROM placement_job WHERE tenant_id = $1 AND idempotency_key IN ({})",
-            brief_columns(),
+            columns::<NotRead>(),
             places(2, some.len())
         );
         let statement = Statement::new(sql).bind(tenant_id);
@@ -81,15 +90,19 @@ pub async fn by_keys(
             .iter()
             .fold(statement, |statement, key| statement.bind(*key));
         for row in db.read_one(statement).await?.iter() {
-            let job = Job::of(row)?;
+            let job = Brief::of(row)?;
             found.insert(job.idempotency_key.clone(), job);
         }
     }
     Ok(found)
 }
 
-/// A page, newest first, without checkpoints.
-pub async fn list(db: &Database, filter: &ListFilter, limit: u32) -> Result<Vec<Job>, ServerError> {
+/// A page, newest first.
+pub async fn list(
+    db: &Database,
+    filter: &ListFilter,
+    limit: u32,
+) -> Result<Vec<Brief>, ServerError> {
     let mut conditions = vec!["1 = 1".to_owned()];
     let mut cells: Vec<Cell> = Vec::new();
     let mut add = |condition: &str, cell: Cell| {
@@ -111,7 +124,7 @@ pub async fn list(db: &Database, filter: &ListFilter, limit: u32) -> Result<Vec<
     cells.push(i64::from(limit).into());
     let sql = format!(
         "SELECT {} FROM placement_job WHERE {} ORDER BY id DESC LIMIT ${}",
-        brief_columns(),
+        columns::<NotRead>(),
         conditions.join(" AND "),
         cells.len()
     );
@@ -177,6 +190,6 @@ pub(super) fn bound(statement: Statement, ids: &[Uuid]) -> Statement {
         .fold(statement, |statement, id| statement.bind(*id))
 }
 
-fn brief_columns() -> String {
-    COLUMNS.replace(" checkpoint,", " NULL AS checkpoint,")
+fn columns<C: Checkpoint>() -> String {
+    COLUMNS.replace(" checkpoint,", &format!(" {},", C::COLUMN))
 }

@@ -8,9 +8,10 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::job::Job;
+use super::job::{Brief, Checkpoint, Job};
 use super::store::edges::Dependency;
 use super::store::records::{Kept, Record};
+use crate::budgets::money::Usd;
 
 /// A job in a list.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -33,8 +34,7 @@ pub struct JobView {
     pub attempts: i64,
     pub max_attempts: i64,
     pub preemptions: i64,
-    /// Decimal, in dollars.
-    pub estimate_usd: String,
+    pub estimate_usd: Usd,
     /// How many others it still waits for.
     pub waits_for: i64,
     pub parent_id: Option<Uuid>,
@@ -198,7 +198,7 @@ pub struct ProductCounts {
     pub total: i64,
 }
 
-pub fn job(job: &Job) -> JobView {
+pub fn job<C: Checkpoint>(job: &Job<C>) -> JobView {
     let lease = job.lease.as_ref();
     JobView {
         id: job.id,
@@ -214,7 +214,9 @@ pub fn job(job: &Job) -> JobView {
         attempts: job.attempts,
         max_attempts: job.max_attempts,
         preemptions: job.preemptions,
-        estimate_usd: dollars(job.estimate_micros),
+        estimate_usd: Usd {
+            micros: job.estimate_micros,
+        },
         waits_for: job.waits_for,
         parent_id: job.parent_id,
         has_work: job.has_work,
@@ -229,7 +231,7 @@ pub fn job(job: &Job) -> JobView {
     }
 }
 
-pub fn node(job: &Job) -> DagNode {
+pub fn node<C: Checkpoint>(job: &Job<C>) -> DagNode {
     DagNode {
         id: job.id,
         idempotency_key: job.idempotency_key.clone(),
@@ -250,7 +252,7 @@ pub fn edge(one: &Dependency) -> DagEdge {
     }
 }
 
-pub fn dependency(one: &Dependency, job: Option<&Job>) -> DependencyView {
+pub fn dependency(one: &Dependency, job: Option<&Brief>) -> DependencyView {
     DependencyView {
         id: one.dependency_id,
         kind: kind(one),
@@ -302,11 +304,4 @@ fn kind(one: &Dependency) -> &'static str {
 
 fn time(at_us: i64) -> String {
     Timestamp(at_us).to_string()
-}
-
-/// Micro-dollars as a decimal without needless places.
-fn dollars(micros: i64) -> String {
-    let (whole, places) = (micros / 1_000_000, micros % 1_000_000);
-    let text = format!("{whole}.{places:06}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }

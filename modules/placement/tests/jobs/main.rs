@@ -1,5 +1,6 @@
 //! Jobs through their routes, on both databases: submitting, reporting, what waits for what, and what people do.
 
+mod document;
 #[path = "../recount/kept.rs"]
 mod kept;
 mod reporting;

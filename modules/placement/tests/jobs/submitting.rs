@@ -113,13 +113,19 @@ on_each_database! {
             ("GET", format!("{path}/events"), Value::Null),
             ("PATCH", path.clone(), json!({"lease_epoch": 0})),
             ("POST", format!("{path}/cancel"), Value::Null),
+            ("POST", format!("{path}/requeue"), Value::Null),
+            ("POST", format!("{path}/reject"), Value::Null),
+            ("POST", format!("{path}/ship"), Value::Null),
+            ("POST", format!("{path}/artifacts"), json!({"lease_epoch": 0, "name": "a"})),
+            ("POST", format!("{path}/runs"), json!({"lease_epoch": 0, "outcome": "a"})),
             ("POST", format!("{path}/children"), json!({"children": [{"idempotency_key": "n"}]})),
             ("POST", format!("{path}/waive"), json!({"dependency": other})),
         ] {
             assert_eq!(two.told(method, &path, body).await.0, 404, "{method} {path}");
         }
         let named = json!({"idempotency_key": "waits", "depends_on": [made]});
-        assert_eq!(two.told("POST", "", named).await.0, 422);
+        assert_eq!(two.told("POST", "", named.clone()).await.0, 422);
+        assert_eq!(bench.told("POST", "", named).await.0, 422, "nor does nobody's job wait for a tenant's");
         assert_eq!(two.get("").await["items"].as_array().unwrap().len(), 1);
         assert_eq!(bench.get("").await["items"].as_array().unwrap().len(), 2);
         assert_eq!(one.get("/counts").await["totals"], json!({"queued": 1}));

@@ -1,6 +1,7 @@
 //! Jobs that wait for others: what frees them, what does not, and what operators can do about it.
 
 use fleetwright_module_placement::jobs::actions::settle;
+use fleetwright_plugin_api::sdk::{Batch, Statement};
 use fleetwright_tests::on_each_database;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -99,5 +100,42 @@ on_each_database! {
         while settle::pass(&bench.handle).await.unwrap() {}
         assert_eq!(bench.get("/counts").await["totals"], json!({"blocked": 1, "queued": 200, "shipped": 1}));
         kept::check(&bench.handle).await;
+    }
+
+    async fn two_that_would_close_a_circle_together_cannot_both(database: TestDatabase) {
+        let bench = Bench::start(&database).await;
+        for round in 0..8 {
+            let (one, two) = (bench.task(&format!("one{round}")).await, bench.task(&format!("two{round}")).await);
+            // Neither call writes a row that the other reads: each names what waits for the other's parent.
+            let after = async |key: String, of: Uuid| {
+                id(&bench.submit(json!({"idempotency_key": key, "body_md": "x", "depends_on": [of]})).await)
+            };
+            let (after_one, after_two) = (after(format!("a{round}"), one).await, after(format!("b{round}"), two).await);
+            let add = async |to: Uuid, key: String, dependency: Uuid| {
+                let child = json!({"idempotency_key": key, "depends_on": [dependency]});
+                bench.told("POST", &format!("/{to}/children"), json!({"children": [child]})).await.0
+            };
+            let (first, second) = tokio::join!(
+                add(one, format!("c{round}"), after_two),
+                add(two, format!("d{round}"), after_one),
+            );
+            assert_eq!(first.min(second), 201);
+            assert_eq!(first.max(second), 422, "round {round}");
+        }
+        bench.check_kept().await;
+    }
+
+    async fn a_tree_has_its_limit_however_it_grows(database: TestDatabase) {
+        let bench = Bench::start(&database).await;
+        let root = bench.submit(json!({"idempotency_key": "p", "children": [{"idempotency_key": "c"}]})).await;
+        let sql = "UPDATE placement_tree SET jobs = 9999";
+        let batch = Batch::new().sql_expecting(Statement::new(sql), 1);
+        bench.handle.db().commit(&bench.handle.own_context(), batch).await.unwrap();
+        // Below a child: the whole tree counts.
+        let path = format!("/{}/children", child(&root, "c"));
+        let two = json!([{"idempotency_key": "x"}, {"idempotency_key": "y"}]);
+        assert_eq!(bench.told("POST", &path, two).await.0, 422);
+        assert_eq!(bench.told("POST", &path, json!({"idempotency_key": "x"})).await.0, 201);
+        assert_eq!(bench.told("POST", &path, json!({"idempotency_key": "y"})).await.0, 422);
     }
 }

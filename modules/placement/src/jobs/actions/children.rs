@@ -1,7 +1,7 @@
 //! Adds jobs that another is to wait for: by an operator before it is begun, or by its holder, who gives it up and says where
 //! it stood.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use fleetwright_plugin_api::sdk::{Batch, CallContext, Problem, Reply, Server};
 use serde_json::json;
@@ -9,10 +9,10 @@ use uuid::Uuid;
 
 use super::super::decide::submit::{NODES_MAX, nodes};
 use super::super::decide::{self, Actor, Event};
-use super::super::job::Job;
+use super::super::job::{Brief, Job};
 use super::super::request::{Draft, NewChildren};
-use super::super::store::{self, change, edges};
-use super::submit::{added, answer, check_size, prepare, reused, shown, submitter, write};
+use super::super::store::{self, change, edges, trees};
+use super::submit::{added, answer, check_size, named, prepare, reused, shown, submitter, write};
 use super::{audit, event, visible};
 use crate::error::{ATTEMPTS_MAX, PlacementError};
 
@@ -41,9 +41,8 @@ pub async fn add(
         };
         let now_us = server.now_us();
         let mut after = decide::after(&parent, actor, Event::AddChildren, now_us)?;
-        let below = subtree(server, id).await?;
-        check_size(&drafts, below.len())?;
-        let waiting = ancestors(server, id).await?;
+        let tree = Tree::of(server, id).await?;
+        check_size(&drafts, tree.size())?;
         let by = submitter(server, context, &parent.tenant_id);
         let mut ids = std::iter::from_fn(|| Some(server.new_id()));
         let place = |index: usize| {
@@ -51,8 +50,13 @@ pub async fn add(
             format!("/children/{place}")
         };
         let nodes = nodes(&drafts, Some(id), place, &mut ids);
-        let above = |other: Uuid| waiting.contains(&other);
-        let new = prepare(server, context, &nodes, &above, &by).await?;
+        let known = named(server, context, &nodes, &by.tenant_id).await?;
+        let bond = Bond::between(server, id, &by.tenant_id, &known).await?;
+        let above = |other: Uuid| {
+            bond.as_ref()
+                .is_some_and(|bond| bond.waiting.contains(&other))
+        };
+        let new = prepare(server, &nodes, known, &above, &by).await?;
         let count = i64::try_from(drafts.len()).unwrap_or(i64::MAX);
         after.waits_for = after.waits_for.saturating_add(count);
         after.checkpoint = asked.checkpoint.clone().or(after.checkpoint);
@@ -63,7 +67,13 @@ pub async fn add(
             _ => context.principal.clone(),
         };
         let told = event(Event::AddChildren.kind(), told, more.clone());
-        let batch = change::update(Batch::new(), &parent, &after, &told);
+        // What several wait for comes first, in one order.
+        let batch = match bond {
+            Some(bond) => trees::connect(Batch::new(), &by.tenant_id, bond.generation),
+            None => Batch::new(),
+        };
+        let batch = tree.grown(batch, new.planned.jobs.len());
+        let batch = change::update(batch, &parent, &after, &told);
         let batch = write(batch, context, &new)
             .audit(&audit("job.children", &parent, &after, more))
             .respond(&reply);
@@ -74,12 +84,65 @@ pub async fn add(
     Err(PlacementError::Contended)
 }
 
+/// The tree that grows.
+struct Tree {
+    root_id: Uuid,
+    /// None: it is a job alone.
+    jobs: Option<i64>,
+}
+
+impl Tree {
+    async fn of(server: &Server, id: Uuid) -> Result<Self, PlacementError> {
+        let root_id = trees::root(server.db(), id).await?;
+        let jobs = trees::jobs(server.db(), root_id).await?;
+        Ok(Self { root_id, jobs })
+    }
+
+    fn size(&self) -> usize {
+        usize::try_from(self.jobs.unwrap_or(1)).unwrap_or(usize::MAX)
+    }
+
+    fn grown(&self, batch: Batch, by: usize) -> Batch {
+        let after = i64::try_from(self.size().saturating_add(by)).unwrap_or(i64::MAX);
+        trees::grow(batch, self.root_id, self.jobs, after)
+    }
+}
+
+/// What has to stay so while jobs that are there come to wait for others that are there. Two that do so at once could close a
+/// circle that neither of them sees.
+struct Bond {
+    generation: Option<i64>,
+    /// The parent and all that wait for it.
+    waiting: HashSet<Uuid>,
+}
+
+impl Bond {
+    /// The generation is read first, and after what is named: what somebody else adds since then is seen, or else refuses the
+    /// batch. Whoever names nobody closes no circle.
+    async fn between(
+        server: &Server,
+        parent_id: Uuid,
+        tenant_id: &str,
+        known: &HashMap<String, Job>,
+    ) -> Result<Option<Self>, PlacementError> {
+        if known.is_empty() {
+            return Ok(None);
+        }
+        let generation = trees::generation(server.db(), tenant_id).await?;
+        let waiting = ancestors(server, parent_id).await?;
+        Ok(Some(Self {
+            generation,
+            waiting,
+        }))
+    }
+}
+
 /// Those that are not there yet with their places in the request, and those that are.
 async fn missing(
     server: &Server,
     parent: &Job,
     asked: &NewChildren,
-) -> Result<(Vec<Draft>, Vec<usize>, Vec<Job>), PlacementError> {
+) -> Result<(Vec<Draft>, Vec<usize>, Vec<Brief>), PlacementError> {
     let keys: Vec<&str> = asked
         .children
         .iter()
@@ -108,23 +171,21 @@ async fn missing(
     }
 }
 
-/// The job and all it waits for.
-async fn subtree(server: &Server, id: Uuid) -> Result<HashSet<Uuid>, PlacementError> {
-    let (mut seen, mut open) = (HashSet::from([id]), vec![id]);
-    while !open.is_empty() && seen.len() <= NODES_MAX {
-        let below = edges::below(server.db(), &open, NODES_MAX).await?;
-        let below = below.into_iter().map(|one| one.dependency_id);
-        open = below.filter(|id| seen.insert(*id)).collect();
-    }
-    Ok(seen)
-}
-
-/// The job and all that wait for it.
+/// The job and all that wait for it. They can be more than a tree has, since everybody may wait for one job; a circle must
+/// never be missed, so that nothing is added where they are too many to look at.
 async fn ancestors(server: &Server, id: Uuid) -> Result<HashSet<Uuid>, PlacementError> {
     let (mut seen, mut open) = (HashSet::from([id]), vec![id]);
-    while !open.is_empty() && seen.len() <= NODES_MAX {
-        let above = edges::above(server.db(), &open).await?;
-        open = above.into_iter().filter(|id| seen.insert(*id)).collect();
+    while !open.is_empty() {
+        let above = edges::above(server.db(), &open, NODES_MAX).await?;
+        let is_cut = above.is_none();
+        let above = above.unwrap_or_default().into_iter();
+        open = above.filter(|id| seen.insert(*id)).collect();
+        if is_cut || seen.len() > NODES_MAX {
+            let detail = format!(
+                "More than {NODES_MAX} jobs wait for this one: what is added to it can wait for no job that is there."
+            );
+            return Err(Problem::invalid_field("/children", "job-graph-too-large", detail).into());
+        }
     }
     Ok(seen)
 }

@@ -6,7 +6,7 @@ use fleetwright_plugin_api::sdk::{CallContext, Server};
 use uuid::Uuid;
 
 use super::super::decide::submit::NODES_MAX;
-use super::super::job::Job;
+use super::super::job::Brief;
 use super::super::store::{self, edges, records};
 use super::super::view::{self, Dag, JobDetail};
 use super::{is_visible, visible};
@@ -32,9 +32,9 @@ pub async fn detail(
     let blockers = edges::failed(db, id, BLOCKERS_SHOWN).await?;
     let mut ids: Vec<Uuid> = dependencies.iter().map(|one| one.dependency_id).collect();
     ids.extend(&blockers);
-    let known = store::jobs(db, &ids, true).await?;
-    let known: HashMap<Uuid, Job> = known.into_iter().map(|job| (job.id, job)).collect();
-    let blocked_by: Vec<&Job> = blockers.iter().filter_map(|id| known.get(id)).collect();
+    let known = store::briefly(db, &ids).await?;
+    let known: HashMap<Uuid, Brief> = known.into_iter().map(|job| (job.id, job)).collect();
+    let blocked_by: Vec<&Brief> = blockers.iter().filter_map(|id| known.get(id)).collect();
     if job.reason.is_none()
         && let Some(first) = blocked_by.first()
     {
@@ -64,8 +64,9 @@ pub async fn detail(
 
 /// A job and all it waits for.
 pub async fn dag(server: &Server, context: &CallContext, id: Uuid) -> Result<Dag, PlacementError> {
-    let root = visible(server, context, id).await?;
-    let (mut nodes, mut found) = (vec![root], Vec::new());
+    visible(server, context, id).await?;
+    let mut nodes = store::briefly(server.db(), &[id]).await?;
+    let mut found = Vec::new();
     let (mut seen, mut open) = (HashSet::from([id]), vec![id]);
     let mut truncated = false;
     while !open.is_empty() {
@@ -81,7 +82,7 @@ pub async fn dag(server: &Server, context: &CallContext, id: Uuid) -> Result<Dag
         let left = NODES_MAX.saturating_sub(nodes.len());
         truncated |= next.len() > left;
         let next: Vec<Uuid> = next.into_iter().take(left).collect();
-        let jobs = store::jobs(server.db(), &next, true).await?;
+        let jobs = store::briefly(server.db(), &next).await?;
         nodes.extend(jobs.into_iter().filter(|job| is_visible(context, job)));
         found.extend(below);
         open = next;

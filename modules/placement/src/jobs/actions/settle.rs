@@ -40,7 +40,7 @@ pub async fn follow(
         settling.is_cut |= waiting.len() > room;
         waiting.truncate(room);
         let ids: Vec<Uuid> = waiting.iter().map(|edge| edge.job_id).collect();
-        let jobs = store::jobs(db, &ids, false).await?;
+        let jobs = store::jobs(db, &ids).await?;
         let jobs: HashMap<Uuid, Job> = jobs.into_iter().map(|job| (job.id, job)).collect();
         for edge in waiting {
             if let Some(job) = jobs.get(&edge.job_id)

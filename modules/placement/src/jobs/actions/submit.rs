@@ -10,11 +10,11 @@ use uuid::Uuid;
 
 use super::super::decide::submit::{NODES_MAX, Node, Planned, Submitter, nodes, plan, size};
 use super::super::decide::touched;
-use super::super::job::Job;
+use super::super::job::{Checkpoint, Job};
 use super::super::request::{DEPENDENCIES_MAX, Draft};
 use super::super::stage::Stage;
 use super::super::store::change::{self, in_steps};
-use super::super::store::{self, edges};
+use super::super::store::{self, edges, trees};
 use super::{audit, event, is_visible};
 use crate::error::{ATTEMPTS_MAX, PlacementError};
 use crate::jobs::view::{self, DagNode, SubmittedView};
@@ -44,7 +44,9 @@ pub async fn submit(
         let by = submitter(server, context, &tenant_id);
         let mut ids = std::iter::from_fn(|| Some(server.new_id()));
         let nodes = nodes(&drafts, None, |_| String::new(), &mut ids);
-        let new = prepare(server, context, &nodes, &|_| false, &by).await?;
+        let known = named(server, context, &nodes, &tenant_id).await?;
+        // Nobody waits for what is new, so that it closes no circle.
+        let new = prepare(server, &nodes, known, &|_| false, &by).await?;
         let Some(job) = new.planned.jobs.first() else {
             return Err(PlacementError::Contended);
         };
@@ -52,7 +54,11 @@ pub async fn submit(
         let reply = answer(201, job, &children)?
             .with_header("location", format!("/api/v1/fleet/jobs/{}", job.id));
         let more = json!({"idempotency_key": job.idempotency_key, "jobs": new.planned.jobs.len()});
-        let batch = write(Batch::new(), context, &new)
+        let batch = match i64::try_from(new.planned.jobs.len()) {
+            Ok(jobs) if jobs > 1 => trees::grow(Batch::new(), job.id, None, jobs),
+            Ok(_) | Err(_) => Batch::new(),
+        };
+        let batch = write(batch, context, &new)
             .audit(&audit("job.submit", job, job, more))
             .respond(&reply);
         if added(server, context, batch).await? {
@@ -70,11 +76,11 @@ pub struct New {
     now_us: i64,
 }
 
-/// Plans the nodes against what is stored.
+/// Plans the nodes against what is stored; `known` are those that they name.
 pub async fn prepare(
     server: &Server,
-    context: &CallContext,
     nodes: &[Node<'_>],
+    known: HashMap<String, Job>,
     above: &(dyn Fn(Uuid) -> bool + Sync),
     by: &Submitter,
 ) -> Result<New, PlacementError> {
@@ -88,7 +94,6 @@ pub async fn prepare(
         .filter(|node| taken.contains_key(&node.draft.idempotency_key))
         .map(|node| reused(&node.pointer))
         .collect();
-    let known = named(server, context, nodes, &by.tenant_id).await?;
     let others = known
         .iter()
         .map(|(name, job)| (name.clone(), (job.id, job.stage)))
@@ -115,8 +120,8 @@ pub async fn prepare(
     }
 }
 
-/// Jobs that are there and that the nodes name, by id or key, as they name them.
-async fn named(
+/// Jobs that are there and that the nodes name, by id or key, as they name them. What a tenant's job waits for is the tenant's.
+pub async fn named(
     server: &Server,
     context: &CallContext,
     nodes: &[Node<'_>],
@@ -150,9 +155,10 @@ async fn named(
     let by_key = store::by_keys(server.db(), tenant_id, &keys).await?;
     let mut wanted: Vec<Uuid> = ids.keys().copied().collect();
     wanted.extend(by_key.values().map(|job| job.id));
-    let jobs = store::jobs(server.db(), &wanted, false).await?;
+    let jobs = store::jobs(server.db(), &wanted).await?;
     let mut found = HashMap::new();
-    for job in jobs.into_iter().filter(|job| is_visible(context, job)) {
+    let own = |job: &Job| job.tenant_id == tenant_id && is_visible(context, job);
+    for job in jobs.into_iter().filter(own) {
         if let Some(name) = ids.get(&job.id) {
             found.insert((*name).to_owned(), job.clone());
         }
@@ -220,7 +226,11 @@ pub fn shown(jobs: &[Job], parent_id: Uuid) -> Vec<DagNode> {
     children.take(CHILDREN_SHOWN).map(view::node).collect()
 }
 
-pub fn answer(status: u16, job: &Job, children: &[DagNode]) -> Result<Reply, PlacementError> {
+pub fn answer<C: Checkpoint>(
+    status: u16,
+    job: &Job<C>,
+    children: &[DagNode],
+) -> Result<Reply, PlacementError> {
     let submitted = SubmittedView {
         job: view::job(job),
         children: children.to_vec(),

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::error::PlacementError;
 use crate::jobs::actions::read;
-use crate::jobs::job::Job;
+use crate::jobs::job::Brief;
 use crate::jobs::request::{CountParams, ListParams};
 use crate::jobs::store::{self, ListFilter};
 use crate::jobs::view::{self, CountsView, Dag, JobDetail, JobPage, ProductCounts};
@@ -45,7 +45,7 @@ pub async fn list(
     let jobs = store::list(server.db(), &filter, paging.limit() + 1).await;
     let page = paging.page(
         jobs.map_err(PlacementError::from)?,
-        |job: &Job| job.id,
+        |job: &Brief| job.id,
         |job| view::job(&job),
     );
     Ok(Json(JobPage {

@@ -167,18 +167,26 @@ pub async fn below(
     Ok(found)
 }
 
-/// Those that wait for any of these.
-pub async fn above(db: &Database, ids: &[Uuid]) -> Result<Vec<Uuid>, ServerError> {
+/// Those that wait for any of these. None: they are more than `most`.
+pub async fn above(
+    db: &Database,
+    ids: &[Uuid],
+    most: usize,
+) -> Result<Option<Vec<Uuid>>, ServerError> {
     let mut found = Vec::new();
     for some in ids.chunks(IDS_PER_READ) {
         let sql = format!(
-            "SELECT DISTINCT job_id FROM placement_dependency WHERE dependency_id IN ({}) LIMIT 10000",
-            places(1, some.len())
+            "SELECT DISTINCT job_id FROM placement_dependency WHERE dependency_id IN ({}) LIMIT $1",
+            places(2, some.len())
         );
-        let rows = db.read_one(bound(Statement::new(sql), some)).await?;
-        for row in rows.iter() {
+        let limit = i64::try_from(most.saturating_sub(found.len()).saturating_add(1));
+        let statement = Statement::new(sql).bind(limit.unwrap_or(i64::MAX));
+        for row in db.read_one(bound(statement, some)).await?.iter() {
             found.push(row.id("job_id")?);
         }
+        if found.len() > most {
+            return Ok(None);
+        }
     }
-    Ok(found)
+    Ok(Some(found))
 }
