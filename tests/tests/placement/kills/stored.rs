@@ -168,10 +168,10 @@ async fn keeps(db: &Db, heard: &Heard) {
         .iter()
         .map(|row| {
             let claim = Claim {
-                factory_id: row.id("factory_id").expect("an id").to_string(),
+                factory_id: id(row.id("factory_id")),
                 claim_id: row.text("claim_id").expect("a text").to_owned(),
             };
-            let job = row.id("job_id").expect("an id").to_string();
+            let job = id(row.id("job_id"));
             ((job, row.integer("lease_epoch").expect("a number")), claim)
         })
         .collect();
