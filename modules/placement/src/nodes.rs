@@ -1,6 +1,7 @@
 //! Hosts seen as capacity: what their agents say of it, what an operator decided, and the candidates of a placement.
 
 pub mod actions;
+pub mod candidates;
 pub mod feed;
 pub mod fleet;
 pub mod http;

@@ -45,11 +45,13 @@ struct Shared {
 
 impl Fleet {
     pub fn new(server: &Server) -> Self {
+        let limits = Settings::of(server).placement;
+        let registry = Registry::new(limits.strategy, limits.cpu_overcommit);
         Self {
             shared: Arc::new(Shared {
                 server: server.clone(),
-                limits: Settings::of(server).placement,
-                registry: RwLock::default(),
+                limits,
+                registry: RwLock::new(registry),
                 restored: Mutex::new(false),
                 changed: Mutex::new(0),
             }),

@@ -6,20 +6,24 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use fleetwright_plugin_api::sdk::{HostChange, HostRecord};
 use uuid::Uuid;
 
+use super::candidates::{Candidate, Candidates};
 use super::node::{Heartbeat, Host, Live, Node, State};
 use super::store::Saved;
 use super::totals::{Share, Totals};
+use crate::settings::Strategy;
 
 /// Hosts with such a tag belong to a pool, and are no candidates.
 const POOL_TAG: &str = "pool:";
 
 /// The nodes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Registry {
+    cpu_overcommit: f64,
     nodes: BTreeMap<Uuid, Node>,
     /// What each node adds to the totals now.
     shares: HashMap<Uuid, Share>,
     totals: Totals,
+    candidates: Candidates,
     /// By when they were heard of, so that the stale ones are found without looking at the others.
     fresh: BTreeSet<(i64, Uuid)>,
     /// Heard of since they were saved.
@@ -33,16 +37,32 @@ pub struct Registry {
 }
 
 impl Registry {
+    /// Empty.
+    pub fn new(strategy: Strategy, cpu_overcommit: f64) -> Self {
+        Self {
+            cpu_overcommit,
+            nodes: BTreeMap::new(),
+            shares: HashMap::new(),
+            totals: Totals::default(),
+            candidates: Candidates::new(strategy),
+            fresh: BTreeSet::new(),
+            dirty: BTreeSet::new(),
+            by_tenant: HashMap::new(),
+            due: BTreeSet::new(),
+            inventory_revision: 0,
+        }
+    }
+
+    /// The nodes as they are decided on.
+    pub fn candidates(&self) -> &Candidates {
+        &self.candidates
+    }
+
     pub fn node(&self, id: Uuid) -> Option<&Node> {
         self.nodes.get(&id)
     }
 
-    /// Those that are candidates or could be, ascending by id.
-    pub fn nodes(&self) -> impl Iterator<Item = &Node> {
-        self.nodes.values().filter(|node| node.is_node())
-    }
-
-    /// The same, after one.
+    /// Those that are candidates or could be, after one, ascending by id.
     pub fn nodes_after(&self, id: Option<Uuid>) -> impl Iterator<Item = &Node> {
         let from = id.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
         let rest = self.nodes.range((from, std::ops::Bound::Unbounded));
@@ -204,6 +224,7 @@ impl Registry {
             self.nodes.remove(&id);
             self.dirty.remove(&id);
             self.shares.remove(&id);
+            self.candidates.remove(id);
         }
     }
 
@@ -241,6 +262,12 @@ impl Registry {
             self.totals.subtract(&old);
         }
         self.totals.add(&share);
+        if node.is_node() {
+            let candidate = Candidate::of(node, self.cpu_overcommit);
+            self.candidates.put(candidate);
+        } else {
+            self.candidates.remove(id);
+        }
     }
 }
 

@@ -1,12 +1,13 @@
-//! Which node a VM goes to. Pure: the same for the same nodes in any order.
+//! Which node a VM goes to. Pure.
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use uuid::Uuid;
 
+use crate::nodes::candidates::{Candidate, Candidates};
 use crate::settings::Strategy;
 
 /// What is asked for.
@@ -19,21 +20,6 @@ pub struct Wanted {
     pub preferred: Option<Uuid>,
     /// No other node will do.
     pub preferred_only: bool,
-}
-
-/// A node as it is decided on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Candidate {
-    pub id: Uuid,
-    pub is_fresh: bool,
-    pub is_schedulable: bool,
-    pub is_reserved: bool,
-    pub has_kvm: bool,
-    /// Available less held, in MiB.
-    pub free_mb: i64,
-    /// With overcommit, less those of its placements.
-    pub free_vcpus: i64,
-    pub cpu_load_pct: i64,
 }
 
 /// What holds for all of them.
@@ -65,10 +51,26 @@ pub struct Chosen {
 /// Why it goes nowhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// Each node with the first reason against it, ascending by id.
-    NoCapacity(Vec<(Uuid, Reason)>),
+    /// [`explain`] says why.
+    NoCapacity,
     UnknownPreferred,
     Quota(Quota),
+}
+
+/// What is against the nodes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Explanation {
+    /// Of all of them.
+    pub counts: BTreeMap<Reason, usize>,
+    /// The first ones, each with the first reason against it, ascending by id.
+    pub nodes: Vec<(Uuid, Reason)>,
+}
+
+/// The nodes, with what has been decided on them in this round and is not stored yet.
+#[derive(Debug)]
+pub struct Round<'a> {
+    nodes: &'a Candidates,
+    taken: HashMap<Uuid, Candidate>,
 }
 
 /// What a tenant may have, and has.
@@ -104,34 +106,47 @@ impl Quota {
     }
 }
 
-/// Chooses one node. Pass 1 looks at nodes that are not reserved; where none fits, pass 2 looks at all.
-pub fn place(wanted: &Wanted, nodes: &[Candidate], rules: &Rules) -> Result<Chosen, Refusal> {
-    let is_known = |id: Uuid| nodes.iter().any(|node| node.id == id);
-    if wanted.preferred.is_some_and(|id| !is_known(id)) {
-        return Err(Refusal::UnknownPreferred);
-    }
-    for pass in [1, 2] {
-        let fitting = nodes
-            .iter()
-            .filter(|node| pass == 2 || !node.is_reserved)
-            .filter(|node| against(wanted, node, rules).is_none());
-        if let Some(node) = fitting.min_by_key(|node| rank(wanted, node, rules)) {
-            let node_id = node.id;
-            return Ok(Chosen { node_id, pass });
+impl<'a> Round<'a> {
+    pub fn new(nodes: &'a Candidates) -> Self {
+        Self {
+            nodes,
+            taken: HashMap::new(),
         }
     }
-    let mut reasons: Vec<(Uuid, Reason)> = nodes
-        .iter()
-        .filter_map(|node| Some((node.id, against(wanted, node, rules)?)))
-        .collect();
-    reasons.sort_unstable();
-    Err(Refusal::NoCapacity(reasons))
+
+    /// As it is after what was decided on it.
+    pub fn get(&self, id: Uuid) -> Option<Candidate> {
+        let taken = self.taken.get(&id);
+        taken.or_else(|| self.nodes.get(id)).copied()
+    }
+
+    fn take(&mut self, id: Uuid, wanted: &Wanted) {
+        if let Some(mut node) = self.get(id) {
+            node.free_mb = node.free_mb.saturating_sub(wanted.memory_mb);
+            node.free_vcpus = node.free_vcpus.saturating_sub(wanted.vcpus);
+            self.taken.insert(id, node);
+        }
+    }
+}
+
+/// Chooses one node. Pass 1 looks at nodes that are not reserved; where none fits, pass 2 looks at reserved ones too.
+pub fn place(wanted: &Wanted, round: &Round<'_>, rules: &Rules) -> Result<Chosen, Refusal> {
+    if wanted.preferred.is_some_and(|id| round.get(id).is_none()) {
+        return Err(Refusal::UnknownPreferred);
+    }
+    // In pass 2 none of those fits that are not reserved: it is the others that matter.
+    let passes = [(1, false), (2, true)].into_iter();
+    let mut found = passes.filter_map(|(pass, is_reserved)| {
+        let node_id = pick(wanted, round, rules, is_reserved)?;
+        Some(Chosen { node_id, pass })
+    });
+    found.next().ok_or(Refusal::NoCapacity)
 }
 
 /// Decides in this order, each on what the ones before it have left. Nodes and tenants are then as after all of them.
 pub fn place_all(
     wanted: &[&Wanted],
-    nodes: &mut [Candidate],
+    round: &mut Round<'_>,
     tenants: &mut HashMap<String, Quota>,
     rules: &Rules,
 ) -> Vec<Result<Chosen, Refusal>> {
@@ -140,16 +155,51 @@ pub fn place_all(
         if !quota.allows(wanted.memory_mb) {
             return Err(Refusal::Quota(*quota));
         }
-        let chosen = place(wanted, nodes, rules)?;
+        let chosen = place(wanted, round, rules)?;
         quota.vm_count += 1;
         quota.memory_mb += wanted.memory_mb;
-        if let Some(node) = nodes.iter_mut().find(|node| node.id == chosen.node_id) {
-            node.free_mb = node.free_mb.saturating_sub(wanted.memory_mb);
-            node.free_vcpus = node.free_vcpus.saturating_sub(wanted.vcpus);
-        }
+        round.take(chosen.node_id, wanted);
         Ok(chosen)
     });
     decided.collect()
+}
+
+/// Looks at all nodes, and names so many.
+pub fn explain(wanted: &Wanted, round: &Round<'_>, rules: &Rules, named: usize) -> Explanation {
+    let mut explanation = Explanation::default();
+    for node in round.nodes.all() {
+        let node = round.taken.get(&node.id).unwrap_or(node);
+        let Some(reason) = against(wanted, node, rules) else {
+            continue;
+        };
+        *explanation.counts.entry(reason).or_default() += 1;
+        if explanation.nodes.len() < named {
+            explanation.nodes.push((node.id, reason));
+        }
+    }
+    explanation
+}
+
+/// The preferred node if it fits; else the first in rank that does, of those without and those with something decided on them.
+fn pick(wanted: &Wanted, round: &Round<'_>, rules: &Rules, is_reserved: bool) -> Option<Uuid> {
+    let fits = |node: &Candidate| {
+        node.is_reserved == is_reserved && against(wanted, node, rules).is_none()
+    };
+    let preferred = wanted.preferred.and_then(|id| round.get(id));
+    if let Some(node) = preferred.filter(fits) {
+        return Some(node.id);
+    }
+    if wanted.preferred_only {
+        return None;
+    }
+    let least_mb = wanted.memory_mb.saturating_add(rules.headroom_mb);
+    let untouched = |node: &Candidate| !round.taken.contains_key(&node.id) && fits(node);
+    let nodes = round.nodes;
+    let untouched = nodes.best(is_reserved, wanted.require_kvm, least_mb, untouched);
+    let taken = round.taken.values().filter(|node| fits(node));
+    let first = untouched.into_iter().chain(taken);
+    let first = first.min_by_key(|node| node.rank(rules.strategy));
+    first.map(|node| node.id)
 }
 
 /// The first reason against it.
@@ -170,15 +220,4 @@ fn against(wanted: &Wanted, node: &Candidate, rules: &Rules) -> Option<Reason> {
     } else {
         None
     }
-}
-
-/// The least is taken: a total order, since ids differ.
-fn rank(wanted: &Wanted, node: &Candidate, rules: &Rules) -> (bool, i64, i64, Uuid) {
-    let left_mb = node.free_mb.saturating_sub(wanted.memory_mb);
-    let memory = match rules.strategy {
-        Strategy::Spread => left_mb.saturating_neg(),
-        Strategy::Binpack => left_mb,
-    };
-    let is_other = wanted.preferred != Some(node.id);
-    (is_other, memory, node.cpu_load_pct, node.id)
 }

@@ -2,7 +2,7 @@
 //! committed on the node's generation; those of different nodes at the same time. Each in a batch of its own, with its own
 //! caller's audit row and stored answer. Whoever lost a race is decided on again.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use fleetwright_plugin_api::sdk::{AuditEntry, Batch, CallContext, Problem, Reply, ServerError};
@@ -11,15 +11,16 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::decide::{Candidate, Chosen, Quota, Reason, Refusal, Rules, Wanted, place_all};
+use super::decide::{
+    Chosen, Explanation, Quota, Refusal, Round, Rules, Wanted, explain, place_all,
+};
 use super::placement::{Placement, State};
 use super::tenants::store as tenants;
 use super::{store, view};
 use crate::error::{ATTEMPTS_MAX, PlacementError};
 use crate::nodes::fleet::{Fleet, NODES_SIGNAL};
-use crate::nodes::node::Node;
 
-/// Decided on at once: one look at all nodes serves so many.
+/// Decided on at once: one read of quotas serves so many.
 const TOGETHER_MAX: usize = 64;
 /// Nodes named in a refusal: what an error has room for. All are counted.
 const REASONS_SHOWN: usize = 64;
@@ -45,6 +46,9 @@ struct Waiting {
     draft: Placement,
     answer: oneshot::Sender<Result<Reply, PlacementError>>,
 }
+
+/// Where it goes and the generation of that node, or why it goes nowhere.
+type Decision = Result<(Chosen, i64), (Refusal, Explanation)>;
 
 /// Ends the work on the queue, also where it panics: whoever waits then is told, and the next request begins anew.
 struct Working<'a>(&'a Placer);
@@ -102,25 +106,26 @@ impl Placer {
     async fn decide_and_commit(&self, mut waiting: Vec<Waiting>) {
         for attempt in 0..ATTEMPTS_MAX {
             let decided = self.decide(&waiting, attempt > 0).await;
-            let (decided, generations) = match decided {
+            let decided = match decided {
                 Ok(decided) => decided,
                 Err(error) => return refuse_all(waiting, &error),
             };
-            let mut by_node: BTreeMap<Uuid, Vec<(Waiting, Chosen)>> = BTreeMap::new();
+            let mut by_node: BTreeMap<Uuid, (i64, Vec<(Waiting, Chosen)>)> = BTreeMap::new();
             let mut again = Vec::new();
             for (one, decision) in waiting.into_iter().zip(decided) {
                 match decision {
-                    Ok(chosen) => by_node
-                        .entry(chosen.node_id)
-                        .or_default()
-                        .push((one, chosen)),
+                    Ok((chosen, generation)) => {
+                        let chain = by_node.entry(chosen.node_id);
+                        let (_, chain) = chain.or_insert((generation, Vec::new()));
+                        chain.push((one, chosen));
+                    }
                     // Another server may have made room: what is stored is looked at before anybody is refused.
                     Err(_) if attempt == 0 => again.push(one),
-                    Err(refusal) => one.refuse(&refusal),
+                    Err((refusal, why)) => one.refuse(&refusal, &why),
                 }
             }
-            let chains = by_node.into_iter().map(|(node_id, chain)| {
-                let generation = generations.get(&node_id).copied().unwrap_or_default();
+            let chains = by_node.into_iter();
+            let chains = chains.map(|(node_id, (generation, chain))| {
                 self.commit_chain(node_id, generation, chain)
             });
             again.extend(join_all(chains).await.into_iter().flatten());
@@ -135,12 +140,8 @@ impl Placer {
         }
     }
 
-    /// What becomes of each, and of which generation its node was.
-    async fn decide(
-        &self,
-        waiting: &[Waiting],
-        anew: bool,
-    ) -> Result<(Vec<Result<Chosen, Refusal>>, HashMap<Uuid, i64>), ServerError> {
+    /// What becomes of each. Why there is no room is looked for only when all that is stored was looked at.
+    async fn decide(&self, waiting: &[Waiting], anew: bool) -> Result<Vec<Decision>, ServerError> {
         if anew {
             self.fleet.refresh().await?;
         }
@@ -155,16 +156,22 @@ impl Placer {
             strategy: limits.strategy,
         };
         let registry = self.fleet.read().await?;
-        let mut candidates: Vec<Candidate> = registry
-            .nodes()
-            .map(|node| candidate(node, limits.cpu_overcommit))
-            .collect();
-        let generations = registry.nodes().map(|node| (node.id, node.generation));
-        let generations = generations.collect();
-        drop(registry);
+        let mut round = Round::new(registry.candidates());
         let wanted: Vec<&Wanted> = waiting.iter().map(|one| &one.wanted).collect();
-        let decided = place_all(&wanted, &mut candidates, &mut quotas, &rules);
-        Ok((decided, generations))
+        let decided = place_all(&wanted, &mut round, &mut quotas, &rules);
+        let told = wanted
+            .iter()
+            .zip(decided)
+            .map(|(wanted, decided)| -> Decision {
+                let chosen = decided.map_err(|refusal| {
+                    let is_told = anew && refusal == Refusal::NoCapacity;
+                    let why = is_told.then(|| explain(wanted, &round, &rules, REASONS_SHOWN));
+                    (refusal, why.unwrap_or_default())
+                })?;
+                let generation = round.get(chosen.node_id).map(|node| node.generation);
+                Ok((chosen, generation.unwrap_or_default()))
+            });
+        Ok(told.collect())
     }
 
     /// Commits those of one node in order; gives back those that have to be decided on again.
@@ -249,36 +256,10 @@ impl Waiting {
         drop(self.answer.send(answer));
     }
 
-    fn refuse(self, refusal: &Refusal) {
+    fn refuse(self, refusal: &Refusal, why: &Explanation) {
         let tenant = self.context.tenant.is_some();
-        self.tell(Err(problem(refusal, tenant).into()));
+        self.tell(Err(problem(refusal, why, tenant).into()));
     }
-}
-
-/// A node as it is decided on.
-fn candidate(node: &Node, cpu_overcommit: f64) -> Candidate {
-    let capacity = node.capacity.as_ref();
-    let available = capacity.map_or(0, |capacity| capacity.memory_available_mb);
-    let cpus = capacity.map_or(0, |capacity| capacity.cpu_count);
-    Candidate {
-        id: node.id,
-        is_fresh: node.is_fresh,
-        is_schedulable: node.setting.schedulable,
-        is_reserved: node.is_reserved(),
-        has_kvm: capacity.is_some_and(|capacity| capacity.kvm_available),
-        free_mb: available.saturating_sub(node.held_mb()),
-        free_vcpus: vcpus(cpus, cpu_overcommit).saturating_sub(node.vcpus_placed()),
-        cpu_load_pct: capacity.map_or(0, |capacity| capacity.cpu_load_pct),
-    }
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    reason = "a node has at most 2^20 CPUs; a factor of any size ends at the largest number"
-)]
-fn vcpus(cpus: i64, overcommit: f64) -> i64 {
-    (cpus as f64 * overcommit).floor() as i64
 }
 
 fn refuse_all(waiting: Vec<Waiting>, error: &ServerError) {
@@ -288,29 +269,26 @@ fn refuse_all(waiting: Vec<Waiting>, error: &ServerError) {
 }
 
 /// A tenant's token is not told of nodes.
-fn problem(refusal: &Refusal, is_tenants: bool) -> Problem {
+fn problem(refusal: &Refusal, why: &Explanation, is_tenants: bool) -> Problem {
     match refusal {
         Refusal::UnknownPreferred => unknown_preferred(),
         Refusal::Quota(quota) => quota_exceeded(quota),
-        Refusal::NoCapacity(reasons) => {
+        Refusal::NoCapacity => {
             let problem = Problem::conflict("no-capacity", "No node fits.");
             if is_tenants {
                 return problem;
             }
-            let mut counts: BTreeMap<Reason, usize> = BTreeMap::new();
-            for (_, reason) in reasons {
-                *counts.entry(*reason).or_default() += 1;
-            }
-            let shown = reasons.iter().take(REASONS_SHOWN);
-            let nodes: Vec<Value> = shown
+            let nodes = why.nodes.iter();
+            let nodes: Vec<Value> = nodes
                 .map(|(id, reason)| json!({"node_id": id, "reason": reason.as_str()}))
                 .collect();
+            let all: usize = why.counts.values().sum();
+            let counts = why.counts.iter();
             let counts: serde_json::Map<String, Value> = counts
-                .into_iter()
-                .map(|(reason, count)| (reason.as_str().to_owned(), count.into()))
+                .map(|(reason, count)| (reason.as_str().to_owned(), (*count).into()))
                 .collect();
             problem
-                .with_extension("nodes_omitted", reasons.len() - nodes.len())
+                .with_extension("nodes_omitted", all - nodes.len())
                 .with_extension("nodes", nodes)
                 .with_extension("reasons", Value::Object(counts))
         }

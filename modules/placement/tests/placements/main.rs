@@ -1,6 +1,8 @@
 //! Nodes, placements and tenants through the router, on both databases.
 
+mod document;
 mod feed;
+mod histories;
 mod nodes;
 mod passes;
 mod placing;

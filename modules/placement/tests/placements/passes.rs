@@ -5,6 +5,9 @@ use serde_json::{Value, json};
 
 use crate::support::{Bench, code, id};
 
+/// The node and pass, or the reasons against nodes 1 to 4.
+type Expected = Result<(u128, i64), [&'static str; 4]>;
+
 /// Nodes 1 and 2 are for all, 3 and 4 reserved; each says what it has available. Node 2 is the one without much.
 async fn four_nodes(bench: &Bench) {
     for (number, available_mb) in [(1, 4_096), (2, 1_024), (3, 8_192), (4, 2_048)] {
@@ -21,8 +24,7 @@ on_each_database! {
     async fn a_table_of_two_passes(database: TestDatabase) {
         let bench = Bench::start(&database).await;
         four_nodes(&bench).await;
-        // What is asked for, and the node and pass, or the reasons against nodes 1 to 4.
-        let cases: &[(Value, Result<(u128, i64), [&str; 4]>)] = &[
+        let cases: &[(Value, Expected)] = &[
             // The one with the most free memory that is not reserved, though a reserved one has more.
             (json!({"memory_mb": 512}), Ok((1, 1))),
             (json!({"memory_mb": 3_584}), Ok((1, 1))),

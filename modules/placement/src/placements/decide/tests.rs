@@ -22,6 +22,7 @@ fn node(id: u128) -> Candidate {
         free_mb: 1_024,
         free_vcpus: 8,
         cpu_load_pct: 10,
+        generation: 0,
     }
 }
 
@@ -36,12 +37,23 @@ fn wanted(memory_mb: i64) -> Wanted {
     }
 }
 
+fn candidates(nodes: &[Candidate], rules: &Rules) -> Candidates {
+    let mut all = Candidates::new(rules.strategy);
+    for node in nodes {
+        all.put(*node);
+    }
+    all
+}
+
 /// Which node and pass, or the first reason against each.
 fn placed(wanted: &Wanted, nodes: &[Candidate], rules: &Rules) -> Result<(u128, i64), Vec<Reason>> {
-    match place(wanted, nodes, rules) {
+    let nodes = candidates(nodes, rules);
+    let round = Round::new(&nodes);
+    match place(wanted, &round, rules) {
         Ok(chosen) => Ok((chosen.node_id.as_u128(), chosen.pass)),
-        Err(Refusal::NoCapacity(reasons)) => {
-            Err(reasons.into_iter().map(|(_, reason)| reason).collect())
+        Err(Refusal::NoCapacity) => {
+            let why = explain(wanted, &round, rules, usize::MAX);
+            Err(why.nodes.into_iter().map(|(_, reason)| reason).collect())
         }
         Err(other) => panic!("{other:?}"),
     }
@@ -138,7 +150,7 @@ fn preferred_then_memory_then_load_then_id() {
     );
     asked.preferred = Some(Uuid::from_u128(9));
     assert_eq!(
-        place(&asked, &nodes, &RULES),
+        place(&asked, &Round::new(&candidates(&nodes, &RULES)), &RULES),
         Err(Refusal::UnknownPreferred)
     );
 }
@@ -178,22 +190,63 @@ fn any_node() -> impl Strategy_<Value = Candidate> {
             free_mb,
             free_vcpus,
             cpu_load_pct,
+            generation: 0,
         })
 }
 
 fn any_wanted() -> impl Strategy_<Value = Wanted> {
-    (1_i64..3_000, 1_i64..8, any::<bool>()).prop_map(|(memory_mb, vcpus, require_kvm)| Wanted {
-        vcpus,
-        require_kvm,
-        ..wanted(memory_mb)
-    })
+    let preferred = proptest::option::weighted(0.3, 0_u128..40);
+    (1_i64..3_000, 1_i64..8, any::<[bool; 2]>(), preferred).prop_map(
+        |(memory_mb, vcpus, flags, preferred)| Wanted {
+            vcpus,
+            require_kvm: flags[0],
+            preferred: preferred.map(Uuid::from_u128),
+            preferred_only: flags[1] && preferred.is_some(),
+            ..wanted(memory_mb)
+        },
+    )
+}
+
+/// The rule as people say it: look at all nodes, in each pass.
+fn naive(wanted: &Wanted, nodes: &[Candidate], rules: &Rules) -> Result<Chosen, Refusal> {
+    if wanted
+        .preferred
+        .is_some_and(|id| nodes.iter().all(|node| node.id != id))
+    {
+        return Err(Refusal::UnknownPreferred);
+    }
+    for pass in [1, 2] {
+        let fitting = nodes.iter().filter(|node| {
+            (pass == 2 || !node.is_reserved)
+                && node.is_fresh
+                && node.is_schedulable
+                && (node.has_kvm || !wanted.require_kvm)
+                && node.free_mb - wanted.memory_mb >= rules.headroom_mb
+                && node.free_vcpus >= wanted.vcpus
+                && (!wanted.preferred_only || wanted.preferred == Some(node.id))
+        });
+        let best = fitting.min_by_key(|node| {
+            let left = node.free_mb - wanted.memory_mb;
+            let memory = match rules.strategy {
+                Strategy::Spread => -left,
+                Strategy::Binpack => left,
+            };
+            let is_other = wanted.preferred != Some(node.id);
+            (is_other, memory, node.cpu_load_pct, node.id)
+        });
+        if let Some(node) = best {
+            let node_id = node.id;
+            return Ok(Chosen { node_id, pass });
+        }
+    }
+    Err(Refusal::NoCapacity)
 }
 
 use proptest::strategy::Strategy as Strategy_;
 
 proptest! {
     #[test]
-    fn no_burst_oversubscribes_and_no_order_of_nodes_changes_anything(
+    fn no_burst_oversubscribes_and_every_choice_is_that_of_looking_at_all_nodes(
         nodes in proptest::collection::vec(any_node(), 0..30),
         asked in proptest::collection::vec(any_wanted(), 0..40),
         binpack in any::<bool>(),
@@ -205,19 +258,62 @@ proptest! {
         let strategy = if binpack { Strategy::Binpack } else { Strategy::Spread };
         let rules = Rules { strategy, ..RULES };
         let asked: Vec<&Wanted> = asked.iter().collect();
+        // In another order, and each put there as something else before.
+        let mut shuffled = nodes.clone();
+        let middle = turn.min(shuffled.len());
+        shuffled.rotate_left(middle);
+        let mut all = Candidates::new(strategy);
+        for node in &shuffled {
+            all.put(Candidate { is_reserved: !node.is_reserved, free_mb: 9_999, is_fresh: true, ..*node });
+        }
+        for node in &shuffled {
+            all.put(*node);
+        }
+        let mut round = Round::new(&all);
+        let decided = place_all(&asked, &mut round, &mut HashMap::new(), &rules);
         let mut after = nodes.clone();
-        let decided = place_all(&asked, &mut after, &mut HashMap::new(), &rules);
-        for (before, after) in nodes.iter().zip(&after) {
-            if after.free_mb != before.free_mb {
-                prop_assert!(after.free_mb >= rules.headroom_mb);
-                prop_assert!(after.free_vcpus >= 0);
-                prop_assert!(before.is_fresh && before.is_schedulable);
+        for (wanted, decided) in asked.iter().zip(&decided) {
+            let expected = naive(wanted, &after, &rules);
+            prop_assert_eq!(decided, &expected);
+            if let Ok(chosen) = expected {
+                let node = after.iter_mut().find(|node| node.id == chosen.node_id).unwrap();
+                node.free_mb -= wanted.memory_mb;
+                node.free_vcpus -= wanted.vcpus;
+                prop_assert!(node.free_mb >= rules.headroom_mb && node.free_vcpus >= 0);
+            } else {
+                let why = explain(wanted, &round, &rules, usize::MAX);
+                prop_assert!(why.nodes.len() == why.counts.values().sum::<usize>());
             }
         }
-        let mut other = nodes.clone();
-        let middle = turn.min(other.len());
-        other.rotate_left(middle);
-        other.reverse();
-        prop_assert_eq!(decided, place_all(&asked, &mut other, &mut HashMap::new(), &rules));
+        for node in &after {
+            prop_assert_eq!(round.get(node.id), Some(*node));
+        }
+    }
+}
+
+/// What a decision costs does not follow the size of the fleet: it looks at the nodes that it passes over, and at one more.
+#[test]
+fn a_decision_looks_at_few_nodes_of_many() {
+    for strategy in [Strategy::Spread, Strategy::Binpack] {
+        let rules = Rules { strategy, ..RULES };
+        let nodes: Vec<Candidate> = (0..10_000_u128)
+            .map(|number| Candidate {
+                free_mb: 1_024 + i64::try_from(number).unwrap(),
+                is_reserved: number % 7 == 0,
+                has_kvm: number % 3 == 0,
+                ..node(number)
+            })
+            .collect();
+        let all = candidates(&nodes, &rules);
+        let looked = std::cell::Cell::new(0);
+        let fits = |_: &Candidate| {
+            looked.set(looked.get() + 1);
+            true
+        };
+        for least_mb in [0, 1_024, 5_000, 11_000] {
+            assert!(all.best(false, false, least_mb, fits).is_some());
+        }
+        assert!(all.best(true, true, 99_999, fits).is_none());
+        assert_eq!(looked.get(), 8);
     }
 }
