@@ -4,6 +4,7 @@
 mod agents;
 mod operator;
 mod place;
+mod placement;
 mod server;
 
 use std::time::{Duration, Instant};
@@ -101,6 +102,7 @@ pub fn run(options: &Options) -> Result<()> {
         community_job(&mut steps, &operator)?;
     } else {
         main_job(&mut steps, &operator)?;
+        placement::show(&mut steps, &place, &operator, &mut children)?;
     }
 
     println!("\n{} in {}", bold("The whole job"), time(started.elapsed()));

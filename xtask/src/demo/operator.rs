@@ -81,12 +81,18 @@ impl Operator {
     }
 
     pub fn online_hosts(&self) -> Result<usize> {
-        let text = self.quietly(&["hosts", "list", "--status", "online", "--output", "json"])?;
-        let hosts: serde_json::Value = serde_json::from_str(&text).context("hosts list")?;
+        let hosts = self.data(&["hosts", "list", "--status", "online"])?;
         Ok(hosts.as_array().map_or(0, Vec::len))
     }
 
-    fn command(&self) -> Command {
+    /// What a call prints for programs.
+    pub fn data(&self, words: &[&str]) -> Result<serde_json::Value> {
+        let text = self.quietly(&[words, &["--output", "json"]].concat())?;
+        serde_json::from_str(&text).with_context(|| words.join(" "))
+    }
+
+    /// The program, signed in.
+    pub fn command(&self) -> Command {
         let mut command = Command::new(binary());
         command
             .env("FLEETWRIGHT_CONFIG", &self.config)

@@ -82,6 +82,7 @@ fn configuration(vendor: Option<&Vendor>, place: &Place, listen: SocketAddr) -> 
         lines.push(format!("trusted_keys = [{:?}]", vendor.public_key()));
         lines.push("allow_development_keys = true".to_owned());
         lines.push(format!("license_file = {:?}", vendor.license()));
+        lines.extend(["preemption = true", "budgets = true"].map(str::to_owned));
     }
     lines.join("\n") + "\n"
 }
