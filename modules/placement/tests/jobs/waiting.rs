@@ -122,7 +122,7 @@ on_each_database! {
             assert_eq!(first.min(second), 201);
             assert_eq!(first.max(second), 422, "round {round}");
         }
-        bench.check_kept().await;
+        kept::check(&bench.handle).await;
     }
 
     async fn a_tree_has_its_limit_however_it_grows(database: TestDatabase) {
