@@ -222,18 +222,7 @@ pub fn run(session: &Session, action: JobsAction) -> Result<Completion, Failure>
             }
         }
         JobsAction::Explain { factory, product } => {
-            let factory_id = factories::resolve(session, &factory)?;
-            let mut body = json!({ "factory_id": factory_id });
-            if let (Some(product), Value::Object(fields)) = (product, &mut body) {
-                fields.insert("product_id".to_owned(), json!(product));
-            }
-            let answer = client.post("/fleet/jobs/claim?explain=true&dry_run=true", &body)?;
-            if session.is_for_people() {
-                output::items(session, &explain::rows(&answer), &explain::COLUMNS)?;
-                output::text(&explain::notes(&answer))?;
-            } else {
-                output::data(session.format, &answer)?;
-            }
+            explained(session, &factory, product.as_deref())?;
         }
         JobsAction::Events { id } => {
             let job = client.get(&path(&id))?;
@@ -243,6 +232,22 @@ pub fn run(session: &Session, action: JobsAction) -> Result<Completion, Failure>
         }
     }
     Ok(Completion::Done)
+}
+
+fn explained(session: &Session, factory: &str, product: Option<&str>) -> Result<(), Failure> {
+    let factory_id = factories::resolve(session, factory)?;
+    let mut body = json!({ "factory_id": factory_id });
+    if let (Some(product), Value::Object(fields)) = (product, &mut body) {
+        fields.insert("product_id".to_owned(), json!(product));
+    }
+    let path = "/fleet/jobs/claim?explain=true&dry_run=true";
+    let answer = session.client.post(path, &body)?;
+    if session.is_for_people() {
+        output::items(session, &explain::rows(&answer), &explain::COLUMNS)?;
+        output::text(&explain::notes(&answer))
+    } else {
+        output::data(session.format, &answer)
+    }
 }
 
 fn submission(args: &SubmitArgs) -> Result<Value, Failure> {

@@ -15,6 +15,9 @@ use super::decide::{Budget, Pause, PausedBy};
 const COLUMNS: &str = "product_id, ceiling_micros, period, starts_at, ends_at, spent_micros, reserved_micros, paused_by, \
      paused_at, paused_by_name, created_at, updated_at, revision";
 
+/// Whole dollars of the largest sum.
+const DOLLARS_MAX: i64 = i64::MAX / 1_000_000;
+
 /// Something that was spent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spending {
@@ -208,7 +211,7 @@ pub async fn spent_since(
         return Ok(Some(0));
     };
     let sum = i128::from(row.integer("dollars")?) * 1_000_000 + i128::from(row.integer("micros")?);
-    let most = i128::from(change::DOLLARS_MAX) * 1_000_000;
+    let most = i128::from(DOLLARS_MAX) * 1_000_000;
     Ok(i64::try_from(sum).ok().filter(|_| sum < most))
 }
 

@@ -50,7 +50,7 @@ pub async fn change(
             .respond(&reply);
         match fleet.server().db().commit(context, batch).await {
             Ok(()) => {
-                fleet.write().committed(id, |node| node.setting = after);
+                fleet.follow_up().await;
                 return Ok(reply);
             }
             Err(ServerError::Guard { .. }) => {}

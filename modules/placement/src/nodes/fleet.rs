@@ -122,6 +122,13 @@ impl Fleet {
         }
     }
 
+    /// Reads again what this server has just committed. What cannot be read now is read by the loop.
+    pub async fn follow_up(&self) {
+        if let Err(error) = self.refresh().await {
+            tracing::debug!(%error, "what was committed is not known yet");
+        }
+    }
+
     /// Saves what agents have said since it was saved last.
     pub async fn save(&self) -> Result<(), ServerError> {
         loop {

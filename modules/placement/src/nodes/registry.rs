@@ -169,24 +169,14 @@ impl Registry {
         });
     }
 
-    /// A decision about a node was committed: it has one generation more.
-    pub fn committed(&mut self, id: Uuid, change: impl FnOnce(&mut Node)) {
+    /// A decision was committed that was made on this generation of a node: it has one more. If another is known already, what
+    /// was stored has been read since, and with it what was decided.
+    pub fn committed(&mut self, id: Uuid, generation: i64, change: impl FnOnce(&mut Node)) {
         self.add(id);
         self.change(id, |node| {
-            node.generation += 1;
-            change(node);
-        });
-        self.forget(id);
-    }
-
-    /// A placement was confirmed: it takes no more or less than before.
-    pub fn confirmed(&mut self, id: Uuid, placement_id: Uuid, revision: i64) {
-        self.change(id, |node| {
-            node.generation += 1;
-            if let Some(live) = node.live.get_mut(&placement_id) {
-                live.confirmed = true;
-                live.misses = 0;
-                live.revision = revision;
+            if node.generation == generation {
+                node.generation += 1;
+                change(node);
             }
         });
     }

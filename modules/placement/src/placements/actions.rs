@@ -118,8 +118,7 @@ pub async fn confirm(
             .respond(&reply);
         match server.db().commit(context, batch).await {
             Ok(()) => {
-                let mut registry = placer.fleet.write();
-                registry.confirmed(before.node_id, id, after.revision);
+                placer.fleet.follow_up().await;
                 return Ok(reply);
             }
             Err(ServerError::Guard { .. }) => {}
@@ -147,10 +146,7 @@ pub async fn release(
             .signal(NODES_SIGNAL);
         match server.db().commit(context, batch).await {
             Ok(()) => {
-                let mut registry = placer.fleet.write();
-                registry.committed(node_id, |node| {
-                    node.live.remove(&id);
-                });
+                placer.fleet.follow_up().await;
                 return Ok(());
             }
             Err(ServerError::Guard { .. }) => {}

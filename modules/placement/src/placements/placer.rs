@@ -2,8 +2,7 @@
 //! committed on the node's generation; those of different nodes at the same time. Each in a batch of its own, with its own
 //! caller's audit row and stored answer. Whoever lost a race is decided on again.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
 
 use fleetwright_plugin_api::sdk::{AuditEntry, Batch, CallContext, Problem, Reply, ServerError};
 use futures_util::future::join_all;
@@ -19,6 +18,7 @@ use super::tenants::store as tenants;
 use super::{store, view};
 use crate::error::{ATTEMPTS_MAX, PlacementError};
 use crate::nodes::fleet::{Fleet, NODES_SIGNAL};
+use crate::rounds::Rounds;
 
 /// Decided on at once: one read of quotas serves so many.
 const TOGETHER_MAX: usize = 64;
@@ -29,13 +29,7 @@ const REASONS_SHOWN: usize = 64;
 #[derive(Clone)]
 pub struct Placer {
     pub fleet: Fleet,
-    waiting: Arc<Mutex<Queue>>,
-}
-
-#[derive(Default)]
-struct Queue {
-    waiting: VecDeque<Waiting>,
-    is_worked_on: bool,
+    rounds: Rounds<Waiting>,
 }
 
 /// One that waits.
@@ -44,20 +38,19 @@ struct Waiting {
     wanted: Wanted,
     /// All of it but where it goes.
     draft: Placement,
+    /// Decided on so often already.
+    attempts: usize,
     answer: oneshot::Sender<Result<Reply, PlacementError>>,
 }
 
 /// Where it goes and the generation of that node, or why it goes nowhere.
 type Decision = Result<(Chosen, i64), (Refusal, Explanation)>;
 
-/// Ends the work on the queue, also where it panics: whoever waits then is told, and the next request begins anew.
-struct Working<'a>(&'a Placer);
-
 impl Placer {
     pub fn new(fleet: &Fleet) -> Self {
         Self {
             fleet: fleet.clone(),
-            waiting: Arc::default(),
+            rounds: Rounds::default(),
         }
     }
 
@@ -69,75 +62,49 @@ impl Placer {
         draft: Placement,
     ) -> Result<Reply, PlacementError> {
         let (answer, answered) = oneshot::channel();
-        let context = context.clone();
-        let is_first = self.with(|queue| {
-            queue.waiting.push_back(Waiting {
-                context,
-                wanted,
-                draft,
-                answer,
-            });
-            !std::mem::replace(&mut queue.is_worked_on, true)
-        });
-        if is_first {
-            // A task of its own: the others do not end with the request that came first.
-            let placer = self.clone();
-            tokio::spawn(async move { placer.work().await });
-        }
+        let waiting = Waiting {
+            context: context.clone(),
+            wanted,
+            draft,
+            attempts: 0,
+            answer,
+        };
+        let placer = self.clone();
+        let work = move |together| {
+            let placer = placer.clone();
+            async move { placer.round(together).await }
+        };
+        self.rounds.add(waiting, TOGETHER_MAX, work);
         answered.await.unwrap_or(Err(PlacementError::Contended))
     }
 
-    async fn work(&self) {
-        let working = Working(self);
-        loop {
-            let together: Vec<Waiting> = self.with(|queue| {
-                let most = queue.waiting.len().min(TOGETHER_MAX);
-                queue.is_worked_on = most > 0;
-                queue.waiting.drain(..most).collect()
-            });
-            if together.is_empty() {
-                std::mem::forget(working);
-                return;
-            }
-            self.decide_and_commit(together).await;
-        }
-    }
-
-    async fn decide_and_commit(&self, mut waiting: Vec<Waiting>) {
-        for attempt in 0..ATTEMPTS_MAX {
-            let decided = self.decide(&waiting, attempt > 0).await;
-            let decided = match decided {
-                Ok(decided) => decided,
-                Err(error) => return refuse_all(waiting, &error),
-            };
-            let mut by_node: BTreeMap<Uuid, (i64, Vec<(Waiting, Chosen)>)> = BTreeMap::new();
-            let mut again = Vec::new();
-            for (one, decision) in waiting.into_iter().zip(decided) {
-                match decision {
-                    Ok((chosen, generation)) => {
-                        let chain = by_node.entry(chosen.node_id);
-                        let (_, chain) = chain.or_insert((generation, Vec::new()));
-                        chain.push((one, chosen));
-                    }
-                    // Another server may have made room: what is stored is looked at before anybody is refused.
-                    Err(_) if attempt == 0 => again.push(one),
-                    Err((refusal, why)) => one.refuse(&refusal, &why),
+    /// Decides on these and commits them; gives back those that have to be decided on again.
+    async fn round(&self, waiting: Vec<Waiting>) -> Vec<Waiting> {
+        let anew = waiting.iter().any(|one| one.attempts > 0);
+        let decided = match self.decide(&waiting, anew).await {
+            Ok(decided) => decided,
+            Err(error) => return refuse_all(waiting, &error),
+        };
+        let mut by_node: BTreeMap<Uuid, (i64, Vec<(Waiting, Chosen)>)> = BTreeMap::new();
+        let mut again = Vec::new();
+        for (one, decision) in waiting.into_iter().zip(decided) {
+            match decision {
+                Ok((chosen, generation)) => {
+                    let chain = by_node.entry(chosen.node_id);
+                    let (_, chain) = chain.or_insert((generation, Vec::new()));
+                    chain.push((one, chosen));
                 }
+                // Another server may have made room: what is stored is looked at before anybody is refused.
+                Err(_) if !anew => again.push(one),
+                Err((refusal, why)) => one.refuse(&refusal, &why),
             }
-            let chains = by_node.into_iter();
-            let chains = chains.map(|(node_id, (generation, chain))| {
-                self.commit_chain(node_id, generation, chain)
-            });
-            again.extend(join_all(chains).await.into_iter().flatten());
-            if again.is_empty() {
-                return;
-            }
-            again.sort_by_key(|one| one.draft.id);
-            waiting = again;
         }
-        for one in waiting {
-            one.tell(Err(PlacementError::Contended));
-        }
+        let chains = by_node.into_iter();
+        let chains = chains
+            .map(|(node_id, (generation, chain))| self.commit_chain(node_id, generation, chain));
+        again.extend(join_all(chains).await.into_iter().flatten());
+        again.sort_by_key(|one| one.draft.id);
+        again.into_iter().filter_map(Waiting::once_more).collect()
     }
 
     /// What becomes of each. Why there is no room is looked for only when all that is stored was looked at.
@@ -224,7 +191,7 @@ impl Placer {
             Ok(()) => {
                 let live = placement.live();
                 let mut registry = self.fleet.write();
-                registry.committed(placement.node_id, |node| {
+                registry.committed(placement.node_id, generation, |node| {
                     node.live.insert(live.id, live);
                 });
                 Ok(reply)
@@ -236,21 +203,19 @@ impl Placer {
             Err(error) => Err(error.into()),
         }
     }
-
-    fn with<T>(&self, change: impl FnOnce(&mut Queue) -> T) -> T {
-        let mut queue = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        change(&mut queue)
-    }
-}
-
-impl Drop for Working<'_> {
-    fn drop(&mut self) {
-        // Their senders go with them.
-        self.0.with(|queue| *queue = Queue::default());
-    }
 }
 
 impl Waiting {
+    /// None: too often; it is told so.
+    fn once_more(mut self) -> Option<Self> {
+        self.attempts += 1;
+        if self.attempts < ATTEMPTS_MAX {
+            return Some(self);
+        }
+        self.tell(Err(PlacementError::Contended));
+        None
+    }
+
     fn tell(self, answer: Result<Reply, PlacementError>) {
         // Whoever is gone needs no answer.
         drop(self.answer.send(answer));
@@ -262,10 +227,11 @@ impl Waiting {
     }
 }
 
-fn refuse_all(waiting: Vec<Waiting>, error: &ServerError) {
+fn refuse_all(waiting: Vec<Waiting>, error: &ServerError) -> Vec<Waiting> {
     for one in waiting {
         one.tell(Err(error.clone().into()));
     }
+    Vec::new()
 }
 
 /// A tenant's token is not told of nodes.

@@ -56,6 +56,7 @@ pub async fn expire(fleet: &Fleet) -> Result<(), ServerError> {
         if !moved {
             return Ok(());
         }
+        fleet.refresh().await?;
     }
 }
 
@@ -70,9 +71,9 @@ pub async fn follow_heartbeats(fleet: &Fleet) -> Result<(), ServerError> {
         });
         due.collect()
     };
-    let mut lost_race = false;
+    let is_due = !due.is_empty();
     for (node_id, live, is_gone) in due {
-        let done = if is_gone {
+        if is_gone {
             end(fleet, node_id, &live, State::Lost, "its host is gone").await?
         } else if live.confirmed {
             let reason = "three heartbeats in a row were without the VM";
@@ -80,10 +81,9 @@ pub async fn follow_heartbeats(fleet: &Fleet) -> Result<(), ServerError> {
         } else {
             confirm(fleet, node_id, &live).await?
         };
-        lost_race |= !done;
     }
-    if lost_race {
-        // Somebody else moved it on: what is known of it is read again.
+    if is_due {
+        // Moved on here or by somebody else: what is known of it is read again.
         fleet.refresh().await?;
     }
     Ok(())
@@ -104,12 +104,7 @@ async fn prune_once(fleet: &Fleet) -> Result<(), ServerError> {
 
 async fn confirm(fleet: &Fleet, node_id: Uuid, live: &Live) -> Result<bool, ServerError> {
     let batch = store::confirm(Batch::new(), node_id, live, fleet.server().now_us());
-    let done = commit(fleet, batch.signal(NODES_SIGNAL)).await?;
-    if done {
-        let revision = live.revision + 1;
-        fleet.write().confirmed(node_id, live.id, revision);
-    }
-    Ok(done)
+    commit(fleet, batch.signal(NODES_SIGNAL)).await
 }
 
 async fn end(
@@ -121,13 +116,7 @@ async fn end(
 ) -> Result<bool, ServerError> {
     let now_us = fleet.server().now_us();
     let batch = store::end(Batch::new(), node_id, live, to, Some(reason), now_us);
-    let done = commit(fleet, batch.signal(NODES_SIGNAL)).await?;
-    if done {
-        fleet.write().committed(node_id, |node| {
-            node.live.remove(&live.id);
-        });
-    }
-    Ok(done)
+    commit(fleet, batch.signal(NODES_SIGNAL)).await
 }
 
 /// False: it is not any more as it was read.

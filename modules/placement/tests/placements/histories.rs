@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use fleetwright_module_placement::nodes::node::{Capacity, Heartbeat, Live};
+use fleetwright_module_placement::nodes::node::{Capacity, Heartbeat, Live, Node, Setting};
 use fleetwright_module_placement::nodes::registry::Registry;
+use fleetwright_module_placement::nodes::store::Saved;
 use fleetwright_module_placement::placements::decide::{Round, Rules, Wanted, place_all};
 use fleetwright_module_placement::settings::Strategy as Order;
 use fleetwright_plugin_api::sdk::testing::host_record;
@@ -130,7 +131,7 @@ impl World {
                 seen: false,
                 misses: 0,
             };
-            self.registry.committed(chosen.node_id, |node| {
+            self.committed(chosen.node_id, |node| {
                 node.live.insert(id, live);
             });
             self.placed.insert(id, (chosen.node_id, None));
@@ -139,10 +140,15 @@ impl World {
 
     fn end(&mut self, id: Uuid) {
         if let Some((node_id, _)) = self.placed.remove(&id) {
-            self.registry.committed(node_id, |node| {
+            self.committed(node_id, |node| {
                 node.live.remove(&id);
             });
         }
+    }
+
+    fn committed(&mut self, node_id: Uuid, change: impl FnOnce(&mut Node)) {
+        let generation = self.registry.node(node_id).unwrap().generation;
+        self.registry.committed(node_id, generation, change);
     }
 
     fn step(&mut self, step: &Step) {
@@ -170,7 +176,10 @@ impl World {
                     if is_confirmed {
                         self.end(id);
                     } else {
-                        self.registry.confirmed(node_id, id, revision + 1);
+                        self.committed(node_id, |node| {
+                            let live = node.live.get_mut(&id).unwrap();
+                            (live.confirmed, live.misses, live.revision) = (true, 0, revision + 1);
+                        });
                     }
                 }
             }
@@ -206,4 +215,43 @@ proptest! {
             prop_assert_eq!((totals.held_mb, totals.placements), (held, i64::try_from(world.placed.len()).unwrap()));
         }
     }
+}
+
+#[test]
+fn what_was_read_before_its_commit_was_told_counts_once() {
+    let mut world = World::new();
+    let node_id = Uuid::from_u128(1);
+    let live = |id: u128| Live {
+        id: Uuid::from_u128(id),
+        tenant_id: "t".to_owned(),
+        vm_id: id.to_string(),
+        memory_mb: 100,
+        vcpus: 1,
+        confirmed: false,
+        revision: 1,
+        seen: false,
+        misses: 0,
+    };
+    let saved = |generation| Saved {
+        host_id: node_id,
+        setting: Setting::default(),
+        generation,
+        changed: generation,
+        capacity: None,
+        saved_at_us: None,
+    };
+    // Committed on generation 0, and read by the loop before whoever committed it says so.
+    world.registry.reload(&saved(1), vec![live(7)]);
+    world.registry.committed(node_id, 0, |node| {
+        node.live.insert(Uuid::from_u128(7), live(7));
+    });
+    let known = world.registry.node(node_id).unwrap();
+    assert_eq!((known.generation, known.live.len()), (1, 1));
+    // The other way round.
+    world.registry.committed(node_id, 1, |node| {
+        node.live.insert(Uuid::from_u128(8), live(8));
+    });
+    world.registry.reload(&saved(2), vec![live(7), live(8)]);
+    let known = world.registry.node(node_id).unwrap();
+    assert_eq!((known.generation, known.live.len()), (2, 2));
 }

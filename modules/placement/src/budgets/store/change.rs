@@ -5,10 +5,7 @@ use fleetwright_plugin_api::sdk::{Batch, Statement};
 
 use super::super::calendar::day_of;
 use super::super::decide::Budget;
-use super::Spending;
-
-/// Whole dollars of the largest sum.
-pub const DOLLARS_MAX: i64 = i64::MAX / 1_000_000;
+use super::{DOLLARS_MAX, Spending};
 
 /// Adds a budget that was not there: a constraint refuses a second one.
 #[must_use]
