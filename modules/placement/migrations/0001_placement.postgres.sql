@@ -59,7 +59,9 @@ CREATE TABLE placement_placement (
     ended_at       BIGINT,
     revision       BIGINT NOT NULL
 );
-CREATE UNIQUE INDEX placement_placement_vm ON placement_placement (vm_id) WHERE state IN ('held', 'confirmed');
+-- What a heartbeat names is one VM; and a tenant's names are its own.
+CREATE UNIQUE INDEX placement_placement_vm ON placement_placement (host_id, vm_id) WHERE state IN ('held', 'confirmed');
+CREATE UNIQUE INDEX placement_placement_name ON placement_placement (tenant_id, vm_id) WHERE state IN ('held', 'confirmed');
 CREATE INDEX placement_placement_live ON placement_placement (host_id) WHERE state IN ('held', 'confirmed');
 CREATE INDEX placement_placement_held ON placement_placement (expires_lease) WHERE state = 'held';
 CREATE INDEX placement_placement_tenant ON placement_placement (tenant_id, id);

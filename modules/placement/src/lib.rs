@@ -8,6 +8,7 @@ pub mod error;
 pub mod factories;
 pub mod http;
 pub mod jobs;
+pub mod names;
 pub mod nodes;
 pub mod placements;
 pub mod products;

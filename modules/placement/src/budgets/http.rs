@@ -2,7 +2,6 @@
 
 pub mod body;
 pub mod change;
-pub mod product;
 pub mod read;
 
 use axum::Router;

@@ -1,15 +1,15 @@
 //! What clients say about budgets.
 
 use fleetwright_plugin_api::sdk::{At, Fields, FromInput, bounds};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::calendar::Period;
 use super::money::Usd;
+use crate::names::snake_case;
 
-/// Longest name of a product, and key of a spending.
-pub const PRODUCT_CHARS_MAX: usize = 128;
+/// Of the key of a spending, in characters.
 const KEY_CHARS_MAX: usize = 255;
 
 /// A ceiling for a window.
@@ -100,32 +100,6 @@ impl FromInput for Key {
     fn from_input(value: Value, at: &mut At<'_>) -> Option<Self> {
         bounds::line("spend-key-invalid", 1..=KEY_CHARS_MAX)(value, at).map(Self)
     }
-}
-
-/// The fields of an object under the names they are documented with: `ceilingUsd` is read as `ceiling_usd`. Where both are
-/// given the other spelling stays, as an unknown field.
-pub fn snake_case(value: Value) -> Value {
-    let Value::Object(members) = value else {
-        return value;
-    };
-    let (plain, other): (Map<String, Value>, Map<String, Value>) = members
-        .into_iter()
-        .partition(|(name, _)| !name.bytes().any(|byte| byte.is_ascii_uppercase()));
-    let mut read = plain;
-    for (name, value) in other {
-        let mut snake = String::with_capacity(name.len() + 4);
-        for (place, letter) in name.char_indices() {
-            if letter.is_ascii_uppercase() && place > 0 {
-                snake.push('_');
-            }
-            snake.push(letter.to_ascii_lowercase());
-        }
-        let is_camel = name.starts_with(|first: char| first.is_ascii_lowercase())
-            && !name.contains('_')
-            && !read.contains_key(&snake);
-        read.insert(if is_camel { snake } else { name }, value);
-    }
-    Value::Object(read)
 }
 
 #[cfg(test)]

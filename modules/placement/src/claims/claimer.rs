@@ -223,10 +223,9 @@ impl Claimer {
             Decision::Again => return Some(one),
         };
         let job = found.get(job_id);
-        let rooms = &sight.situation.rooms;
         let taken = Taken {
             job,
-            is_budgeted: job.is_some_and(|job| rooms.contains_key(&job.product_id)),
+            is_budgeted: self.shared.settings.budgets,
             victim: victim_id.map(|id| found.get(id)),
             body,
             explanation: explanation(),

@@ -19,7 +19,7 @@ use crate::settings::Settings;
 pub struct Taken<'a> {
     pub job: Option<&'a Job>,
     pub victim: Option<Option<&'a Job>>,
-    /// Its product had a budget when it was decided. One that is added meanwhile counts from the next claim on.
+    /// Its product's budget is asked, where it has one: also one that the decision did not see.
     pub is_budgeted: bool,
     pub body: Option<&'a str>,
     pub explanation: Option<Explanation>,

@@ -282,7 +282,8 @@ fn decide_one(situation: &Situation, ask: &Ask, given: &BTreeSet<Uuid>) -> Decis
         return Decision::Nothing;
     };
     let is_full = factory.seats_free <= 0;
-    if is_full && !situation.preemption {
+    // Where it holds more than it has seats for, one that gives way makes no room.
+    if factory.seats_free < 0 || is_full && !situation.preemption {
         return Decision::Nothing;
     }
     let Some(best) = situation.each(ask, given).min_by_key(rank) else {

@@ -50,16 +50,12 @@ async fn first_look(
     let ids: BTreeSet<Uuid> = asks.iter().map(|ask| ask.factory_id).collect();
     let ids: Vec<Uuid> = ids.into_iter().collect();
     for _ in 0..ROLLOVERS_MAX {
-        let mut statements = vec![
-            store::select_queues(),
-            store::select_weights(),
-            factories::select_all(&ids),
-        ];
+        // Before the queues: what waits then has its product's weights and budget among them, or was queued since.
+        let mut statements = vec![store::select_weights(), factories::select_all(&ids)];
         statements.extend(settings.budgets.then(budgets::store::select_awaited));
         statements.extend(store::select_named(names));
         let mut tables = server.db().read(statements).await?.into_iter();
         let mut next = || tables.next().ok_or_else(missing);
-        let queues = store::queues_of(&next()?)?;
         let weights = store::weights_of(&next()?)?;
         let factories = factories_of(&next()?)?;
         let rooms = match settings.budgets {
@@ -72,6 +68,11 @@ async fn first_look(
         };
         let Some(rooms) = rooms else {
             continue;
+        };
+        let tenants = factories.values().map(|factory| factory.tenant_id.as_str());
+        let queues = match factories.is_empty() {
+            true => Vec::new(),
+            false => store::queues(server.db(), &tenants.collect()).await?,
         };
         let situation = Situation {
             now_us: server.now_us(),

@@ -52,8 +52,10 @@ pub async fn reap_once(server: &Server) -> Result<usize, ServerError> {
     let now_lease_us = server.lease_us();
     let silent_since_us = now_lease_us.saturating_sub(stale_us);
     let mut reaped = 0;
-    for job in store::reapable(server.db(), now_lease_us, silent_since_us).await? {
-        let Some(batch) = batch(server, &job, now_lease_us, silent_since_us) else {
+    for id in store::reapable(server.db(), now_lease_us, silent_since_us).await? {
+        let job = crate::jobs::store::job(server.db(), id).await?;
+        let made = job.and_then(|job| batch(server, &job, now_lease_us, silent_since_us));
+        let Some(batch) = made else {
             continue;
         };
         match server.db().commit(&server.own_context(), batch).await {
@@ -70,11 +72,10 @@ pub async fn reap_once(server: &Server) -> Result<usize, ServerError> {
 fn batch(server: &Server, job: &Job, now_lease_us: i64, silent_since_us: i64) -> Option<Batch> {
     let held = job.lease.as_ref()?;
     let mut reaped = after(job, Actor::System, jobs::Event::Reap, server.now_us()).ok()?;
-    let (batch, reason) = if held.expires_lease_us < now_lease_us {
-        (lease::not_renewed(Batch::new(), job), "its lease ran out")
-    } else {
-        let silent = factories::store::still_silent(Batch::new(), held.factory_id, silent_since_us);
-        (silent, "its factory fell silent")
+    let is_expired = held.expires_lease_us < now_lease_us;
+    let reason = match is_expired {
+        true => "its lease ran out",
+        false => "its factory fell silent",
     };
     reaped.reason = Some(reason.to_owned());
     let told = Event {
@@ -87,5 +88,12 @@ fn batch(server: &Server, job: &Job, now_lease_us: i64, silent_since_us: i64) ->
             "lease_epoch": reaped.lease_epoch,
         }),
     };
-    Some(change::update(batch, job, &reaped, &told))
+    // The job before its factory, as whoever reports has it: two never wait for each other.
+    Some(match is_expired {
+        true => change::update(lease::not_renewed(Batch::new(), job), job, &reaped, &told),
+        false => {
+            let batch = change::update(Batch::new(), job, &reaped, &told);
+            factories::store::still_silent(batch, held.factory_id, silent_since_us)
+        }
+    })
 }

@@ -6,12 +6,10 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::score::{SomeWeights, millis_of};
-use crate::budgets::request::snake_case;
+use crate::names::{CHARS_MAX, snake_case};
 
 /// Of a claim's name, in characters.
 const CLAIM_ID_CHARS_MAX: usize = 200;
-/// Of a product, in characters: as jobs name it.
-const PRODUCT_CHARS_MAX: usize = 120;
 /// Below the 30 seconds after which the server ends a request.
 const WAIT_SECONDS_MAX: i64 = 25;
 
@@ -72,7 +70,7 @@ impl FromInput for Asked {
         let factory_id = fields.take::<Uuid>("factory_id");
         let name = bounds::line("claim-id-invalid", 1..=CLAIM_ID_CHARS_MAX);
         let claim_id = fields.optional_by("claim_id", name);
-        let product = bounds::line("claim-product-invalid", 1..=PRODUCT_CHARS_MAX);
+        let product = bounds::line("claim-product-invalid", 1..=CHARS_MAX);
         let product_id = fields.optional_by("product_id", product);
         let weights = fields.optional::<SomeWeights>("weights");
         let seconds = bounds::whole("claim-wait-invalid", 0..=WAIT_SECONDS_MAX);

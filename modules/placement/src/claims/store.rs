@@ -1,6 +1,6 @@
 //! What claims and the reaper read, and the table of claims that were given names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fleetwright_plugin_api::sdk::{Batch, Database, Row, RowError, Rows, ServerError, Statement};
 use uuid::Uuid;
@@ -8,13 +8,15 @@ use uuid::Uuid;
 use super::decide::{Queue, Running, Waiting};
 use super::score::SomeWeights;
 use crate::factories::store as factories;
-use crate::jobs::job::{Bucket, Job, Priority};
-use crate::jobs::store::{self as jobs, COLUMNS};
+use crate::jobs::job::{Bucket, Priority};
+use crate::jobs::store as jobs;
 
-/// Of one pass: a job may carry a checkpoint of 16 KiB, and one read ends at 4 MiB. The next pass goes on at once.
-const REAPED_MAX: i64 = 100;
-/// Queues looked at: combinations of product, capabilities, priority and attempts in which something waits.
-const QUEUES_LOOKED_AT: i64 = 5_000;
+/// Of one pass. The next goes on at once.
+const REAPED_MAX: i64 = 500;
+/// Queues of one read: each has names and capabilities of at most 2 KiB together, and one read ends at 4 MiB.
+const QUEUES_PER_READ: usize = 1_000;
+/// Queues looked at: combinations of tenant, product, capabilities, priority and attempts in which something waits.
+const QUEUES_MAX: usize = 20_000;
 /// Rows removed in one commit.
 const PRUNED_MAX: i64 = 1_000;
 
@@ -27,29 +29,49 @@ pub struct Named {
     pub lease_epoch: i64,
 }
 
-/// All queues in which something waits, each with when its first job was submitted and without its jobs.
-pub fn select_queues() -> Statement {
-    let sql = "SELECT b.tenant_id, b.product_id, b.capabilities, b.priority, b.attempts, \
-               (SELECT j.created_at FROM placement_job j WHERE j.bucket_id = b.id AND j.stage = 'queued' \
-                ORDER BY j.created_at, j.id LIMIT 1) AS oldest \
-               FROM placement_bucket b WHERE b.queued > 0 LIMIT $1";
-    Statement::new(sql).bind(QUEUES_LOOKED_AT)
-}
-
-/// Read from the rows of [`select_queues`].
-pub fn queues_of(rows: &Rows) -> Result<Vec<Queue>, RowError> {
-    let mut queues = Vec::new();
-    for row in rows.iter() {
-        // None: emptied since the row was counted.
-        if let Some(oldest_us) = row.optional_integer("oldest")? {
-            queues.push(Queue {
-                bucket: bucket_of(row)?,
-                oldest_us,
-                heads: Vec::new(),
-            });
+/// The queues of these tenants in which something waits (of all tenants where one of them is nobody), each with when its first
+/// job was submitted and without its jobs.
+pub async fn queues(db: &Database, tenants: &BTreeSet<&str>) -> Result<Vec<Queue>, ServerError> {
+    let own = if tenants.contains("") {
+        String::new()
+    } else {
+        let places: Vec<String> = (3..tenants.len() + 3).map(|at| format!("${at}")).collect();
+        format!(" AND b.tenant_id IN ({})", places.join(", "))
+    };
+    let sql = format!(
+        "SELECT b.id, b.tenant_id, b.product_id, b.capabilities, b.priority, b.attempts, \
+         (SELECT j.created_at FROM placement_job j WHERE j.bucket_id = b.id AND j.stage = 'queued' \
+          ORDER BY j.created_at, j.id LIMIT 1) AS oldest \
+         FROM placement_bucket b WHERE b.queued > 0 AND b.id > $1{own} ORDER BY b.id LIMIT $2"
+    );
+    let limit = i64::try_from(QUEUES_PER_READ).unwrap_or(i64::MAX);
+    let (mut queues, mut after) = (Vec::new(), Uuid::nil());
+    loop {
+        let statement = Statement::new(sql.clone()).bind(after).bind(limit);
+        let statement = if own.is_empty() {
+            statement
+        } else {
+            tenants
+                .iter()
+                .fold(statement, |statement, one| statement.bind(*one))
+        };
+        let rows = db.read_one(statement).await?;
+        let mut read = 0;
+        for row in rows.iter() {
+            (read, after) = (read + 1, row.id("id")?);
+            // None: emptied since the row was counted.
+            if let Some(oldest_us) = row.optional_integer("oldest")? {
+                queues.push(Queue {
+                    bucket: bucket_of(row)?,
+                    oldest_us,
+                    heads: Vec::new(),
+                });
+            }
+        }
+        if read < QUEUES_PER_READ || queues.len() >= QUEUES_MAX {
+            return Ok(queues);
         }
     }
-    Ok(queues)
 }
 
 /// The weights that products in whose queues something waits have set.
@@ -225,19 +247,16 @@ pub async fn bodies(db: &Database, ids: &[Uuid]) -> Result<BTreeMap<Uuid, String
     }
 }
 
-/// Jobs whose lease ran out, or whose factory was silent since before then.
+/// Ids of jobs whose lease ran out, or whose factory was silent since before then.
 pub async fn reapable(
     db: &Database,
     now_lease_us: i64,
     silent_since_us: i64,
-) -> Result<Vec<Job>, ServerError> {
-    let expired = format!(
-        "SELECT {COLUMNS} FROM placement_job WHERE expires_lease < $1 ORDER BY expires_lease LIMIT $2"
-    );
-    let silent = format!(
-        "SELECT {COLUMNS} FROM placement_job WHERE factory_id IN \
-         (SELECT id FROM placement_factory WHERE seen_lease < $1 AND seats_used > 0) LIMIT $2"
-    );
+) -> Result<BTreeSet<Uuid>, ServerError> {
+    let expired =
+        "SELECT id FROM placement_job WHERE expires_lease < $1 ORDER BY expires_lease LIMIT $2";
+    let silent = "SELECT id FROM placement_job WHERE factory_id IN \
+                  (SELECT id FROM placement_factory WHERE seen_lease < $1 AND seats_used > 0) LIMIT $2";
     let tables = db
         .read(vec![
             Statement::new(expired).bind(now_lease_us).bind(REAPED_MAX),
@@ -246,14 +265,8 @@ pub async fn reapable(
                 .bind(REAPED_MAX),
         ])
         .await?;
-    let mut jobs: Vec<Job> = Vec::new();
-    for row in tables.iter().flat_map(Rows::iter) {
-        let job = Job::of(row)?;
-        if job.lease.is_some() && !jobs.iter().any(|known| known.id == job.id) {
-            jobs.push(job);
-        }
-    }
-    Ok(jobs)
+    let ids = tables.iter().flat_map(Rows::iter).map(|row| row.id("id"));
+    Ok(ids.collect::<Result<_, _>>()?)
 }
 
 fn body_of(row: Row<'_>) -> Result<(Uuid, String), RowError> {

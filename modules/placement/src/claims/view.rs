@@ -76,8 +76,17 @@ pub fn claimed(
 pub fn explanation(situation: &Situation, ask: &Ask) -> Explanation {
     let candidates = situation.candidates(ask, &BTreeSet::new());
     let shown = candidates.into_iter().take(CANDIDATES_MAX);
-    let closed = situation.rooms.iter().filter(|(_, room)| room.closed);
     let factory = situation.factories.get(&ask.factory_id);
+    // Only those of which something waits that the factory may know of.
+    let may_know = |product: &String| {
+        let tenant = factory.map_or("", |factory| factory.tenant_id.as_str());
+        let mut queues = situation.queues.iter().map(|queue| &queue.bucket);
+        queues.any(|queue| {
+            queue.product_id == *product && (tenant.is_empty() || tenant == queue.tenant_id)
+        })
+    };
+    let closed = situation.rooms.iter();
+    let closed = closed.filter(|(product, room)| room.closed && may_know(product));
     Explanation {
         candidates: shown
             .map(|one| CandidateView {

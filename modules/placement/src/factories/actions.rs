@@ -1,6 +1,6 @@
 //! Registers factories and hears from them.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use fleetwright_plugin_api::sdk::{AuditEntry, Batch, CallContext, Reply, Server, ServerError};
 use serde_json::{Value, json};
@@ -88,17 +88,18 @@ pub async fn heartbeat(
         let held = store::held(server.db(), id).await?;
         let now_lease_us = server.lease_us();
         let expires_lease_us = now_lease_us.saturating_add(lease_us);
-        let mut batch =
-            Batch::new().sql_expecting(store::seen(id, now_lease_us, server.now_us()), 1);
-        let held: HashSet<(Uuid, i64)> = held
+        let held: BTreeSet<(Uuid, i64)> = held
             .iter()
             .map(|one| (one.job_id, one.lease_epoch))
             .collect();
-        let named: HashSet<(Uuid, i64)> = claimed.iter().copied().collect();
+        let named: BTreeSet<(Uuid, i64)> = claimed.iter().copied().collect();
+        // Jobs in their order and before the factory, as everywhere: two never wait for each other.
+        let mut batch = Batch::new();
         let renewed: Vec<(Uuid, i64)> = named.intersection(&held).copied().collect();
         for some in renewed.chunks(lease::RENEWED_TOGETHER_MAX) {
             batch = lease::renew(batch, id, some, expires_lease_us);
         }
+        let batch = batch.sql_expecting(store::seen(id, now_lease_us, server.now_us()), 1);
         let answers: Vec<Value> = claimed
             .iter()
             .map(|one| json!({"job_id": one.0, "lease_epoch": one.1, "held": held.contains(one)}))

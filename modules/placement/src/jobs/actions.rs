@@ -22,6 +22,7 @@ use super::store;
 use super::store::change::Event;
 use super::view;
 use crate::error::PlacementError;
+use crate::factories::store as factories;
 use crate::settings::Settings;
 
 /// The job, if it is there and the caller may see it.
@@ -51,6 +52,17 @@ async fn commit(
         Ok(()) => Ok(true),
         Err(ServerError::Guard { .. }) => Ok(false),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Whatever the holder of a job says is a sign of its factory's life.
+fn alive(server: &Server, batch: Batch, job: &Job) -> Batch {
+    match &job.lease {
+        Some(lease) => {
+            let seen = factories::seen(lease.factory_id, server.lease_us(), server.now_us());
+            batch.sql(seen)
+        }
+        None => batch,
     }
 }
 

@@ -21,7 +21,7 @@ pub const COLUMNS: &str = "id, tenant_id, idempotency_key, request_digest, produ
      updated_at, ended_at, revision";
 
 /// Ids in one statement.
-pub const IDS_PER_READ: usize = 500;
+pub const IDS_PER_READ: usize = 200;
 /// Kept counts read at once; each product has one for each stage.
 const COUNTS_MAX: i64 = 9_000;
 

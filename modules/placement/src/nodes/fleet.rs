@@ -107,6 +107,8 @@ impl Fleet {
             let Some(last) = page.last().map(|saved| saved.changed) else {
                 return Ok(());
             };
+            // What comes meanwhile is not waited for: there may always be more.
+            let is_last = page.len() < store::NODES_PER_PAGE;
             let newer = {
                 let registry = self.known();
                 let is_newer = |saved: &store::Saved| {
@@ -119,6 +121,9 @@ impl Fleet {
                 self.reload(some).await?;
             }
             *changed = last;
+            if is_last {
+                return Ok(());
+            }
         }
     }
 
@@ -136,7 +141,9 @@ impl Fleet {
             if nodes.is_empty() {
                 return Ok(());
             }
-            let batch = store::save(Batch::new(), &nodes, self.server().now_us());
+            let (batch, taken) = store::save(Batch::new(), &nodes, self.server().now_us());
+            let rest = nodes.iter().skip(taken).map(|node| node.id);
+            self.write().still_dirty(rest);
             let context = self.server().own_context();
             if let Err(error) = self.server().db().commit(&context, batch).await {
                 let ids = nodes.iter().map(|node| node.id);
@@ -173,6 +180,17 @@ impl Fleet {
         if *restored && self.known().inventory_revision >= newest {
             return Ok(());
         }
+        self.read_inventory(newest).await?;
+        if !*restored {
+            self.restore().await?;
+            self.read_inventory(newest).await?;
+            self.write().know_absent();
+            *restored = true;
+        }
+        Ok(())
+    }
+
+    async fn read_inventory(&self, newest: i64) -> Result<(), ServerError> {
         loop {
             let after = self.known().inventory_revision;
             let page = self
@@ -187,14 +205,9 @@ impl Fleet {
             registry.inventory_revision = page.revision.max(after);
             if page.at_end {
                 registry.inventory_revision = registry.inventory_revision.max(newest);
-                break;
+                return Ok(());
             }
         }
-        if !*restored {
-            self.restore().await?;
-            *restored = true;
-        }
-        Ok(())
     }
 
     async fn restore(&self) -> Result<(), ServerError> {

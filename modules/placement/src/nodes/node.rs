@@ -93,6 +93,8 @@ pub struct Node {
     pub id: Uuid,
     /// None: it is not, or no more, in the inventory.
     pub host: Option<Host>,
+    /// It was in the inventory. One that is not known yet may still come.
+    pub is_deleted: bool,
     pub setting: Setting,
     pub capacity: Option<Capacity>,
     /// Heard of within the time allowed.
@@ -183,6 +185,7 @@ impl Node {
         Self {
             id,
             host: None,
+            is_deleted: false,
             setting: Setting::default(),
             capacity: None,
             is_fresh: false,

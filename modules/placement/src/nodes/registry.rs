@@ -129,7 +129,10 @@ impl Registry {
         match change {
             HostChange::Upsert(record) => {
                 self.add(record.id.0);
-                self.change(record.id.0, |node| node.host = Some(host(record)));
+                self.change(record.id.0, |node| {
+                    node.host = Some(host(record));
+                    node.is_deleted = false;
+                });
             }
             HostChange::Deleted { id, .. } => {
                 if let Some(node) = self.nodes.get(&id.0) {
@@ -137,7 +140,9 @@ impl Registry {
                 }
                 self.change(id.0, |node| {
                     node.host = None;
+                    node.is_deleted = true;
                     node.is_fresh = false;
+                    node.capacity = None;
                 });
                 self.forget(id.0);
             }
@@ -154,6 +159,18 @@ impl Registry {
             node.heard_at_us = saved.saved_at_us;
             node.capacity = saved.capacity;
         });
+    }
+
+    /// The inventory was read after what was saved: nodes that are not in it were deleted.
+    pub fn know_absent(&mut self) {
+        let absent = self.nodes.values().filter(|node| node.host.is_none());
+        let absent: Vec<Uuid> = absent.map(|node| node.id).collect();
+        for id in absent {
+            self.change(id, |node| {
+                node.is_deleted = true;
+                node.capacity = None;
+            });
+        }
     }
 
     /// Takes settings and placements as they are stored, unless newer ones are known.
@@ -236,7 +253,7 @@ impl Registry {
             .collect();
         change(node);
         for live in node.live.values() {
-            if live.is_due() || node.host.is_none() {
+            if live.is_due() || node.is_deleted {
                 self.due.insert((id, live.id));
             }
             let placed = self.by_tenant.entry(live.tenant_id.clone()).or_default();

@@ -6,10 +6,13 @@ use uuid::Uuid;
 
 use super::node::{Capacity, Live, Node, Setting};
 
-/// Rows of a read with what heartbeats said: of 4,096 VMs with the longest ids 700 KiB, and one read has 4 MiB.
-const RESTORED_PER_READ: i64 = 5;
+/// Rows of a read with what heartbeats said: each came in a frame of 1 MiB, and is little more as it is stored; one read has
+/// 4 MiB.
+const RESTORED_PER_READ: i64 = 3;
+/// Of what one commit saves.
+const SAVED_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Rows of a read without it.
-const NODES_PER_READ: i64 = 5_000;
+pub const NODES_PER_PAGE: usize = 5_000;
 /// Rows of a read of live placements, with ids of at most 128 characters: half of what a read may give.
 const LIVE_PER_READ: i64 = 5_000;
 const COLUMNS: &str = "host_id, reserved, schedulable, generation, changed, revision";
@@ -51,7 +54,9 @@ pub async fn changed(db: &Database, after: i64) -> Result<Vec<Saved>, ServerErro
     let sql = format!(
         "SELECT {COLUMNS} FROM placement_node WHERE changed > $1 ORDER BY changed LIMIT $2"
     );
-    let statement = Statement::new(sql).bind(after).bind(NODES_PER_READ);
+    let statement = Statement::new(sql)
+        .bind(after)
+        .bind(i64::try_from(NODES_PER_PAGE).unwrap_or(i64::MAX));
     let rows = db.read_one(statement).await?;
     rows.iter().map(saved).collect()
 }
@@ -135,24 +140,28 @@ pub fn set(batch: Batch, id: Uuid, before: i64, setting: &Setting) -> Batch {
     with_row(counted(batch), id).sql_expecting(statement, 1)
 }
 
-/// What agents said last.
+/// What agents said last: so much of it as one commit should have, and of how many nodes that was.
 #[must_use]
-pub fn save(batch: Batch, nodes: &[Node], now_us: i64) -> Batch {
+pub fn save(batch: Batch, nodes: &[Node], now_us: i64) -> (Batch, usize) {
     let sql = "INSERT INTO placement_node (host_id, capacity, saved_at) VALUES {rows} \
                ON CONFLICT (host_id) DO UPDATE SET capacity = excluded.capacity, saved_at = excluded.saved_at";
-    let cells: Vec<Cell> = nodes
-        .iter()
-        .filter_map(|node| {
-            let capacity = serde_json::to_string(node.capacity.as_ref()?).ok()?;
-            Some([
+    let (mut cells, mut bytes, mut taken) = (Vec::new(), 0, 0);
+    for node in nodes {
+        if bytes > SAVED_BYTES_MAX {
+            break;
+        }
+        taken += 1;
+        let capacity = node.capacity.as_ref().map(serde_json::to_string);
+        if let Some(Ok(capacity)) = capacity {
+            bytes += capacity.len();
+            cells.extend([
                 Cell::from(node.id),
                 Cell::from(capacity),
                 Cell::from(now_us),
-            ])
-        })
-        .flatten()
-        .collect();
-    batch.rows(sql, 3, &cells)
+            ]);
+        }
+    }
+    (batch.rows(sql, 3, &cells), taken)
 }
 
 fn with_row(batch: Batch, id: Uuid) -> Batch {

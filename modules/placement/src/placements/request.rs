@@ -1,5 +1,6 @@
 //! What clients send: placements and quotas, read with every fault at its place. Pure.
 
+use crate::names::CHARS_MAX;
 use std::collections::BTreeMap;
 
 use fleetwright_plugin_api::sdk::{At, Fields, FromInput, Problem, bounds, read_with};
@@ -9,12 +10,12 @@ use uuid::Uuid;
 
 use crate::nodes::node::{MEGABYTES_MAX, VM_ID_MAX};
 
-/// Of a tenant's id.
-pub const TENANT_CHARS_MAX: usize = 128;
 const TENANT_INVALID: &str = "placement-tenant-invalid";
 const LABELS_INVALID: &str = "placement-labels-invalid";
 const VCPUS_MAX: i64 = 65_536;
 const LABELS_MAX: usize = 64;
+/// Of all together: a page of 500 placements is read at once, and one read ends at 4 MiB.
+const LABELS_BYTES_MAX: usize = 4_096;
 const LABEL_CHARS_MAX: usize = 256;
 const VM_COUNT_MAX: i64 = 1_000_000_000;
 /// A tenant's memory on all nodes together, in MiB.
@@ -81,10 +82,8 @@ pub fn quota(body: Value) -> Result<QuotaRequest, Problem> {
 impl PlacementRequest {
     fn read(value: Value, at: &mut At<'_>) -> Option<Self> {
         let mut fields = Fields::of(value, at)?;
-        let tenant_id = fields.optional_by(
-            "tenant_id",
-            bounds::line(TENANT_INVALID, 1..=TENANT_CHARS_MAX),
-        );
+        let tenant_id =
+            fields.optional_by("tenant_id", bounds::line(TENANT_INVALID, 1..=CHARS_MAX));
         let vm_id = fields.optional_by("vm_id", vm_id);
         let has_memory = fields.has("memory_mb");
         let memory = bounds::whole("placement-memory-invalid", 1..=MEGABYTES_MAX);
@@ -139,9 +138,13 @@ fn labels(value: Value, at: &mut At<'_>) -> Option<BTreeMap<String, String>> {
     let too_long = labels
         .iter()
         .any(|(name, value)| name.is_empty() || is_long(name) || is_long(value));
-    if too_long || labels.len() > LABELS_MAX {
+    let bytes: usize = labels
+        .iter()
+        .map(|(name, value)| name.len() + value.len())
+        .sum();
+    if too_long || labels.len() > LABELS_MAX || bytes > LABELS_BYTES_MAX {
         let detail = format_args!(
-            "must be at most {LABELS_MAX} labels of 1 to {LABEL_CHARS_MAX} characters"
+            "must be at most {LABELS_MAX} labels of 1 to {LABEL_CHARS_MAX} characters, {LABELS_BYTES_MAX} bytes together"
         );
         at.refuse(LABELS_INVALID, detail);
     }

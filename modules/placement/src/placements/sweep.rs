@@ -67,7 +67,7 @@ pub async fn follow_heartbeats(fleet: &Fleet) -> Result<(), ServerError> {
         let due = registry.due().into_iter().filter_map(|(node_id, id)| {
             let node = registry.node(node_id)?;
             let live = node.live.get(&id)?.clone();
-            Some((node_id, live, node.host.is_none()))
+            Some((node_id, live, node.is_deleted))
         });
         due.collect()
     };

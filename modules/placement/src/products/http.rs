@@ -7,9 +7,9 @@ use fleetwright_plugin_api::sdk::{Caller, IfMatch, JsonBody, Problem, Reply, Ser
 use utoipa::OpenApi;
 
 use super::actions::{self, WeightsView};
-use crate::budgets::http::product::ProductPath;
 use crate::claims::request::WeightsRequest;
 use crate::claims::score::SomeWeights;
+use crate::names::PathName;
 
 /// Its routes as an OpenAPI document.
 #[derive(OpenApi)]
@@ -37,7 +37,7 @@ pub fn router(server: Server) -> Router {
 )]
 pub async fn weights(
     State(server): State<Server>,
-    ProductPath(product_id): ProductPath,
+    PathName(product_id): PathName,
 ) -> Result<Reply, Problem> {
     Ok(actions::get(&server, &product_id).await?)
 }
@@ -61,7 +61,7 @@ pub async fn weights(
 pub async fn set_weights(
     State(server): State<Server>,
     Caller(context): Caller,
-    ProductPath(product_id): ProductPath,
+    PathName(product_id): PathName,
     seen: IfMatch,
     JsonBody(weights): JsonBody<SomeWeights>,
 ) -> Result<Reply, Problem> {

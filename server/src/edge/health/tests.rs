@@ -79,7 +79,7 @@ async fn a_stalled_essential_loop_is_told_and_takes_the_server_out_of_service() 
         (status, &body["checks"]["loops"]),
         (StatusCode::OK, &json!("ok"))
     );
-    assert_eq!(body["loops"].as_array().unwrap().len(), 18);
+    assert_eq!(body["loops"].as_array().unwrap().len(), 19);
     let essential = [
         Loop::Presence,
         Loop::Deadlines,

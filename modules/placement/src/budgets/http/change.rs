@@ -6,7 +6,7 @@ use fleetwright_plugin_api::sdk::{Caller, IfMatch, Problem, Reply};
 use super::super::actions::Desk;
 use super::super::request::{Settled, Spent};
 use super::body::MoneyBody;
-use super::product::ProductPath;
+use crate::names::PathName;
 
 /// Set a budget. Another window counts what was spent in it already.
 #[utoipa::path(
@@ -30,7 +30,7 @@ use super::product::ProductPath;
 pub async fn set(
     State(desk): State<Desk>,
     Caller(context): Caller,
-    ProductPath(product_id): ProductPath,
+    PathName(product_id): PathName,
     seen: IfMatch,
     MoneyBody(settled): MoneyBody<Settled>,
 ) -> Result<Reply, Problem> {
@@ -53,7 +53,7 @@ pub async fn set(
 pub async fn pause(
     State(desk): State<Desk>,
     Caller(context): Caller,
-    ProductPath(product_id): ProductPath,
+    PathName(product_id): PathName,
 ) -> Result<Reply, Problem> {
     Ok(desk.pause(&context, &product_id).await?)
 }
@@ -74,7 +74,7 @@ pub async fn pause(
 pub async fn resume(
     State(desk): State<Desk>,
     Caller(context): Caller,
-    ProductPath(product_id): ProductPath,
+    PathName(product_id): PathName,
 ) -> Result<Reply, Problem> {
     Ok(desk.resume(&context, &product_id).await?)
 }
@@ -98,7 +98,7 @@ pub async fn resume(
 pub async fn spend(
     State(desk): State<Desk>,
     Caller(context): Caller,
-    ProductPath(product_id): ProductPath,
+    PathName(product_id): PathName,
     MoneyBody(spent): MoneyBody<Spent>,
 ) -> Result<Reply, Problem> {
     Ok(desk.spend(&context, &product_id, &spent).await?)

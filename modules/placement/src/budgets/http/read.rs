@@ -11,7 +11,7 @@ use super::super::actions::Desk;
 use super::super::decide::Budget;
 use super::super::store::{Day, Filter};
 use super::super::view::{self, BudgetPage, DayPage};
-use super::product::ProductPath;
+use crate::names::PathName;
 
 /// The filters of the list.
 #[derive(Debug, Default, IntoParams)]
@@ -69,7 +69,7 @@ pub async fn list(
 )]
 pub async fn get(
     State(desk): State<Desk>,
-    ProductPath(product_id): ProductPath,
+    PathName(product_id): PathName,
 ) -> Result<Response, Problem> {
     let budget = desk.budget(&product_id).await?;
     let tag = [(header::ETAG, etag::of(budget.revision))];
@@ -91,7 +91,7 @@ pub async fn get(
 )]
 pub async fn history(
     State(desk): State<Desk>,
-    ProductPath(product_id): ProductPath,
+    PathName(product_id): PathName,
     ListQuery { paging, .. }: ListQuery,
 ) -> Result<Json<DayPage>, Problem> {
     let before = paging.after()?;

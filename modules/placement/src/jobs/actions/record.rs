@@ -9,7 +9,7 @@ use super::super::job::Job;
 use super::super::request::Recorded;
 use super::super::store::change;
 use super::super::store::records::{self, Record};
-use super::{audit, commit, event, lease_end_us, visible};
+use super::{alive, audit, commit, event, lease_end_us, visible};
 use crate::error::{ATTEMPTS_MAX, PlacementError};
 use crate::jobs::view;
 
@@ -58,7 +58,7 @@ pub async fn record(
                 Reply::json(201, &view::run(kept))?,
             ),
         };
-        let batch = batch
+        let batch = alive(server, batch, &job)
             .audit(&audit(&format!("job.{kind}"), &job, &after, data))
             .respond(&reply);
         if commit(server, context, batch).await? {

@@ -10,7 +10,7 @@ use super::super::job::Job;
 use super::super::request::Report;
 use super::super::stage::Stage;
 use super::super::store::change;
-use super::{audit, commit, event, lease_end_us, reply, settle, visible};
+use super::{alive, audit, commit, event, lease_end_us, reply, settle, visible};
 use crate::error::{ATTEMPTS_MAX, PlacementError};
 use fleetwright_plugin_api::sdk::Problem;
 
@@ -36,7 +36,7 @@ pub async fn report(
         let data = json!({"reason": report.reason, "lease_epoch": report.lease_epoch});
         let batch = change::update(Batch::new(), &job, &after, &event(kind, actor, data));
         let reply = reply(200, &after)?;
-        let batch = settle::write(batch, &settling, None)
+        let batch = alive(server, settle::write(batch, &settling, None), &job)
             .audit(&audit("job.report", &job, &after, json!({})))
             .respond(&reply);
         if commit(server, context, batch).await? {

@@ -8,11 +8,12 @@ use uuid::Uuid;
 
 use super::text::{KEY_CHARS_MAX, lines, note, required_line, text};
 use crate::budgets::money::Usd;
-use crate::budgets::request::snake_case;
 use crate::jobs::job::Priority;
+use crate::names::{CHARS_MAX, snake_case};
 
-const NAME_CHARS_MAX: usize = 120;
 const CAPABILITIES_MAX: usize = 32;
+/// Of all together: queues are told apart by them, and many queues are read at once.
+const CAPABILITIES_BYTES_MAX: usize = 1_024;
 /// Each is a row that is guarded, and a batch has an end.
 pub const DEPENDENCIES_MAX: usize = 100;
 const ATTEMPTS_MAX: i64 = 100;
@@ -149,6 +150,10 @@ impl FromInput for Capabilities {
     fn from_input(value: Value, at: &mut At<'_>) -> Option<Self> {
         let mut names: Vec<String> =
             lines(value, at, CAPABILITIES_MAX, "job-capabilities-invalid")?;
+        if names.iter().map(String::len).sum::<usize>() > CAPABILITIES_BYTES_MAX {
+            let detail = format_args!("at most {CAPABILITIES_BYTES_MAX} bytes together");
+            at.refuse("job-capabilities-invalid", detail);
+        }
         names.sort_unstable();
         names.dedup();
         Some(Self(names))
@@ -211,7 +216,7 @@ impl FromInput for NewChildren {
 }
 
 fn name(fields: &mut Fields<'_, '_>, field: &'static str, default: &str) -> String {
-    let given = fields.optional_by(field, bounds::line("job-name-invalid", 1..=NAME_CHARS_MAX));
+    let given = fields.optional_by(field, bounds::line("job-name-invalid", 1..=CHARS_MAX));
     given.unwrap_or_else(|| default.to_owned())
 }
 

@@ -5,8 +5,8 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::budgets::request::snake_case;
 use crate::jobs::stage::Stage;
+use crate::names::snake_case;
 
 /// Why an operator does something.
 #[derive(Clone, Debug, Default, PartialEq, ToSchema)]

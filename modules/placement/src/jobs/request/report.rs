@@ -6,8 +6,8 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::text::{KEY_CHARS_MAX, note, required_line, small};
-use crate::budgets::request::snake_case;
 use crate::jobs::stage::Stage;
+use crate::names::snake_case;
 
 /// What a holder reports, as the document shows it.
 #[derive(ToSchema)]

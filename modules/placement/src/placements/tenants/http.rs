@@ -1,7 +1,5 @@
 //! The routes of tenants: one, its VMs, its quota.
 
-mod tenant;
-
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
@@ -13,11 +11,11 @@ use serde_json::{Value, json};
 
 use super::store::{self, Tenant};
 use crate::error::{ATTEMPTS_MAX, PlacementError};
+use crate::names::PathName;
 use crate::placements::placer::Placer;
 use crate::placements::request;
 use crate::placements::store as placements;
 use crate::placements::view::{self, PlacementPage, TenantView};
-use tenant::TenantPath;
 
 /// A tenant, with its quota and what it uses.
 #[utoipa::path(
@@ -34,7 +32,7 @@ use tenant::TenantPath;
 pub async fn one(
     State(placer): State<Placer>,
     Caller(context): Caller,
-    TenantPath(tenant_id): TenantPath,
+    PathName(tenant_id): PathName,
 ) -> Result<Response, Problem> {
     check(&context, &tenant_id)?;
     let found = store::one(placer.fleet.server().db(), &tenant_id).await?;
@@ -68,7 +66,7 @@ pub async fn one(
 pub async fn vms(
     State(placer): State<Placer>,
     Caller(context): Caller,
-    TenantPath(tenant_id): TenantPath,
+    PathName(tenant_id): PathName,
     ListQuery { paging, .. }: ListQuery<()>,
 ) -> Result<Json<PlacementPage>, Problem> {
     check(&context, &tenant_id)?;
@@ -109,7 +107,7 @@ pub async fn vms(
 pub async fn set_quota(
     State(placer): State<Placer>,
     Caller(context): Caller,
-    TenantPath(tenant_id): TenantPath,
+    PathName(tenant_id): PathName,
     seen: IfMatch,
     JsonBody(body): JsonBody<Value>,
 ) -> Result<Reply, Problem> {
