@@ -197,7 +197,7 @@ fn placer(site: &Site, mut choices: Choices) -> Option<()> {
 
 fn kill_under_load(engine: Engine, name: &str, default_rounds: u64) {
     let mut choices = Choices::new(seed_of(name));
-    let mut fleet = Setup::pro()
+    let mut fleet = Setup::only(&["placement"])
         .on(engine)
         .with("budgets = true")
         .with("limits = { requests_per_second = 0 }")
@@ -269,13 +269,11 @@ impl Drop for Stopping<'_> {
 }
 
 #[test]
-#[ignore = "not seen to pass yet"]
 fn a_server_killed_under_load_keeps_every_promise_of_placement_on_sqlite() {
     kill_under_load(Engine::Sqlite, "placement kills on SQLite", 3);
 }
 
 #[test]
-#[ignore = "not seen to pass yet"]
 fn a_server_killed_under_load_keeps_every_promise_of_placement_on_postgres() {
     kill_under_load(Engine::Postgres, "placement kills on PostgreSQL", 3);
 }
