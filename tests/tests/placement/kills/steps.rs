@@ -306,7 +306,11 @@ fn end_of(life: usize, engine: Engine, is_long: bool) -> (String, bool) {
     let is_after = (life % 2 == 1) == (engine == Engine::Sqlite);
     let around = if is_after { "after" } else { "before" };
     // Behind the second is behind the next step: the one before it is done again first, and answered.
-    let commit = if is_after && !is_long && life > 0 { 2 } else { 1 };
+    let commit = if is_after && !is_long && life > 0 {
+        2
+    } else {
+        1
+    };
     (format!("placement:{around}:{commit}"), is_after)
 }
 
