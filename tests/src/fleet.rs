@@ -35,8 +35,8 @@ pub struct TestFleet {
 #[derive(Clone, Debug)]
 pub struct Setup {
     pub engine: Engine,
-    /// Modules and a licence for everything from the start.
-    pub modules: bool,
+    /// There from the start, with a licence for everything.
+    pub modules: &'static [&'static str],
     /// More lines of server configuration.
     pub extra: String,
     pub agent_host: IpAddr,
@@ -46,7 +46,7 @@ impl Setup {
     pub fn community() -> Self {
         Self {
             engine: Engine::Sqlite,
-            modules: false,
+            modules: &[],
             extra: SETTINGS.to_owned(),
             agent_host: Ipv4Addr::LOCALHOST.into(),
         }
@@ -54,7 +54,15 @@ impl Setup {
 
     pub fn pro() -> Self {
         Self {
-            modules: true,
+            modules: &MODULES,
+            ..Self::community()
+        }
+    }
+
+    /// One with a single module starts sooner.
+    pub fn only(module: &'static [&'static str; 1]) -> Self {
+        Self {
+            modules: module,
             ..Self::community()
         }
     }
@@ -101,10 +109,10 @@ impl TestFleet {
             notify_socket: None,
             environment: Vec::new(),
         };
-        if setup.modules {
+        if !setup.modules.is_empty() {
             count(Kind::SharedObject);
             crate::server_process::private_folder(&settings.modules_dir());
-            for module in MODULES {
+            for module in setup.modules {
                 vendor().install(module, &settings.modules_dir());
             }
             vendor().issue_license(&["--all-features", "--days", "30"], &settings.license_file);

@@ -28,7 +28,11 @@ pub async fn reap(server: Server) {
     );
     loop {
         match reap_once(&server).await {
-            Ok(0) => prune(&server).await,
+            Ok(0) => {
+                if let Err(error) = prune(&server).await {
+                    tracing::warn!(%error, "old claims could not be forgotten");
+                }
+            }
             // There may be more than one pass takes.
             Ok(_) => continue,
             Err(error) => tracing::warn!(%error, "leases could not be reaped"),
@@ -37,12 +41,13 @@ pub async fn reap(server: Server) {
     }
 }
 
-async fn prune(server: &Server) {
-    let before_us = server.now_us().saturating_sub(CLAIMS_KEPT_US);
-    let batch = store::prune(Batch::new(), before_us);
-    if let Err(error) = server.db().commit(&server.own_context(), batch).await {
-        tracing::warn!(%error, "old claims could not be forgotten");
+async fn prune(server: &Server) -> Result<(), ServerError> {
+    let before_us = server.earlier_us().saturating_sub(CLAIMS_KEPT_US);
+    if !store::is_anything_old(server.db(), before_us).await? {
+        return Ok(());
     }
+    let batch = store::prune(Batch::new(), before_us);
+    server.db().commit(&server.own_context(), batch).await
 }
 
 /// One pass; how many jobs it took back.

@@ -141,6 +141,15 @@ pub fn remember(batch: Batch, named: &Named, at_us: i64) -> Batch {
     batch.sql(statement)
 }
 
+/// Whether [`prune`] has anything to do: the writer is not asked for nothing.
+pub async fn is_anything_old(db: &Database, before_us: i64) -> Result<bool, ServerError> {
+    let claims = "SELECT claim_id FROM placement_claim WHERE claimed_at < $1 LIMIT 1";
+    let queues = "SELECT id FROM placement_bucket WHERE queued = 0 LIMIT 1";
+    let claims = Statement::new(claims).bind(before_us);
+    let found = db.read(vec![claims, Statement::new(queues)]).await?;
+    Ok(found.iter().any(|rows| rows.first().is_some()))
+}
+
 /// Forgets claims made before, and queues in which nothing waits: some of them.
 #[must_use]
 pub fn prune(batch: Batch, before_us: i64) -> Batch {
