@@ -1,6 +1,8 @@
 //! The module's routes, slice by slice. Licence, roles, body limits and idempotent replays are the server's; none of them is
 //! looked at here.
 
+pub mod path_name;
+
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use fleetwright_plugin_api::sdk::Server;

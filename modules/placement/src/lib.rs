@@ -17,7 +17,10 @@ pub mod settings;
 pub mod store;
 
 use axum::Router;
-use fleetwright_plugin_api::sdk::{Migration, Module, ModuleError, Server};
+use fleetwright_plugin_api::sdk::{
+    CallContext, CallError, Migration, Module, ModuleError, Payload, Server,
+};
+use fleetwright_plugin_api::wire::{BLOBS_IN_USE, BlobsInUse};
 
 /// The module as the server loads it.
 pub struct Placement;
@@ -36,6 +39,19 @@ impl Module for Placement {
         claims::start(&server);
         budgets::start(&server);
         Ok((Self, router))
+    }
+
+    async fn invoke(
+        &self,
+        _context: CallContext,
+        method: String,
+        _payload: Payload,
+    ) -> Result<Payload, CallError> {
+        match method.as_str() {
+            // Nothing here names uploaded content.
+            BLOBS_IN_USE => Ok(Payload::json(serde_json::json!(BlobsInUse::default()))),
+            other => Err(CallError::unknown_method(other)),
+        }
     }
 }
 

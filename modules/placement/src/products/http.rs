@@ -9,7 +9,7 @@ use utoipa::OpenApi;
 use super::actions::{self, WeightsView};
 use crate::claims::request::WeightsRequest;
 use crate::claims::score::SomeWeights;
-use crate::names::PathName;
+use crate::http::path_name::PathName;
 
 /// Its routes as an OpenAPI document.
 #[derive(OpenApi)]

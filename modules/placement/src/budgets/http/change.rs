@@ -6,7 +6,7 @@ use fleetwright_plugin_api::sdk::{Caller, IfMatch, Problem, Reply};
 use super::super::actions::Desk;
 use super::super::request::{Settled, Spent};
 use super::body::MoneyBody;
-use crate::names::PathName;
+use crate::http::path_name::PathName;
 
 /// Set a budget. Another window counts what was spent in it already.
 #[utoipa::path(

@@ -11,7 +11,7 @@ use super::super::actions::Desk;
 use super::super::decide::Budget;
 use super::super::store::{Day, Filter};
 use super::super::view::{self, BudgetPage, DayPage};
-use crate::names::PathName;
+use crate::http::path_name::PathName;
 
 /// The filters of the list.
 #[derive(Debug, Default, IntoParams)]

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::store::{self, Tenant};
 use crate::error::{ATTEMPTS_MAX, PlacementError};
-use crate::names::PathName;
+use crate::http::path_name::PathName;
 use crate::placements::placer::Placer;
 use crate::placements::request;
 use crate::placements::store as placements;
