@@ -225,7 +225,6 @@ impl Claimer {
         let job = found.get(job_id);
         let taken = Taken {
             job,
-            is_budgeted: self.shared.settings.budgets,
             victim: victim_id.map(|id| found.get(id)),
             body,
             explanation: explanation(),

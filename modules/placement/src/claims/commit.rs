@@ -19,8 +19,6 @@ use crate::settings::Settings;
 pub struct Taken<'a> {
     pub job: Option<&'a Job>,
     pub victim: Option<Option<&'a Job>>,
-    /// Its product's budget is asked, where it has one: also one that the decision did not see.
-    pub is_budgeted: bool,
     pub body: Option<&'a str>,
     pub explanation: Option<Explanation>,
 }
@@ -48,7 +46,8 @@ pub fn batch(
     } else {
         batch = take(batch, server, job, &claimed, factory);
     }
-    if taken.is_budgeted {
+    // Whether the product has a budget is found out there: also one that the decision did not see.
+    if settings.budgets {
         let (product, micros) = (&job.product_id, job.estimate_micros);
         batch = budgets::store::reserve(batch, product, job.id, claimed.lease_epoch, micros);
     }
