@@ -30,6 +30,18 @@ impl Statement {
         self
     }
 
+    /// Adds each of the values as the next parameter, and puts their places where the text says `{list}`: `id IN ({list})`.
+    #[must_use]
+    pub fn bind_list<T: Into<Cell>>(mut self, values: impl IntoIterator<Item = T>) -> Self {
+        let before = self.parameters.len();
+        self.parameters.extend(values.into_iter().map(Into::into));
+        let places: Vec<String> = (before + 1..=self.parameters.len())
+            .map(|place| format!("${place}"))
+            .collect();
+        self.sql = self.sql.replacen("{list}", &places.join(", "), 1).into();
+        self
+    }
+
     /// How many parameters are bound so far: the next one is `$<this + 1>`.
     pub fn bound(&self) -> usize {
         self.parameters.len()

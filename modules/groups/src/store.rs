@@ -228,13 +228,8 @@ fn chunks(heads: &Rows) -> Result<Vec<Vec<Uuid>>, ServerError> {
 }
 
 fn by_ids(ids: &[Uuid]) -> Statement {
-    let places: Vec<String> = (1..=ids.len()).map(|place| format!("${place}")).collect();
-    let sql = format!(
-        "SELECT {COLUMNS} FROM groups_group WHERE id IN ({})",
-        places.join(", ")
-    );
-    ids.iter()
-        .fold(Statement::new(sql), |statement, id| statement.bind(*id))
+    let sql = format!("SELECT {COLUMNS} FROM groups_group WHERE id IN ({{list}})");
+    Statement::new(sql).bind_list(ids.iter().copied())
 }
 
 fn group(row: Row<'_>) -> Result<Group, ServerError> {

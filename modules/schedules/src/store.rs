@@ -228,11 +228,9 @@ pub async fn headers_of(db: &Database, ids: &[Uuid]) -> Result<Vec<Header>, Serv
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let sql = format!(
-        "SELECT {HEADER_COLUMNS} FROM schedules_schedule WHERE id IN ({})",
-        places(ids)
-    );
-    headers(&db.read_one(bound(sql, ids)).await?)
+    let sql = format!("SELECT {HEADER_COLUMNS} FROM schedules_schedule WHERE id IN ({{list}})");
+    let statement = Statement::new(sql).bind_list(ids.iter().copied());
+    headers(&db.read_one(statement).await?)
 }
 
 /// One schedule with what it launches.
@@ -304,16 +302,6 @@ pub async fn earliest_due(db: &Database) -> Result<Option<i64>, ServerError> {
         .first()
         .map(|row| row.integer("next_due_at"))
         .transpose()?)
-}
-
-fn places(ids: &[Uuid]) -> String {
-    let places: Vec<String> = (1..=ids.len()).map(|place| format!("${place}")).collect();
-    places.join(", ")
-}
-
-fn bound(sql: String, ids: &[Uuid]) -> Statement {
-    ids.iter()
-        .fold(Statement::new(sql), |statement, id| statement.bind(*id))
 }
 
 fn headers(table: &Rows) -> Result<Vec<Header>, ServerError> {

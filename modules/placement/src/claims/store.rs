@@ -7,7 +7,6 @@ use uuid::Uuid;
 
 use super::decide::{Queue, Running, Waiting};
 use super::score::SomeWeights;
-use crate::factories::store as factories;
 use crate::jobs::job::{Bucket, Priority};
 use crate::jobs::store as jobs;
 
@@ -32,11 +31,10 @@ pub struct Named {
 /// The queues of these tenants in which something waits (of all tenants where one of them is nobody), each with when its first
 /// job was submitted and without its jobs.
 pub async fn queues(db: &Database, tenants: &BTreeSet<&str>) -> Result<Vec<Queue>, ServerError> {
-    let own = if tenants.contains("") {
-        String::new()
-    } else {
-        let places: Vec<String> = (3..tenants.len() + 3).map(|at| format!("${at}")).collect();
-        format!(" AND b.tenant_id IN ({})", places.join(", "))
+    let is_of_all = tenants.contains("");
+    let own = match is_of_all {
+        true => "",
+        false => " AND b.tenant_id IN ({list})",
     };
     let sql = format!(
         "SELECT b.id, b.tenant_id, b.product_id, b.capabilities, b.priority, b.attempts, \
@@ -48,12 +46,9 @@ pub async fn queues(db: &Database, tenants: &BTreeSet<&str>) -> Result<Vec<Queue
     let (mut queues, mut after) = (Vec::new(), Uuid::nil());
     loop {
         let statement = Statement::new(sql.clone()).bind(after).bind(limit);
-        let statement = if own.is_empty() {
-            statement
-        } else {
-            tenants
-                .iter()
-                .fold(statement, |statement, one| statement.bind(*one))
+        let statement = match is_of_all {
+            true => statement,
+            false => statement.bind_list(tenants.iter().copied()),
         };
         let rows = db.read_one(statement).await?;
         let mut read = 0;
@@ -236,12 +231,8 @@ pub async fn bodies(db: &Database, ids: &[Uuid]) -> Result<BTreeMap<Uuid, String
     if ids.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let sql = format!(
-        "SELECT job_id, body_md FROM placement_job_body WHERE job_id IN ({})",
-        factories::places(ids.len())
-    );
-    let bind = |statement: Statement, id: &Uuid| statement.bind(*id);
-    let statement = ids.iter().fold(Statement::new(sql), bind);
+    let sql = "SELECT job_id, body_md FROM placement_job_body WHERE job_id IN ({list})";
+    let statement = Statement::new(sql).bind_list(ids.iter().copied());
     match db.read_one(statement).await {
         Ok(rows) => Ok(rows.iter().map(body_of).collect::<Result<_, _>>()?),
         Err(ServerError::TooLarge(_)) => {

@@ -62,18 +62,8 @@ pub fn select(id: Uuid) -> Statement {
 
 /// The factories of these ids.
 pub fn select_all(ids: &[Uuid]) -> Statement {
-    let sql = format!(
-        "SELECT {COLUMNS} FROM placement_factory WHERE id IN ({})",
-        places(ids.len())
-    );
-    ids.iter()
-        .fold(Statement::new(sql), |statement, id| statement.bind(*id))
-}
-
-/// `$1, $2, …`
-pub fn places(count: usize) -> String {
-    let places: Vec<String> = (1..=count).map(|place| format!("${place}")).collect();
-    places.join(", ")
+    let sql = format!("SELECT {COLUMNS} FROM placement_factory WHERE id IN ({{list}})");
+    Statement::new(sql).bind_list(ids.iter().copied())
 }
 
 pub fn factory_of(row: Row<'_>) -> Result<Factory, RowError> {

@@ -61,11 +61,11 @@ async fn some_of<C: Checkpoint>(
     let mut found = Vec::new();
     for some in ids.chunks(ids_each) {
         let sql = format!(
-            "SELECT {} FROM placement_job WHERE id IN ({})",
-            columns::<C>(),
-            places(1, some.len())
+            "SELECT {} FROM placement_job WHERE id IN ({{list}})",
+            columns::<C>()
         );
-        for row in db.read_one(bound(Statement::new(sql), some)).await?.iter() {
+        let statement = Statement::new(sql).bind_list(some.iter().copied());
+        for row in db.read_one(statement).await?.iter() {
             found.push(Job::of(row)?);
         }
     }
@@ -81,14 +81,11 @@ pub async fn by_keys(
     let mut found = HashMap::new();
     for some in keys.chunks(IDS_PER_READ) {
         let sql = format!(
-            "SELECT {} FROM placement_job WHERE tenant_id = $1 AND idempotency_key IN ({})",
-            columns::<NotRead>(),
-            places(2, some.len())
+            "SELECT {} FROM placement_job WHERE tenant_id = $1 AND idempotency_key IN ({{list}})",
+            columns::<NotRead>()
         );
         let statement = Statement::new(sql).bind(tenant_id);
-        let statement = some
-            .iter()
-            .fold(statement, |statement, key| statement.bind(*key));
+        let statement = statement.bind_list(some.iter().copied());
         for row in db.read_one(statement).await?.iter() {
             let job = Brief::of(row)?;
             found.insert(job.idempotency_key.clone(), job);
@@ -177,18 +174,6 @@ pub async fn body(db: &Database, id: Uuid) -> Result<Option<String>, ServerError
 
 /// To be given the bodies' cells.
 pub const INSERT_BODIES: &str = "INSERT INTO placement_job_body (job_id, body_md) VALUES {rows}";
-
-pub(super) fn places(from: usize, count: usize) -> String {
-    let places: Vec<String> = (from..from + count)
-        .map(|place| format!("${place}"))
-        .collect();
-    places.join(", ")
-}
-
-pub(super) fn bound(statement: Statement, ids: &[Uuid]) -> Statement {
-    ids.iter()
-        .fold(statement, |statement, id| statement.bind(*id))
-}
 
 fn columns<C: Checkpoint>() -> String {
     COLUMNS.replace(" checkpoint,", &format!(" {},", C::COLUMN))

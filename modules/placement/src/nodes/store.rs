@@ -70,18 +70,12 @@ pub async fn live_on(
     if node_ids.is_empty() {
         return Ok(Vec::new());
     }
-    let places: Vec<String> = (3..node_ids.len() + 3)
-        .map(|place| format!("${place}"))
-        .collect();
     let sql = format!(
         "SELECT {LIVE_COLUMNS} FROM placement_placement WHERE id > $1 AND state IN ('held', 'confirmed') \
-         AND host_id IN ({}) ORDER BY id LIMIT $2",
-        places.join(", ")
+         AND host_id IN ({{list}}) ORDER BY id LIMIT $2"
     );
     let statement = Statement::new(sql).bind(after).bind(LIVE_PER_READ);
-    let statement = node_ids
-        .iter()
-        .fold(statement, |statement, id| statement.bind(*id));
+    let statement = statement.bind_list(node_ids.iter().copied());
     let rows = db.read_one(statement).await?;
     rows.iter().map(live).collect()
 }

@@ -149,13 +149,8 @@ pub async fn old(db: &Database, before_us: i64, limit: i64) -> Result<Vec<Uuid>,
 }
 
 pub fn delete(ids: &[Uuid]) -> Statement {
-    let places: Vec<String> = (1..=ids.len()).map(|place| format!("${place}")).collect();
-    let sql = format!(
-        "DELETE FROM placement_placement WHERE ended_at IS NOT NULL AND id IN ({})",
-        places.join(", ")
-    );
-    ids.iter()
-        .fold(Statement::new(sql), |statement, id| statement.bind(*id))
+    let sql = "DELETE FROM placement_placement WHERE ended_at IS NOT NULL AND id IN ({list})";
+    Statement::new(sql).bind_list(ids.iter().copied())
 }
 
 fn placement(row: Row<'_>) -> Result<Placement, ServerError> {

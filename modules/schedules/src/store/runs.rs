@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use fleetwright_plugin_api::sdk::{Database, Row, Rows, ServerError, Statement};
 use uuid::Uuid;
 
-use super::{Header, bound, places};
+use super::Header;
 use crate::decide::{Cause, Fire, Kind, OperationStatus, RunEnd, operation_id};
 
 const COLUMNS: &str = "r.id, r.schedule_id, r.nominal_at, r.cause, r.kind, r.principal, r.recorded_at, r.launched_at, \
@@ -173,8 +173,7 @@ pub fn delete_of(schedule_id: Uuid) -> Statement {
 }
 
 pub fn delete(ids: &[Uuid]) -> Statement {
-    let sql = format!("DELETE FROM schedules_run WHERE id IN ({})", places(ids));
-    bound(sql, ids)
+    Statement::new("DELETE FROM schedules_run WHERE id IN ({list})").bind_list(ids.iter().copied())
 }
 
 /// Ids of old runs that are over; of each schedule the newest is not among them.
@@ -245,13 +244,11 @@ pub async fn launching_of(db: &Database, ids: &[Uuid]) -> Result<HashMap<Uuid, i
     if ids.is_empty() {
         return Ok(HashMap::new());
     }
-    let sql = format!(
-        "SELECT schedules_run.id, launches FROM schedules_run \
-         JOIN schedules_schedule ON schedules_schedule.id = schedule_id \
-         WHERE phase = 'launching' AND launching_run = schedules_run.id AND schedules_run.id IN ({})",
-        places(ids)
-    );
-    let table = db.read_one(bound(sql, ids)).await?;
+    let sql = "SELECT schedules_run.id, launches FROM schedules_run \
+               JOIN schedules_schedule ON schedules_schedule.id = schedule_id \
+               WHERE phase = 'launching' AND launching_run = schedules_run.id AND schedules_run.id IN ({list})";
+    let statement = Statement::new(sql).bind_list(ids.iter().copied());
+    let table = db.read_one(statement).await?;
     table
         .iter()
         .map(|row| Ok((row.id("id")?, row.integer("launches")?)))
@@ -269,12 +266,12 @@ pub async fn open_of(
         return Ok(Vec::new());
     }
     let sql = format!(
-        "SELECT {COLUMNS} FROM schedules_run r WHERE phase <> 'ended' AND schedule_id IN ({}) AND id > ${} \
-         ORDER BY id LIMIT {limit}",
-        places(schedule_ids),
-        schedule_ids.len() + 1
+        "SELECT {COLUMNS} FROM schedules_run r WHERE phase <> 'ended' AND schedule_id IN ({{list}}) AND id > $1 \
+         ORDER BY id LIMIT {limit}"
     );
-    runs(&db.read_one(bound(sql, schedule_ids).bind(after)).await?)
+    let statement = Statement::new(sql).bind(after);
+    let statement = statement.bind_list(schedule_ids.iter().copied());
+    runs(&db.read_one(statement).await?)
 }
 
 /// The newest run of each of these schedules.
@@ -283,11 +280,11 @@ pub async fn newest_of(db: &Database, schedule_ids: &[Uuid]) -> Result<Vec<Run>,
         return Ok(Vec::new());
     }
     let sql = format!(
-        "SELECT {COLUMNS} FROM schedules_run r WHERE r.schedule_id IN ({}) AND r.nominal_at = \
-         (SELECT MAX(n.nominal_at) FROM schedules_run n WHERE n.schedule_id = r.schedule_id)",
-        places(schedule_ids)
+        "SELECT {COLUMNS} FROM schedules_run r WHERE r.schedule_id IN ({{list}}) AND r.nominal_at = \
+         (SELECT MAX(n.nominal_at) FROM schedules_run n WHERE n.schedule_id = r.schedule_id)"
     );
-    runs(&db.read_one(bound(sql, schedule_ids)).await?)
+    let statement = Statement::new(sql).bind_list(schedule_ids.iter().copied());
+    runs(&db.read_one(statement).await?)
 }
 
 /// Runs of a schedule, newest first, before a nominal time.

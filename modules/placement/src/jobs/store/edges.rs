@@ -5,8 +5,8 @@ use uuid::Uuid;
 
 use super::super::decide::settle::Edge;
 use super::super::decide::submit::Waits;
+use super::IDS_PER_READ;
 use super::change::in_steps;
-use super::{IDS_PER_READ, bound, places};
 
 /// Edges in one read.
 const EDGES_PER_READ: i64 = 5_000;
@@ -144,15 +144,15 @@ pub async fn below(
         let (mut job, mut dependency) = (Uuid::nil(), Uuid::nil());
         while found.len() < limit {
             let sql = format!(
-                "SELECT {COLUMNS} FROM placement_dependency WHERE job_id IN ({}) \
-                 AND (job_id > $1 OR (job_id = $1 AND dependency_id > $2)) ORDER BY job_id, dependency_id LIMIT $3",
-                places(4, some.len())
+                "SELECT {COLUMNS} FROM placement_dependency WHERE job_id IN ({{list}}) \
+                 AND (job_id > $1 OR (job_id = $1 AND dependency_id > $2)) ORDER BY job_id, dependency_id LIMIT $3"
             );
             let statement = Statement::new(sql)
                 .bind(job)
                 .bind(dependency)
                 .bind(EDGES_PER_READ);
-            let rows = db.read_one(bound(statement, some)).await?;
+            let statement = statement.bind_list(some.iter().copied());
+            let rows = db.read_one(statement).await?;
             for row in rows.iter() {
                 let one = of(row)?;
                 (job, dependency) = (one.job_id, one.dependency_id);
@@ -175,13 +175,11 @@ pub async fn above(
 ) -> Result<Option<Vec<Uuid>>, ServerError> {
     let mut found = Vec::new();
     for some in ids.chunks(IDS_PER_READ) {
-        let sql = format!(
-            "SELECT DISTINCT job_id FROM placement_dependency WHERE dependency_id IN ({}) LIMIT $1",
-            places(2, some.len())
-        );
+        let sql = "SELECT DISTINCT job_id FROM placement_dependency WHERE dependency_id IN ({list}) LIMIT $1";
         let limit = i64::try_from(most.saturating_sub(found.len()).saturating_add(1));
         let statement = Statement::new(sql).bind(limit.unwrap_or(i64::MAX));
-        for row in db.read_one(bound(statement, some)).await?.iter() {
+        let statement = statement.bind_list(some.iter().copied());
+        for row in db.read_one(statement).await?.iter() {
             found.push(row.id("job_id")?);
         }
         if found.len() > most {

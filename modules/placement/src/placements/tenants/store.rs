@@ -27,16 +27,8 @@ pub async fn quotas(
     db: &Database,
     tenant_ids: &[&str],
 ) -> Result<HashMap<String, Quota>, ServerError> {
-    let places: Vec<String> = (1..=tenant_ids.len())
-        .map(|place| format!("${place}"))
-        .collect();
-    let sql = format!(
-        "SELECT {COLUMNS} FROM placement_tenant WHERE tenant_id IN ({})",
-        places.join(", ")
-    );
-    let statement = tenant_ids
-        .iter()
-        .fold(Statement::new(sql), |statement, id| statement.bind(*id));
+    let sql = format!("SELECT {COLUMNS} FROM placement_tenant WHERE tenant_id IN ({{list}})");
+    let statement = Statement::new(sql).bind_list(tenant_ids.iter().copied());
     let rows = db.read_one(statement).await?;
     rows.iter()
         .map(|row| tenant(row).map(|tenant| (tenant.tenant_id, tenant.quota)))
