@@ -1,12 +1,12 @@
 //! What callers do with placements: place, confirm, release, read. A tenant's token does so with its own.
 
-use fleetwright_plugin_api::sdk::{AuditEntry, Batch, CallContext, Problem, Reply, ServerError};
-use serde_json::{Value, json};
+use fleetwright_plugin_api::sdk::{Batch, CallContext, Problem, Reply, ServerError};
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::decide::Wanted;
 use super::placement::{Placement, State};
-use super::placer::{Placer, unknown_preferred};
+use super::placer::{Placer, audit, unknown_preferred};
 use super::{request, store, view};
 use crate::error::{ATTEMPTS_MAX, PlacementError};
 use crate::nodes::fleet::NODES_SIGNAL;
@@ -159,18 +159,4 @@ pub async fn release(
 fn reply(placement: &Placement) -> Result<Reply, ServerError> {
     let reply = Reply::json(200, &view::placement(placement))?;
     Ok(reply.with_header("etag", format!("\"{}\"", placement.revision)))
-}
-
-fn audit(action: &str, placement: &Placement) -> AuditEntry {
-    AuditEntry {
-        action: action.to_owned(),
-        target_kind: "placement".to_owned(),
-        target_id: placement.id.to_string(),
-        detail: json!({
-            "tenant_id": placement.tenant_id,
-            "vm_id": placement.vm_id,
-            "node_id": placement.node_id,
-            "memory_mb": placement.memory_mb,
-        }),
-    }
 }

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::decide::{
     Chosen, Explanation, Quota, Refusal, Round, Rules, Wanted, explain, place_all,
 };
-use super::placement::{Placement, State};
+use super::placement::Placement;
 use super::tenants::store as tenants;
 use super::{store, view};
 use crate::error::{ATTEMPTS_MAX, PlacementError};
@@ -184,7 +184,7 @@ impl Placer {
                 format!("/api/v1/fleet/placements/{}", placement.id),
             );
         let batch = store::insert(Batch::new(), placement, generation)
-            .audit(&audit(placement))
+            .audit(&audit("placement.create", placement))
             .signal(NODES_SIGNAL)
             .respond(&reply);
         match self.fleet.server().db().commit(context, batch).await {
@@ -280,10 +280,10 @@ fn quota_exceeded(quota: &Quota) -> Problem {
         )
 }
 
-fn audit(placement: &Placement) -> AuditEntry {
-    debug_assert_eq!(placement.state, State::Held);
+/// The audit row of whatever is done with a placement.
+pub fn audit(action: &str, placement: &Placement) -> AuditEntry {
     AuditEntry {
-        action: "placement.create".to_owned(),
+        action: action.to_owned(),
         target_kind: "placement".to_owned(),
         target_id: placement.id.to_string(),
         detail: json!({
